@@ -1,0 +1,1 @@
+"""What to run: graphs, importers, the SqueezeNet zoo and quantisation. Knows nothing of hardware."""

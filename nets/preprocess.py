@@ -1,0 +1,165 @@
+"""From an image file to the network's input, as the model's side file says."""
+from dataclasses import asdict, dataclass, replace
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+__all__ = ["IMAGE_SUFFIXES", "InputSpec", "PreprocessError", "find_images", "load_image", "read_side_file"]
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+CHANNEL_ORDERS = {"RGB": 3, "BGR": 3, "L": 1}
+CROPS = ("center", "none")
+
+
+class PreprocessError(ValueError):
+    """An image or a side file cannot be used; the message names the file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """How a picture becomes the input tensor: x = (pixel * scale - mean) / std per channel, pixel in 0..255.
+
+    `size`: (height, width) of the tensor. `channels`: "RGB", "BGR" or "L" (grey). `resize`: length in pixels that the shorter
+    side is brought to first (bilinear), or 0 to resize straight to `size`. `crop`: "center" or "none" (then resize to `size`).
+    """
+
+    size: tuple[int, int]
+    channels: str = "RGB"
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    resize: int = 0
+    crop: str = "center"
+
+    def __post_init__(self):
+        if self.channels not in CHANNEL_ORDERS:
+            raise ValueError(f"channels must be one of {', '.join(CHANNEL_ORDERS)}, not {self.channels!r}")
+        if self.crop not in CROPS:
+            raise ValueError(f"crop must be one of {', '.join(CROPS)}, not {self.crop!r}")
+        if len(self.size) != 2 or not all(isinstance(n, int) and 1 <= n <= 4096 for n in self.size):
+            raise ValueError(f"size must be a height and a width of 1..4096 pixels, not {self.size!r}")
+        if not isinstance(self.resize, int) or not 0 <= self.resize <= 8192:
+            raise ValueError(f"resize must be 0..8192 pixels, not {self.resize!r}")
+        if self.resize and self.crop == "center" and self.resize < max(self.size):
+            raise ValueError(f"resize must be at least the crop of {max(self.size)} pixels, not {self.resize}")
+        count = CHANNEL_ORDERS[self.channels]
+        for what, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != count or not all(math.isfinite(v) for v in values):
+                raise ValueError(f"{what} must be {count} finite numbers, not {values!r}")
+        if not math.isfinite(self.scale) or self.scale == 0 or not all(self.std):
+            raise ValueError("scale and std must be finite and not 0")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (CHANNEL_ORDERS[self.channels], *self.size)
+
+    def with_size(self, size: tuple[int, int]) -> "InputSpec":
+        """The same preparation for another input size; a resize keeps its ratio to the crop."""
+        grown = round(self.resize * max(size) / max(self.size))
+        return replace(self, size=size, resize=max(grown, max(size)) if self.resize else 0)
+
+    def to_json(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict) -> "InputSpec":
+        """Raises ValueError naming the field that is unknown, missing or out of range."""
+        if not isinstance(record, dict):
+            raise ValueError(f"input must be an object, not {record!r}")
+        unknown = set(record) - set(cls.__dataclass_fields__)
+        if unknown:
+            raise ValueError(f"input has unknown fields: {', '.join(sorted(unknown))}")
+        if "size" not in record:
+            raise ValueError("input must give a size")
+        values = dict(record)
+        for what in ("size", "mean", "std"):
+            if what in values:
+                if not isinstance(values[what], list | tuple):
+                    raise ValueError(f"{what} must be a list, not {values[what]!r}")
+                values[what] = tuple(values[what])
+        for what in ("mean", "std"):
+            if not all(isinstance(v, int | float) for v in values.get(what, ())):
+                raise ValueError(f"{what} must be numbers, not {values[what]!r}")
+        if not isinstance(values.get("scale", 1.0), int | float):
+            raise ValueError(f"scale must be a number, not {values['scale']!r}")
+        if values.get("channels") == "L":
+            values = {"mean": (0.0,), "std": (1.0,)} | values
+        return cls(**values)
+
+    def pixels(self, image: Image.Image) -> np.ndarray:
+        """uint8 (channels, height, width): resized, cropped, channels in the network's order."""
+        image = image.convert("L" if self.channels == "L" else "RGB")
+        height, width = self.size
+        if self.crop == "center":
+            shorter = self.resize or max(self.size)
+            ratio = shorter / min(image.size)
+            wanted = tuple(max(shorter, round(side * ratio)) for side in image.size)
+            if wanted != image.size:
+                image = image.resize(wanted, Image.Resampling.BILINEAR)
+            left, top = (image.width - width) // 2, (image.height - height) // 2
+            image = image.crop((left, top, left + width, top + height))
+        elif image.size != (width, height):
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        array = np.asarray(image, np.uint8)
+        array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+        return np.ascontiguousarray(array[::-1] if self.channels == "BGR" else array)
+
+    def normalise(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 input tensor from uint8 pixels of the same (channels, height, width)."""
+        mean, std = (np.array(v, np.float32)[:, None, None] for v in (self.mean, self.std))
+        return (pixels.astype(np.float32) * np.float32(self.scale) - mean) / std
+
+
+def load_image(path: str | Path, spec: InputSpec) -> np.ndarray:
+    """uint8 pixels (channels, height, width) of an image file. Raises PreprocessError if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return spec.pixels(image)
+    except UnidentifiedImageError:
+        raise PreprocessError(f"{path}: is not an image that Pillow can read") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise PreprocessError(f"{path}: cannot be read: {reason}") from None
+
+
+def find_images(folder: str | Path) -> list[Path]:
+    """Every image file below a folder, sorted by path. Raises PreprocessError where there is none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PreprocessError(f"{folder}: is not a folder of images")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    if not paths:
+        raise PreprocessError(f"{folder}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return paths
+
+
+def read_side_file(path: str | Path) -> tuple[InputSpec | None, tuple[str, ...]]:
+    """Input preparation and labels of a `<model>.json` side file.
+
+    `{"input": {fields of InputSpec}, "labels": "FILE relative to the side file, a label a line" or ["label", ...]}`, both
+    optional. Raises PreprocessError naming the file and the field.
+    """
+    path = Path(path)
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PreprocessError(f"{path}: cannot be read: {error.strerror}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PreprocessError(f"{path}: is not JSON: {error}") from None
+    if not isinstance(record, dict):
+        raise PreprocessError(f"{path}: must be an object with 'input' and 'labels', not {type(record).__name__}")
+    try:
+        spec = InputSpec.from_json(record["input"]) if "input" in record else None
+        labels = record.get("labels", ())
+        if isinstance(labels, str):
+            labels = (path.parent / labels).read_text(encoding="utf-8").splitlines()
+        if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
+            raise ValueError("labels must be a file name or a list of strings")
+    except OSError as error:
+        raise PreprocessError(f"{path}: labels {record['labels']!r} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError) as error:
+        raise PreprocessError(f"{path}: {error}") from None
+    return spec, tuple(labels)
