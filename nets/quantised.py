@@ -1,0 +1,194 @@
+"""The quantised network: what the chip must compute, as integers.
+
+Every tensor is uint8 of shape (channels, height, width); value q stands for scale * (q - zero_point). A flattened tensor is
+(features, 1, 1), and a fully connected layer is a 1x1 convolution on it. `golden.values` defines each operator exactly.
+"""
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from nets.graph import Window
+from nets.preprocess import InputSpec
+
+__all__ = ["MULTIPLIER_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp", "QConcat", "QConv", "QFlatten", "QGlobalAvgPool",
+           "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QSoftmax", "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX"]
+
+WEIGHT_MAX = 127            # weights are -127..127: the packed multiplier has no room for -128
+MULTIPLIER_MAX = 255        # requantisation multipliers have 8 bits
+SHIFT_MAX = 39              # and shifts 1..39, so that acc * multiplier + rounding stays in 41 bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorType:
+    """Shape (channels, height, width) and meaning of a uint8 tensor: value = scale * (q - zero_point)."""
+
+    shape: tuple[int, int, int]
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Requantise:
+    """int32 accumulator to uint8: q = clamp(zero_point + ((acc * multiplier + 2**(shift - 1)) >> shift), low, high).
+
+    `multiplier` 0..255 and `shift` 1..39, int64 arrays with one value per channel or a single one; the product is exact and
+    the shift arithmetic, so halves round up. 0 <= low <= high <= 255.
+    """
+
+    multiplier: np.ndarray
+    shift: np.ndarray
+    zero_point: int
+    low: int = 0
+    high: int = 255
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QLayer:
+    """A named integer operator; `inputs` are the names of the layers that it reads."""
+
+    name: str
+    inputs: tuple[str, ...]
+
+    @property
+    def op(self) -> str:
+        return type(self).__name__[1:]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QInput(QLayer):
+    """The prepared image, quantised by the host: q = clamp(round_half_up(x / scale) + zero_point, 0, 255)."""
+
+    inputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QConv(QLayer):
+    """acc = bias + sum of weight * q over the window, padding holding the input's zero point; then `requantise`.
+
+    `weight` int8 (out, in / groups, kernel height, kernel width), -127..127. `bias` int32 (out,), which already holds
+    - zero_point * sum of the channel's weights. The accumulator never leaves int32 (checked when the network is made).
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    window: Window
+    groups: int
+    requantise: Requantise
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QMaxPool(QLayer):
+    """Maximum of a window, padding excluded; input and output share scale and zero point."""
+
+    window: Window
+    ceil_mode: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QAvgPool(QLayer):
+    """(2 * sum + count) // (2 * count): the mean, halves rounded up. Input and output share scale and zero point; counted
+    padding holds the zero point. Which positions count is as in `nets.graph.AvgPool`."""
+
+    window: Window
+    ceil_mode: bool
+    count_include_pad: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QGlobalAvgPool(QLayer):
+    """acc = sum over height and width of (q - input zero point); then `requantise` (which divides by the area)."""
+
+    requantise: Requantise
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QAdd(QLayer):
+    """q = clamp(zero_point + ((sum of multipliers[i] * (q_i - zero_point_i) + 2**(shift - 1)) >> shift), low, high).
+
+    `multipliers` 0..32767 each, `shift` 1..39.
+    """
+
+    multipliers: tuple[int, int]
+    shift: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QConcat(QLayer):
+    """Concatenation along the channels; all inputs and the output share scale and zero point."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QChannelShuffle(QLayer):
+    """As `nets.graph.ChannelShuffle`."""
+
+    groups: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QClamp(QLayer):
+    """min(max(q, low), high): a ReLU or clip that could not be fused."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QFlatten(QLayer):
+    """(C, H, W) -> (C * H * W, 1, 1), in C order."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QLRN(QLayer):
+    """Local response normalisation by a table.
+
+    s = sum over `size` channels of (q - zero_point)**2; factor = table[min(s >> table_shift, len(table) - 1)] (uint16);
+    q = clamp(zero_point_out + (((q - zero_point) * factor + 2**(shift - 1)) >> shift), 0, 255).
+    """
+
+    size: int
+    table: np.ndarray
+    table_shift: int
+    shift: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QSoftmax(QLayer):
+    """e = table[max(q) - q] (uint16, 256 entries); q = min((512 * e + total) // (2 * total), 255) with total = sum of e over
+    the channels: scale 1/256, zero point 0."""
+
+    table: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QNetwork:
+    """A quantised network, complete: integer layers in execution order, tensor types, image preparation and labels."""
+
+    name: str
+    layers: tuple[QLayer, ...]
+    tensors: dict[str, TensorType]
+    output: str
+    spec: InputSpec
+    labels: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    provenance: dict = field(default_factory=dict)      # how it was made: calibration images, options, versions
+
+    @cached_property
+    def by_name(self) -> dict[str, QLayer]:
+        return {layer.name: layer for layer in self.layers}
+
+    @property
+    def input(self) -> QInput:
+        return next(layer for layer in self.layers if isinstance(layer, QInput))
+
+    def quantise_input(self, x: np.ndarray) -> np.ndarray:
+        """uint8 input tensor from the prepared float image of the same shape."""
+        kind = self.tensors[self.input.name]
+        return np.clip(np.floor(x / np.float32(kind.scale) + np.float32(0.5)) + kind.zero_point, 0, 255).astype(np.uint8)
+
+    def dequantise(self, name: str, q: np.ndarray) -> np.ndarray:
+        """float32 values of a tensor."""
+        kind = self.tensors[name]
+        return ((q.astype(np.int32) - kind.zero_point) * kind.scale).astype(np.float32)
