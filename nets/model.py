@@ -21,7 +21,8 @@ class Model:
 
     def __post_init__(self):
         if self.graph.input.shape != self.spec.shape:
-            raise ModelError(f"{self.graph.name}: reads {self.graph.input.shape}, but its images are prepared as {self.spec.shape}")
+            raise ModelError(f"{self.graph.name}: reads {self.graph.input.shape}, "
+                             f"but its images are prepared as {self.spec.shape}")
 
     @property
     def name(self) -> str:

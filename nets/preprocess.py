@@ -66,9 +66,9 @@ class InputSpec:
 
     @classmethod
     def from_json(cls, record: dict) -> "InputSpec":
-        """Raises ValueError naming the field that is unknown, missing or out of range."""
+        """Raises ValueError or TypeError naming the field that is unknown, missing, out of range or of another type."""
         if not isinstance(record, dict):
-            raise ValueError(f"input must be an object, not {record!r}")
+            raise TypeError(f"input must be an object, not {record!r}")
         unknown = set(record) - set(cls.__dataclass_fields__)
         if unknown:
             raise ValueError(f"input has unknown fields: {', '.join(sorted(unknown))}")
@@ -78,13 +78,13 @@ class InputSpec:
         for what in ("size", "mean", "std"):
             if what in values:
                 if not isinstance(values[what], list | tuple):
-                    raise ValueError(f"{what} must be a list, not {values[what]!r}")
+                    raise TypeError(f"{what} must be a list, not {values[what]!r}")
                 values[what] = tuple(values[what])
         for what in ("mean", "std"):
             if not all(isinstance(v, int | float) for v in values.get(what, ())):
-                raise ValueError(f"{what} must be numbers, not {values[what]!r}")
+                raise TypeError(f"{what} must be numbers, not {values[what]!r}")
         if not isinstance(values.get("scale", 1.0), int | float):
-            raise ValueError(f"scale must be a number, not {values['scale']!r}")
+            raise TypeError(f"scale must be a number, not {values['scale']!r}")
         if values.get("channels") == "L":
             values = {"mean": (0.0,), "std": (1.0,)} | values
         return cls(**values)
@@ -157,7 +157,7 @@ def read_side_file(path: str | Path) -> tuple[InputSpec | None, tuple[str, ...]]
         if isinstance(labels, str):
             labels = (path.parent / labels).read_text(encoding="utf-8").splitlines()
         if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
-            raise ValueError("labels must be a file name or a list of strings")
+            raise TypeError("labels must be a file name or a list of strings")
     except OSError as error:
         raise PreprocessError(f"{path}: labels {record['labels']!r} cannot be read: {error.strerror}") from None
     except (ValueError, TypeError) as error:
