@@ -1,0 +1,120 @@
+"""The size of an engine: one small record that compiler, reference, generator and host share."""
+from dataclasses import asdict, dataclass, fields
+import hashlib
+import json
+
+__all__ = ["Geometry", "PRESETS"]
+
+
+def _check(name: str, value, low: int, high: int, multiple: int = 1):
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if not low <= value <= high or value % multiple:
+        rule = f"{low}..{high}" + (f" and a multiple of {multiple}" if multiple > 1 else "")
+        raise ValueError(f"{name} must be {rule}, not {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Lanes and memories of an engine. Raises TypeError or ValueError for values outside the ranges given here.
+
+    Parameters:
+    - `input_lanes` (PI): input channels taken a cycle, 4..32, a multiple of `output_lanes`; PI / PO must be a power of two.
+    - `output_lanes` (PO): output channels made a cycle, 2..16, even.
+    - `lut_pairs`: column pairs (of PO / 2) whose multipliers are made of LUTs instead of MULT18X18D, the last ones.
+    - `requantise_multipliers`: one MULT18X18D per requantising lane; otherwise LUTs.
+    - `activation_words`: activation memory in words of PI bytes, 512..32768, a multiple of 512.
+    - `weight_words`: weight memory in words of PI pairs of weights, 512..16384, a multiple of 512.
+    - `parameter_words`: parameter memory in output channels, 512..16384, a multiple of 512.
+    - `band_pixels`: output pixels of a command at most, the depth of each column's partial sums: 512 or 1024.
+    - `pool_words`: places of the pool's line memory (one per output block and pooled column), 512..2048, a multiple of 512.
+    - `fifo_words`: requantised vectors that wait for the pool, 32..512, a multiple of 16.
+    - `line_pixels`: pixels of an image row that the gather's line buffers hold, 512..2048, a multiple of 512.
+    """
+
+    input_lanes: int
+    output_lanes: int
+    lut_pairs: int = 0
+    requantise_multipliers: bool = True
+    activation_words: int
+    weight_words: int
+    parameter_words: int = 1024
+    band_pixels: int = 512
+    pool_words: int = 512
+    fifo_words: int = 64
+    line_pixels: int = 512
+
+    def __post_init__(self):
+        _check("output_lanes", self.output_lanes, 2, 16, 2)
+        _check("input_lanes", self.input_lanes, 4, 32, self.output_lanes)
+        if self.blocks_per_word & self.blocks_per_word - 1:
+            raise ValueError(f"input_lanes must be output_lanes times a power of two, "
+                             f"not {self.input_lanes} for {self.output_lanes} output lanes")
+        _check("lut_pairs", self.lut_pairs, 0, self.pairs)
+        if not isinstance(self.requantise_multipliers, bool):
+            raise TypeError(f"requantise_multipliers must be a boolean, not {self.requantise_multipliers!r}")
+        _check("activation_words", self.activation_words, 512, 32768, 512)
+        _check("weight_words", self.weight_words, 512, 16384, 512)
+        _check("parameter_words", self.parameter_words, 512, 16384, 512)
+        _check("band_pixels", self.band_pixels, 512, 1024, 512)
+        _check("pool_words", self.pool_words, 512, 2048, 512)
+        _check("fifo_words", self.fifo_words, 32, 512, 16)
+        _check("line_pixels", self.line_pixels, 512, 2048, 512)
+
+    @property
+    def pairs(self) -> int:
+        """Column pairs: two output channels share a multiplier, and a weight word serves one pair."""
+        return self.output_lanes // 2
+
+    @property
+    def blocks_per_word(self) -> int:
+        """Output blocks (of PO channels) in an activation word (of PI channels)."""
+        return self.input_lanes // self.output_lanes
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates a cycle."""
+        return self.input_lanes * self.output_lanes
+
+    @property
+    def multipliers(self) -> int:
+        """MULT18X18D used."""
+        return (self.pairs - self.lut_pairs) * self.input_lanes + self.output_lanes * self.requantise_multipliers
+
+    def to_json(self) -> str:
+        """Canonical JSON: keys sorted, no spaces."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Geometry":
+        """Geometry from a JSON object with the parameters' names. Raises ValueError for unknown or missing names, TypeError
+        for anything but an object."""
+        try:
+            values = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"geometry must be JSON, not {text[:40]!r} ({error})") from None
+        if not isinstance(values, dict):
+            raise TypeError(f"geometry must be a JSON object, not {text[:40]!r}")
+        names = {field.name for field in fields(cls)}
+        if unknown := sorted(values.keys() - names):
+            raise ValueError(f"geometry must hold only {', '.join(sorted(names))}, not {', '.join(unknown)}")
+        required = {"input_lanes", "output_lanes", "activation_words", "weight_words"}
+        if missing := sorted(required - values.keys()):
+            raise ValueError(f"geometry must hold {', '.join(missing)}")
+        return cls(**values)
+
+    @property
+    def digest(self) -> int:
+        """First 64 bits of the SHA-256 of the canonical JSON. The engine shows it, the host compares it."""
+        return int.from_bytes(hashlib.sha256(self.to_json().encode()).digest()[:8], "big")
+
+
+# Sizes are what each chip's block RAM and multipliers allow beside the memory controller and the link:
+# 85F 208 block RAMs and 156 multipliers, 45F 108 and 72, 25F 56 and 28; a true 12F has 32 block RAMs.
+PRESETS = {
+    "85f": Geometry(input_lanes=16, output_lanes=16, activation_words=8192, weight_words=3072),
+    "45f": Geometry(input_lanes=16, output_lanes=8, activation_words=4096, weight_words=2048),
+    "25f": Geometry(input_lanes=8, output_lanes=8, lut_pairs=1, requantise_multipliers=False, activation_words=4096,
+                    weight_words=2048),
+    "12f": Geometry(input_lanes=8, output_lanes=4, activation_words=2048, weight_words=1024, parameter_words=512),
+}
