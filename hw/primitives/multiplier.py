@@ -1,0 +1,76 @@
+"""Signed 18x18 multiplier with all its registers (ECP5 sysDSP usage guide, FPGA-TN-02205)."""
+
+from amaranth import *
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Multiplier"]
+
+
+class Multiplier(wiring.Component):
+    """Signed product ``p = a * b``, one MULT18X18D on an ECP5.
+
+    Latency ``latency`` cycles, one product per cycle, free running.
+    Input and output registers are always used; without them the multiplier limits a design to
+    about 130 MHz. The pipeline register splits the 3.9 ns inside the multiplier, which nextpnr
+    does not time: use it above 200 MHz.
+
+    Parameters
+    ----------
+    pipeline : bool
+        Use the pipeline register too.
+
+    Members
+    -------
+    a, b : ``In(signed(18))``
+    p : ``Out(signed(36))``
+    """
+
+    a: In(signed(18))
+    b: In(signed(18))
+    p: Out(signed(36))
+
+    def __init__(self, *, pipeline: bool = False):
+        self.pipeline = bool(pipeline)
+        super().__init__()
+
+    @staticmethod
+    def latency_of(*, pipeline: bool = False) -> int:
+        """Cycles from operands to product."""
+        return 3 if pipeline else 2
+
+    @property
+    def latency(self) -> int:
+        """Cycles from operands to product."""
+        return self.latency_of(pipeline=self.pipeline)
+
+    def elaborate(self, platform):
+        m = Module()
+        if platform is None:
+            a = Signal(signed(18), reset_less=True)
+            b = Signal(signed(18), reset_less=True)
+            m.d.sync += [a.eq(self.a), b.eq(self.b)]
+            stage = a * b
+            for n in range(self.latency - 1):
+                p = Signal(signed(36), name=f"p{n}", reset_less=True)
+                m.d.sync += p.eq(stage)
+                stage = p
+            m.d.comb += self.p.eq(stage)
+            return m
+
+        # Operand pins tied to a constant cost nothing; CE, RST, SIGNED and SOURCE are wires.
+        # CLK, CE and RST 0 serve every register, so that all multipliers of a block agree.
+        m.submodules.mult = Instance(
+            "MULT18X18D",
+            p_REG_INPUTA_CLK="CLK0", p_REG_INPUTA_CE="CE0", p_REG_INPUTA_RST="RST0",
+            p_REG_INPUTB_CLK="CLK0", p_REG_INPUTB_CE="CE0", p_REG_INPUTB_RST="RST0",
+            p_REG_PIPELINE_CLK="CLK0" if self.pipeline else "NONE",
+            p_REG_OUTPUT_CLK="CLK0", p_REG_OUTPUT_RST="RST0", p_GSR="DISABLED",
+            i_CLK0=ClockSignal(), i_CE0=Const(1), i_RST0=Const(0),
+            i_SIGNEDA=Const(1), i_SIGNEDB=Const(1), i_SOURCEA=Const(0), i_SOURCEB=Const(0),
+            **{f"i_A{n}": self.a[n] for n in range(18)},
+            **{f"i_B{n}": self.b[n] for n in range(18)},
+            **{f"i_C{n}": Const(0) for n in range(18)},
+            **{f"o_P{n}": self.p[n] for n in range(36)},
+        )
+        return m
