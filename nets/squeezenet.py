@@ -6,8 +6,22 @@ import math
 
 import numpy as np
 
-from nets.graph import (Add, Concat, Conv, Dropout, Flatten, GlobalAvgPool, Graph, GraphError,
-                        Input, Layer, MaxPool, Problem, Relu, Window)
+from nets.graph import (
+    Add,
+    Concat,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Graph,
+    GraphError,
+    Input,
+    Layer,
+    MaxPool,
+    Problem,
+    Relu,
+    Window,
+)
 
 __all__ = ["Bypass", "SqueezeNetConfig", "V1_0", "V1_1", "convolutions", "initialise",
            "squeezenet", "with_weights", "with_weights_of"]

@@ -1,10 +1,9 @@
 """The Deep Compression reader against an encoder written from the format's description."""
-import os
-from pathlib import Path
 import re
 import struct
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import onnx
 from onnx import numpy_helper
@@ -18,8 +17,7 @@ from nets.squeezenet import SqueezeNetConfig, convolutions, squeezenet
 GRAPH = squeezenet(SqueezeNetConfig(base_e=4, modules=1, pools=(1,), conv1_channels=5,
                                     conv1_kernel=3, classes=3, input_shape=(2, 12, 12)))
 CONVS = convolutions(GRAPH)
-DATA = os.environ.get("FIRELINE_DATA")
-needs_data = pytest.mark.skipif(not DATA, reason="FIRELINE_DATA is not set")
+FILE = "models/deep-compression/compressed_SqueezeNet.net"
 
 
 def encode(layers):
@@ -134,13 +132,12 @@ def test_files_that_are_none_are_refused(tmp_path, make, message):
 
 
 @pytest.fixture(scope="module")
-def model():
-    return deep_compression.load(Path(DATA, "models/deep-compression/compressed_SqueezeNet.net"))
+def model(data):
+    return deep_compression.load(data / FILE)
 
 
-@needs_data
-def test_authors_file_equals_the_onnx_file_value_for_value(model):
-    graph = onnx.load(Path(DATA, "models/squeezenet1_0_deepcomp.onnx")).graph
+def test_authors_file_equals_the_onnx_file_value_for_value(data, model):
+    graph = onnx.load(data / "models/squeezenet1_0_deepcomp.onnx").graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     nodes = [node for node in graph.node if node.op_type == "Conv"]
     for node, conv in zip(nodes, convolutions(model.graph), strict=True):
@@ -151,7 +148,6 @@ def test_authors_file_equals_the_onnx_file_value_for_value(model):
         assert attributes["strides"] == list(conv.window.stride)
 
 
-@needs_data
 def test_authors_file_has_the_known_counts(model):
     kept = sum(np.count_nonzero(conv.weight) for conv in convolutions(model.graph))
     assert kept == 415_921 and model.graph.parameters == 1_248_424
@@ -159,10 +155,8 @@ def test_authors_file_has_the_known_counts(model):
     assert (model.spec, model.labels) == (deep_compression.SPEC, ())
 
 
-@needs_data
-def test_side_file_gives_size_and_labels(tmp_path, model):
-    source = Path(DATA, "models/deep-compression/compressed_SqueezeNet.net")
-    (tmp_path / "small.net").write_bytes(source.read_bytes())
+def test_side_file_gives_size_and_labels(tmp_path, data, model):
+    (tmp_path / "small.net").write_bytes((data / FILE).read_bytes())
     (tmp_path / "small.json").write_text(
         '{"input": {"size": [96, 128], "channels": "BGR", "scale": 1}, "labels": ["a", "b"]}')
     small = deep_compression.load(tmp_path / "small.net")

@@ -1,13 +1,23 @@
 """The SqueezeNet family against published counts, torchvision's layers and the paper's formulas."""
 from dataclasses import replace
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
 from nets.graph import Add, Concat, Conv, GraphError
-from nets.squeezenet import (Bypass, SqueezeNetConfig, V1_0, V1_1, convolutions, initialise,
-                             squeezenet, with_weights, with_weights_of)
+from nets.squeezenet import (
+    V1_0,
+    V1_1,
+    Bypass,
+    SqueezeNetConfig,
+    convolutions,
+    initialise,
+    squeezenet,
+    with_weights,
+    with_weights_of,
+)
 
 SMALL = SqueezeNetConfig(base_e=8, incr_e=4, modules=3, pools=(1,), conv1_channels=6,
                          conv1_kernel=3, classes=5, input_shape=(1, 16, 20))
