@@ -103,7 +103,7 @@ class WindowConfig(Record):
     first_column + x * stride_x + kx; outside height x width it is padding and reads as `zero_point`.
     """
 
-    base: int = address()               # word of row 0 of the ring, column 0, first input block
+    start: int = address()              # base + first_column * pixel_words modulo 2**15; base: row 0, column 0, first block
     first_row: int = number(-15, (1 << SIZE) - 1, "rows")           # y0 * stride_y - padding at the top
     first_column: int = number(-15, 0, "columns")                   # -padding at the left
     row_start: int = address()          # (first_row mod ring rows) * row_words, also for negative first_row
@@ -139,11 +139,12 @@ class WindowConfig(Record):
 class LoadConfig(Record):
     """Where weights and parameters of the command lie; both are read in ascending order and wrap at the memory's end.
 
-    Weights: one word (PI pairs) per column pair, pass and output block; parameters: one word per channel, PO per block.
+    Weights: a word (PI pairs) per column pair, pass and output block. Parameters: a word per column pair and output block; it
+    holds two biases, two multipliers and two shifts. Within a pass or block, the last column pair comes first.
     """
 
     weights: int = number(0, (1 << WEIGHT_ADDRESS) - 1, "words")        # first word of the first pass
-    parameters: int = number(0, (1 << WEIGHT_ADDRESS) - 1, "channels")  # first channel
+    parameters: int = number(0, (1 << WEIGHT_ADDRESS) - 1, "words")     # first word of the first output block
     passes: int = number(1, 11 * 11 * 4095, "passes")                   # of one output block, as in the window
     output_blocks: int = number(1, 4095, "output blocks")
 
@@ -273,6 +274,11 @@ class Command:
         return word
 
     @classmethod
+    def records(cls) -> dict[str, type[Record]]:
+        """Record type of each unit, in packing order."""
+        return {entry.name: entry.type for entry in fields(cls)}
+
+    @classmethod
     def bits(cls) -> int:
         """Width of a packed command."""
-        return sum(entry.type.bits() for entry in fields(cls))
+        return sum(record.bits() for record in cls.records().values())

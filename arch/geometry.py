@@ -19,14 +19,14 @@ class Geometry:
     """Lanes and memories of an engine. Raises TypeError or ValueError for values outside the ranges given here.
 
     Parameters:
-    - `input_lanes` (PI): input channels taken a cycle, 4..32, a multiple of `output_lanes`; PI / PO must be a power of two.
+    - `input_lanes` (PI): input channels taken a cycle, 4..16, a multiple of `output_lanes`; PI / PO must be a power of two.
     - `output_lanes` (PO): output channels made a cycle, 2..16, even.
     - `lut_pairs`: column pairs (of PO / 2) whose multipliers are made of LUTs instead of MULT18X18D, the last ones.
     - `requantise_multipliers`: one MULT18X18D per requantising lane; otherwise LUTs.
     - `activation_words`: activation memory in words of PI bytes, 512..32768, a multiple of 512.
     - `weight_words`: weight memory in words of PI pairs of weights, 512..16384, a multiple of 512.
-    - `parameter_words`: parameter memory in output channels, 512..16384, a multiple of 512.
-    - `band_pixels`: output pixels of a command at most, the depth of each column's partial sums: 512 or 1024.
+    - `parameter_words`: parameter memory in pairs of output channels, 512..8192, a multiple of 512.
+    - `band_pixels`: output pixels of a command at most, the depth of each column's partial sums, 64..512, a multiple of 64.
     - `pool_words`: places of the pool's line memory (one per output block and pooled column), 512..2048, a multiple of 512.
     - `fifo_words`: requantised vectors that wait for the pool, 32..512, a multiple of 16.
     - `line_pixels`: pixels of an image row that the gather's line buffers hold, 512..2048, a multiple of 512.
@@ -38,7 +38,7 @@ class Geometry:
     requantise_multipliers: bool = True
     activation_words: int
     weight_words: int
-    parameter_words: int = 1024
+    parameter_words: int = 512
     band_pixels: int = 512
     pool_words: int = 512
     fifo_words: int = 64
@@ -46,7 +46,7 @@ class Geometry:
 
     def __post_init__(self):
         _check("output_lanes", self.output_lanes, 2, 16, 2)
-        _check("input_lanes", self.input_lanes, 4, 32, self.output_lanes)
+        _check("input_lanes", self.input_lanes, 4, 16, self.output_lanes)
         if self.blocks_per_word & self.blocks_per_word - 1:
             raise ValueError(f"input_lanes must be output_lanes times a power of two, "
                              f"not {self.input_lanes} for {self.output_lanes} output lanes")
@@ -55,8 +55,8 @@ class Geometry:
             raise TypeError(f"requantise_multipliers must be a boolean, not {self.requantise_multipliers!r}")
         _check("activation_words", self.activation_words, 512, 32768, 512)
         _check("weight_words", self.weight_words, 512, 16384, 512)
-        _check("parameter_words", self.parameter_words, 512, 16384, 512)
-        _check("band_pixels", self.band_pixels, 512, 1024, 512)
+        _check("parameter_words", self.parameter_words, 512, 8192, 512)
+        _check("band_pixels", self.band_pixels, 64, 512, 64)
         _check("pool_words", self.pool_words, 512, 2048, 512)
         _check("fifo_words", self.fifo_words, 32, 512, 16)
         _check("line_pixels", self.line_pixels, 512, 2048, 512)
@@ -116,5 +116,5 @@ PRESETS = {
     "45f": Geometry(input_lanes=16, output_lanes=8, activation_words=4096, weight_words=2048),
     "25f": Geometry(input_lanes=8, output_lanes=8, lut_pairs=1, requantise_multipliers=False, activation_words=4096,
                     weight_words=2048),
-    "12f": Geometry(input_lanes=8, output_lanes=4, activation_words=2048, weight_words=1024, parameter_words=512),
+    "12f": Geometry(input_lanes=8, output_lanes=4, activation_words=2048, weight_words=1024),
 }

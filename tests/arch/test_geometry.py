@@ -18,7 +18,7 @@ def test_json_and_back(name):
 def test_digest_tells_every_field_apart():
     base = Geometry(**TINY, fifo_words=64)
     changed = dict(input_lanes=8, output_lanes=2, lut_pairs=1, requantise_multipliers=False, activation_words=1024,
-                   weight_words=1024, parameter_words=512, band_pixels=1024, pool_words=1024, fifo_words=32, line_pixels=1024)
+                   weight_words=1024, parameter_words=1024, band_pixels=64, pool_words=1024, fifo_words=32, line_pixels=1024)
     assert changed.keys() == asdict(base).keys()
     digests = {base.digest} | {replace(base, **{name: value}).digest for name, value in changed.items()}
     assert len(digests) == len(changed) + 1 and all(0 <= digest < 1 << 64 for digest in digests)
@@ -31,14 +31,14 @@ def test_presets_fit_their_chips_multipliers(name, multipliers):
 
 @pytest.mark.parametrize("change, error, message", [
     (dict(output_lanes=3), ValueError, "output_lanes must be 2..16 and a multiple of 2, not 3"),
-    (dict(input_lanes=6), ValueError, "input_lanes must be 4..32 and a multiple of 4, not 6"),
+    (dict(input_lanes=6), ValueError, "input_lanes must be 4..16 and a multiple of 4, not 6"),
     (dict(input_lanes=12), ValueError, "input_lanes must be output_lanes times a power of two, not 12 for 4 output lanes"),
     (dict(lut_pairs=3), ValueError, "lut_pairs must be 0..2, not 3"),
     (dict(requantise_multipliers=1), TypeError, "requantise_multipliers must be a boolean, not 1"),
     (dict(activation_words=1000), ValueError, "activation_words must be 512..32768 and a multiple of 512, not 1000"),
     (dict(weight_words=32768), ValueError, "weight_words must be 512..16384 and a multiple of 512, not 32768"),
-    (dict(parameter_words=0), ValueError, "parameter_words must be 512..16384 and a multiple of 512, not 0"),
-    (dict(band_pixels=256), ValueError, "band_pixels must be 512..1024 and a multiple of 512, not 256"),
+    (dict(parameter_words=0), ValueError, "parameter_words must be 512..8192 and a multiple of 512, not 0"),
+    (dict(band_pixels=1024), ValueError, "band_pixels must be 64..512 and a multiple of 64, not 1024"),
     (dict(pool_words=4096), ValueError, "pool_words must be 512..2048 and a multiple of 512, not 4096"),
     (dict(fifo_words=16), ValueError, "fifo_words must be 32..512 and a multiple of 16, not 16"),
     (dict(line_pixels=100), ValueError, "line_pixels must be 512..2048 and a multiple of 512, not 100"),
