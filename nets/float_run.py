@@ -6,8 +6,26 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from nets.graph import (LRN, Add, Affine, AvgPool, ChannelShuffle, Clip, Concat, Conv, Dropout, Flatten, GlobalAvgPool, Graph,
-                        Layer, Linear, MaxPool, Relu, Softmax, Window)
+from nets.graph import (
+    LRN,
+    Add,
+    Affine,
+    AvgPool,
+    ChannelShuffle,
+    Clip,
+    Concat,
+    Conv,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Graph,
+    Layer,
+    Linear,
+    MaxPool,
+    Relu,
+    Softmax,
+    Window,
+)
 
 __all__ = ["run", "walk"]
 

@@ -30,19 +30,20 @@ CONSTANTS = frozenset({"Constant", "ConstantOfShape", *FOLDABLE})
 Value = View | np.ndarray | None        # None: could not be had, and has been reported
 
 
-def import_onnx(path: str | Path, *, size: tuple[int, int] | None = None, channels: int | None = None) -> Graph:
+def import_onnx(path: str | Path, *, size: tuple[int, int] | None = None,
+                open_shape: tuple[int, int, int] | None = None) -> Graph:
     """The network in an ONNX file, for one image: the batch of the file does not matter.
 
-    `size`, (height, width), and `channels` replace what the file says about its input; they are needed where it leaves them
-    open. Weights become float32. A batch normalisation or a product or sum with constants per channel is folded into the
-    convolution or linear layer before it, if nothing else reads that.
+    `size`, (height, width), replaces that of the file; `open_shape`, (channels, height, width), is used where the file leaves
+    its input open. Weights become float32. A batch normalisation or a product or sum with constants per channel is folded into
+    the convolution or linear layer before it, if nothing else reads that.
 
     Raises ModelError if the file cannot be read as an ONNX network, GraphError with every node that cannot be mapped.
     """
     path = Path(path)
     model = read_model(path)
     try:
-        return _Import(path, model, size, channels).graph()
+        return _Import(path, model, size, open_shape).graph()
     except (DecodeError, UnicodeDecodeError, checker.ValidationError) as error:
         # protobuf decodes texts when they are read, so that damaged ones come to light late
         raise ModelError(f"{path}: is damaged: {_first_line(error)}") from None
@@ -57,7 +58,8 @@ def _first_line(error: Exception) -> str:
 class _Import:
     """One import: what is known of each tensor, and the problems so far."""
 
-    def __init__(self, path: Path, model: onnx.ModelProto, size: tuple[int, int] | None, channels: int | None):
+    def __init__(self, path: Path, model: onnx.ModelProto, size: tuple[int, int] | None,
+                 open_shape: tuple[int, int, int] | None):
         self.path, self.proto = path, model.graph
         try:
             self.opset = opset_version(model)
@@ -77,7 +79,7 @@ class _Import:
         self.readers = Counter(name for node in self.nodes for name in node.input)
         self.values: dict[str, Value] = {}
         self.problems: list[Problem] = []
-        shape = self._input_shape(size, channels)
+        shape = self._input_shape(size, open_shape or (None,) * 3)
         name = printable(self.input.name)
         self.values[self.input.name] = self.net.add(Input(name=name, shape=shape))
 
@@ -159,11 +161,11 @@ class _Import:
         read = {name for node in self.nodes for name in node.input}
         inputs = [value for value in self.proto.input if value.name in read and value.name not in self.initializers]
         if len(inputs) != 1:
-            names = ", ".join(printable(value.name) for value in inputs)
-            raise ModelError(f"{self.path}: must have one input, the image, not {f'{len(inputs)}: {names}' if inputs else 'none'}")
+            found = f"{len(inputs)}: " + ", ".join(printable(value.name) for value in inputs) if inputs else "none"
+            raise ModelError(f"{self.path}: must have one input, the image, not {found}")
         return inputs[0]
 
-    def _input_shape(self, size: tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
+    def _input_shape(self, size: tuple[int, int] | None, open_shape: tuple[int | None, ...]) -> tuple[int, ...]:
         tensor = self.input.type.tensor_type
         start = f"{self.path}: input {printable(self.input.name)}"
         if tensor.elem_type not in FLOATS:
@@ -176,7 +178,7 @@ class _Import:
         if any(dim is not None and not 1 <= dim <= MAX_ELEMENTS for dim in dims[1:]) or (dims[0] or 0) < 0:
             raise ModelError(f"{start} must have positive sizes, not {'x'.join(str(dim or '?') for dim in dims)}")
         self.net.batch = dims[0] or 1
-        shape = (channels or dims[1], *(size or dims[2:]))
+        shape = tuple(dim or default for dim, default in zip((dims[1], *(size or dims[2:])), open_shape, strict=True))
         if shape[0] is None:
             raise ModelError(f"{start} has an open number of channels: give --channels")
         if None in shape:

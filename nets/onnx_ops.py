@@ -8,8 +8,22 @@ import math
 
 import numpy as np
 
-from nets.graph import (LRN, Add, Affine, AvgPool, ChannelShuffle, Clip, Concat, Conv, Dropout, GlobalAvgPool, Linear, MaxPool,
-                        Relu, Softmax, Window)
+from nets.graph import (
+    LRN,
+    Add,
+    Affine,
+    AvgPool,
+    Clip,
+    Concat,
+    Conv,
+    Dropout,
+    GlobalAvgPool,
+    Linear,
+    MaxPool,
+    Relu,
+    Softmax,
+    Window,
+)
 from nets.onnx_build import Node, View, axis_of
 from nets.onnx_file import MAX_ELEMENTS
 from nets.onnx_shape_ops import SHAPE_HANDLERS

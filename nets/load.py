@@ -1,0 +1,161 @@
+"""Finds a model by what the user calls it: a name of the zoo, an ONNX file, or a Deep Compression file."""
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from nets.graph import Graph, Input
+from nets.model import Model, ModelError
+from nets.onnx_import import import_onnx
+from nets.preprocess import CHANNEL_ORDERS, InputSpec, read_side_file
+
+__all__ = ["add_model_arguments", "load_model", "model_from_arguments"]
+
+# ImageNet's mean and deviation of RGB in 0..1, as torchvision's and most of the ONNX zoo's models are trained with.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+IMAGENET_CROP = 256 / 224      # shorter side to crop
+
+
+def load_model(source: str | Path, *, side_file: str | Path | None = None, size: tuple[int, int] | None = None,
+               channels: str | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
+               scale: float | None = None, resize: int | None = None, labels: str | Path | None = None) -> Model:
+    """The float model that `source` names.
+
+    A file's preparation of images and its labels come from its side file (`side_file`, or `<model>.json` beside it, if there is
+    one); the other arguments override single fields of that (see `nets.preprocess.InputSpec`), `labels` being a file with a
+    label a line. Without a side file a network of 3 channels is fed as ImageNet models are, one of 1 channel with grey
+    images in 0..1; the model's notes say so.
+
+    Raises ModelError, GraphError or PreprocessError; the message names the file.
+    """
+    name = str(source)
+    path = Path(source)
+    notes: tuple[str, ...] = ()
+    side = _side_path(path, side_file)
+    spec, names = read_side_file(side) if side else (None, ())
+    kind = path.suffix.lower()
+    if kind == ".onnx":
+        known = spec.shape if spec else (CHANNEL_ORDERS.get(channels), None, None)
+        graph = import_onnx(path, size=size, open_shape=known)
+    elif kind == ".net":
+        from nets import deep_compression
+        model = deep_compression.load(path)
+        graph, spec, names = model.graph, spec or model.spec, names or model.labels
+    elif kind == ".fln":
+        raise ModelError(f"{name}: is a quantised network: give it to a command that takes one, as golden.run, "
+                         f"or name the float model that it was made from")
+    else:
+        model = _from_zoo(name)
+        graph, spec, names = model.graph, spec or model.spec, names or model.labels
+    if size:
+        graph = _resized(graph, size)
+    if spec is None:
+        spec = _usual_spec(name, graph.input.shape)
+        if mean is None and std is None and scale is None:
+            notes = (f"{path.name}: no side file {path.with_suffix('.json').name}: images are prepared as "
+                     + ("ImageNet's (RGB in 0..1, mean and deviation of ImageNet)" if spec.channels == "RGB"
+                        else "grey in 0..1"),)
+    if labels:
+        names = _read_labels(Path(labels))
+    try:
+        spec = _overridden(spec, size=size, channels=channels, mean=mean, std=std, scale=scale, resize=resize)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{name}: {error}") from None
+    classes = graph.shapes[graph.output][0]
+    if names and len(names) != classes:
+        notes += (f"{path.name}: {len(names)} labels for {classes} outputs",)
+    return Model(graph=replace(graph, notes=graph.notes + notes), spec=spec, labels=names)
+
+
+def _side_path(model: Path, given: str | Path | None) -> Path | None:
+    if given:
+        return Path(given)
+    beside = model.with_suffix(".json") if model.suffix.lower() in (".onnx", ".net") else None
+    return beside if beside and "\0" not in str(beside) and beside.exists() else None
+
+
+def _from_zoo(name: str) -> Model:
+    from nets import zoo
+    if name in zoo.NAMES:
+        return zoo.load(name)
+    if Path(name).suffix or "/" in name:
+        raise ModelError(f"{name}: a model file must end in .onnx or .net")
+    near = get_close_matches(name, zoo.NAMES, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise ModelError(f"{name}: is no model; {hint}The zoo has {', '.join(zoo.NAMES)}; a file must end in .onnx or .net")
+
+
+def _resized(graph: Graph, size: tuple[int, int]) -> Graph:
+    """The same layers on images of another size. Raises GraphError if they do not fit."""
+    layers = (replace(layer, shape=(layer.shape[0], *size)) if isinstance(layer, Input) else layer for layer in graph.layers)
+    return graph if graph.input.shape[1:] == tuple(size) else replace(graph, layers=tuple(layers))
+
+
+def _usual_spec(name: str, shape: tuple[int, ...]) -> InputSpec:
+    channels, height, width = shape
+    if channels == 3:
+        return InputSpec(size=(height, width), mean=IMAGENET_MEAN, std=IMAGENET_STD,
+                         resize=round(max(height, width) * IMAGENET_CROP))
+    if channels == 1:
+        return InputSpec(size=(height, width), channels="L", mean=(0.0,), std=(1.0,))
+    raise ModelError(f"{name}: images have 1 or 3 channels, but the network reads {channels}")
+
+
+def _overridden(spec: InputSpec, *, size: tuple[int, int] | None, **fields) -> InputSpec:
+    """The preparation with the fields that are not None. Raises ValueError for a value out of range."""
+    fields = {what: tuple(value) if isinstance(value, list) else value for what, value in fields.items() if value is not None}
+    channels = fields.get("channels", spec.channels)
+    if CHANNEL_ORDERS.get(channels) not in (None, len(spec.mean)):
+        count = CHANNEL_ORDERS[channels]            # the old values belong to other channels
+        fields = {"mean": (0.0,) * count, "std": (1.0,) * count} | fields
+    if size and tuple(size) != spec.size:
+        spec = spec.with_size(tuple(size))
+    return replace(spec, **fields)
+
+
+def _read_labels(path: Path) -> tuple[str, ...]:
+    try:
+        return tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError) as error:      # not UTF-8, or a NUL in the name
+        raise ModelError(f"{path}: labels cannot be read: {getattr(error, 'strerror', None) or error}") from None
+
+
+def add_model_arguments(parser: ArgumentParser, *, default: str = "digits") -> None:
+    """Adds `--model` and what overrides a side file; `model_from_arguments` reads them."""
+    group = parser.add_argument_group("model")
+    group.add_argument("--model", default=default, metavar="M",
+                       help="name of the zoo, .onnx file or Deep Compression .net file (%(default)s)")
+    group.add_argument("--side-file", metavar="FILE", help="image preparation and labels of a model file (M with suffix .json)")
+    group.add_argument("--size", type=_size, metavar="HxW", help="height and width of the image, or N for both")
+    group.add_argument("--channels", choices=sorted(CHANNEL_ORDERS), help="order of the channels; L is grey")
+    group.add_argument("--mean", type=_numbers, metavar="X,..", help="mean, a number a channel, in units of pixel * scale")
+    group.add_argument("--std", type=_numbers, metavar="X,..", help="deviation, a number a channel")
+    group.add_argument("--scale", type=_number, metavar="X", help="factor of pixels in 0..255, as 1/255")
+    group.add_argument("--resize", type=int, metavar="N", help="pixels that the shorter side gets before the crop; 0: no crop")
+    group.add_argument("--labels", metavar="FILE", help="names of the classes, one a line")
+
+
+def model_from_arguments(args: Namespace) -> Model:
+    """The model that the arguments of `add_model_arguments` name; raises what `load_model` does."""
+    fields = ("side_file", "size", "channels", "mean", "std", "scale", "resize", "labels")
+    return load_model(args.model, **{what: getattr(args, what) for what in fields})
+
+
+def _number(text: str) -> float:
+    try:
+        top, _, bottom = text.partition("/")
+        return float(top) / float(bottom or 1)
+    except (ValueError, ZeroDivisionError):
+        raise ArgumentTypeError(f"must be a number, not {text!r}") from None
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(_number(part) for part in text.split(","))
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and len(side) < 6 for side in sides):
+        raise ArgumentTypeError(f"must be N or HxW in pixels, not {text!r}")
+    return int(sides[0]), int(sides[-1])
