@@ -1,13 +1,13 @@
 """Amaranth to a routed ECP5: Yosys, nextpnr, and their figures."""
 
+from dataclasses import asdict, dataclass, field
 import json
 import os
+from pathlib import Path
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 from amaranth import Elaboratable
 from amaranth.back import rtlil

@@ -105,12 +105,12 @@ class Column(wiring.Component):
     # A row read while its new value is still on the way to the memory would be stale.
     REVISIT = LATENCY + 1
 
-    def __init__(self, depth: int):
+    def __init__(self, depth: int, sum_bits: int):
         self.depth = depth
         bits = ceil_log2(depth)
         super().__init__({
             "valid": In(1), "first": In(1), "last": In(1), "swap": In(1), "addr": In(bits),
-            "sum": In(signed(20)), "shift": In(1), "bias_in": In(32), "bias_out": Out(32),
+            "sum": In(signed(sum_bits)), "shift": In(1), "bias_in": In(32), "bias_out": Out(32),
             "result": Out(result_layout())})
 
     def elaborate(self, platform):
@@ -183,11 +183,11 @@ class MacArray(wiring.Component):
     Parameters
     ----------
     lanes : int
-        Input channels per beat, at least 1.
+        Input channels per beat, 1..32.
     columns : int
         Output channels per beat, even, at least 2.
     depth : int
-        Rows of partial sums, 8..512.
+        Rows of partial sums, 8..1024.
 
     Members
     -------
@@ -199,12 +199,12 @@ class MacArray(wiring.Component):
     """
 
     def __init__(self, *, lanes: int, columns: int, depth: int = 512):
-        if lanes < 1 or lanes > 16:
-            raise ValueError(f"Lanes of an array must be 1..16, not {lanes!r}")
+        if lanes < 1 or lanes > 32:
+            raise ValueError(f"Lanes of an array must be 1..32, not {lanes!r}")
         if columns < 2 or columns % 2:
             raise ValueError(f"Columns of an array must be even and at least 2, not {columns!r}")
-        if not 8 <= depth <= 512:
-            raise ValueError(f"Depth of the partial sums must be 8..512 rows, not {depth!r}")
+        if not 8 <= depth <= 1024:
+            raise ValueError(f"Depth of the partial sums must be 8..1024 rows, not {depth!r}")
         self.lanes, self.columns, self.depth = lanes, columns, depth
         super().__init__({
             "beat": In(beat_layout(lanes, depth)), "load": In(load_layout(lanes)),
@@ -306,10 +306,11 @@ class MacArray(wiring.Component):
                     swaps[i] = copy(swaps[i], f"swap{i}_{j}")
 
             high, low = register(high, f"high{j}"), register(low, f"low{j}")
-            sums = [register((low + (mid << 10))[:20].as_signed(), f"sum{2 * j}"),
-                    register((high - mid)[:20].as_signed(), f"sum{2 * j + 1}")]
+            bits = 16 + ceil_log2(self.lanes)
+            sums = [register((low + (mid << 10))[:bits].as_signed(), f"sum{2 * j}"),
+                    register((high - mid)[:bits].as_signed(), f"sum{2 * j + 1}")]
             for n in range(2):
-                m.submodules[f"column{2 * j + n}"] = column = Column(self.depth)
+                m.submodules[f"column{2 * j + n}"] = column = Column(self.depth, bits)
                 m.d.comb += [
                     Cat(column.valid, column.swap, column.first, column.last, column.addr)
                     .eq(control),
