@@ -77,7 +77,7 @@ def _side_path(model: Path, given: str | Path | None) -> Path | None:
 
 def _from_zoo(name: str) -> Model:
     from nets import zoo
-    if name in zoo.NAMES:
+    if zoo.is_name(name):
         return zoo.load(name)
     if Path(name).suffix or "/" in name:
         raise ModelError(f"{name}: a model file must end in .onnx or .net")

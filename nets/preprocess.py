@@ -147,7 +147,7 @@ def read_side_file(path: str | Path) -> tuple[InputSpec | None, tuple[str, ...]]
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PreprocessError(f"{path}: cannot be read: {error.strerror}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:       # not UTF-8, not JSON, a number of too many digits, nested too deep
         raise PreprocessError(f"{path}: is not JSON: {error}") from None
     if not isinstance(record, dict):
         raise PreprocessError(f"{path}: must be an object with 'input' and 'labels', not {type(record).__name__}")
@@ -155,11 +155,14 @@ def read_side_file(path: str | Path) -> tuple[InputSpec | None, tuple[str, ...]]
         spec = InputSpec.from_json(record["input"]) if "input" in record else None
         labels = record.get("labels", ())
         if isinstance(labels, str):
-            labels = (path.parent / labels).read_text(encoding="utf-8").splitlines()
+            file = path.parent / labels
+            if file.exists() and not file.is_file():        # a device would be read for ever
+                raise ValueError(f"labels {labels!r} must be a file")
+            labels = file.read_text(encoding="utf-8").splitlines()
         if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
             raise TypeError("labels must be a file name or a list of strings")
     except OSError as error:
         raise PreprocessError(f"{path}: labels {record['labels']!r} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:     # OverflowError: an integer beyond a float
         raise PreprocessError(f"{path}: {error}") from None
     return spec, tuple(labels)
