@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from amaranth import *
+from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 

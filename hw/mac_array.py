@@ -1,11 +1,12 @@
 """The MAC array: weight-stationary column pairs on packed multipliers."""
 
-from amaranth import *
+from amaranth import Assert, Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from .primitives import BlockRam, Copy, Multiplier
+from hw.mac_lane import WEIGHT_BITS, LutLane, PackedLane, pack
+from hw.primitives import BlockRam, Copy
 
 __all__ = ["MacArray", "beat_layout", "load_layout", "result_layout"]
 
@@ -27,70 +28,6 @@ def load_layout(lanes: int) -> data.StructLayout:
 def result_layout() -> data.StructLayout:
     """A finished sum of one column."""
     return data.StructLayout({"valid": 1, "acc": signed(32)})
-
-
-class Lane(wiring.Component):
-    """One multiplier of a column pair, its weights, and its share of the pair's running sums.
-
-    The multiplier forms P = (w1*1024 + w0) * x. Its low 10 bits are those of w0*x; w0*x has 16
-    bits, so only P[10:16] mixes both products. With mid = (P[10:16] - (w1*x mod 64)) mod 64, read
-    as signed 6 bits, w0*x = 1024*mid + P[0:10] and w1*x = (P >> 10) - mid, exactly, for w in
-    [-127, 127] and x in [0, 255]. Three short sums over the lanes replace two long ones:
-    high of P >> 10, low of P[0:10] and, one cycle later, mid.
-
-    Weights travel as w0, w1 - (w0 < 0) (together the 18-bit factor) and w1[0:6].
-    """
-
-    # Cycles from x to the sums that include it.
-    HIGH_LOW = Multiplier.latency_of() + 1
-    MID = HIGH_LOW + 1
-
-    def __init__(self, index: int):
-        self.index = index
-        grown, before = ceil_log2(index + 1), ceil_log2(max(index, 1))
-        super().__init__({
-            "x": In(8), "shift": In(1), "swap": In(1), "w_in": In(22), "w_out": Out(22),
-            "high_in": In(signed(16 + before)), "high": Out(signed(16 + grown)),
-            "low_in": In(10 + before), "low": Out(10 + grown),
-            "mid_in": In(signed(6 + before)), "mid": Out(signed(6 + grown))})
-
-    @staticmethod
-    def pack(w0: Value, w1: Value) -> Value:
-        """The 22 bits in which weights travel."""
-        return Cat(w0.as_unsigned(), (w1 - w0[7])[:8], w1[:6])
-
-    def elaborate(self, platform):
-        m = Module()
-        shadow = Signal(22, reset_less=True)
-        active = Signal(22, reset_less=True)
-        m.d.comb += self.w_out.eq(shadow)
-        with m.If(self.shift):
-            m.d.sync += shadow.eq(self.w_in)
-        with m.If(self.swap):
-            m.d.sync += active.eq(shadow)
-
-        m.submodules.mult = mult = Multiplier()
-        w0, top, w1 = active[:8], active[8:16], active[16:]
-        m.d.comb += [mult.a.eq(Cat(w0, w0[7].replicate(2), top)), mult.b.eq(self.x)]
-
-        # w1*x mod 64 by gated adds in two stages, as long as the multiplier takes.
-        def gated(n):
-            return w1[:6 - n] & self.x[n].replicate(6 - n)
-        p01 = Signal(6, reset_less=True)
-        p23 = Signal(4, reset_less=True)
-        p45 = Signal(2, reset_less=True)
-        m.d.sync += [p01.eq(gated(0) + (gated(1) << 1)), p23.eq(gated(2) + (gated(3) << 1)),
-                     p45.eq(gated(4) + (gated(5) << 1))]
-        product = Signal(6, reset_less=True)
-        m.d.sync += product.eq(p01 + ((p23 + (p45 << 2))[:4] << 2))
-
-        mid = Signal(signed(6), reset_less=True)
-        m.d.sync += [
-            self.high.eq(self.high_in + mult.p[10:26].as_signed()),
-            self.low.eq(self.low_in + mult.p[:10]),
-            mid.eq(mult.p[10:16] - product),
-            self.mid.eq(self.mid_in + mid)]
-        return m
 
 
 class Column(wiring.Component):
@@ -148,6 +85,62 @@ class Column(wiring.Component):
         return m
 
 
+class ColumnPair(wiring.Component):
+    """All lanes of two columns: the products of a beat, summed.
+
+    Lane i works one cycle behind lane i - 1. The sums appear ``latency`` cycles after the x of
+    lane 0: ``lanes`` - 1 for the chain, the lane's own, and one that unpacks the sums.
+
+    Members
+    -------
+    x, swap : one per lane, each at the lane's own time
+    shift : one copy per ``GROUP`` lanes
+    w_in, w_out : weights from the pair before and to the pair behind
+    even, odd : sums of columns 2j and 2j + 1
+    """
+
+    # Lanes that share a copy of the shift enable: 88 registers.
+    GROUP = 4
+
+    def __init__(self, lanes: int, *, lut: bool = False):
+        self.lanes, self.lut = lanes, lut
+        self.sum_bits = 16 + ceil_log2(lanes)
+        words = data.ArrayLayout(WEIGHT_BITS, lanes)
+        super().__init__({
+            "x": In(data.ArrayLayout(8, lanes)), "swap": In(lanes), "shift": In(-(-lanes // self.GROUP)),
+            "w_in": In(words), "w_out": Out(words),
+            "even": Out(signed(self.sum_bits)), "odd": Out(signed(self.sum_bits))})
+
+    @staticmethod
+    def latency_of(lanes: int) -> int:
+        """Cycles from the x of lane 0 to the sums."""
+        return lanes - 1 + PackedLane.LATENCY + 1
+
+    def elaborate(self, platform):
+        m = Module()
+        sums = {"even": Const(0, signed(16)), "odd": Const(0, signed(16))} if self.lut else \
+            {"high": Const(0, signed(16)), "low": Const(0, 10), "mid": Const(0, signed(6))}
+        for i in range(self.lanes):
+            m.submodules[f"lane{i}"] = lane = (LutLane if self.lut else PackedLane)(i)
+            m.d.comb += [
+                lane.x.eq(self.x[i]), lane.swap.eq(self.swap[i]), lane.shift.eq(self.shift[i // self.GROUP]),
+                lane.w_in.eq(self.w_in[i]), self.w_out[i].eq(lane.w_out)]
+            for name, value in sums.items():
+                m.d.comb += getattr(lane, f"{name}_in").eq(value)
+                sums[name] = getattr(lane, name)
+        if self.lut:
+            even, odd = sums["even"], sums["odd"]
+        else:
+            for name in ("high", "low"):                # they lead mid by a cycle
+                early = Signal.like(sums[name], name=name, reset_less=True)
+                m.d.sync += early.eq(sums[name])
+                sums[name] = early
+            even = (sums["low"] + (sums["mid"] << 10))[:self.sum_bits]
+            odd = (sums["high"] - sums["mid"])[:self.sum_bits]
+        m.d.sync += [self.even.eq(even), self.odd.eq(odd)]
+        return m
+
+
 class MacArray(wiring.Component):
     """`lanes` input channels times `columns` output channels a cycle, weight-stationary.
 
@@ -188,6 +181,8 @@ class MacArray(wiring.Component):
         Output channels per beat, even, at least 2.
     depth : int
         Rows of partial sums, 8..1024.
+    lut_pairs : int
+        Column pairs, counted from the last, whose multipliers are lookup tables.
 
     Members
     -------
@@ -198,27 +193,24 @@ class MacArray(wiring.Component):
         Sums modulo 2**32, as signed.
     """
 
-    def __init__(self, *, lanes: int, columns: int, depth: int = 512):
+    def __init__(self, *, lanes: int, columns: int, depth: int = 512, lut_pairs: int = 0):
         if lanes < 1 or lanes > 32:
             raise ValueError(f"Lanes of an array must be 1..32, not {lanes!r}")
         if columns < 2 or columns % 2:
             raise ValueError(f"Columns of an array must be even and at least 2, not {columns!r}")
         if not 8 <= depth <= 1024:
             raise ValueError(f"Depth of the partial sums must be 8..1024 rows, not {depth!r}")
-        self.lanes, self.columns, self.depth = lanes, columns, depth
+        if not 0 <= lut_pairs <= columns // 2:
+            raise ValueError(f"Pairs on lookup tables must be 0..{columns // 2}, not {lut_pairs!r}")
+        self.lanes, self.columns, self.depth, self.lut_pairs = lanes, columns, depth, lut_pairs
         super().__init__({
             "beat": In(beat_layout(lanes, depth)), "load": In(load_layout(lanes)),
             "results": Out(data.ArrayLayout(result_layout(), columns))})
 
-    # Cycles from the beat port to the x register of pair 0's last lane, to the sum register of
-    # the pair (sums one cycle after mid), and to the control bits of its columns.
-    @property
-    def _to_sum(self) -> int:
-        return self.lanes + Lane.MID + 1
-
+    # Cycles from the beat port to the control bits of columns 0 and 1: one x register before the pair.
     @property
     def _to_control(self) -> int:
-        return self._to_sum - Column.SUM_AFTER
+        return 1 + ColumnPair.latency_of(self.lanes) - Column.SUM_AFTER
 
     @property
     def latency(self) -> int:
@@ -267,57 +259,40 @@ class MacArray(wiring.Component):
             m.d.comb += c.d.eq(bit)
             return c.q
 
-        # Load words are packed on the way in. The shift line has a copy per pair and four lanes.
-        words = [register(register(Lane.pack(*self.load.weights[i]), f"word{i}"), f"word{i}_in")
-                 for i in range(self.lanes)]
-        biases = [register(register(self.load.bias[n].as_unsigned(), f"bias{n}"), f"bias{n}_in")
-                  for n in range(2)]
+        # Load words are packed on the way in, while the shift line gets its copies.
+        words = [register(register(pack(*self.load.weights[i]), f"word{i}"), f"word{i}_in") for i in range(self.lanes)]
+        biases = [register(register(self.load.bias[n].as_unsigned(), f"bias{n}"), f"bias{n}_in") for n in range(2)]
         shift = register(self.load.valid, "shift")
 
-        # Lane i of the beat and its swap bit wait i cycles; the first pair's x comes after that.
-        xs, swaps = [], []
-        swap = self.beat.swap
-        for i in range(self.lanes):
-            x = self.beat.x[i]
+        # Lane i of the beat and its swap bit wait i cycles.
+        xs, swaps = list(self.beat.x), [self.beat.swap]
+        for i in range(1, self.lanes):
+            swaps.append(copy(swaps[-1], f"swap{i}_skew"))
             for n in range(i):
-                x = register(x, f"x{i}_skew{n}")
-            xs.append(x)
-            swaps.append(swap)
-            swap = copy(swap, f"swap{i}_skew")
+                xs[i] = register(xs[i], f"x{i}_skew{n}")
 
-        control = Cat(self.beat.valid, self.beat.swap, self.beat.first, self.beat.last,
-                      self.beat.addr)
+        control = Cat(self.beat.valid, self.beat.swap, self.beat.first, self.beat.last, self.beat.addr)
         for n in range(self._to_control):
             control = register(control, f"control_skew{n}")
 
         for j in range(pairs):
-            copies = [copy(shift, f"shift{j}_{g}") for g in range(-(-self.lanes // 4))]
-            shift_bias = copy(shift, f"shift{j}_bias")
-            high, low, mid = Const(0, signed(16)), Const(0, 10), Const(0, signed(6))
-            for i in range(self.lanes):
-                m.submodules[f"lane{i}_{j}"] = lane = Lane(i)
-                xs[i] = register(xs[i], f"x{i}_{j}")
+            m.submodules[f"pair{j}"] = pair = ColumnPair(self.lanes, lut=j >= pairs - self.lut_pairs)
+            xs = [register(x, f"x{i}_{j}") for i, x in enumerate(xs)]
+            shifts = [copy(shift, f"shift{j}_{n}") for n in range(len(pair.shift) + 1)]
+            m.d.comb += [
+                Cat(pair.x).eq(Cat(xs)), pair.swap.eq(Cat(swaps)), pair.shift.eq(Cat(shifts[:-1])),
+                Cat(pair.w_in).eq(Cat(words))]
+            for n, total in enumerate((pair.even, pair.odd)):
+                m.submodules[f"column{2 * j + n}"] = column = Column(self.depth, pair.sum_bits)
                 m.d.comb += [
-                    lane.x.eq(xs[i]), lane.shift.eq(copies[i // 4]), lane.swap.eq(swaps[i]),
-                    lane.w_in.eq(words[i]),
-                    lane.high_in.eq(high), lane.low_in.eq(low), lane.mid_in.eq(mid)]
-                words[i], high, low, mid = lane.w_out, lane.high, lane.low, lane.mid
-                if j + 1 < pairs:
-                    swaps[i] = copy(swaps[i], f"swap{i}_{j}")
-
-            high, low = register(high, f"high{j}"), register(low, f"low{j}")
-            bits = 16 + ceil_log2(self.lanes)
-            sums = [register((low + (mid << 10))[:bits].as_signed(), f"sum{2 * j}"),
-                    register((high - mid)[:bits].as_signed(), f"sum{2 * j + 1}")]
-            for n in range(2):
-                m.submodules[f"column{2 * j + n}"] = column = Column(self.depth, bits)
-                m.d.comb += [
-                    Cat(column.valid, column.swap, column.first, column.last, column.addr)
-                    .eq(control),
-                    column.sum.eq(sums[n]), column.shift.eq(shift_bias),
-                    column.bias_in.eq(biases[n]), self.results[2 * j + n].eq(column.result)]
+                    Cat(column.valid, column.swap, column.first, column.last, column.addr).eq(control),
+                    column.sum.eq(total), column.shift.eq(shifts[-1]), column.bias_in.eq(biases[n]),
+                    self.results[2 * j + n].eq(column.result)]
                 biases[n] = column.bias_out
-            control = register(control, f"control{j}")
+            if j + 1 < pairs:
+                words = list(pair.w_out)
+                swaps = [copy(swap, f"swap{i}_{j}") for i, swap in enumerate(swaps)]
+                control = register(control, f"control{j}")
 
         if platform is None:
             self._check_rules(m)

@@ -1,6 +1,6 @@
 """Block RAM with its output register (ECP5 memory usage guide, FPGA-TN-02204)."""
 
-from amaranth import *
+from amaranth import ClockSignal, Const, Instance, Module, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2

@@ -1,6 +1,6 @@
 """Registers that synthesis must not merge."""
 
-from amaranth import *
+from amaranth import ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 

@@ -1,6 +1,6 @@
 """Signed 18x18 multiplier with all its registers (ECP5 sysDSP usage guide, FPGA-TN-02205)."""
 
-from amaranth import *
+from amaranth import ClockSignal, Const, Instance, Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 

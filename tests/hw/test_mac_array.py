@@ -56,7 +56,7 @@ class Script:
 
     def _pass(self, cycle, length, weights, bias, psums):
         array = self.array
-        start = self.row
+        start, swap_at = self.row, None
         rows = array.depth if self.tight else int(self.rng.integers(array.min_revisit, array.depth + 1))
         for n in range(length):
             row = (start + n % rows) % array.depth
@@ -66,7 +66,7 @@ class Script:
             if not first:
                 cycle = max(cycle, self.used.get(row, 0) + array.min_revisit)
             self.used[row] = cycle
-            swap_at = cycle if n == 0 else swap_at
+            swap_at = cycle if swap_at is None else swap_at
             self.beats[cycle] = {"valid": 1, "swap": n == 0, "first": first, "last": last, "addr": row, "x": x.tolist()}
             psums[row] = np.where(first, bias, psums[row]) + x @ weights
             psums[row] = (psums[row] + 2**31) % 2**32 - 2**31
@@ -119,9 +119,17 @@ def play(array, script):
     (1, 2, 8, 4, {"extreme": True}),
     (5, 6, 32, 5, {"extreme": True, "tight": True}),
     (16, 4, 64, 6, {"tight": True, "extreme": True}),
+    (17, 2, 64, 7, {"extreme": True}),
 ])
 def test_results_are_exact_and_on_time(lanes, columns, depth, seed, options):
     array = MacArray(lanes=lanes, columns=columns, depth=depth)
+    script = Script(array, seed, passes=6, **options)
+    assert play(array, script) == script.expected, f"seed {seed}"
+
+
+@pytest.mark.parametrize(("lut_pairs", "seed", "options"), [(1, 11, {}), (2, 12, {"extreme": True, "tight": True})])
+def test_lookup_tables_multiply_alike(lut_pairs, seed, options):
+    array = MacArray(lanes=5, columns=4, depth=16, lut_pairs=lut_pairs)
     script = Script(array, seed, passes=6, **options)
     assert play(array, script) == script.expected, f"seed {seed}"
 
@@ -160,6 +168,7 @@ def test_broken_rules_fail_in_simulation(beats, loads, message):
     ({"lanes": 0, "columns": 4}, "Lanes of an array must be 1..32, not 0"),
     ({"lanes": 4, "columns": 5}, "Columns of an array must be even and at least 2, not 5"),
     ({"lanes": 4, "columns": 4, "depth": 2048}, r"Depth of the partial sums must be 8..1024 rows, not 2048"),
+    ({"lanes": 4, "columns": 4, "lut_pairs": 3}, r"Pairs on lookup tables must be 0..2, not 3"),
 ])
 def test_bad_sizes_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):

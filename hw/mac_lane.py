@@ -1,0 +1,120 @@
+"""One lane of a column pair: a multiplier, its weights, its share of the pair's running sums."""
+
+from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from hw.primitives import Multiplier
+
+__all__ = ["WEIGHT_BITS", "LutLane", "PackedLane", "pack"]
+
+# Two weights travel as w0, w1 - (w0 < 0) (together the 18-bit factor w1*1024 + w0) and w1[0:6].
+WEIGHT_BITS = 22
+
+
+def pack(w0: Value, w1: Value) -> Value:
+    """The bits in which two signed 8-bit weights travel."""
+    return Cat(w0.as_unsigned(), (w1 - w0[7])[:8], w1[:6])
+
+
+class _Lane(wiring.Component):
+    """Ports of both kinds: activation, weights on their way to the next pair, enables.
+
+    `swap` comes one cycle before the first `x` that needs the new weights.
+    """
+
+    def __init__(self, sums: dict):
+        super().__init__({"x": In(8), "shift": In(1), "swap": In(1),
+                          "w_in": In(WEIGHT_BITS), "w_out": Out(WEIGHT_BITS), **sums})
+
+    def _shadow(self, m: Module) -> Signal:
+        """The next weights, on their way through while the lane works with others."""
+        shadow = Signal(WEIGHT_BITS, reset_less=True)
+        with m.If(self.shift):
+            m.d.sync += shadow.eq(self.w_in)
+        m.d.comb += self.w_out.eq(shadow)
+        return shadow
+
+
+class PackedLane(_Lane):
+    """Two products from one multiplier, as three short running sums.
+
+    The multiplier forms P = (w1*1024 + w0) * x. Its low 10 bits are those of w0*x; w0*x has 16
+    bits, so only P[10:16] mixes both products. With mid = (P[10:16] - (w1*x mod 64)) mod 64, read
+    as signed 6 bits, w0*x = 1024*mid + P[0:10] and w1*x = (P >> 10) - mid, exactly, for w in
+    [-127, 127] and x in [0, 255]. Over the lanes of a pair run the sums `high` of P >> 10, `low`
+    of P[0:10] (both ``HIGH_LOW`` cycles after x) and `mid` (``LATENCY`` cycles after x).
+    Sum of w1*x = high - mid, sum of w0*x = 1024*mid + low.
+    """
+
+    HIGH_LOW = Multiplier.latency_of() + 1
+    LATENCY = HIGH_LOW + 1
+
+    def __init__(self, index: int):
+        grown, before = ceil_log2(index + 1), ceil_log2(max(index, 1))
+        super().__init__({
+            "high_in": In(signed(16 + before)), "high": Out(signed(16 + grown)),
+            "low_in": In(10 + before), "low": Out(10 + grown),
+            "mid_in": In(signed(6 + before)), "mid": Out(signed(6 + grown))})
+
+    def elaborate(self, platform):
+        m = Module()
+        shadow, active = self._shadow(m), Signal(WEIGHT_BITS, reset_less=True)
+        with m.If(self.swap):
+            m.d.sync += active.eq(shadow)
+        w0, top, w1 = active[:8], active[8:16], active[16:]
+        m.submodules.mult = mult = Multiplier()
+        m.d.comb += [mult.a.eq(Cat(w0, w0[7].replicate(2), top)), mult.b.eq(self.x)]
+
+        # w1*x mod 64 by gated adds in two stages, as long as the multiplier takes.
+        def gated(n):
+            return w1[:6 - n] & self.x[n].replicate(6 - n)
+        p01 = Signal(6, reset_less=True)
+        p23 = Signal(4, reset_less=True)
+        p45 = Signal(2, reset_less=True)
+        product = Signal(6, reset_less=True)
+        m.d.sync += [
+            p01.eq(gated(0) + (gated(1) << 1)), p23.eq(gated(2) + (gated(3) << 1)),
+            p45.eq(gated(4) + (gated(5) << 1)),
+            product.eq(p01 + ((p23 + (p45 << 2))[:4] << 2))]
+
+        mid = Signal(signed(6), reset_less=True)
+        m.d.sync += [
+            self.high.eq(self.high_in + mult.p[10:26].as_signed()),
+            self.low.eq(self.low_in + mult.p[:10]),
+            mid.eq(mult.p[10:16] - product),
+            self.mid.eq(self.mid_in + mid)]
+        return m
+
+
+class LutLane(_Lane):
+    """Two products from lookup tables, as two running sums ``LATENCY`` cycles after x.
+
+    About 200 LUT4; for chips with more logic than multipliers.
+    """
+
+    LATENCY = PackedLane.LATENCY
+
+    def __init__(self, index: int):
+        grown, before = ceil_log2(index + 1), ceil_log2(max(index, 1))
+        super().__init__({
+            "even_in": In(signed(16 + before)), "even": Out(signed(16 + grown)),
+            "odd_in": In(signed(16 + before)), "odd": Out(signed(16 + grown))})
+
+    def elaborate(self, platform):
+        m = Module()
+        shadow = self._shadow(m)
+        w0, w1 = Signal(signed(8), reset_less=True), Signal(signed(8), reset_less=True)
+        with m.If(self.swap):
+            m.d.sync += [w0.eq(shadow[:8]), w1.eq(shadow[8:16] + shadow[7])]
+        for name, w, before, after in (("even", w0, self.even_in, self.even), ("odd", w1, self.odd_in, self.odd)):
+            # A binary tree over the bits of x: pairs, nibbles, product.
+            terms = [Mux(bit, w, 0) for bit in self.x]
+            for level in range(3):
+                sums = [Signal(signed(8 + 2 ** (level + 1)), name=f"{name}{level}_{n}", reset_less=True)
+                        for n in range(len(terms) // 2)]
+                m.d.sync += [total.eq(terms[2 * n] + (terms[2 * n + 1] << 2 ** level)) for n, total in enumerate(sums)]
+                terms = sums
+            m.d.sync += after.eq(before + terms[0])
+        return m
