@@ -161,11 +161,14 @@ class _Pool(Layer):
 
     def infer(self, *shapes: Shape) -> Shape:
         channels, height, width = _image(shapes[0])
-        dilation = self.window.dilation
-        for axis in range(2):
-            reach = dilation[axis] * (self.window.kernel[axis] - 1) + 1
-            if max(self.window.padding[axis], self.window.padding[axis + 2]) >= reach:
-                raise ValueError(f"padding {self.window.padding} must be smaller than the kernel {self.window.kernel}: "
+        kernel, dilation = self.window.kernel, self.window.dilation
+        for axis, size in enumerate((height, width)):
+            padding = max(self.window.padding[axis], self.window.padding[axis + 2])
+            if padding >= dilation[axis] * (kernel[axis] - 1) + 1:
+                raise ValueError(f"padding {self.window.padding} must be smaller than the kernel {kernel}: "
+                                 f"a window would hold padding alone")
+            if padding and dilation[axis] > size:
+                raise ValueError(f"dilation {dilation} must not exceed the input {height}x{width}: "
                                  f"a window would hold padding alone")
         return (channels, *self.window.output_size(height, width, ceil_mode=self.ceil_mode))
 
