@@ -11,7 +11,7 @@ __all__ = ["ACTIVATION_READ", "ACTIVATION_TO_READ", "MIN_REVISIT", "PAD", "PARAM
 
 # Window generator: beat issued -> address at its output register.
 WINDOW = 1
-# Activation, weight and parameter memories, address -> data: address register, block RAM with output register (2), bank selection.
+# Activation, weight and parameter memories, address -> data: address register, block RAM (2), bank selection.
 ACTIVATION_READ = WEIGHT_READ = PARAMETER_READ = 4
 # Write given -> the earliest cycle in which a read of it may be given.
 ACTIVATION_TO_READ = 1
@@ -41,3 +41,12 @@ def swap_after_load(geometry: Geometry) -> int:
 
 
 MIN_REVISIT = 5         # least distance of two beats with the same partial sum
+
+
+# Requantising lane: product (3), its sum, shift in three steps, rounding, comparison, clamp.
+REQUANTISE_LANE = 10
+
+
+def requantise(lanes: int) -> int:
+    """Result of columns 0 and 1 -> vector of all `lanes`: the pairs are one cycle apart."""
+    return REQUANTISE_LANE + lanes // 2 - 1

@@ -1,0 +1,1 @@
+"""The reference in time: when each beat passes each stream boundary."""
