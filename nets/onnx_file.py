@@ -3,6 +3,7 @@
 Format: ONNX IR, https://onnx.ai/onnx/repo-docs/IR.html; its container is protobuf,
 https://protobuf.dev/programming-guides/encoding/.
 """
+from collections.abc import Iterable
 import math
 from pathlib import Path
 
@@ -56,7 +57,20 @@ def read_model(path: str | Path) -> onnx.ModelProto:
         raise ModelError(f"{path}: its graph has no nodes")
     if not model.graph.output:
         raise ModelError(f"{path}: its graph has no outputs")
+    for what, texts in _texts(model.graph):
+        if not all(isinstance(text, str) for text in texts):        # protobuf gives bytes if they are not UTF-8
+            raise ModelError(f"{path}: is damaged: {what} has a name that is not text")
     return model
+
+
+def _texts(graph: onnx.GraphProto) -> Iterable[tuple[str, tuple[str | bytes, ...]]]:
+    for index, node in enumerate(graph.node):
+        yield f"node {index}", (node.name, node.op_type, node.domain, *node.input, *node.output)
+    for index, tensor in enumerate(graph.initializer):
+        texts = (text for entry in tensor.external_data for text in (entry.key, entry.value))
+        yield f"initializer {index}", (tensor.name, *texts)
+    for what, values in (("input", graph.input), ("output", graph.output)):
+        yield from ((f"{what} {index}", (value.name,)) for index, value in enumerate(values))
 
 
 def opset_version(model: onnx.ModelProto) -> int:
@@ -99,7 +113,7 @@ def tensor_array(tensor: TensorProto, folder: Path) -> np.ndarray:
 
 
 def _external_bytes(tensor: TensorProto, folder: Path, count: int) -> bytes:
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
     location = entries.get("location", "")
     relative = Path(location)
     if not location or "\0" in location or relative.is_absolute() or ".." in relative.parts:

@@ -67,7 +67,7 @@ class _Import:
             raise ModelError(f"{path}: {error}") from None
         self.context = checker.C.CheckerContext()
         self.context.ir_version = model.ir_version
-        self.context.opset_imports = {entry.domain: entry.version for entry in model.opset_import} | {"": self.opset}
+        self.context.opset_imports = {"": self.opset}
         self.initializers = {tensor.name: tensor for tensor in self.proto.initializer}
         if len(self.initializers) != len(self.proto.initializer):
             raise ModelError(f"{path}: two initializers have one name")

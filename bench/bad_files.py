@@ -1,0 +1,291 @@
+"""Damages real model files in many ways and loads them: each must load or be refused in one line, soon and without a traceback.
+
+A file that loads is run, and where ONNX Runtime loads the same bytes, both must compute the same.
+"""
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+import multiprocessing
+from multiprocessing.connection import Connection
+import os
+from pathlib import Path
+from random import Random
+import resource
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+
+import onnx
+from rich.console import Console
+from rich.table import Table
+
+from bench.mutations import BYTE_MUTATIONS, JSON_MUTATIONS, ONNX_MUTATIONS
+from nets.cli import run_command, write_json
+
+__all__ = ["Case", "Outcome", "Sample", "find_samples", "get_parser", "main", "make_cases", "run_cases"]
+
+LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+LIGHT_NAMES = ("squeezenet", "shufflenet", "bvlc_alexnet", "inception_v1")
+GOOD = ("loaded", "refused")
+OUTCOMES = (*GOOD, "differs", "bad message", "traceback", "hang", "crash")
+MEMORY_BYTES = 6 << 30          # address space of the process that loads
+JUDGED_MACS = 1_000_000_000     # larger networks are not compared with ONNX Runtime
+TOLERANCE = 1e-4                # of the output's range
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """A real file: its bytes, those of its side file, and how often it is drawn."""
+
+    name: str
+    data: bytes
+    side: bytes | None
+    weight: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One damaged file. `number` and the run's seed make it again."""
+
+    number: int
+    sample: str
+    mutation: str
+    data: bytes
+    side: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What loading a case came to: one of `OUTCOMES`, and the message of the refusal or the traceback."""
+
+    number: int
+    sample: str
+    mutation: str
+    outcome: str
+    message: str
+    seconds: float
+
+
+def find_samples(data: Path | None) -> list[Sample]:
+    """The real files: models inside the onnx package, the embedded digits, and the shared ones where there are any."""
+    from nets import digits
+    paths = [(LIGHT / f"light_{name}.onnx", 3) for name in LIGHT_NAMES] + [(digits.MODEL, 3)]
+    if data:
+        paths += [(data / "models" / "squeezenet1_1.onnx", 1), (data / "models" / "squeezenet1_0_deepcomp.onnx", 1),
+                  (data / "models" / "deep-compression" / "compressed_SqueezeNet.net", 2)]
+    samples = []
+    for path, weight in paths:
+        side = path.with_suffix(".json")
+        samples.append(Sample(name=path.name, data=path.read_bytes(), side=side.read_bytes() if side.exists() else None,
+                              weight=weight))
+    return samples
+
+
+def make_cases(samples: Sequence[Sample], count: int, seed: int):
+    """Yields `count` cases, the same for the same arguments; mutations take turns, files are drawn."""
+    numbers: Counter[str] = Counter()
+    for number in range(count):
+        rng = Random(f"{seed}-{number}")
+        sample = rng.choices(samples, [one.weight for one in samples])[0]
+        mutations = [*BYTE_MUTATIONS, *(ONNX_MUTATIONS if sample.name.endswith(".onnx") else ())]
+        sides = JSON_MUTATIONS if sample.side else ()
+        index = numbers[sample.name] % (len(mutations) + len(sides))
+        numbers[sample.name] += 1
+        other = rng.choice(samples).data
+        if index < len(mutations):
+            yield Case(number=number, sample=sample.name, mutation=mutations[index].__name__,
+                       data=mutations[index](sample.data, rng, other), side=sample.side)
+        else:
+            mutate = sides[index - len(mutations)]
+            yield Case(number=number, sample=sample.name, mutation=f"side file: {mutate.__name__}", data=sample.data,
+                       side=mutate(sample.side, rng, other))
+
+
+def run_cases(cases, folder: Path, *, timeout: float):
+    """Yields the outcome of each case, loaded in another process that is replaced when it crashes or hangs."""
+    worker = None
+    try:
+        for case in cases:
+            path = folder / f"case{case.number}{Path(case.sample).suffix}"
+            path.write_bytes(case.data)
+            if case.side is not None:
+                path.with_suffix(".json").write_bytes(case.side)
+            worker = worker or _Worker()
+            start = time.monotonic()
+            outcome, message = worker.ask(path, timeout)
+            if outcome in ("hang", "crash"):
+                worker.close()
+                worker = None
+            yield Outcome(number=case.number, sample=case.sample, mutation=case.mutation, outcome=outcome, message=message,
+                          seconds=round(time.monotonic() - start, 3))
+            for file in (path, path.with_suffix(".json")):
+                file.unlink(missing_ok=True)
+    finally:
+        if worker:
+            worker.close()
+
+
+class _Worker:
+    def __init__(self):
+        context = multiprocessing.get_context("spawn")
+        self.link, far = context.Pipe()
+        self.process = context.Process(target=_serve, args=(far,), daemon=True)
+        self.process.start()
+        far.close()
+        if not self.link.poll(120):
+            raise RuntimeError("the loading process does not start")
+        self.link.recv()
+
+    def ask(self, path: Path, timeout: float) -> tuple[str, str]:
+        """Outcome and message. The answer comes in two parts: what loading came to, then what the comparison did."""
+        try:
+            self.link.send(str(path))
+            if not self.link.poll(timeout):
+                return "hang", f"no answer in {timeout} s"
+            answer = self.link.recv()
+            if answer[0] != "loaded":
+                return answer
+            # Here it is ONNX Runtime that reads the damaged file: its hangs and crashes are not ours.
+            if self.link.poll(timeout):
+                return self.link.recv()
+            self.process.kill()
+            return "loaded", "ONNX Runtime hangs"
+        except (EOFError, OSError):
+            return "crash", f"process ended with {self.process.exitcode}"
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.link.close()
+
+
+def _serve(link: Connection) -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    link.send("ready")
+    while True:
+        path = Path(link.recv())
+        model, outcome, message = _load(path)
+        link.send((outcome, message))
+        if outcome == "loaded":
+            link.send(_compare(path, model))
+
+
+def _load(path: Path):
+    """Model or None, outcome, message."""
+    from nets.float_run import run
+    from nets.graph import GraphError
+    from nets.load import load_model
+    from nets.model import ModelError
+    from nets.preprocess import PreprocessError
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model = load_model(str(path))
+            if model.graph.total_macs <= JUDGED_MACS:
+                run(model.graph, _image(model))
+        return model, "loaded", ""
+    except (GraphError, ModelError, PreprocessError) as error:
+        text = str(error)
+        one_line = text.count("\n") == (0 if len(getattr(error, "problems", "1")) == 1 else len(error.problems))
+        clean = one_line and path.stem in text.splitlines()[0] and all(c.isprintable() or c == "\n" for c in text)
+        return None, "refused" if clean else "bad message", text
+    except Exception:
+        return None, "traceback", traceback.format_exc()
+
+
+def _image(model):
+    import numpy as np
+    return np.random.default_rng(1).normal(size=model.graph.input.shape).astype(np.float32)
+
+
+def _compare(path: Path, model) -> tuple[str, str]:
+    """Whether ONNX Runtime, where it takes the file, computes what we do."""
+    import numpy as np
+
+    from nets.float_run import run
+    try:
+        import onnxruntime
+    except ImportError:
+        return "loaded", "not compared: there is no ONNX Runtime"
+    if path.suffix != ".onnx" or model.graph.total_macs > JUDGED_MACS:
+        return "loaded", "not compared"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    x = _image(model)
+    try:
+        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        wanted = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: x[None]})[0]
+    except Exception as error:      # what Runtime refuses may still be readable: no verdict
+        return "loaded", f"ONNX Runtime refuses: {(str(error).splitlines() or [''])[0]}"
+    got = run(model.graph, x)[model.graph.output]
+    if got.size != wanted.size:
+        return "differs", f"shape {got.shape} against {wanted.shape}"
+    with np.errstate(all="ignore"):
+        wanted = wanted.reshape(got.shape).astype(np.float32)
+        if not (np.isfinite(got).all() and np.isfinite(wanted).all()):
+            return "loaded", "values overflow"
+        span = max(float(np.ptp(wanted)), float(np.abs(wanted).max()) * 1e-2, 1e-30)
+        worst = float(np.abs(got - wanted).max()) / span
+    return ("loaded", "agrees") if worst <= TOLERANCE else ("differs", f"{worst:.2g} of the range of the output")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.bad_files", description=__doc__.splitlines()[0])
+    parser.add_argument("--count", type=int, default=300, help="files to make (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the damage (%(default)s)")
+    parser.add_argument("--timeout", type=float, default=30.0, help="seconds after which loading counts as a hang (%(default)s)")
+    parser.add_argument("--data", type=Path, default=os.environ.get("FIRELINE_DATA"), metavar="DIR",
+                        help="folder of the shared models ($FIRELINE_DATA); without it the small models only")
+    parser.add_argument("--json", metavar="FILE", help="where to write every outcome")
+    return parser
+
+
+def _work(args: argparse.Namespace) -> int:
+    samples = find_samples(args.data)
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = list(run_cases(make_cases(samples, args.count, args.seed), Path(folder), timeout=args.timeout))
+    _print_summary(outcomes, args.seed)
+    if args.json:
+        write_json(args.json, {"seed": args.seed, "outcomes": [asdict(outcome) for outcome in outcomes]})
+    return 0 if all(outcome.outcome in GOOD for outcome in outcomes) else 1
+
+
+def _print_summary(outcomes: Sequence[Outcome], seed: int) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    table = Table(title=f"{len(outcomes)} damaged files, seed {seed}")
+    table.add_column("damage")
+    for outcome in OUTCOMES:
+        table.add_column(outcome, justify="right")
+    for mutation in sorted({outcome.mutation for outcome in outcomes}):
+        counts = Counter(outcome.outcome for outcome in outcomes if outcome.mutation == mutation)
+        table.add_row(mutation, *(str(counts[outcome] or "") for outcome in OUTCOMES))
+    counts = Counter(outcome.outcome for outcome in outcomes)
+    table.add_section()
+    table.add_row("all", *(str(counts[outcome]) for outcome in OUTCOMES))
+    console.print(table)
+    agreed = sum(outcome.message == "agrees" for outcome in outcomes)
+    console.print(f"{counts['loaded']} loaded, {agreed} of them compared with ONNX Runtime and equal; slowest "
+                  f"{max(outcome.seconds for outcome in outcomes):.1f} s")
+    for outcome in outcomes:
+        if outcome.outcome not in GOOD:
+            console.print(f"case {outcome.number}, {outcome.sample}, {outcome.mutation}: {outcome.outcome}: {outcome.message}",
+                          markup=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = get_parser()
+    args = parser.parse_args(argv)
+    if args.count < 1 or args.timeout <= 0:
+        parser.error("count and timeout must be positive")
+    if args.data and not (args.data / "models").is_dir():
+        parser.error(f"--data {args.data} holds no models/")
+    return run_command(_work, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,226 @@
+"""Ways in which a file gets damaged. Each is `mutate(data, rng, other) -> bytes`: `other` is another real file to splice from.
+
+The first ones know nothing of the format; the others take an ONNX file apart and put it together again wrongly, so that it
+is still well-formed protobuf; the last ones do so with the JSON of a side file.
+"""
+from collections.abc import Callable
+import json
+from random import Random
+
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+__all__ = ["BYTE_MUTATIONS", "JSON_MUTATIONS", "ONNX_MUTATIONS"]
+
+Mutation = Callable[[bytes, Random, bytes], bytes]
+
+HUGE = (-1, 0, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63))
+
+
+def flip_bits(data: bytes, rng: Random, other: bytes) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8, 64))):
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def flip_head(data: bytes, rng: Random, other: bytes) -> bytes:
+    """Bits of the first 4 kB, where the structure is in files that are mostly weights."""
+    head = data[:4096]
+    return flip_bits(head, rng, other) + data[len(head):]
+
+
+def truncate(data: bytes, rng: Random, other: bytes) -> bytes:
+    return data[:rng.choice((0, 1, rng.randrange(len(data)), rng.randrange(len(data)), len(data) - 1))]
+
+
+def insert(data: bytes, rng: Random, other: bytes) -> bytes:
+    place = rng.randrange(len(data) + 1)
+    return data[:place] + rng.randbytes(rng.choice((1, 2, 16, 1000))) + data[place:]
+
+
+def delete(data: bytes, rng: Random, other: bytes) -> bytes:
+    place = rng.randrange(len(data))
+    return data[:place] + data[place + rng.choice((1, 2, 16, 1000)):]
+
+
+def overwrite(data: bytes, rng: Random, other: bytes) -> bytes:
+    place, count = rng.randrange(len(data)), rng.choice((1, 4, 64, 4096))
+    return data[:place] + (rng.choice((b"\0", b"\xff", b"\x80")) * count)[:len(data) - place] + data[place + count:]
+
+
+def repeat(data: bytes, rng: Random, other: bytes) -> bytes:
+    place = rng.randrange(len(data))
+    return data[:place] + data[place:place + rng.choice((1, 16, 4096))] + data[place:]
+
+
+def splice(data: bytes, rng: Random, other: bytes) -> bytes:
+    return data[:rng.randrange(len(data))] + other[rng.randrange(len(other)):]
+
+
+def noise(data: bytes, rng: Random, other: bytes) -> bytes:
+    return rng.randbytes(rng.randrange(1, 5000))
+
+
+def _edit(change: Callable[[onnx.GraphProto, Random], None]) -> Mutation:
+    def mutate(data: bytes, rng: Random, other: bytes) -> bytes:
+        model = onnx.load_model_from_string(data)
+        change(model.graph, rng)
+        return model.SerializeToString()
+    mutate.__name__ = change.__name__.strip("_")
+    return mutate
+
+
+def _tensor(graph: onnx.GraphProto, rng: Random) -> TensorProto:
+    return rng.choice(graph.initializer)
+
+
+def swap_dims(graph: onnx.GraphProto, rng: Random) -> None:
+    tensor = rng.choice([one for one in graph.initializer if len(set(one.dims)) > 1] or list(graph.initializer))
+    dims = list(tensor.dims)
+    rng.shuffle(dims)
+    del tensor.dims[:]
+    tensor.dims.extend(dims)
+
+
+def change_dim(graph: onnx.GraphProto, rng: Random) -> None:
+    tensor = _tensor(graph, rng)
+    if tensor.dims:
+        tensor.dims[rng.randrange(len(tensor.dims))] = rng.choice((*HUGE, 1, 2, 3))
+
+
+def poison_weight(graph: onnx.GraphProto, rng: Random) -> None:
+    """NaN, infinity or the like in a float tensor."""
+    floats = [one for one in graph.initializer if one.data_type == TensorProto.FLOAT and any(one.dims)]
+    if floats:
+        tensor = rng.choice(floats)
+        array = numpy_helper.to_array(tensor).copy()
+        array.flat[rng.randrange(array.size)] = rng.choice((float("nan"), float("inf"), float("-inf"), 3e38))
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def shapes_in_constants(graph: onnx.GraphProto, rng: Random) -> None:
+    """Other values in an integer constant: shapes of reshapes and of computed weights."""
+    shapes = [one for one in graph.initializer if one.data_type == TensorProto.INT64 and any(one.dims)]
+    if shapes:
+        tensor = rng.choice(shapes)
+        array = numpy_helper.to_array(tensor).copy()
+        array.flat[rng.randrange(array.size)] = rng.choice((*HUGE, 1, 2, 7))
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def change_type(graph: onnx.GraphProto, rng: Random) -> None:
+    _tensor(graph, rng).data_type = rng.randrange(-1, 30)
+
+
+def make_external(graph: onnx.GraphProto, rng: Random) -> None:
+    tensor = _tensor(graph, rng)
+    tensor.data_location = TensorProto.EXTERNAL
+    where = ("missing.bin", "/dev/zero", "../../../dev/zero", "", ".", "model.onnx", "a\0b")
+    entries = {"location": rng.choice(where), "offset": str(rng.choice((0, *HUGE))), "length": str(rng.choice(HUGE))}
+    for key, value in entries.items():
+        if key == "location" or rng.random() < 0.3:
+            tensor.external_data.add(key=key, value=value)
+
+
+def rename_tensor(graph: onnx.GraphProto, rng: Random) -> None:
+    node = rng.choice(graph.node)
+    names = rng.choice((node.input, node.output))
+    if names:
+        names[rng.randrange(len(names))] = rng.choice(("", "nowhere", "a\nb", rng.choice(graph.node).output[0]))
+
+
+def remove_node(graph: onnx.GraphProto, rng: Random) -> None:
+    del graph.node[rng.randrange(len(graph.node))]
+
+
+def repeat_node(graph: onnx.GraphProto, rng: Random) -> None:
+    graph.node.append(rng.choice(graph.node))
+
+
+def reorder_nodes(graph: onnx.GraphProto, rng: Random) -> None:
+    nodes = list(graph.node)
+    first, second = rng.randrange(len(nodes)), rng.randrange(len(nodes))
+    nodes[first], nodes[second] = nodes[second], nodes[first]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def close_cycle(graph: onnx.GraphProto, rng: Random) -> None:
+    """An early node reads what a later one produces."""
+    early, late = sorted(rng.sample(range(len(graph.node)), 2))
+    if graph.node[early].input:
+        graph.node[early].input[0] = graph.node[late].output[0]
+
+
+def change_operator(graph: onnx.GraphProto, rng: Random) -> None:
+    node = rng.choice(graph.node)
+    node.op_type = rng.choice(("", "Erf", "LeakyRelu", "Loop", "QLinearConv", "Sum", "Flatten", "Softmax", "MaxPool", "Transpose",
+                               rng.choice(graph.node).op_type))
+    if rng.random() < 0.2:
+        node.domain = "com.example"
+
+
+def change_attribute(graph: onnx.GraphProto, rng: Random) -> None:
+    having = [node for node in graph.node if node.attribute]
+    if not having:
+        return
+    attribute = rng.choice(rng.choice(having).attribute)
+    if attribute.ints and rng.random() < 0.7:
+        attribute.ints[rng.randrange(len(attribute.ints))] = rng.choice((*HUGE, 1, 2, 3, 5))
+    elif attribute.ints:
+        attribute.ints.append(1)
+    elif attribute.type == onnx.AttributeProto.INT:
+        attribute.i = rng.choice((*HUGE, 1, 2, 3))
+    elif attribute.type == onnx.AttributeProto.FLOAT:
+        attribute.f = rng.choice((float("nan"), float("inf"), -1.0, 1e30))
+    else:
+        attribute.type = rng.randrange(0, 12)
+
+
+def drop_attribute(graph: onnx.GraphProto, rng: Random) -> None:
+    having = [node for node in graph.node if node.attribute]
+    if having:
+        attributes = rng.choice(having).attribute
+        del attributes[rng.randrange(len(attributes))]
+
+
+def change_input(graph: onnx.GraphProto, rng: Random) -> None:
+    known = {tensor.name for tensor in graph.initializer}
+    image = next(value for value in graph.input if value.name not in known)
+    tensor = image.type.tensor_type
+    match rng.randrange(5):
+        case 0:
+            tensor.elem_type = rng.randrange(0, 20)
+        case 1:
+            del tensor.shape.dim[rng.randrange(len(tensor.shape.dim))]
+        case 2:
+            tensor.shape.dim[rng.randrange(4)].dim_value = rng.choice((*HUGE, 5, 4096))
+        case 3:
+            tensor.shape.dim[rng.randrange(1, 4)].dim_param = "open"
+        case 4:
+            graph.input.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, [1, 3, 8, 8]))
+            rng.choice(graph.node).input.append("second")
+
+
+def _random_json(rng: Random) -> object:
+    return rng.choice((None, True, -1, 0, 1e308, 10 ** 400, "", "x", "/dev/zero", [], {}, [1], [[0.5] * 3], [None] * 3,
+                       [10 ** 400] * 3, float("nan"), [224, 1 << 40]))
+
+
+def change_field(data: bytes, rng: Random, other: bytes) -> bytes:
+    record = json.loads(data)
+    where = rng.choice((record, record.get("input", record)))
+    where[rng.choice((*where, "unknown"))] = _random_json(rng)
+    return json.dumps(record).encode()
+
+
+def other_json(data: bytes, rng: Random, other: bytes) -> bytes:
+    return rng.choice((json.dumps(_random_json(rng)).encode(), b"[" * 200_000, b"9" * 5000, b"\xff\xfe", b"{}", b""))
+
+
+BYTE_MUTATIONS: tuple[Mutation, ...] = (flip_bits, flip_head, truncate, insert, delete, overwrite, repeat, splice, noise)
+ONNX_MUTATIONS: tuple[Mutation, ...] = tuple(_edit(change) for change in (
+    swap_dims, change_dim, poison_weight, shapes_in_constants, change_type, make_external, rename_tensor, remove_node,
+    repeat_node, reorder_nodes, close_cycle, change_operator, change_attribute, drop_attribute, change_input))
+JSON_MUTATIONS: tuple[Mutation, ...] = (flip_bits, truncate, insert, change_field, other_json)
