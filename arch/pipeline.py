@@ -50,3 +50,34 @@ REQUANTISE_LANE = 10
 def requantise(lanes: int) -> int:
     """Result of columns 0 and 1 -> vector of all `lanes`: the pairs are one cycle apart."""
     return REQUANTISE_LANE + lanes // 2 - 1
+
+
+# The loaders: cycles from the window generator's `issue` to the first word read for the next pass or output block, and how many
+# words before the last of a group its pass may be allowed to start.
+def weights_free_after(geometry: Geometry) -> int:
+    """`issue` of a swap beat -> first weight word of the next pass read, at the earliest."""
+    return operand(geometry) - WINDOW + load_after_swap(geometry) - WEIGHT_READ
+
+
+def weights_soon(geometry: Geometry) -> int:
+    """Words left to read when `ready` may be set: the first beat is issued 3 cycles later at the earliest."""
+    return min(geometry.pairs - 1, operand(geometry) + 3 - WEIGHT_READ - swap_after_load(geometry))
+
+
+def scales_after_swap(geometry: Geometry) -> int:
+    """Swap of the requantiser's parameters (one cycle before pair 0's first result) -> next first word at its load port."""
+    return max(geometry.pairs - 2, 0)
+
+
+def parameters_free_after(geometry: Geometry) -> int:
+    """`issue` of an output block's first emitting beat -> first word of the next block's multipliers and shifts read."""
+    return operand(geometry) - WINDOW + array(geometry) - 1 + scales_after_swap(geometry) - PARAMETER_READ
+
+
+def vector(geometry: Geometry) -> int:
+    """Beat of a last pass issued -> its requantised vector."""
+    return operand(geometry) + array(geometry) + requantise(geometry.output_lanes)
+
+
+# Vector given to the output queue -> offered by it: RAM (write, then 2 to read) and the queue behind it.
+OUTPUT_FIFO = 4

@@ -1,5 +1,5 @@
 """Amaranth layouts of the records in `arch.command`."""
-from amaranth import *
+from amaranth import Shape
 from amaranth.lib import data
 
 from arch.command import Command, Record

@@ -1,0 +1,1 @@
+"""From a quantised network to commands and memory images."""
