@@ -1,5 +1,6 @@
 """Requantisation: the array's 32-bit sums to bytes, one lane per output channel."""
-from amaranth import *
+from amaranth import C, Cat, Const, Module, Mux, Shape, Signal, Value, signed, unsigned
+from amaranth.hdl import Assert
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 

@@ -1,5 +1,5 @@
 """Adders whose operands are gated by a bit, inside the carry chain (ECP5 family data sheet, FPGA-DS-02012, slice modes)."""
-from amaranth import *
+from amaranth import Const, Instance, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 

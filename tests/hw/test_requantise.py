@@ -79,7 +79,7 @@ class Blocks:
     def __init__(self, dut: Requantise, rng, count: int, tight: bool):
         self.loads, self.swaps, self.results, self.expected = {}, {}, {}, []
         pairs = dut.lanes // 2
-        load_at, swap_at = 0, 0
+        load_at, swap_at, rule = 0, 0, None
         for block in range(count):
             def gap():
                 return 0 if tight else int(rng.integers(0, 9))

@@ -1,0 +1,44 @@
+"""A short queue in distributed RAM."""
+from amaranth import Module, Signal
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .tokens import Tokens
+
+__all__ = ["Queue"]
+
+
+class Queue(wiring.Component):
+    """`PLACES` payloads in distributed RAM, without back-pressure: who writes keeps count of the places.
+
+    A payload written in cycle t is offered from cycle t + 1 on; one a cycle. ``o.valid`` is a register, ``o.payload`` is read
+    at a registered address and stable until taken; nothing combinational leads from ``o.ready`` to another output. After reset
+    it is empty. Writing to a full queue is an assertion failure in simulation.
+
+    Members
+    -------
+    w_en : ``In(1)``
+    w_data : ``In(shape)``
+    o : ``Out(stream.Signature(shape))``
+    """
+
+    PLACES = 16
+
+    def __init__(self, shape):
+        self.shape = shape
+        super().__init__({"w_en": In(1), "w_data": In(shape), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.places = places = memory.Memory(shape=self.shape, depth=self.PLACES, init=[])
+        m.submodules.held = held = Tokens(self.PLACES)
+        write, read = places.write_port(), places.read_port(domain="comb")
+        taken = Signal()
+        m.d.comb += [write.en.eq(self.w_en), write.data.eq(self.w_data), self.o.payload.eq(read.data),
+                     self.o.valid.eq(held.any), taken.eq(self.o.valid & self.o.ready),
+                     held.give.eq(self.w_en), held.take.eq(taken)]
+        with m.If(self.w_en):
+            m.d.sync += write.addr.eq(write.addr + 1)
+        with m.If(taken):
+            m.d.sync += read.addr.eq(read.addr + 1)
+        return m

@@ -1,0 +1,47 @@
+"""Counting tokens: the flow control of units that cannot be stopped half way."""
+from amaranth import Module, Signal
+from amaranth.hdl import Assert
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Tokens"]
+
+
+class Tokens(wiring.Component):
+    """A heap of at most `limit` tokens that says, from a register, whether there is one.
+
+    A token given in cycle t can be taken from cycle t + 1 on. After reset there are `initial`. Taking from an empty heap and
+    giving to a full one are assertion failures in simulation.
+
+    Members
+    -------
+    give, take : ``In(1)``
+    any : ``Out(1)``
+        Registered.
+    """
+
+    give: In(1)
+    take: In(1)
+    any: Out(1)
+
+    def __init__(self, limit: int, initial: int = 0):
+        if not 0 <= initial <= limit or limit < 1:
+            raise ValueError(f"Tokens must be 0..{limit} at first, not {initial}")
+        self.limit, self.initial = limit, initial
+        super().__init__()
+
+    def elaborate(self, platform):
+        m = Module()
+        count = Signal(range(self.limit + 1), init=self.initial)
+        some = Signal(init=self.initial > 0)
+        m.d.comb += self.any.eq(some)
+        with m.If(self.give & ~self.take):
+            m.d.sync += count.eq(count + 1)
+        with m.If(self.take & ~self.give):
+            m.d.sync += count.eq(count - 1)
+        # The last one goes and none comes, or there was none: so `some` is always (count != 0), without the counter before it.
+        m.d.sync += some.eq(self.give | ~((count == 0) | (count == 1) & self.take))
+        if platform is None:
+            m.d.sync += [Assert(~self.take | some, "taken without a token"),
+                         Assert(self.take | ~self.give | (count != self.limit), "given too many tokens")]
+        return m
