@@ -11,11 +11,13 @@ import numpy as np
 from nets.graph import Window
 from nets.preprocess import InputSpec
 
-__all__ = ["MULTIPLIER_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp", "QConcat", "QConv", "QFlatten", "QGlobalAvgPool",
-           "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QSoftmax", "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX"]
+__all__ = ["ADD_MULTIPLIER_MAX", "MULTIPLIER_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp", "QConcat", "QConv",
+           "QFlatten", "QGlobalAvgPool", "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QSoftmax", "Requantise",
+           "SHIFT_MAX", "TensorType", "WEIGHT_MAX"]
 
 WEIGHT_MAX = 127            # weights are -127..127: the packed multiplier has no room for -128
 MULTIPLIER_MAX = 255        # requantisation multipliers have 8 bits
+ADD_MULTIPLIER_MAX = 32767     # those of an addition 15
 SHIFT_MAX = 39              # and shifts 1..39, so that acc * multiplier + rounding stays in 41 bits
 
 

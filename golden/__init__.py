@@ -1,0 +1,1 @@
+"""The reference: what the chip must compute, and when. Never imports hw, so that the two check each other."""

@@ -1,0 +1,191 @@
+"""Floats to integers, layer by layer: every scale is chosen so that the integers mean it exactly.
+
+A convolution's factor x_scale * w_scale / y_scale must be multiplier * 2**-shift with 8 bits. So the factor is picked first,
+and the weights are quantised with the scale that follows from it, w_scale = factor * y_scale / x_scale: the short multiplier
+costs no accuracy. A global average picks its output scale the same way.
+"""
+import math
+
+import numpy as np
+
+from nets.calibrate import Statistics
+from nets.clip import RATIOS, best_clip, choose_ratios, scale_and_zero, split_ratio
+from nets.fuse import Plan, Step, as_conv
+from nets.graph import (
+    LRN,
+    Add,
+    Affine,
+    AvgPool,
+    ChannelShuffle,
+    Clip,
+    Concat,
+    Conv,
+    Flatten,
+    GlobalAvgPool,
+    Input,
+    Linear,
+    MaxPool,
+    Relu,
+    Softmax,
+)
+from nets.quantised import (
+    ADD_MULTIPLIER_MAX,
+    QLRN,
+    SHIFT_MAX,
+    QAdd,
+    QAvgPool,
+    QChannelShuffle,
+    QClamp,
+    QConcat,
+    QConv,
+    QFlatten,
+    QGlobalAvgPool,
+    QInput,
+    QLayer,
+    QMaxPool,
+    QSoftmax,
+    Requantise,
+    TensorType,
+)
+from nets.rounding import InputMoments, round_weights
+
+__all__ = ["lower"]
+
+LRN_ENTRIES = 1024
+UINT16_MAX = 65535
+SOFTMAX_TYPE = (1 / 256, 0)             # scale and zero point
+
+
+def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics) -> tuple[tuple[QLayer, ...],
+                                                                                         dict[str, TensorType]]:
+    """The integer layers and the types of their tensors. `shapes` are those of the float graph."""
+    types: dict[str, TensorType] = {}
+    groups: dict[str, tuple[float, int]] = {}           # scale and zero point by leader
+    layers = []
+    for step in plan.steps:
+        leader = plan.leader[step.name]
+        if leader not in groups:
+            groups[leader] = _choose_type(step, plan, statistics, types)
+        scale, zero_point = groups[leader]
+        shape = shapes[step.value]
+        types[step.name] = TensorType(shape=(*shape, 1, 1) if len(shape) == 1 else shape, scale=scale, zero_point=zero_point)
+        layers.append(_layer(step, [types[name] for name in step.inputs], types[step.name], statistics))
+    return tuple(layers), types
+
+
+def _choose_type(step: Step, plan: Plan, statistics: Statistics, types: dict[str, TensorType]) -> tuple[float, int]:
+    """Scale and zero point of the group that the step leads."""
+    members = [s for s in plan.steps if plan.leader[s.name] == step.name]
+    if any(isinstance(member.layer, Softmax) for member in members):
+        return SOFTMAX_TYPE
+    histogram, *others = (statistics.histograms[s.name] for s in members if s.name in statistics.histograms)
+    for other in others:
+        histogram = histogram.merged(other)
+    if any(member.name == plan.output for member in members):       # clips would cost where the ranking is decided
+        low, high = histogram.low, histogram.high
+    else:
+        low, high = best_clip(histogram)
+    scale, zero_point = scale_and_zero(low, high)
+    if isinstance(step.layer, GlobalAvgPool):
+        unit = _average_unit(types[step.inputs[0]])
+        scale = unit / _largest_ratio(unit / scale)
+        zero_point = min(zero_point, int(np.floor(-low / scale + 0.5)))
+    return scale, zero_point
+
+
+def _average_unit(source: TensorType) -> float:
+    """What one step of the sum over a whole image adds to its mean."""
+    return source.scale / math.prod(source.shape[1:])
+
+
+def _largest_ratio(limit: float) -> float:
+    return float(RATIOS[max(int(np.searchsorted(RATIOS, limit, side="right")) - 1, 0)])
+
+
+def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: Statistics) -> QLayer:
+    layer = step.layer
+    named = {"name": step.name, "inputs": step.inputs}
+    match layer:
+        case Input():
+            return QInput(**named)
+        case Conv() | Linear() | Affine():
+            return _conv(step, inputs[0], kind, statistics.moments[step.name])
+        case MaxPool():
+            return QMaxPool(**named, window=layer.window, ceil_mode=layer.ceil_mode)
+        case AvgPool():
+            return QAvgPool(**named, window=layer.window, ceil_mode=layer.ceil_mode, count_include_pad=layer.count_include_pad)
+        case GlobalAvgPool():
+            nearest = np.abs(RATIOS - _average_unit(inputs[0]) / kind.scale).argmin()
+            return QGlobalAvgPool(**named, requantise=_requantise(step, kind, nearest[None]))
+        case Add():
+            return _add(step, inputs, kind)
+        case Concat():
+            return QConcat(**named)
+        case ChannelShuffle():
+            return QChannelShuffle(**named, groups=layer.groups)
+        case Relu() | Clip():
+            low, high = _bounds(step, kind)
+            return QClamp(**named, low=low, high=high)
+        case Flatten():
+            return QFlatten(**named)
+        case LRN():
+            return _lrn(step, inputs[0], kind)
+        case Softmax():
+            return QSoftmax(**named, table=_uint16(np.exp(-inputs[0].scale * np.arange(256)) * UINT16_MAX))
+    raise TypeError(f"layer must be an operator of nets.graph, not {type(layer).__name__}")
+
+
+def _bounds(step: Step, kind: TensorType) -> tuple[int, int]:
+    """The fused clamp as integers, 0..255 each."""
+    low, high = (int(np.clip(np.floor(value / kind.scale + 0.5) + kind.zero_point, 0, 255)) for value in (step.low, step.high))
+    return low, high
+
+
+def _requantise(step: Step, kind: TensorType, ratios: np.ndarray) -> Requantise:
+    multiplier, shift = split_ratio(ratios)
+    low, high = _bounds(step, kind)
+    return Requantise(multiplier=multiplier, shift=shift, zero_point=kind.zero_point, low=low, high=high)
+
+
+def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoments) -> QConv:
+    conv = as_conv(step.layer)
+    out = len(conv.weight)
+    weight = conv.weight.reshape(out, -1).astype(np.float64)
+    # inputs that did not vary in calibration still count a little, and all alike where none did
+    importance = moments.variance + 1e-3 * moments.variance.mean() + np.finfo(np.float32).tiny
+    ratios = choose_ratios(weight, conv.bias / kind.scale, kind.scale / source.scale,
+                           np.repeat(importance, out // conv.groups, 0))
+    scale = RATIOS[ratios] * kind.scale / source.scale
+    weight, scales = weight.reshape(conv.groups, -1, weight.shape[1]), scale.reshape(conv.groups, -1, 1)
+    q = round_weights(weight, scales, moments.covariance)
+    lost = np.einsum("gon,gn->go", weight - q * scales, moments.mean).ravel()      # the mean error, which the bias can mend
+    bias = np.rint((conv.bias + lost) / (scale * source.scale)) - source.zero_point * q.sum(2, dtype=np.int64).ravel()
+    limits = np.iinfo(np.int32)         # a bias beyond is refused with the accumulators, by nets.check
+    return QConv(name=step.name, inputs=step.inputs, weight=q.reshape(conv.weight.shape), window=conv.window,
+                 bias=np.clip(bias, limits.min, limits.max).astype(np.int32), groups=conv.groups,
+                 requantise=_requantise(step, kind, ratios))
+
+
+def _add(step: Step, inputs: list[TensorType], kind: TensorType) -> QAdd:
+    """The finest shift whose multipliers fit; odd multipliers, so that ties are rare."""
+    factors = [source.scale / kind.scale for source in inputs]
+    shift = min(SHIFT_MAX, max(1, math.floor(math.log2(ADD_MULTIPLIER_MAX / max(factors)))))
+    first, second = (min(2 * math.floor(factor * 2 ** (shift - 1)) + 1, ADD_MULTIPLIER_MAX) for factor in factors)
+    low, high = _bounds(step, kind)
+    return QAdd(name=step.name, inputs=step.inputs, multipliers=(first, second), shift=shift, low=low, high=high)
+
+
+def _lrn(step: Step, source: TensorType, kind: TensorType) -> QLRN:
+    """Tabulates (bias + alpha / size * sum of squares) ** -beta at the middle of each entry's range of sums."""
+    layer = step.layer
+    largest = min(layer.size, source.shape[0]) * max(source.zero_point, 255 - source.zero_point) ** 2
+    table_shift = max(0, (largest // LRN_ENTRIES).bit_length())
+    middle = np.arange(LRN_ENTRIES) * 2.0 ** table_shift + (2.0 ** table_shift - 1) / 2
+    factor = (layer.bias + layer.alpha / layer.size * source.scale ** 2 * middle) ** -layer.beta * source.scale / kind.scale
+    shift = min(SHIFT_MAX, max(1, math.floor(math.log2(UINT16_MAX / factor.max()))))
+    return QLRN(name=step.name, inputs=step.inputs, size=layer.size, table=_uint16(factor * 2.0 ** shift),
+                table_shift=table_shift, shift=shift)
+
+
+def _uint16(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.floor(values + 0.5), 0, UINT16_MAX).astype(np.uint16)

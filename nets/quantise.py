@@ -1,0 +1,127 @@
+"""Command: a float network becomes a quantised one, calibrated on a folder of images.
+
+Weights are int8 per output channel, activations uint8 per tensor (`nets.quantised`); ranges are clipped where the mean squared
+error is least (`nets.clip`), weights are rounded so that their errors cancel (`nets.rounding`). The same images always give
+the same network.
+"""
+import argparse
+from collections.abc import Iterable
+import hashlib
+from pathlib import Path
+import sys
+
+import numpy as np
+
+from nets import digits
+from nets.calibrate import measure
+from nets.check import check
+from nets.cli import print_notes, run_command
+from nets.fuse import plan
+from nets.load import add_model_arguments, model_from_arguments
+from nets.lower import lower
+from nets.model import Model
+from nets.preprocess import InputSpec, find_images, load_image
+from nets.progress import progress
+from nets.quantised import QNetwork
+from nets.quantised_file import save
+
+__all__ = ["CALIBRATION_LIMIT", "get_parser", "main", "quantise", "quantise_with", "spread", "synthetic_images"]
+
+CALIBRATION_LIMIT = 64
+SYNTHETIC_IMAGES = 16
+
+
+def quantise(model: Model, images: Iterable[np.ndarray], *, notes: tuple[str, ...] = ()) -> QNetwork:
+    """The network in integers, calibrated on images: uint8 pixels (channels, height, width) as `InputSpec.pixels` makes them.
+    `notes` join those of the model.
+
+    Raises GraphError naming every layer that cannot be computed in integers, ValueError without any image.
+    """
+    steps = plan(model.graph)
+    digest = hashlib.sha256()
+
+    def prepared() -> Iterable[np.ndarray]:
+        for pixels in images:
+            digest.update(pixels.tobytes())
+            yield model.spec.normalise(pixels)
+
+    statistics = measure(model.graph, steps, prepared())
+    layers, tensors = lower(steps, model.graph.shapes, statistics)
+    network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec,
+                       labels=model.labels, notes=model.notes + steps.notes + notes,
+                       provenance={"calibration_images": statistics.images, "calibration_sha256": digest.hexdigest()})
+    check(network)
+    return network
+
+
+def quantise_with(model: Model, folder: Path | None = None, *, limit: int = CALIBRATION_LIMIT) -> QNetwork:
+    """The network calibrated on at most `limit` images of a folder, evenly spread over their sorted paths.
+
+    Without a folder, `digits` has its own; other networks get synthetic images, and a note that says so.
+    Raises GraphError, PreprocessError.
+    """
+    if folder is None and model.name == "digits" and model.spec.shape == digits.CONFIG.input_shape:
+        folder = digits.CALIBRATION
+    if folder is None:
+        note = (f"{model.name}: calibrated on {SYNTHETIC_IMAGES} synthetic images, which costs accuracy: "
+                f"give a folder of real ones")
+        return quantise(model, progress(synthetic_images(model.spec), "calibrating"), notes=(note,))
+    paths = spread(find_images(folder), limit)
+    return quantise(model, (load_image(path, model.spec) for path in progress(paths, "calibrating")))
+
+
+def spread(paths: list[Path], limit: int) -> list[Path]:
+    """At most `limit` of the paths, evenly spread, the first and the last among them."""
+    return [paths[index] for index in np.linspace(0, len(paths) - 1, min(limit, len(paths))).round().astype(int)]
+
+
+def synthetic_images(spec: InputSpec, *, count: int = SYNTHETIC_IMAGES, seed: int = 0) -> list[np.ndarray]:
+    """uint8 noise with the spectrum of photographs: amplitude falls as 1 / frequency, channels are much alike.
+
+    (D. Field, "Relations between the statistics of natural images and the response properties of cortical cells", JOSA A 1987.)
+    """
+    rng = np.random.default_rng(seed)
+    channels, height, width = spec.shape
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    frequency[0, 0] = np.inf
+    images = []
+    for _ in range(count):
+        waves = np.fft.irfft2(np.fft.rfft2(rng.standard_normal((channels + 1, height, width))) / frequency, s=(height, width))
+        waves = waves[:1] + 0.3 * waves[1:]
+        waves = waves / max(waves.std(), 1e-9) * rng.uniform(30, 80) + rng.uniform(90, 160)
+        images.append(np.clip(waves + 0.5, 0, 255).astype(np.uint8))
+    return images
+
+
+def count(text: str) -> int:
+    """A positive number of images, for argparse."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
+        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
+    return int(text)
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m nets.quantise", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_model_arguments(parser)
+    parser.add_argument("--images", type=Path, metavar="DIR",
+                        help="images to calibrate on, sub-folders too (digits has its own; other networks get noise)")
+    parser.add_argument("--limit", type=count, default=CALIBRATION_LIMIT, metavar="N",
+                        help="take at most N of them, evenly spread (%(default)s)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the quantised network, FILE.fln")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    network = quantise_with(model_from_arguments(args), args.images, limit=args.limit)
+    print_notes(network.notes)
+    save(network, args.out)
+    print(args.out)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(run, get_parser().parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

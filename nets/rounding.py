@@ -1,0 +1,92 @@
+"""Rounding of weights that lets errors cancel in what a layer computes, rather than in each weight.
+
+One weight after the other is rounded, and its error is made up for by the weights still to come, as
+the covariance of the layer's inputs says (Frantar and others, "GPTQ", arXiv:2210.17323). The bias
+takes up what is left of the mean.
+"""
+import numpy as np
+
+from nets.graph import Conv
+from nets.quantised import WEIGHT_MAX
+
+__all__ = ["InputMoments", "round_weights"]
+
+LARGEST = 1152              # inputs of a channel up to which the covariance is kept: 10 MB, a second of work
+PIXELS = 512                # at most about so many output pixels of an image are sampled, on a grid
+DAMPING = 0.01              # of the mean variance, added to every variance: calibration has seen few images
+
+
+class InputMoments:
+    """Mean and covariance of what each output pixel of a convolution reads, per group: `mean` (groups, n), `variance` (groups,
+    n) and `covariance` (groups, n, n), or None where n is above `LARGEST`; n = in channels / groups * kernel."""
+
+    def __init__(self):
+        self._count = 0
+        self._total = self._products = 0.0
+
+    def add(self, conv: Conv, x: np.ndarray) -> None:
+        """Samples one image's input tensor (channels, height, width) of the convolution."""
+        columns = _sample(conv, x)
+        self._count += columns.shape[2]
+        self._total = self._total + columns.sum(2, dtype=np.float64)
+        if columns.shape[1] <= LARGEST:
+            self._products = self._products + np.matmul(columns, columns.swapaxes(1, 2)).astype(np.float64)
+        else:
+            self._products = self._products + np.einsum("gkn,gkn->gk", columns, columns, dtype=np.float64)
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self._total / self._count
+
+    @property
+    def covariance(self) -> np.ndarray | None:
+        if self._products.ndim == 2:
+            return None
+        return self._products / self._count - self.mean[:, :, None] * self.mean[:, None, :]
+
+    @property
+    def variance(self) -> np.ndarray:
+        squares = self._products / self._count
+        if squares.ndim == 3:
+            squares = np.diagonal(squares, axis1=1, axis2=2)
+        return np.maximum(squares - self.mean ** 2, 0)
+
+
+def _sample(conv: Conv, x: np.ndarray) -> np.ndarray:
+    """float32 (groups, in / groups * kernel, pixels): the windows of a regular grid of output pixels, zeros as padding."""
+    window = conv.window
+    size = window.output_size(*x.shape[1:])
+    every = max(1, round((size[0] * size[1] / PIXELS) ** 0.5))
+    top, left, bottom, right = window.padding
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right)))
+    taps = [padded[:, y * window.dilation[0]:, z * window.dilation[1]:]
+            [:, :(size[0] - 1) * window.stride[0] + 1:window.stride[0] * every,
+             :(size[1] - 1) * window.stride[1] + 1:window.stride[1] * every]
+            for y in range(window.kernel[0]) for z in range(window.kernel[1])]
+    columns = np.stack(taps, 1).astype(np.float32)
+    return columns.reshape(conv.groups, len(x) // conv.groups * len(taps), -1)
+
+
+def round_weights(weight: np.ndarray, scale: np.ndarray, covariance: np.ndarray | None) -> np.ndarray:
+    """int8 (groups, out / groups, n), -127..127, so that q * scale approximates `weight` of that shape.
+
+    `scale` (groups, out / groups, 1); without a covariance (groups, n, n) each weight goes to the nearest.
+    """
+    if covariance is None:
+        return np.clip(np.rint(weight / scale), -WEIGHT_MAX, WEIGHT_MAX).astype(np.int8)
+    groups, _, n = weight.shape
+    diagonal = np.diagonal(covariance, axis1=1, axis2=2)
+    damping = DAMPING * diagonal.mean(1) + np.finfo(np.float32).tiny
+    order = np.argsort(-diagonal, axis=1, kind="stable")        # what matters most is rounded while most can make up for it
+    group = np.arange(groups)[:, None]
+    damped = covariance[group[:, :, None], order[:, :, None], order[:, None, :]] + damping[:, None, None] * np.eye(n)
+    upper = np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(1, 2)
+    left = np.take_along_axis(weight.astype(np.float64), order[:, None, :], 2)
+    rounded = np.empty_like(left)
+    for k in range(n):
+        rounded[:, :, k] = np.clip(np.rint(left[:, :, k] / scale[:, :, 0]), -WEIGHT_MAX, WEIGHT_MAX)
+        error = (left[:, :, k] - rounded[:, :, k] * scale[:, :, 0]) / upper[:, k, k, None]
+        left[:, :, k + 1:] -= error[:, :, None] * upper[:, k, None, k + 1:]
+    q = np.empty(weight.shape, np.int8)
+    np.put_along_axis(q, np.broadcast_to(order[:, None, :], q.shape), rounded.astype(np.int8), 2)
+    return q
