@@ -1,0 +1,132 @@
+"""Networks no one here wrote: the light models inside the onnx package, whose weights are constants made by ConstantOfShape."""
+from math import prod
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper, shape_inference
+import pytest
+
+from nets.graph import Conv
+from nets.onnx_import import import_onnx
+from tests.nets.onnx_cases import agree, save
+
+FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+
+# Parameters once batch normalisation is folded, and multiply-accumulates; both also follow from the file, below.
+MODELS = {
+    "bvlc_alexnet": (60_965_224, 654_560_384), "densenet121": (7_974_120, 2_834_161_664),
+    "inception_v1": (6_998_552, 1_431_556_352), "inception_v2": (11_185_032, 2_018_851_840),
+    "resnet50": (25_530_472, 4_089_184_256), "shufflenet": (1_379_880, 124_664_528), "squeezenet": (1_235_496, 349_151_936),
+    "vgg19": (143_667_240, 19_632_062_464), "zfnet512": (87_250_536, 1_481_727_008),
+}
+WEIGHTS_LEFT = 1 << 22      # larger tensors stay the constants that they are: only the first linear layers are as large
+
+
+def load(name: str) -> onnx.ModelProto:
+    return onnx.load(FOLDER / f"light_{name}.onnx")
+
+
+def constant_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes of all that is known without running the network."""
+    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    shapes = {name: array.shape for name, array in held.items()}
+    for node in proto.graph.node:
+        if node.op_type == "ConstantOfShape":
+            shapes[node.output[0]] = tuple(held[node.input[0]].tolist())
+        elif node.op_type == "Reshape" and node.input[0] in shapes:
+            shapes[node.output[0]] = tuple(held[node.input[1]].tolist())
+    return shapes
+
+
+def test_all_of_the_package_are_here():
+    assert {path.stem.removeprefix("light_") for path in FOLDER.glob("*.onnx")} == set(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_imports_with_the_parameters_of_the_file(name):
+    proto, graph = load(name), import_onnx(FOLDER / f"light_{name}.onnx")
+    shapes = constant_shapes(proto)
+    producers = {tensor: node.op_type for node in proto.graph.node for tensor in node.output}
+    readers = [tensor for node in proto.graph.node for tensor in node.input]
+    expected = macs = 0
+    inferred = inferred_shapes(proto)
+    for node in proto.graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            weight = shapes[node.input[1]]
+            transposed = any(attribute.name == "transB" and attribute.i for attribute in node.attribute)
+            outputs = weight[1] if node.op_type == "Gemm" and not transposed else weight[0]
+            expected += prod(weight) + outputs
+            macs += prod(weight) * prod(inferred[node.output[0]][2:])
+        elif node.op_type == "BatchNormalization" and (producers[node.input[0]] != "Conv" or readers.count(node.input[0]) > 1):
+            expected += 2 * prod(shapes[node.input[1]])
+    assert (graph.parameters, graph.total_macs) == (expected, macs) == MODELS[name]
+    assert not graph.notes
+
+
+def inferred_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """What onnx itself says of every tensor."""
+    graph = shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True).graph
+    return {value.name: tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+            for value in (*graph.value_info, *graph.output)}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_shapes_are_those_of_the_file(name):
+    proto, graph = load(name), import_onnx(FOLDER / f"light_{name}.onnx")
+    inferred = inferred_shapes(proto)
+    nodes = {node.name or node.output[0]: node for node in proto.graph.node}
+    compared = 0
+    for layer in graph.layers[1:]:
+        node = nodes.get(layer.name)        # a Sum of three makes one layer that has no node
+        if node and layer.op != "ChannelShuffle":
+            assert (1, *graph.shapes[layer.name]) == inferred[node.output[0]], layer.name
+            compared += 1
+    assert compared > 0.8 * len(graph.layers)
+    assert [layer.op for layer in graph.layers].count("Conv") == [node.op_type for node in proto.graph.node].count("Conv")
+
+
+def with_random_weights(proto: onnx.ModelProto, seed: int) -> onnx.ModelProto:
+    """The same network with weights that tell channels apart, of sizes that keep activations near 1."""
+    rng = np.random.default_rng(seed)
+    shapes = constant_shapes(proto)
+    roles = {tensor: (node.op_type, index) for node in proto.graph.node for index, tensor in enumerate(node.input)}
+    kept = []
+    for node in proto.graph.node:
+        shape = shapes.get(node.output[0])
+        if node.op_type != "ConstantOfShape" or prod(shape) > WEIGHTS_LEFT:
+            kept.append(node)
+            continue
+        match roles[node.output[0]]:
+            case ("Conv", 1):
+                array = rng.normal(scale=np.sqrt(2 / prod(shape[1:])), size=shape)
+            case ("Gemm", 1):
+                array = rng.normal(scale=np.sqrt(2 / max(shape)), size=shape)
+            case ("BatchNormalization", 1 | 4) | ("Mul", 1) | ("Unsqueeze", 0):
+                array = rng.uniform(0.5, 1.5, size=shape)
+            case _:
+                array = rng.normal(scale=0.1, size=shape)
+        proto.graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), node.output[0]))
+    del proto.graph.node[:]
+    proto.graph.node.extend(kept)
+    return proto
+
+
+def end_before(proto: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
+    """Makes what the first of the nodes reads, if there is one, the output."""
+    if nodes:
+        proto.graph.output[0].name = nodes[0].input[0]
+        proto.graph.output[0].type.tensor_type.ClearField("shape")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_values_are_those_of_onnx_runtime(tmp_path, name):
+    # Constant weights give values so large and so alike that rounding alone decides a softmax: compare what it reads.
+    proto = load(name)
+    end_before(proto, *(node for node in proto.graph.node if node.op_type == "Softmax"))
+    agree(save(tmp_path, proto), tolerance=1e-4)
+    proto = with_random_weights(load(name), seed=len(name))
+    large = {node.output[0] for node in proto.graph.node if node.op_type == "ConstantOfShape"}
+    end_before(proto, *(node for node in proto.graph.node if large.intersection(node.input)))
+    graph = agree(save(tmp_path, proto), tolerance=1e-4)
+    assert sum(isinstance(layer, Conv) for layer in graph.layers) >= 5
