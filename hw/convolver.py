@@ -20,26 +20,27 @@ __all__ = ["Convolver"]
 class Convolver(wiring.Component):
     """Window generator, activation memory, weights, array and requantiser.
 
-    A beat of a last pass becomes a vector `pipeline.vector(geometry)` cycles after it was issued. Vectors cannot wait: `places`
-    of them may be on their way or in the FIFO behind; `release` returns a place.
+    A beat of a last pass becomes a vector `pipeline.vector(geometry)` cycles after it was issued. Vectors cannot wait: each
+    needs `room` when its beat is issued, and reserves it.
 
     Members:
     - `window`, `load`, `scale`: config streams, one record each per command.
     - `read_grant`: In(1), the window generator may read in this cycle. Otherwise `h_addr` is read, and `r_data` shows the word
       `pipeline.WINDOW` + `pipeline.ACTIVATION_READ` cycles later. Drive both from registers.
-    - `release`: In(1). `o`: Out, `valid` and `vector`. `issued`: Out(1), a beat was issued in the cycle before.
+    - `room`: In(1), from a register; `reserve`: Out(1), combinational. `o`: Out, `valid` and `vector`.
+    - `issued`: Out(1), a beat was issued in the cycle before.
     - `a_addr`, `a_data`, `a_en`; `w_addr`, `w_data`, `w_en`; `p_addr`, `biases`, `scales`, `p_en`: write ports of the
       activation memory, the weight memory and the two parameter memories.
     - `busy`: Out(1), a command is in progress or waits in a unit.
     """
 
-    def __init__(self, geometry: Geometry, *, places: int):
-        self.geometry, self.places = geometry, places
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
         address, word = ceil_log2(geometry.activation_words), geometry.input_lanes * 8
         super().__init__({
             "window": In(stream.Signature(record_layout(WindowConfig))), "load": In(stream.Signature(CONFIG)),
             "scale": In(stream.Signature(rules_layout())),
-            "read_grant": In(1), "h_addr": In(address), "r_data": Out(word), "release": In(1), "issued": Out(1),
+            "read_grant": In(1), "h_addr": In(address), "r_data": Out(word), "room": In(1), "reserve": Out(1), "issued": Out(1),
             "o": Out(data.StructLayout({"valid": 1, "vector": vector_layout(geometry.output_lanes)})),
             "a_addr": In(address), "a_data": In(word), "a_en": In(geometry.blocks_per_word),
             "w_addr": In(ceil_log2(geometry.weight_words)), "w_data": In(weight_layout(geometry)), "w_en": In(1),
@@ -49,7 +50,7 @@ class Convolver(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         geometry = self.geometry
-        m.submodules.window = window = WindowGenerator(geometry, places=self.places)
+        m.submodules.window = window = WindowGenerator(geometry)
         m.submodules.activations = activations = Activations(geometry)
         m.submodules.weights = weights = WeightLoader(geometry)
         m.submodules.parameters = parameters = ParameterLoader(geometry)
@@ -65,7 +66,7 @@ class Convolver(wiring.Component):
         host = Signal.like(self.h_addr, reset_less=True)
         m.d.sync += host.eq(self.h_addr)
         m.d.comb += [
-            window.read_grant.eq(self.read_grant), window.release.eq(self.release),
+            window.read_grant.eq(self.read_grant), window.room.eq(self.room), self.reserve.eq(window.reserve),
             window.weights_ready.eq(weights.ready), window.parameters_ready.eq(parameters.ready),
             weights.pass_start.eq(window.pass_start), weights.swap.eq(window.issue.swap),
             parameters.block_start.eq(window.block_start), parameters.emit_start.eq(window.issue.emit_start),

@@ -126,23 +126,23 @@ class WindowGenerator(wiring.Component):
     * A pass starts only with `weights_ready`, the last pass of an output block only with `parameters_ready` too. Both are
       levels; whoever drives them takes them back in the cycle after `pass_start` or `block_start`.
     * Two beats of one output pixel are at least `pipeline.MIN_REVISIT` cycles apart.
-    * A beat of a last pass takes one of `places` places for its result; `release` gives one back.
+    * A beat of a last pass, which makes a result, needs `room`; `reserve` shows in its cycle that it takes a place.
 
     Reset drops the command in progress. `golden.cycles.window` has the exact cycle of each beat.
 
     Members:
     - `config`: stream of `WindowConfig`, taken when the last pass of the command before has started.
-    - `read_grant`, `weights_ready`, `parameters_ready`, `release`: In(1), driven from registers.
+    - `read_grant`, `weights_ready`, `parameters_ready`, `room`: In(1), driven from registers. `reserve`: Out(1), combinational.
     - `address`: Out, word of the activation memory. `issue`: Out(issue_layout(geometry)).
     - `pass_start`, `block_start`: Out(1), the weights (the parameters of an output block) are used up by a pass that starts.
     - `busy`: Out(1), a command is in progress.
     """
 
-    def __init__(self, geometry: Geometry, *, places: int):
-        self.geometry, self.places = geometry, places
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
         super().__init__({
             "config": In(stream.Signature(CONFIG)),
-            "read_grant": In(1), "weights_ready": In(1), "parameters_ready": In(1), "release": In(1),
+            "read_grant": In(1), "weights_ready": In(1), "parameters_ready": In(1), "room": In(1), "reserve": Out(1),
             "address": Out(ceil_log2(geometry.activation_words)), "issue": Out(issue_layout(geometry)),
             "pass_start": Out(1), "block_start": Out(1), "busy": Out(1)})
 
@@ -155,11 +155,10 @@ class WindowGenerator(wiring.Component):
         active, first_beat = Signal(), Signal(reset_less=True)
         last_row, last_column = Signal(reset_less=True), Signal(reset_less=True)
         p = Signal(pass_layout(), reset_less=True)          # the running pass; the generator moves on to the next one
-        fire, step, load, use = Signal(), Signal(), Signal(), Signal()
-        place = self._places(m, use)
+        fire, step, load = Signal(), Signal(), Signal()
         settled = self._settled(m, step, passes.start)
         m.d.comb += [
-            fire.eq(active & self.read_grant & (~p.last | place)), use.eq(fire & p.last),
+            fire.eq(active & self.read_grant & (~p.last | self.room)), self.reserve.eq(fire & p.last),
             step.eq(fire | ~active),
             load.eq(~active | last_row & last_column),      # with `step`: the next pass replaces this one
             passes.start.eq(step & load & passes.ready & settled),
@@ -204,12 +203,6 @@ class WindowGenerator(wiring.Component):
         m.d.comb += [self.issue.eq(issue), self.issue.valid.eq(valid), self.issue.swap.eq(swap),
                      self.issue.emit_start.eq(emit_start)]
         return m
-
-    def _places(self, m, use):
-        """High while a place for a result is left."""
-        places = Signal(range(self.places + 1), init=self.places)
-        m.d.sync += places.eq(places + self.release - use)
-        return places.any()
 
     def _settled(self, m, step, start):
         """High when the next pass may start: MIN_REVISIT - 1 beats, or idle cycles after the last one, before this cycle."""

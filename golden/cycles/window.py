@@ -1,0 +1,98 @@
+"""Cycles of the window generator and of the loaders that it waits for: when each beat is issued."""
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arch import pipeline
+from arch.command import LoadConfig, WindowConfig
+from arch.geometry import Geometry
+from golden.cycles.streams import Readiness, depart
+
+__all__ = ["Issue", "issue"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Issue:
+    """Cycles, int64: of the beats `first` and `last` of each pass, of `emitting` beats (those of the last passes, whose results
+    leave the array) in order, and of the handshakes with which each command's records are taken."""
+
+    first: np.ndarray
+    last: np.ndarray
+    emitting: np.ndarray
+    window_taken: np.ndarray
+    load_taken: np.ndarray
+    scale_taken: np.ndarray
+
+
+class _Loader:
+    """`hw.weights.GroupReader` and the config stream in front of it, group by group."""
+
+    def __init__(self, words: int, soon: int, free_after: int):
+        self.words, self.soon, self.free_after = words, soon, free_after
+        self.free = 0               # from this cycle on the next group's first word may be read
+        self.idle = 0               # from this cycle on the next config may be taken
+        self.taken: list[int] = []
+
+    def take(self, offered: int):
+        """A command's record."""
+        self.taken.append(max(self.idle, int(offered)))
+        self.free = max(self.free, self.taken[-1] + 2)
+
+    def read(self) -> int:
+        """The next group is read; the cycle from which on `ready` shows."""
+        last = self.free + self.words - 1
+        self.idle = last + 1
+        return last + 1 - self.soon
+
+    def used(self, shown: int):
+        """The group's registers were used in the cycle in which the window generator shows it."""
+        self.free = shown + self.free_after
+
+
+def issue(geometry: Geometry, windows: Sequence[WindowConfig], loads: Sequence[LoadConfig], window_offered: np.ndarray,
+          load_offered: np.ndarray, scale_offered: np.ndarray, grant: Readiness, room: np.ndarray | None = None) -> Issue:
+    """Cycles of commands whose records are offered in the given cycles.
+
+    `grant`: the cycles with `read_grant`. `room`: for each emitting beat, the first cycle in which its place is free.
+    """
+    weights = _Loader(geometry.pairs, pipeline.weights_soon(geometry), pipeline.weights_free_after(geometry))
+    scales = _Loader(geometry.pairs, geometry.pairs - 1, pipeline.parameters_free_after(geometry))
+    least = pipeline.MIN_REVISIT - 1
+    first, last, emitting, window_taken, position = [], [], [], [], 0
+    idle = settled = over = 0       # from these cycles on: a command may be taken; passes may follow; no beat is left
+    for window, load, at, load_at, scale_at in zip(windows, loads, window_offered, load_offered, scale_offered, strict=True):
+        window_taken.append(max(idle, int(at)))
+        weights.take(load_at)
+        scales.take(scale_at)
+        waiting = window_taken[-1] + 3
+        pixels, passes = window.pixels, window.passes
+        for number in range(window.output_blocks * passes):
+            emits = number % passes == passes - 1
+            waiting = max(waiting, weights.read())
+            if emits:
+                waiting = max(waiting, scales.read())
+            start = max(waiting + 1, settled, over)
+            offered = np.full(pixels, start + 1, np.int64)
+            if emits and room is not None:
+                np.maximum(offered, room[position:position + pixels], out=offered)
+            if grant.always and not (emits and room is not None):
+                cycles, begin, end = None, start + 1, start + pixels
+                fourth = begin + least - 1
+            else:
+                cycles = depart(offered, grant)
+                begin, end = int(cycles[0]), int(cycles[-1])
+                fourth = int(cycles[least - 1]) if pixels >= least else 0
+            settled = (fourth if pixels >= least else end + least - pixels) + 1
+            over = end
+            weights.used(begin + pipeline.WINDOW)
+            if emits:
+                scales.used(begin + pipeline.WINDOW)
+                emitting.append(np.arange(begin, end + 1) if cycles is None else cycles)
+                position += pixels
+            first.append(begin)
+            last.append(end)
+            waiting = start + 4
+            idle = start + 2
+    return Issue(first=np.array(first, np.int64), last=np.array(last, np.int64), emitting=np.concatenate(emitting),
+                 window_taken=np.array(window_taken), load_taken=np.array(weights.taken), scale_taken=np.array(scales.taken))
