@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from random import Random
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ OUTCOMES = (*GOOD, "differs", "bad message", "traceback", "hang", "crash")
 MEMORY_BYTES = 6 << 30          # address space of the process that loads
 JUDGED_MACS = 1_000_000_000     # larger networks are not compared with ONNX Runtime
 TOLERANCE = 1e-4                # of the output's range
+LARGEST_EXPONENT = 1e2          # 1e2 * 2**-23 is a tenth of the tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +107,13 @@ def make_cases(samples: Sequence[Sample], count: int, seed: int):
 
 
 def run_cases(cases, folder: Path, *, timeout: float):
-    """Yields the outcome of each case, loaded in another process that is replaced when it crashes or hangs."""
+    """Yields the outcome of each case, loaded in another process that is replaced when it crashes or hangs.
+
+    Files are made in `folder`/models, so that side files find labels in `folder`/images as they do in the shared data.
+    """
     worker = None
+    folder = folder / "models"
+    folder.mkdir()
     try:
         for case in cases:
             path = folder / f"case{case.number}{Path(case.sample).suffix}"
@@ -207,6 +214,7 @@ def _compare(path: Path, model) -> tuple[str, str]:
     import numpy as np
 
     from nets.float_run import run
+    from nets.graph import Softmax
     try:
         import onnxruntime
     except ImportError:
@@ -222,13 +230,17 @@ def _compare(path: Path, model) -> tuple[str, str]:
         wanted = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: x[None]})[0]
     except Exception as error:      # what Runtime refuses may still be readable: no verdict
         return "loaded", f"ONNX Runtime refuses: {(str(error).splitlines() or [''])[0]}"
-    got = run(model.graph, x)[model.graph.output]
+    exponents = [layer.inputs[0] for layer in model.graph.layers if isinstance(layer, Softmax)]
+    tensors = run(model.graph, x, keep=exponents)
+    got = tensors[model.graph.output]
     if got.size != wanted.size:
         return "differs", f"shape {got.shape} against {wanted.shape}"
     with np.errstate(all="ignore"):
         wanted = wanted.reshape(got.shape).astype(np.float32)
         if not (np.isfinite(got).all() and np.isfinite(wanted).all()):
             return "loaded", "values overflow"
+        if any(np.abs(tensors[name]).max() > LARGEST_EXPONENT for name in exponents):
+            return "loaded", "softmax of values whose rounding decides"
         span = max(float(np.ptp(wanted)), float(np.abs(wanted).max()) * 1e-2, 1e-30)
         worst = float(np.abs(got - wanted).max()) / span
     return ("loaded", "agrees") if worst <= TOLERANCE else ("differs", f"{worst:.2g} of the range of the output")
@@ -248,6 +260,9 @@ def get_parser() -> argparse.ArgumentParser:
 def _work(args: argparse.Namespace) -> int:
     samples = find_samples(args.data)
     with tempfile.TemporaryDirectory() as folder:
+        if args.data:
+            (Path(folder) / "images").mkdir()
+            shutil.copy(args.data / "images" / "labels.txt", Path(folder) / "images")
         outcomes = list(run_cases(make_cases(samples, args.count, args.seed), Path(folder), timeout=args.timeout))
     _print_summary(outcomes, args.seed)
     if args.json:

@@ -167,7 +167,7 @@ class _Import:
 
     def _input_shape(self, size: tuple[int, int] | None, open_shape: tuple[int | None, ...]) -> tuple[int, ...]:
         tensor = self.input.type.tensor_type
-        start = f"{self.path}: input {printable(self.input.name)}"
+        start = f"{self.path}: input {printable(self.input.name)!r}"
         if tensor.elem_type not in FLOATS:
             known = tensor.elem_type in TensorProto.DataType.values()
             kind = TensorProto.DataType.Name(tensor.elem_type) if known else str(tensor.elem_type)
@@ -176,7 +176,8 @@ class _Import:
         if len(dims) != 4:
             raise ModelError(f"{start} must be batch x channels x height x width, not {len(dims)} axes")
         if any(dim is not None and not 1 <= dim <= MAX_ELEMENTS for dim in dims[1:]) or (dims[0] or 0) < 0:
-            raise ModelError(f"{start} must have positive sizes, not {'x'.join(str(dim or '?') for dim in dims)}")
+            sizes = "x".join("?" if dim is None else str(dim) for dim in dims)
+            raise ModelError(f"{start} must have positive sizes, not {sizes}")
         self.net.batch = dims[0] or 1
         shape = tuple(dim or default for dim, default in zip((dims[1], *(size or dims[2:])), open_shape, strict=True))
         if shape[0] is None:
