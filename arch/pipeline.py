@@ -15,6 +15,10 @@ WINDOW = 1
 ACTIVATION_READ = WEIGHT_READ = PARAMETER_READ = 4
 # Write given -> the earliest cycle in which a read of it may be given.
 ACTIVATION_TO_READ = 1
+# Write given to the engine's write port -> at the memory.
+ACTIVATION_WRITE = 1
+# Commands that may wait for a unit.
+COMMANDS = 4
 # Padding inserted behind the activation memory.
 PAD = 1
 
@@ -81,3 +85,6 @@ def vector(geometry: Geometry) -> int:
 
 # Vector given to the output queue -> offered by it: RAM (write, then 2 to read) and the queue behind it.
 OUTPUT_FIFO = 4
+
+# Vector taken by the writer -> written: offset of the row, start of the row, word.
+WRITER = 4

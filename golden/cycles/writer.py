@@ -1,0 +1,44 @@
+"""Cycles of the writer."""
+from collections.abc import Sequence
+
+import numpy as np
+
+from arch import pipeline
+from arch.command import WriterConfig
+from golden.cycles.streams import Readiness, depart
+
+__all__ = ["addresses", "taken", "vectors", "written"]
+
+
+def vectors(config: WriterConfig) -> int:
+    """Vectors that a command writes."""
+    return config.output_blocks * config.rows * config.columns
+
+
+def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered: np.ndarray,
+          grant: Readiness) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles in which commands and vectors are taken, from those in which they are offered and those with `grant`."""
+    command_cycles, cycles, position, free = [], [], 0, 0
+    for config, at in zip(commands, offered, strict=True):
+        start = max(int(at), free)
+        count = vectors(config)
+        went = depart(np.maximum(vector_offered[position:position + count], start + 1), grant)
+        command_cycles.append(start)
+        cycles.append(went)
+        position += count
+        free = int(went[-1]) + 1 if count else start + 1
+    return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *cycles])
+
+
+def written(vector_taken: np.ndarray) -> np.ndarray:
+    """Cycles of the writes."""
+    return np.asarray(vector_taken, np.int64) + pipeline.WRITER
+
+
+def addresses(config: WriterConfig, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Word and lane group of each vector of a command, in order; `groups` vectors share a word."""
+    block, row, column = np.ogrid[:config.output_blocks, :config.rows, :config.columns]
+    place = config.lane + block
+    word = (config.base + place // groups + (config.row_start + row * config.row_words) % config.ring_words
+            + column * config.pixel_words) % (1 << 15)
+    return word.ravel(), np.broadcast_to(place % groups, word.shape).ravel()

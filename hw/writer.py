@@ -1,0 +1,118 @@
+"""The writer: vectors to their places in the activation memory."""
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from arch import pipeline
+from arch.command import WriterConfig
+from arch.geometry import Geometry
+from hw.countdown import Countdown
+from hw.layout import record_layout
+from hw.requantise import vector_layout
+
+__all__ = ["Writer"]
+
+
+class Writer(wiring.Component):
+    """Writes the vectors of a command to consecutive places: output block by block, row by row, as in `WriterConfig`.
+
+    A vector is taken only in a cycle in which ``grant`` is high, and written exactly ``LATENCY`` cycles later; one a cycle.
+    ``i.ready`` is `grant` in cycles in which a command runs; give `grant` from a register. The next command is taken in a cycle
+    in which none runs, the first of them the cycle after the last vector; its first vector can be taken one cycle later.
+    After reset no command runs and nothing is written.
+
+    The address is made behind the vector, an adder a cycle: row offset (modulo the ring), start of the row, pixel.
+
+    Members
+    -------
+    command : ``In(stream.Signature(record_layout(WriterConfig)))``
+    i : ``In(stream.Signature(vector_layout(PO)))``
+    grant : ``In(1)``
+    w_en : ``Out(PI / PO)``
+        A bit for each vector in a word.
+    w_addr : ``Out(range(activation_words))``
+    w_data : ``Out(8 * PI)``
+    last : ``Out(1)``
+        High with the last write of a command.
+    """
+
+    LATENCY = pipeline.WRITER
+
+    def __init__(self, geometry: Geometry):
+        self.groups = geometry.blocks_per_word
+        self.bits = ceil_log2(geometry.activation_words)
+        super().__init__({
+            "command": In(stream.Signature(record_layout(WriterConfig))),
+            "i": In(stream.Signature(vector_layout(geometry.output_lanes))), "grant": In(1),
+            "w_en": Out(self.groups), "w_addr": Out(self.bits), "w_data": Out(8 * geometry.input_lanes), "last": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        new, config = self.command.payload, Signal(record_layout(WriterConfig), reset_less=True)
+        wrapped = Signal(17, reset_less=True)           # from a row to the next, back round the ring
+        active, start, go = Signal(), Signal(), Signal()
+        m.d.comb += [self.command.ready.eq(~active), start.eq(self.command.valid & ~active),
+                     self.i.ready.eq(active & self.grant), go.eq(self.i.ready & self.i.valid)]
+        with m.If(start):
+            m.d.sync += [config.eq(new), wrapped.eq(new.row_words - new.ring_words), active.eq(new.rows != 0)]
+
+        # Stage 0: what is special about the vector now taken.
+        first = {name: Signal(name=f"first_{name}") for name in ("column", "row", "block")}
+        ends, end = {}, go
+        for name, count, of_new in (("column", config.columns, new.columns), ("row", config.rows, new.rows),
+                                    ("block", config.output_blocks, new.output_blocks)):
+            m.submodules[f"{name}s"] = counter = Countdown(len(count))
+            ends[name] = Signal(name=f"end_of_{name}s")
+            m.d.comb += [counter.step.eq(end), ends[name].eq(end & counter.last),
+                         counter.start.eq(start | ends[name]), counter.count.eq(Mux(start, of_new, count))]
+            with m.If(start | ends[name]):
+                m.d.sync += first[name].eq(1)
+            with m.Elif(end):
+                m.d.sync += first[name].eq(0)
+            end = ends[name]
+        with m.If(end):
+            m.d.sync += active.eq(0)
+
+        valid, last, vector = go, end, self.i.payload.as_value()
+        new_row, new_block, new_command = first["column"], Signal(), Signal()
+        m.d.comb += [new_block.eq(new_row & first["row"]), new_command.eq(new_block & first["block"])]
+        stages = []
+        for n in range(self.LATENCY):
+            stage = {"valid": Signal(name=f"valid{n}"), "last": Signal(name=f"last{n}"),
+                     "vector": Signal(len(vector), name=f"vector{n}", reset_less=True),
+                     "new_row": Signal(name=f"new_row{n}", reset_less=True)}
+            m.d.sync += [stage["valid"].eq(valid), stage["last"].eq(last), stage["vector"].eq(vector),
+                         stage["new_row"].eq(new_row)]
+            valid, last, vector, new_row = stage["valid"], stage["last"], stage["vector"], stage["new_row"]
+            stages.append(stage)
+        block1, command1 = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [block1.eq(new_block), command1.eq(new_command)]
+
+        # Stage 1: offset of the row in the ring, word and lane group of the block.
+        offset = Signal(15, reset_less=True)
+        forward, back = Signal(16), Signal(17)
+        m.d.comb += [forward.eq(offset + config.row_words), back.eq(offset + wrapped)]
+        base = Signal(15, reset_less=True)
+        group = Signal(range(self.groups), reset_less=True)
+        step = Signal(len(config.pixel_words), reset_less=True)
+        with m.If(stages[0]["valid"] & stages[0]["new_row"]):
+            m.d.sync += [offset.eq(Mux(block1, config.row_start, Mux(back[-1], forward, back))), step.eq(config.pixel_words)]
+        with m.If(stages[0]["valid"] & block1):
+            m.d.sync += [group.eq(Mux(command1, config.lane, group + 1)),
+                         base.eq(Mux(command1, config.base, base + (group == self.groups - 1)))]
+        # Stage 2: start of the row.
+        line = Signal(15, reset_less=True)
+        enable = Signal(self.groups, reset_less=True)
+        m.d.sync += [line.eq(base + offset), enable.eq(1 << group)]
+        # Stage 3: the vector's word.
+        address = Signal(15, reset_less=True)
+        with m.If(stages[2]["valid"]):
+            m.d.sync += address.eq(Mux(stages[2]["new_row"], line, address + step))
+        write = Signal(self.groups)
+        m.d.sync += write.eq(Mux(stages[2]["valid"], enable, 0))
+
+        m.d.comb += [self.w_en.eq(write), self.w_addr.eq(address), self.last.eq(last),
+                     self.w_data.eq(vector.replicate(self.groups))]
+        assert self.LATENCY == 4
+        return m
