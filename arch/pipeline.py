@@ -6,8 +6,10 @@ its line here.
 """
 from arch.geometry import Geometry
 
-__all__ = ["ACTIVATION_READ", "ACTIVATION_TO_READ", "MIN_REVISIT", "PAD", "PARAMETER_READ", "WEIGHT_READ", "WINDOW", "array",
-           "load_after_swap", "operand", "swap_after_load"]
+__all__ = [
+    "ACTIVATION_READ", "ACTIVATION_TO_READ", "ACTIVATION_WRITE", "COMMANDS", "MIN_REVISIT", "OUTPUT_FIFO", "PAD",
+    "PARAMETER_READ", "REQUANTISE_LANE", "WEIGHT_READ", "WINDOW", "WRITER", "array", "load_after_swap", "operand",
+    "parameters_free_after", "requantise", "scales_after_swap", "swap_after_load", "vector", "weights_free_after", "weights_soon"]
 
 # Window generator: beat issued -> address at its output register.
 WINDOW = 1

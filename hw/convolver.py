@@ -54,7 +54,7 @@ class Convolver(wiring.Component):
         m.submodules.activations = activations = Activations(geometry)
         m.submodules.weights = weights = WeightLoader(geometry)
         m.submodules.parameters = parameters = ParameterLoader(geometry)
-        m.submodules.array = array = MacArray(lanes=geometry.input_lanes, columns=geometry.output_lanes,
+        m.submodules.array = self.array = array = MacArray(lanes=geometry.input_lanes, columns=geometry.output_lanes,
                                               depth=geometry.band_pixels, lut_pairs=geometry.lut_pairs)
         m.submodules.requantise = requantise = Requantise(lanes=geometry.output_lanes, multiplier=geometry.requantise_multipliers)
         self._check_latencies(array, requantise)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arch import pipeline
-from arch.command import LoadConfig, WindowConfig
+from arch.command import WindowConfig
 from arch.geometry import Geometry
 from golden.cycles.streams import Readiness, depart
 
@@ -50,8 +50,8 @@ class _Loader:
         self.free = shown + self.free_after
 
 
-def issue(geometry: Geometry, windows: Sequence[WindowConfig], loads: Sequence[LoadConfig], window_offered: np.ndarray,
-          load_offered: np.ndarray, scale_offered: np.ndarray, grant: Readiness, room: np.ndarray | None = None) -> Issue:
+def issue(geometry: Geometry, windows: Sequence[WindowConfig], window_offered: np.ndarray, load_offered: np.ndarray,
+          scale_offered: np.ndarray, grant: Readiness, room: np.ndarray | None = None) -> Issue:
     """Cycles of commands whose records are offered in the given cycles.
 
     `grant`: the cycles with `read_grant`. `room`: for each emitting beat, the first cycle in which its place is free.
@@ -61,7 +61,7 @@ def issue(geometry: Geometry, windows: Sequence[WindowConfig], loads: Sequence[L
     least = pipeline.MIN_REVISIT - 1
     first, last, emitting, window_taken, position = [], [], [], [], 0
     idle = settled = over = 0       # from these cycles on: a command may be taken; passes may follow; no beat is left
-    for window, load, at, load_at, scale_at in zip(windows, loads, window_offered, load_offered, scale_offered, strict=True):
+    for window, at, load_at, scale_at in zip(windows, window_offered, load_offered, scale_offered, strict=True):
         window_taken.append(max(idle, int(at)))
         weights.take(load_at)
         scales.take(scale_at)

@@ -1,0 +1,107 @@
+"""The convolution engine: commands in, activation memory to activation memory."""
+from amaranth import Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+
+from arch import pipeline
+from arch.geometry import Geometry
+from hw.convolver import Convolver
+from hw.dispatch import Dispatch
+from hw.layout import command_layout
+from hw.output_fifo import OutputFifo
+from hw.tokens import Tokens
+from hw.weights import bias_layout, scale_layout, weight_layout
+from hw.writer import Writer
+
+__all__ = ["Engine"]
+
+
+class Engine(wiring.Component):
+    """Runs `arch.command.Command`s, one after the other, overlapped so that the array does not wait.
+
+    Window generator -> activation memory -> array -> requantiser -> FIFO -> pool -> global average -> writer -> the same memory.
+    Weights, parameters and activations that a command reads must be in their memories when it is given, and stay until it is
+    done; what it writes must not be read before it is done (commands in the queues run ahead of each other's writes).
+
+    The memories have other users too. The activation memory's read port is theirs in cycles without `read_grant`, its write port
+    in cycles t for which `write_grant` was low in t - `pipeline.WRITER`. Grants, addresses and data come from registers.
+
+    Reset, one cycle, stops everything and empties all queues; memories keep their contents, apart from a write under way.
+
+    Members:
+    - `command`: stream of `command_layout()`, taken when each unit has taken the command `pipeline.COMMANDS` before.
+    - `read_grant`, `write_grant`: In(1).
+    - `h_addr`, `h_data`: host read, the word follows `pipeline.WINDOW` + `pipeline.ACTIVATION_READ` cycles later.
+    - `a_addr`, `a_data`, `a_en`: host write, a bit of `a_en` per vector of PO bytes; readable `pipeline.ACTIVATION_WRITE` +
+      `pipeline.ACTIVATION_TO_READ` cycles later.
+    - `w_addr`, `w_data`, `w_en`: weight write, a word of PI pairs of weights.
+    - `p_addr`, `biases`, `scales`, `p_en`: parameter write, a word of a column pair.
+    - `busy`: Out(1), a command is under way. `done`: Out(32), commands completed, modulo 2**32: their last word can be read
+      when the count shows.
+    - `digest`: Out(64), of the geometry.
+    """
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
+        address, word = ceil_log2(geometry.activation_words), geometry.input_lanes * 8
+        super().__init__({
+            "command": In(stream.Signature(command_layout())), "read_grant": In(1), "write_grant": In(1),
+            "h_addr": In(address), "h_data": Out(word),
+            "a_addr": In(address), "a_data": In(word), "a_en": In(geometry.blocks_per_word),
+            "w_addr": In(ceil_log2(geometry.weight_words)), "w_data": In(weight_layout(geometry)), "w_en": In(1),
+            "p_addr": In(ceil_log2(geometry.parameter_words)), "biases": In(bias_layout()), "scales": In(scale_layout()),
+            "p_en": In(1), "busy": Out(1), "done": Out(32), "digest": Out(64)})
+        self.dispatch, self.convolver, self.writer = Dispatch(), Convolver(geometry), Writer(geometry)
+        self.fifo = OutputFifo(lanes=geometry.output_lanes, depth=geometry.fifo_words)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.dispatch = dispatch = self.dispatch
+        m.submodules.convolver = convolver = self.convolver
+        m.submodules.fifo = fifo = self.fifo
+        m.submodules.writer = writer = self.writer
+
+        connect(m, flipped(self.command), dispatch.command)
+        for o, i in ((dispatch.window, convolver.window), (dispatch.load, convolver.load), (dispatch.scale, convolver.scale),
+                     (dispatch.writer, writer.command), (fifo.o, writer.i)):
+            connect(m, o, i)
+        m.d.comb += [
+            convolver.read_grant.eq(self.read_grant), convolver.h_addr.eq(self.h_addr), self.h_data.eq(convolver.r_data),
+            convolver.room.eq(fifo.room), fifo.reserve.eq(convolver.reserve), fifo.i.eq(convolver.o),
+            convolver.w_addr.eq(self.w_addr), convolver.w_data.eq(self.w_data), convolver.w_en.eq(self.w_en),
+            convolver.p_addr.eq(self.p_addr), convolver.biases.eq(self.biases), convolver.scales.eq(self.scales),
+            convolver.p_en.eq(self.p_en), writer.grant.eq(self.write_grant), self.digest.eq(Const(self.geometry.digest, 64))]
+        m.d.comb += [dispatch.pool.ready.eq(1), dispatch.average.ready.eq(1)]
+        self._writes(m)
+        self._status(m)
+        return m
+
+    def _writes(self, m):
+        """The activation memory's write port: the writer's words first, then the host's."""
+        writer, convolver = self.writer, self.convolver
+        writing = writer.w_en.any()
+        for port, own, host in ((convolver.a_addr, writer.w_addr, self.a_addr), (convolver.a_data, writer.w_data, self.a_data)):
+            chosen = Signal(len(port), reset_less=True)
+            m.d.sync += chosen.eq(Mux(writing, own, host))
+            m.d.comb += port.eq(chosen)
+        enable = Signal(len(self.a_en))
+        m.d.sync += enable.eq(writer.w_en | self.a_en)
+        m.d.comb += convolver.a_en.eq(enable)
+
+    def _status(self, m):
+        m.submodules.outstanding = outstanding = Tokens(4 * pipeline.COMMANDS)
+        done = Signal(32)
+        # A command without a write is done when the one before is: its writes are at most WRITER cycles behind.
+        silent = self.writer.command.valid & self.writer.command.ready & (self.writer.command.payload.rows == 0)
+        for n in range(pipeline.WRITER + 1):
+            stage = Signal(name=f"silent{n}")
+            m.d.sync += stage.eq(silent)
+            silent = stage
+        end = Signal()
+        m.d.sync += end.eq(self.writer.last | silent)
+        with m.If(end):
+            m.d.sync += done.eq(done + 1)
+        m.d.comb += [outstanding.give.eq(self.command.valid & self.command.ready), outstanding.take.eq(end),
+                     self.busy.eq(outstanding.any), self.done.eq(done)]
+        return m
