@@ -37,6 +37,8 @@ def read_model(path: str | Path) -> onnx.ModelProto:
     try:
         if path.is_dir():
             raise ModelError(f"{path}: is a folder, not an ONNX file")
+        if path.exists() and not path.is_file():        # a device or pipe may never end
+            raise ModelError(f"{path}: is not a file")
         if path.stat().st_size > MAX_BYTES:
             raise ModelError(f"{path}: is larger than 2 GiB: keep its weights as external data")
         data = path.read_bytes()

@@ -139,7 +139,8 @@ def test_every_problem_is_told_and_no_consequence():
 @pytest.mark.parametrize("fields, message", [
     ({"kernel": (3,)}, r"kernel must be 2 integers of at least 1, not \(3,\)"),
     ({"kernel": (3, 0)}, "kernel must be"), ({"kernel": (3, 3), "stride": (1, 0)}, "stride must be 2"),
-    ({"kernel": (3, 3), "dilation": (1.0, 1)}, "dilation must be 2"), ({"kernel": (3, 3), "padding": (0, 0)}, "padding must be 4"),
+    ({"kernel": (3, 3), "dilation": (1.0, 1)}, "dilation must be 2"),
+    ({"kernel": (3, 3), "padding": (0, 0)}, "padding must be 4"),
     ({"kernel": (3, 3), "padding": (0, 0, 0, -1)}, "padding must be 4 integers of at least 0")])
 def test_windows(fields, message):
     with pytest.raises(ValueError, match=f"^{message}"):

@@ -1,4 +1,5 @@
 """Files that cannot be read each say why, in one line that names the file and the node."""
+import os
 import re
 
 import numpy as np
@@ -155,6 +156,8 @@ def test_all_problems_are_listed_and_successors_are_not_blamed(tmp_path):
 def test_files_that_are_no_files(tmp_path):
     assert refusal(tmp_path / "none.onnx") == "cannot be read: No such file or directory"
     assert refusal(tmp_path) == "is a folder, not an ONNX file"
+    os.mkfifo(tmp_path / "pipe.onnx")
+    assert refusal(tmp_path / "pipe.onnx") == "is not a file"
     with pytest.raises(ModelError, match="cannot be read: .*null"):
         import_onnx("a\0b.onnx")
 

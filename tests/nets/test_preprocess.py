@@ -1,0 +1,178 @@
+"""Images and side files: exact pixels, every rule, and files that are damaged."""
+import json
+from random import Random
+import re
+
+import numpy as np
+from PIL import Image
+import pytest
+
+from nets.preprocess import InputSpec, PreprocessError, find_images, load_image, read_side_file
+
+BASE = {"size": [4, 6]}
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8))
+
+
+def test_exact_size_is_taken_as_it_is():
+    image = picture(6, 6)
+    expected = np.asarray(image).transpose(2, 0, 1)
+    np.testing.assert_array_equal(InputSpec(size=(6, 6)).pixels(image), expected)
+    np.testing.assert_array_equal(InputSpec(size=(6, 6), crop="none", channels="BGR").pixels(image), expected[::-1])
+    np.testing.assert_array_equal(InputSpec(size=(4, 6)).pixels(image), expected[:, 1:5])
+
+
+def test_grey():
+    image = picture(5, 5)
+    spec = InputSpec(size=(5, 5), channels="L", mean=(0.0,), std=(1.0,))
+    np.testing.assert_array_equal(spec.pixels(image)[0], np.asarray(image.convert("L")))
+    assert spec.shape == (1, 5, 5)
+
+
+def test_shorter_side_is_resized_then_the_centre_cropped():
+    image = picture(40, 20)
+    got = InputSpec(size=(8, 8), resize=10).pixels(image)
+    small = np.asarray(image.resize((20, 10), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    np.testing.assert_array_equal(got, small[:, 1:9, 6:14])
+
+
+def test_no_crop_resizes_straight():
+    image = picture(40, 20)
+    got = InputSpec(size=(7, 9), crop="none").pixels(image)
+    np.testing.assert_array_equal(got, np.asarray(image.resize((9, 7), Image.Resampling.BILINEAR)).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L", "1", "CMYK", "I;16", "LA"])
+def test_other_image_modes(mode, tmp_path):
+    image = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)) if mode == "I;16" else picture(8, 8).convert(mode)
+    path = tmp_path / ("image.tiff" if mode in ("CMYK", "I;16", "LA") else "image.png")
+    image.save(path)
+    pixels = load_image(path, InputSpec(size=(8, 8)))
+    assert pixels.shape == (3, 8, 8) and pixels.dtype == np.uint8
+
+
+def test_normalise():
+    spec = InputSpec(size=(1, 2), scale=0.5, mean=(1, 2, 3), std=(1, 2, 4))
+    pixels = np.array([[[0, 10]], [[20, 30]], [[40, 250]]], np.uint8)
+    got = spec.normalise(pixels)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, [[[-1, 4]], [[4, 6.5]], [[4.25, 30.5]]])
+
+
+def test_with_size_keeps_the_ratio():
+    assert InputSpec(size=(224, 224), resize=256).with_size((112, 56)) == InputSpec(size=(112, 56), resize=128)
+    assert InputSpec(size=(224, 224)).with_size((8, 9)).resize == 0
+
+
+@pytest.mark.parametrize("fields, message", [
+    ({"size": (0, 4)}, "size must be a height and a width of 1..4096 pixels"), ({"size": (4,)}, "size must be"),
+    ({"size": (4, 5000)}, "size must be"), ({"size": (4, 4.0)}, "size must be"),
+    ({"channels": "CMY"}, "channels must be one of RGB, BGR, L, not 'CMY'"),
+    ({"crop": "left"}, "crop must be one of center, none"),
+    ({"resize": -1}, "resize must be 0..8192"), ({"resize": 3}, "resize must be at least the crop of 4 pixels, not 3"),
+    ({"mean": (0.0,)}, "mean must be 3 finite numbers"), ({"std": (1.0, 1.0, float("inf"))}, "std must be 3 finite numbers"),
+    ({"std": (1.0, 0.0, 1.0)}, "scale and std must be finite and not 0"), ({"scale": 0.0}, "scale and std must be"),
+    ({"scale": float("nan")}, "scale and std must be"), ({"channels": "L"}, "mean must be 1 finite numbers"),
+])
+def test_spec_rules(fields, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        InputSpec(**{"size": (4, 4)} | fields)
+
+
+def test_side_file_round_trip(tmp_path):
+    spec = InputSpec(size=(4, 6), channels="BGR", scale=1.0, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), resize=9)
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps({"input": spec.to_json(), "labels": ["cat", "dog"]}))
+    assert read_side_file(path) == (spec, ("cat", "dog"))
+
+
+def test_side_file_labels_from_a_file(tmp_path):
+    (tmp_path / "names.txt").write_text("tench\ngoldfish, Carassius auratus\ncrème\n", encoding="utf-8")
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps({"labels": "names.txt"}))
+    assert read_side_file(path) == (None, ("tench", "goldfish, Carassius auratus", "crème"))
+    path.write_text("{}")
+    assert read_side_file(path) == (None, ())
+
+
+def test_side_file_of_grey_images(tmp_path):
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps({"input": BASE | {"channels": "L"}}))
+    assert read_side_file(path)[0] == InputSpec(size=(4, 6), channels="L", mean=(0.0,), std=(1.0,))
+
+
+@pytest.mark.parametrize("content, message", [
+    ("", "is not JSON: Expecting value"), ("{", "is not JSON: "), (b"\xff\xfe", "is not JSON: .*utf-8"),
+    ("[" * 100_000, "is not JSON: .*recursion"), ("9" * 5000, "is not JSON: Exceeds the limit"),
+    ("[]", "must be an object with 'input' and 'labels', not list"),
+    ({"input": 3}, "input must be an object, not 3"), ({"input": {}}, "input must give a size"),
+    ({"input": BASE | {"colour": 1}}, "input has unknown fields: colour"),
+    ({"input": {"size": 224}}, "size must be a list, not 224"),
+    ({"input": {"size": [1, None]}}, "size must be a height and a width"),
+    ({"input": BASE | {"mean": "abc"}}, "mean must be a list, not 'abc'"),
+    ({"input": BASE | {"mean": [1, "2", 3]}}, "mean must be numbers"),
+    ({"input": BASE | {"scale": "1/255"}}, "scale must be a number"),
+    ({"input": BASE | {"scale": None}}, "scale must be a number, not None"),
+    ({"input": BASE | {"mean": [10 ** 400, 0, 0]}}, "int too large to convert to float"),
+    ({"input": BASE | {"channels": ["R"]}}, ""), ({"input": BASE | {"resize": 1.5}}, "resize must be 0..8192 pixels, not 1.5"),
+    ({"labels": 5}, "labels must be a file name or a list of strings"), ({"labels": [1, 2]}, "labels must be a file name"),
+    ({"labels": "gone.txt"}, "labels 'gone.txt' cannot be read: No such file"), ({"labels": "."}, "labels '.' must be a file"),
+    ({"labels": "/dev/zero"}, "labels '/dev/zero' must be a file"), ({"labels": "a\0b"}, ".*null"),
+])
+def test_side_files_that_are_refused(tmp_path, content, message):
+    path = tmp_path / "net.json"
+    if isinstance(content, dict):
+        content = json.dumps(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PreprocessError, match=f"^{re.escape(str(path))}: {message}"):
+        read_side_file(path)
+
+
+def test_missing_side_file(tmp_path):
+    with pytest.raises(PreprocessError, match="gone.json: cannot be read: No such file"):
+        read_side_file(tmp_path / "gone.json")
+
+
+def test_images_are_found_in_order(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ("z.PNG", "b/a.jpg", "a.bmp"):
+        picture(4, 4).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no image")
+    assert [str(path.relative_to(tmp_path)) for path in find_images(tmp_path)] == ["a.bmp", "b/a.jpg", "z.PNG"]
+
+
+def test_folders_without_images(tmp_path):
+    with pytest.raises(PreprocessError, match=r"holds no image \(\.bmp, "):
+        find_images(tmp_path)
+    with pytest.raises(PreprocessError, match="gone: is not a folder of images"):
+        find_images(tmp_path / "gone")
+
+
+def test_files_that_are_no_images(tmp_path):
+    spec = InputSpec(size=(4, 4))
+    (tmp_path / "text.png").write_text("text")
+    with pytest.raises(PreprocessError, match="text.png: is not an image that Pillow can read"):
+        load_image(tmp_path / "text.png", spec)
+    with pytest.raises(PreprocessError, match="gone.png: cannot be read: No such file"):
+        load_image(tmp_path / "gone.png", spec)
+
+
+@pytest.mark.filterwarnings("ignore")       # Pillow warns of odd files that it then reads or refuses
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm"])
+def test_damaged_images_are_read_or_refused(tmp_path, suffix):
+    """Seeded bit flips and truncations; nothing but a PreprocessError may come out."""
+    spec, path = InputSpec(size=(8, 8)), tmp_path / f"image.{suffix}"
+    picture(16, 12).save(path)
+    content = path.read_bytes()
+    for seed in range(60):
+        rng = Random(seed)
+        changed = bytearray(content[:rng.choice((len(content), rng.randrange(len(content))))])
+        for _ in range(rng.randrange(4) if changed else 0):
+            changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        try:
+            assert load_image(path, spec).shape == (3, 8, 8), seed
+        except PreprocessError as error:
+            assert str(path) in str(error) and "\n" not in str(error), seed
