@@ -148,7 +148,7 @@ class EngineBench:
     def _memory(self, sim: Simulation) -> np.ndarray:
         """The activation memory, read through the host's port."""
         geometry = self.geometry
-        sim.set("read_grant", 0)
+        sim.pattern("read_grant", np.zeros(1, bool))      # the port is ours
         latency = pipeline.WINDOW + pipeline.ACTIVATION_READ
         words = []
         for address in range(geometry.activation_words + latency):
