@@ -7,7 +7,7 @@ import numpy as np
 from arch import pipeline
 from arch.command import Command
 from arch.geometry import Geometry
-from golden.cycles import array, output_fifo, requantise, window, writer
+from golden.cycles import array, requantise, window, writer
 from golden.cycles.streams import Readiness
 
 __all__ = ["Timeline", "timeline"]
@@ -65,6 +65,6 @@ def _follow(geometry: Geometry, commands: Sequence[Command], taken: np.ndarray, 
     # The count shows two cycles after the last write, or after the place of it in the writer's pipeline.
     last = np.array([written[end - 1] if writer.vectors(c.writer) else at + 1
                      for c, end, at in zip(commands, ends, writer_taken, strict=True)])
-    line = Timeline(taken=taken, issued=np.stack([issued.first, issued.last], 1), array=results, requantised=vectors, fifo=written,
-                    written=writer.written(written), done=last + pipeline.WRITER + 2)
+    line = Timeline(taken=taken, issued=np.stack([issued.first, issued.last], 1), array=results, requantised=vectors,
+                    fifo=written, written=writer.written(written), done=last + pipeline.WRITER + 2)
     return line, issued.emitting, [issued.window_taken, issued.load_taken, issued.scale_taken, writer_taken]
