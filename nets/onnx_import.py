@@ -79,13 +79,15 @@ class _Import:
         self.readers = Counter(name for node in self.nodes for name in node.input)
         self.values: dict[str, Value] = {}
         self.problems: list[Problem] = []
-        shape = self._input_shape(size, open_shape or (None,) * 3)
-        name = printable(self.input.name)
-        self.values[self.input.name] = self.net.add(Input(name=name, shape=shape))
+        first = self._channels_last()
+        shape = self._input_shape(size, open_shape or (None,) * 3, channels_last=first is not None)
+        image = self.net.add(Input(name=printable(self.input.name), shape=shape))
+        self.values[first.output[0] if first else self.input.name] = image
 
     def graph(self) -> Graph:
         for node, name in zip(self.nodes, self.names, strict=True):
-            self._visit(node, name)
+            if not any(output in self.values for output in node.output):        # the image, channels first, is there already
+                self._visit(node, name)
         result = self.values.get(self.output)
         if not self.problems and not isinstance(result, View):
             self._report(printable(self.output), "output", "does not depend on the image")
@@ -165,7 +167,16 @@ class _Import:
             raise ModelError(f"{self.path}: must have one input, the image, not {found}")
         return inputs[0]
 
-    def _input_shape(self, size: tuple[int, int] | None, open_shape: tuple[int | None, ...]) -> tuple[int, ...]:
+    def _channels_last(self) -> onnx.NodeProto | None:
+        """The transpose that a network of TensorFlow begins with; we feed what comes after it."""
+        readers = [node for node in self.nodes if self.input.name in node.input]
+        if self.readers[self.input.name] != 1 or (readers[0].domain, readers[0].op_type) != ("", "Transpose"):
+            return None
+        orders = [list(attribute.ints) for attribute in readers[0].attribute if attribute.name == "perm"]
+        return readers[0] if orders == [[0, 3, 1, 2]] and len(readers[0].output) == 1 else None
+
+    def _input_shape(self, size: tuple[int, int] | None, open_shape: tuple[int | None, ...],
+                     channels_last: bool) -> tuple[int, ...]:
         tensor = self.input.type.tensor_type
         start = f"{self.path}: input {printable(self.input.name)!r}"
         if tensor.elem_type not in FLOATS:
@@ -175,6 +186,8 @@ class _Import:
         dims = [dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim]
         if len(dims) != 4:
             raise ModelError(f"{start} must be batch x channels x height x width, not {len(dims)} axes")
+        if channels_last:
+            dims = [dims[0], dims[3], *dims[1:3]]
         if any(dim is not None and not 1 <= dim <= MAX_ELEMENTS for dim in dims[1:]) or (dims[0] or 0) < 0:
             sizes = "x".join("?" if dim is None else str(dim) for dim in dims)
             raise ModelError(f"{start} must have positive sizes, not {sizes}")

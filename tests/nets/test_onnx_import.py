@@ -4,9 +4,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 import pytest
 
+from nets.float_run import run
 from nets.graph import Conv
 from nets.onnx_import import import_onnx
-from tests.nets.onnx_cases import agree, model, node, save, weights
+from tests.nets.onnx_cases import agree, model, node, runtime, save, weights
 
 CONV = weights(w=(6, 4, 3, 3), b=(6,))
 BN = weights(s=(4,), o=(4,), m=(4,)) | {"v": np.array([0.5, 1, 2, 3], np.float32)}
@@ -218,6 +219,17 @@ def test_size_replaces_that_of_the_file(tmp_path):
     path = save(tmp_path, model([node("Conv", "x w")], CONV))
     assert import_onnx(path, size=(12, 13)).shapes["y"] == (6, 10, 11)
     assert import_onnx(path, open_shape=(4, 12, 13)).shapes["y"] == (6, 5, 7)
+
+
+def test_channels_last_input_as_tensorflow_exports(tmp_path):
+    """The transpose disappears: we feed channels first."""
+    nodes = [node("Transpose", "x", "t", perm=[0, 3, 1, 2], name="first"),
+             node("Conv", "t w", strides=[2, 2], auto_pad="SAME_UPPER")]
+    path = save(tmp_path, model(nodes, CONV, shape=("n", 7, 9, 4)))
+    graph = import_onnx(path)
+    assert [layer.name for layer in graph.layers] == ["x", "y"] and graph.input.shape == (4, 7, 9)
+    x = np.random.default_rng(0).normal(size=(4, 7, 9)).astype(np.float32)
+    np.testing.assert_allclose(run(graph, x)["y"], runtime(path, x.transpose(1, 2, 0))[0], atol=1e-5)
 
 
 def test_double_and_half_models_become_float(tmp_path):
