@@ -12,7 +12,9 @@ import sys
 from amaranth import Elaboratable
 from amaranth.back import rtlil
 
-__all__ = ["DEVICES", "Ecp5", "FlowError", "Resource", "Routed", "place_and_route", "synthesise"]
+from hw.primitives import Ecp5
+
+__all__ = ["DEVICES", "FlowError", "Resource", "Routed", "place_and_route", "synthesise"]
 
 # Option of nextpnr for each part.
 DEVICES = {"25f": "--25k", "45f": "--45k", "85f": "--85k"}
@@ -24,10 +26,6 @@ _CELLS = {"lut4": "TRELLIS_COMB", "ff": "TRELLIS_FF", "block_ram": "DP16KD",
 
 class FlowError(Exception):
     """A tool failed; the message holds its reason and its log."""
-
-
-class Ecp5:
-    """Stands for the platform in bare synthesis: primitives only ask whether there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,7 +137,10 @@ class ColumnPair(wiring.Component):
                 sums[name] = early
             even = (sums["low"] + (sums["mid"] << 10))[:self.sum_bits]
             odd = (sums["high"] - sums["mid"])[:self.sum_bits]
-        m.d.sync += [self.even.eq(even), self.odd.eq(odd)]
+        for port, total in ((self.even, even), (self.odd, odd)):
+            final = Signal(port.shape(), name="total", reset_less=True)
+            m.d.sync += final.eq(total)
+            m.d.comb += port.eq(final)
         return m
 
 
@@ -259,10 +262,10 @@ class MacArray(wiring.Component):
             m.d.comb += c.d.eq(bit)
             return c.q
 
-        # Load words are packed on the way in, while the shift line gets its copies.
+        # Load words are packed on the way in, while the shift line branches: two pairs, then four lanes.
         words = [register(register(pack(*self.load.weights[i]), f"word{i}"), f"word{i}_in") for i in range(self.lanes)]
         biases = [register(register(self.load.bias[n].as_unsigned(), f"bias{n}"), f"bias{n}_in") for n in range(2)]
-        shift = register(self.load.valid, "shift")
+        branches = [copy(self.load.valid, f"shift_branch{n}") for n in range(-(-pairs // 2))]
 
         # Lane i of the beat and its swap bit wait i cycles.
         xs, swaps = list(self.beat.x), [self.beat.swap]
@@ -278,7 +281,7 @@ class MacArray(wiring.Component):
         for j in range(pairs):
             m.submodules[f"pair{j}"] = pair = ColumnPair(self.lanes, lut=j >= pairs - self.lut_pairs)
             xs = [register(x, f"x{i}_{j}") for i, x in enumerate(xs)]
-            shifts = [copy(shift, f"shift{j}_{n}") for n in range(len(pair.shift) + 1)]
+            shifts = [copy(branches[j // 2], f"shift{j}_{n}") for n in range(len(pair.shift) + 1)]
             m.d.comb += [
                 Cat(pair.x).eq(Cat(xs)), pair.swap.eq(Cat(swaps)), pair.shift.eq(Cat(shifts[:-1])),
                 Cat(pair.w_in).eq(Cat(words))]

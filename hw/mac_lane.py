@@ -36,6 +36,13 @@ class _Lane(wiring.Component):
         m.d.comb += self.w_out.eq(shadow)
         return shadow
 
+    def _accumulate(self, m: Module, name: str, term: Value):
+        """The running sum `name` takes the term of this lane."""
+        after = getattr(self, name)
+        total = Signal(after.shape(), name=f"{name}_sum", reset_less=True)
+        m.d.sync += total.eq(getattr(self, f"{name}_in") + term)
+        m.d.comb += after.eq(total)
+
 
 class PackedLane(_Lane):
     """Two products from one multiplier, as three short running sums.
@@ -80,11 +87,9 @@ class PackedLane(_Lane):
             product.eq(p01 + ((p23 + (p45 << 2))[:4] << 2))]
 
         mid = Signal(signed(6), reset_less=True)
-        m.d.sync += [
-            self.high.eq(self.high_in + mult.p[10:26].as_signed()),
-            self.low.eq(self.low_in + mult.p[:10]),
-            mid.eq(mult.p[10:16] - product),
-            self.mid.eq(self.mid_in + mid)]
+        m.d.sync += mid.eq(mult.p[10:16] - product)
+        for name, term in (("high", mult.p[10:26].as_signed()), ("low", mult.p[:10]), ("mid", mid)):
+            self._accumulate(m, name, term)
         return m
 
 
@@ -108,7 +113,7 @@ class LutLane(_Lane):
         w0, w1 = Signal(signed(8), reset_less=True), Signal(signed(8), reset_less=True)
         with m.If(self.swap):
             m.d.sync += [w0.eq(shadow[:8]), w1.eq(shadow[8:16] + shadow[7])]
-        for name, w, before, after in (("even", w0, self.even_in, self.even), ("odd", w1, self.odd_in, self.odd)):
+        for name, w in (("even", w0), ("odd", w1)):
             # A binary tree over the bits of x: pairs, nibbles, product.
             terms = [Mux(bit, w, 0) for bit in self.x]
             for level in range(3):
@@ -116,5 +121,5 @@ class LutLane(_Lane):
                         for n in range(len(terms) // 2)]
                 m.d.sync += [total.eq(terms[2 * n] + (terms[2 * n + 1] << 2 ** level)) for n, total in enumerate(sums)]
                 terms = sums
-            m.d.sync += after.eq(before + terms[0])
+            self._accumulate(m, name, terms[0])
         return m

@@ -38,7 +38,7 @@ def synthesise(component: wiring.Component) -> Rtl:
         (folder / "top.il").write_text(text)
         (folder / "cells.v").write_text("\n".join(models))
         # Cells become expressions again, or Verilator would compile thousands of modules.
-        _yosys("read_rtlil top.il; synth_ecp5 -top top; clean; write_rtlil netlist.il; design -reset; "
+        _yosys("read_rtlil top.il; synth_ecp5 -top top; clean; cd top; write_rtlil -selected netlist.il; design -reset; "
                "read_rtlil netlist.il; read_verilog -overwrite cells.v; hierarchy -top top; proc; flatten; opt_expr; "
                "opt_clean; memory_collect; write_verilog -noattr netlist.v", folder)
         verilog = (folder / "netlist.v").read_text()

@@ -3,5 +3,6 @@
 from .block_ram import BlockRam
 from .flop import Copy
 from .multiplier import Multiplier
+from .platform import Ecp5
 
-__all__ = ["BlockRam", "Copy", "Multiplier"]
+__all__ = ["BlockRam", "Copy", "Ecp5", "Multiplier"]
