@@ -178,16 +178,17 @@ class PoolConfig(Record):
     columns: int = number(1, 1023, "columns")
     out_rows: int = number(0, 1023, "rows")
     out_columns: int = number(1, 1023, "columns")
-    output_blocks: int = number(1, 4095, "output blocks")   # output_blocks * out_columns <= geometry.pool_words
+    output_blocks: int = number(1, 4095, "output blocks")   # base + output_blocks * out_columns <= geometry.pool_words
     history: int = number(0, 2, "rows")
     lead: int = number(0, 1023, "rows")
     overhang_rows: int = number(0, 2, "rows")
     # Average only: which positions count. Padding that counts holds zero_point; the overhang of ceil mode never counts.
     include_padding: int = number(0, 1, "")
-    top: int = number(0, 1, "rows")                     # padding rows above the band (first band of the map)
+    top: int = number(0, 1, "rows")                     # padding rows above the map
     padded_right: int = number(0, 1, "columns")         # of the columns beyond the last one, those that are padding
     padded_bottom: int = number(0, 1, "rows")           # of the virtual rows, those that are padding
     zero_point: int = number(0, 255, "")
+    base: int = number(0, 2047, "places", default=0)    # first place of the line memory, so that interleaved maps do not meet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,3 +90,6 @@ OUTPUT_FIFO = 4
 
 # Vector taken by the writer -> written: offset of the row, start of the row, word.
 WRITER = 4
+
+# Step of the pool that completes a window -> result offered: byte, four combinations of two adders, mean (5), queue.
+POOL = 15
