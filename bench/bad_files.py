@@ -23,13 +23,14 @@ import onnx
 from rich.console import Console
 from rich.table import Table
 
-from bench.mutations import BYTE_MUTATIONS, JSON_MUTATIONS, ONNX_MUTATIONS
+from bench.mutations import BYTE_MUTATIONS, FLN_MUTATIONS, JSON_MUTATIONS, ONNX_MUTATIONS
 from nets.cli import run_command, write_json
 
 __all__ = ["Case", "Outcome", "Sample", "find_samples", "get_parser", "main", "make_cases", "run_cases"]
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 LIGHT_NAMES = ("squeezenet", "shufflenet", "bvlc_alexnet", "inception_v1")
+OF_FORMAT = {".onnx": ONNX_MUTATIONS, ".fln": FLN_MUTATIONS}
 GOOD = ("loaded", "refused")
 OUTCOMES = (*GOOD, "differs", "bad message", "traceback", "hang", "crash")
 MEMORY_BYTES = 6 << 30          # address space of the process that loads
@@ -74,7 +75,7 @@ class Outcome:
 def find_samples(data: Path | None) -> list[Sample]:
     """The real files: models inside the onnx package, the embedded digits, and the shared ones where there are any."""
     from nets import digits
-    paths = [(LIGHT / f"light_{name}.onnx", 3) for name in LIGHT_NAMES] + [(digits.MODEL, 3)]
+    paths = [(LIGHT / f"light_{name}.onnx", 3) for name in LIGHT_NAMES] + [(digits.MODEL, 8)]
     if data:
         paths += [(data / "models" / "squeezenet1_1.onnx", 1), (data / "models" / "squeezenet1_0_deepcomp.onnx", 1),
                   (data / "models" / "deep-compression" / "compressed_SqueezeNet.net", 2)]
@@ -83,7 +84,22 @@ def find_samples(data: Path | None) -> list[Sample]:
         side = path.with_suffix(".json")
         samples.append(Sample(name=path.name, data=path.read_bytes(), side=side.read_bytes() if side.exists() else None,
                               weight=weight))
-    return samples
+    return [*samples, _quantised_sample()]
+
+
+def _quantised_sample() -> Sample:
+    """The embedded digits in integers; they are calibrated on noise, for their values do not matter here."""
+    import numpy as np
+
+    from nets import quantised_file
+    from nets.load import load_model
+    from nets.quantise import quantise
+    model = load_model("digits")
+    pixels = np.random.default_rng(0).integers(0, 256, model.spec.shape, np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "digits.fln"
+        quantised_file.save(quantise(model, [pixels]), path)
+        return Sample(name=path.name, data=path.read_bytes(), side=None, weight=2)
 
 
 def make_cases(samples: Sequence[Sample], count: int, seed: int):
@@ -92,7 +108,7 @@ def make_cases(samples: Sequence[Sample], count: int, seed: int):
     for number in range(count):
         rng = Random(f"{seed}-{number}")
         sample = rng.choices(samples, [one.weight for one in samples])[0]
-        mutations = [*BYTE_MUTATIONS, *(ONNX_MUTATIONS if sample.name.endswith(".onnx") else ())]
+        mutations = [*BYTE_MUTATIONS, *OF_FORMAT.get(Path(sample.name).suffix, ())]
         sides = JSON_MUTATIONS if sample.side else ()
         index = numbers[sample.name] % (len(mutations) + len(sides))
         numbers[sample.name] += 1
@@ -183,25 +199,39 @@ def _serve(link: Connection) -> None:
 
 def _load(path: Path):
     """Model or None, outcome, message."""
-    from nets.float_run import run
     from nets.graph import GraphError
-    from nets.load import load_model
     from nets.model import ModelError
     from nets.preprocess import PreprocessError
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            model = load_model(str(path))
-            if model.graph.total_macs <= JUDGED_MACS:
-                run(model.graph, _image(model))
-        return model, "loaded", ""
+            return (_run_quantised if path.suffix == ".fln" else _run_float)(path), "loaded", ""
     except (GraphError, ModelError, PreprocessError) as error:
         text = str(error)
-        one_line = text.count("\n") == (0 if len(getattr(error, "problems", "1")) == 1 else len(error.problems))
-        clean = one_line and path.stem in text.splitlines()[0] and all(c.isprintable() or c == "\n" for c in text)
-        return None, "refused" if clean else "bad message", text
+        more = len(getattr(error, "problems", ()))
+        clean = text.count("\n") == (more if more > 1 else 0) and path.stem in text.splitlines()[0]
+        return None, "refused" if clean and all(c.isprintable() or c == "\n" for c in text) else "bad message", text
     except Exception:
         return None, "traceback", traceback.format_exc()
+
+
+def _run_float(path: Path):
+    from nets.float_run import run
+    from nets.load import load_model
+    model = load_model(str(path))
+    if model.graph.total_macs <= JUDGED_MACS:
+        run(model.graph, _image(model))
+    return model
+
+
+def _run_quantised(path: Path):
+    import numpy as np
+
+    from golden import values
+    from nets import quantised_file
+    network = quantised_file.load(path)
+    values.run(network, np.random.default_rng(1).integers(0, 256, network.spec.shape, np.uint8))
+    return network
 
 
 def _image(model):
@@ -219,7 +249,9 @@ def _compare(path: Path, model) -> tuple[str, str]:
         import onnxruntime
     except ImportError:
         return "loaded", "not compared: there is no ONNX Runtime"
-    if path.suffix != ".onnx" or model.graph.total_macs > JUDGED_MACS:
+    if path.suffix != ".onnx":
+        return "loaded", ""
+    if model.graph.total_macs > JUDGED_MACS:
         return "loaded", "not compared"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1

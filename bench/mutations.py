@@ -1,18 +1,23 @@
 """Ways in which a file gets damaged. Each is `mutate(data, rng, other) -> bytes`: `other` is another real file to splice from.
 
 The first ones know nothing of the format; the others take an ONNX file apart and put it together again wrongly, so that it
-is still well-formed protobuf; the last ones do so with the JSON of a side file.
+is still well-formed protobuf; the last ones do so with the JSON of a side file, and with quantised files, whose checksum
+they put right again, as only malice would.
 """
 from collections.abc import Callable
+import hashlib
 import json
 from random import Random
+import re
 
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["BYTE_MUTATIONS", "JSON_MUTATIONS", "ONNX_MUTATIONS"]
+__all__ = ["BYTE_MUTATIONS", "FLN_MUTATIONS", "JSON_MUTATIONS", "ONNX_MUTATIONS"]
 
 Mutation = Callable[[bytes, Random, bytes], bytes]
+
+DIGEST = b'\\"digest\\":\\"'       # what stands before the checksum of a quantised file
 
 HUGE = (-1, 0, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63))
 
@@ -219,8 +224,53 @@ def other_json(data: bytes, rng: Random, other: bytes) -> bytes:
     return rng.choice((json.dumps(_random_json(rng)).encode(), b"[" * 200_000, b"9" * 5000, b"\xff\xfe", b"{}", b""))
 
 
+def _sealed(header: bytes, rest: bytes) -> bytes:
+    """A quantised file of a changed header and tensors, with the length and the digest that belong to them."""
+    header += b" " * (-len(header) % 8)
+    content = len(header).to_bytes(8, "little") + header + rest
+    start = content.index(DIGEST) + len(DIGEST)
+    content = content[:start] + b"0" * 64 + content[start + 64:]
+    return content[:start] + hashlib.sha256(content).hexdigest().encode() + content[start + 64:]
+
+
+def _parts(data: bytes) -> tuple[bytes, int, bytes]:
+    """Header, where in it the record begins after the digest, and the tensors."""
+    length = int.from_bytes(data[:8], "little")
+    return data[8:8 + length], data.index(DIGEST) - 8 + len(DIGEST) + 64, data[8 + length:]
+
+
+def sealed_bits(data: bytes, rng: Random, other: bytes) -> bytes:
+    header, start, rest = _parts(data)
+    where = rng.randrange(3)
+    if where:
+        return _sealed(header, flip_bits(rest, rng, other))
+    return _sealed(header[:start] + flip_bits(header[start:], rng, other), rest)
+
+
+def sealed_number(data: bytes, rng: Random, other: bytes) -> bytes:
+    header, start, rest = _parts(data)
+    number = rng.choice(list(re.finditer(rb"(?<![\w.])-?[\d.]+(?:e-?\d+)?(?!\w)", header[start:])))
+    value = rng.choice((b"-1", b"0", b"1", b"3", b"255", b"256", b"65536", b"1099511627776", b"1e308", b"0.5", b"null", b"[]",
+                        b"9" * 30))
+    return _sealed(header[:start + number.start()] + value + header[start + number.end():], rest)
+
+
+def sealed_word(data: bytes, rng: Random, other: bytes) -> bytes:
+    """One quoted word of the record in the place of another."""
+    header, start, rest = _parts(data)
+    words = list(re.finditer(rb'\\"([^"\\]+)\\"', header[start:]))
+    old, new = rng.choice(words), rng.choice(words)
+    return _sealed(header[:start + old.start(1)] + new[1] + header[start + old.end(1):], rest)
+
+
+def sealed_cut(data: bytes, rng: Random, other: bytes) -> bytes:
+    header, _, rest = _parts(data)
+    return _sealed(header, truncate(rest, rng, other))
+
+
 BYTE_MUTATIONS: tuple[Mutation, ...] = (flip_bits, flip_head, truncate, insert, delete, overwrite, repeat, splice, noise)
 ONNX_MUTATIONS: tuple[Mutation, ...] = tuple(_edit(change) for change in (
     swap_dims, change_dim, poison_weight, shapes_in_constants, change_type, make_external, rename_tensor, remove_node,
     repeat_node, reorder_nodes, close_cycle, change_operator, change_attribute, drop_attribute, change_input))
 JSON_MUTATIONS: tuple[Mutation, ...] = (flip_bits, truncate, insert, change_field, other_json)
+FLN_MUTATIONS: tuple[Mutation, ...] = (sealed_bits, sealed_number, sealed_word, sealed_cut)
