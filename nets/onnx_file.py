@@ -88,7 +88,7 @@ def opset_version(model: onnx.ModelProto) -> int:
 
 
 def tensor_array(tensor: TensorProto, folder: Path) -> np.ndarray:
-    """The tensor's values, read only. `folder` is where external data lies. Raises ValueError with the reason."""
+    """The tensor's values, to be read, not written. `folder` is where external data lies. Raises ValueError with the reason."""
     if tensor.data_type not in ELEMENT_TYPES:
         known = tensor.data_type in TensorProto.DataType.values()
         raise ValueError(f"element type {TensorProto.DataType.Name(tensor.data_type) if known else tensor.data_type} "
