@@ -202,7 +202,7 @@ class AverageConfig(Record):
     enable: int = number(0, 1, "")
     first: int = number(0, 1, "")
     last: int = number(0, 1, "")
-    pixels: int = number(1, 1023, "vectors")            # of an output block in this command, after pooling
+    pixels: int = number(0, 1023, "vectors")            # of an output block in this command, after pooling; 0: none at all
     output_blocks: int = number(1, 4095, "output blocks")
     start: int = number(-(1 << 31), (1 << 31) - 1, "")
     multiplier: int = number(0, 255, "")

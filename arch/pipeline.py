@@ -93,3 +93,13 @@ WRITER = 4
 
 # Step of the pool that completes a window -> result offered: byte, four combinations of two adders, mean (5), queue.
 POOL = 15
+
+
+# Vector taken by the global average -> offered, when it passes.
+AVERAGE_PASS = 1
+
+
+def average(lanes: int) -> int:
+    """Last vector of a map taken by the global average -> result offered: sum (2), selection (2), start, lane, `lanes` bytes
+    in turn, queue."""
+    return 2 + 2 + 1 + REQUANTISE_LANE + lanes + 1

@@ -1,7 +1,9 @@
 """Stream boundaries in time: when beats that are ready to go are taken by somebody who is not always ready."""
 import numpy as np
 
-__all__ = ["Readiness", "depart"]
+__all__ = ["PLACES", "Readiness", "depart", "issue"]
+
+PLACES = 16             # of the queue behind a unit that cannot wait half way
 
 
 class Readiness:
@@ -47,3 +49,36 @@ def depart(offered: np.ndarray, ready: Readiness) -> np.ndarray:
     index = ready.index(np.asarray(offered, np.int64))
     order = np.arange(len(index))
     return ready.cycle(np.maximum.accumulate(index - order) + order)
+
+
+def issue(earliest: np.ndarray, *, pause: np.ndarray, waits: np.ndarray, gives: np.ndarray, latency: int | np.ndarray,
+          left: np.ndarray, ready: Readiness) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles of a unit's steps, one a cycle in order, and those in which their results leave, appended to `left`.
+
+    A step is made no earlier than `earliest` and `pause` cycles later than its turn; one that `waits` needs one of `PLACES`
+    tokens to be there. One that `gives` takes it, for a result that is offered `latency` cycles later; the token is there again
+    in the cycle after the result left.
+    """
+    turn = np.arange(len(earliest)) + np.cumsum(pause)
+    results = np.flatnonzero(gives)
+    latency = np.broadcast_to(latency, len(results))
+    if ready.always:            # tokens are always back in time
+        made = np.maximum.accumulate(earliest - turn) + turn
+        return made, np.append(left, depart(made[results] + latency, ready))
+    known, left = len(left), np.append(left, np.zeros(len(results), np.int64))
+    made = np.empty(len(earliest), np.int64)
+    before = np.cumsum(gives) - gives                       # results of earlier steps
+    slack = np.iinfo(np.int64).min // 2
+    for first in range(0, len(results) + 1, PLACES):        # the tokens of these results were given back by earlier ones
+        group = slice(*np.searchsorted(before, (first, first + PLACES)))
+        at, token = earliest[group].copy(), known + before[group] - PLACES
+        needs = waits[group] & (token >= 0)
+        at[needs] = np.maximum(at[needs], left[token[needs]] + 1)
+        made[group] = np.maximum.accumulate(np.append(slack, at - turn[group]))[1:] + turn[group]
+        slack = np.maximum.accumulate(np.append(slack, at - turn[group]))[-1]
+        part = slice(first, first + PLACES)
+        offered = made[results[part]] + latency[part]
+        if known + first and len(offered):
+            offered = np.maximum(offered, left[known + first - 1] + 1)
+        left[known + first:known + first + len(offered)] = depart(offered, ready)
+    return made, left

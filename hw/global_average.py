@@ -1,0 +1,131 @@
+"""Global average: the sum of a whole map, requantised."""
+from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from arch import pipeline
+from arch.command import AverageConfig
+from arch.geometry import Geometry
+from hw.countdown import Countdown
+from hw.layout import record_layout
+from hw.primitives import Copy
+from hw.primitives.gated_add import GatedAdd
+from hw.queue import Queue
+from hw.requantise import RequantiseLane, vector_layout
+from hw.tokens import Tokens
+
+__all__ = ["GlobalAverage"]
+
+SUM_BITS = 28               # 1023 x 1023 bytes of 255
+LANES_PER_COPY = 2          # lanes served by one copy of a control line
+
+
+class GlobalAverage(wiring.Component):
+    """Passes vectors on, or sums those of an output block into one, as `AverageConfig` says; exactly golden's values.
+
+    A vector that passes is offered in the next cycle, one a cycle. The result of a block is offered
+    `pipeline.average(PO)` cycles after its last vector was taken: a single lane requantises one channel a cycle, and the next
+    vector (or command) is taken when it is done, in the cycle of the offer at the earliest. Otherwise the next command is taken
+    from the cycle after the last vector on, and its first vector two cycles later.
+
+    A token is taken for each result and comes back when the result is taken; vectors are taken while there is one. So
+    ``i.ready`` depends on registers only, ``o.valid`` is a register and ``o.payload`` stable until taken. After reset nothing
+    is under way; sums start with the first vector of a command with `first`.
+
+    Members
+    -------
+    command : ``In(stream.Signature(record_layout(AverageConfig)))``
+    i, o : ``In/Out(stream.Signature(vector_layout(PO)))``
+    """
+
+    def __init__(self, geometry: Geometry):
+        self.lanes = geometry.output_lanes
+        vector = vector_layout(self.lanes)
+        super().__init__({"command": In(stream.Signature(record_layout(AverageConfig))), "i": In(stream.Signature(vector)),
+                          "o": Out(stream.Signature(vector))})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = queue = Queue(vector_layout(self.lanes))
+        m.submodules.room = room = Tokens(Queue.PLACES, Queue.PLACES)
+        connect(m, flipped(self.o), queue.o)
+
+        config = Signal(record_layout(AverageConfig), reset_less=True)
+        right = Signal(6, reset_less=True)
+        idle, load, run, result = Signal(init=1), Signal(), Signal(), Signal()
+        go, block_end, read = Signal(), Signal(), Signal()
+        m.submodules.pixels = pixels = Countdown(len(config.pixels))
+        m.submodules.blocks = blocks = Countdown(len(config.output_blocks))
+        m.d.comb += [
+            pixels.count.eq(config.pixels), pixels.start.eq(load | block_end), pixels.step.eq(go),
+            blocks.count.eq(config.output_blocks), blocks.start.eq(load), blocks.step.eq(block_end),
+            self.command.ready.eq(idle), self.i.ready.eq(run & room.any), go.eq(self.i.valid & self.i.ready),
+            block_end.eq(go & pixels.last), read.eq(block_end & config.enable & config.last)]
+        with m.If(idle & self.command.valid):
+            m.d.sync += [config.eq(self.command.payload), right.eq(self.command.payload.shift - 1), load.eq(1), idle.eq(0)]
+        with m.If(load):
+            m.d.sync += [load.eq(0), run.eq(config.pixels != 0), idle.eq(config.pixels == 0)]
+        over, first = Signal(), Signal()
+        with m.If(load | block_end):
+            m.d.sync += first.eq(config.first)
+        with m.Elif(go):
+            m.d.sync += first.eq(0)
+        with m.If(block_end):
+            m.d.sync += [over.eq(blocks.last), run.eq(~(read | blocks.last)), idle.eq(~read & blocks.last)]
+        with m.If(result):
+            m.d.sync += [run.eq(~over), idle.eq(over)]
+
+        passes = Signal()
+        m.d.comb += [passes.eq(go & ~config.enable), room.take.eq(passes | read), room.give.eq(queue.o.valid & queue.o.ready),
+                     queue.w_en.eq(passes | result)]
+
+        # The sums, two cycles behind.
+        vector = Signal(vector_layout(self.lanes), reset_less=True)
+        m.d.sync += vector.eq(self.i.payload)
+        sums = []
+        for n in range(self.lanes):
+            if n % LANES_PER_COPY == 0:
+                m.submodules[f"valid{n}"], m.submodules[f"keep{n}"] = valid, keep = Copy(), Copy()
+                m.d.comb += [valid.d.eq(go & config.enable), keep.d.eq(~first)]
+            total = Signal(SUM_BITS, name=f"sum{n}", reset_less=True)
+            m.submodules[f"add{n}"] = add = GatedAdd(SUM_BITS)
+            m.d.comb += [add.a.eq(total), add.gate_a.eq(keep.q), add.b.eq(vector[n]), add.gate_b.eq(1)]
+            with m.If(valid.q):
+                m.d.sync += total.eq(add.o)
+            sums.append(total)
+
+        # One after the other through the lane, into the result's last byte.
+        m.submodules.lane = lane = RequantiseLane(multiplier=False)
+        lane_sum, done = self._one_by_one(m, read, sums)
+        acc, bytes_ = Signal(32, reset_less=True), Signal(8 * self.lanes, reset_less=True)
+        m.d.sync += [acc.eq(lane_sum + config.start), bytes_.eq(Cat(bytes_, lane.q)[8:])]
+        m.d.comb += [lane.acc.eq(acc.as_signed()), lane.factor.eq(config.multiplier), lane.right.eq(right),
+                     lane.zero_point.eq(config.zero_point), lane.low.eq(config.low), lane.high.eq(config.high)]
+        assert pipeline.average(self.lanes) == 2 + 2 + 1 + lane.LATENCY + self.lanes + 1 and pipeline.AVERAGE_PASS == 1
+        for n in range(1 + lane.LATENCY + 1):
+            stage = Signal(name=f"done{n}")
+            m.d.sync += stage.eq(done)
+            done = stage
+        m.d.comb += [result.eq(done), queue.w_data.eq(Mux(config.enable, bytes_, self.i.payload.as_value()))]
+        return m
+
+    def _one_by_one(self, m, read, sums):
+        """The sums in turn, the first one 4 cycles after `read`, and a bit that comes with the last one."""
+        m.submodules.turns = turns = Countdown(len(sums).bit_length())
+        index, reading, ready = Signal(range(len(sums))), Signal(), Signal()
+        m.d.sync += ready.eq(read)              # the last vector is added in the cycle after it was taken
+        m.d.comb += [turns.start.eq(ready), turns.count.eq(len(sums)), turns.step.eq(reading)]
+        with m.If(ready):
+            m.d.sync += [reading.eq(1), index.eq(0)]
+        with m.Elif(reading):
+            m.d.sync += [reading.eq(~turns.last), index.eq(index + 1)]
+        last, late_index = [Signal(name=f"last{n}") for n in range(2)], Signal.like(index, reset_less=True)
+        m.d.sync += [last[0].eq(reading & turns.last), last[1].eq(last[0]), late_index.eq(index)]
+        groups = []
+        for first in range(0, len(sums), 4):
+            group = Signal(SUM_BITS, name=f"group{first}", reset_less=True)
+            m.d.sync += group.eq(Array(sums[first:first + 4])[index[:2]])
+            groups.append(group)
+        chosen = Signal(SUM_BITS, reset_less=True)
+        m.d.sync += chosen.eq(Array(groups)[late_index[2:]] if len(groups) > 1 else groups[0])
+        return chosen, last[1]
