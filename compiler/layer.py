@@ -283,8 +283,8 @@ def _pool(pool, window: Window, size, pooled, band: _Band, blocks: range, zero_p
 
 def _average(pool, zero_point: int, pooled, band: _Band, blocks: range, cut: list[_Band]) -> AverageConfig:
     if not isinstance(pool, QGlobalAvgPool):
-        return AverageConfig(enable=0, first=1, last=1, pixels=1, output_blocks=len(blocks), start=0, multiplier=0, shift=1,
-                             zero_point=0, low=0, high=255)
+        return AverageConfig(enable=0, first=1, last=1, pixels=len(band.pooled) * pooled[1], output_blocks=len(blocks), start=0,
+                             multiplier=0, shift=1, zero_point=0, low=0, high=255)
     how = pool.requantise
     return AverageConfig(
         enable=1, first=int(band is cut[0]), last=int(band is cut[-1]), pixels=len(band.pooled) * pooled[1],

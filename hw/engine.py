@@ -8,8 +8,10 @@ from arch import pipeline
 from arch.geometry import Geometry
 from hw.convolver import Convolver
 from hw.dispatch import Dispatch
+from hw.global_average import GlobalAverage
 from hw.layout import command_layout
 from hw.output_fifo import OutputFifo
+from hw.pool import Pool
 from hw.tokens import Tokens
 from hw.weights import bias_layout, scale_layout, weight_layout
 from hw.writer import Writer
@@ -53,18 +55,23 @@ class Engine(wiring.Component):
             "p_addr": In(ceil_log2(geometry.parameter_words)), "biases": In(bias_layout()), "scales": In(scale_layout()),
             "p_en": In(1), "busy": Out(1), "done": Out(32), "digest": Out(64)})
         self.dispatch, self.convolver, self.writer = Dispatch(), Convolver(geometry), Writer(geometry)
-        self.fifo = OutputFifo(lanes=geometry.output_lanes, depth=geometry.fifo_words)
+        self.fifo, self.pool = OutputFifo(lanes=geometry.output_lanes, depth=geometry.fifo_words), Pool(geometry)
+        self.average = GlobalAverage(geometry)
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.dispatch = dispatch = self.dispatch
         m.submodules.convolver = convolver = self.convolver
         m.submodules.fifo = fifo = self.fifo
+        m.submodules.pool = pool = self.pool
+        m.submodules.average = average = self.average
         m.submodules.writer = writer = self.writer
 
         connect(m, flipped(self.command), dispatch.command)
         for o, i in ((dispatch.window, convolver.window), (dispatch.load, convolver.load), (dispatch.scale, convolver.scale),
-                     (dispatch.writer, writer.command), (fifo.o, writer.i)):
+                     (dispatch.pool, pool.command),
+                     (dispatch.average, average.command), (dispatch.writer, writer.command), (fifo.o, pool.i),
+                     (pool.o, average.i), (average.o, writer.i)):
             connect(m, o, i)
         m.d.comb += [
             convolver.read_grant.eq(self.read_grant), convolver.h_addr.eq(self.h_addr), self.h_data.eq(convolver.r_data),
@@ -72,7 +79,6 @@ class Engine(wiring.Component):
             convolver.w_addr.eq(self.w_addr), convolver.w_data.eq(self.w_data), convolver.w_en.eq(self.w_en),
             convolver.p_addr.eq(self.p_addr), convolver.biases.eq(self.biases), convolver.scales.eq(self.scales),
             convolver.p_en.eq(self.p_en), writer.grant.eq(self.write_grant), self.digest.eq(Const(self.geometry.digest, 64))]
-        m.d.comb += [dispatch.pool.ready.eq(1), dispatch.average.ready.eq(1)]
         self._writes(m)
         self._status(m)
         return m

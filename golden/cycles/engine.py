@@ -7,7 +7,7 @@ import numpy as np
 from arch import pipeline
 from arch.command import Command
 from arch.geometry import Geometry
-from golden.cycles import array, requantise, window, writer
+from golden.cycles import array, global_average, pool, requantise, window, writer
 from golden.cycles.streams import Readiness
 
 __all__ = ["Timeline", "timeline"]
@@ -19,7 +19,8 @@ class Timeline:
 
     `taken`: of each command's handshake. `done`: in which the engine's count first includes the command.
     `issued`: of the first and last beat of each pass, (passes, 2). Of each beat: `array`: column pair 0's results;
-    `requantised`: vectors; `fifo`: vectors taken from the FIFO; `written`: writes to the activation memory.
+    `requantised`: vectors; `fifo`: vectors taken from the FIFO; `pooled`: vectors taken from the pool; `averaged`: vectors taken
+    from the global average; `written`: writes to the activation memory.
     """
 
     taken: np.ndarray
@@ -27,6 +28,8 @@ class Timeline:
     array: np.ndarray
     requantised: np.ndarray
     fifo: np.ndarray
+    pooled: np.ndarray
+    averaged: np.ndarray
     written: np.ndarray
     done: np.ndarray
 
@@ -35,36 +38,56 @@ def timeline(geometry: Geometry, commands: Sequence[Command], offered: np.ndarra
              write_grant: Readiness | None = None) -> Timeline:
     """The timeline of commands that are offered from the given cycles on, after a reset.
 
-    Two things lead backwards: a beat needs a free place in the FIFO, and a command one in each unit's queue. They start as
-    always free; the cycles that follow from that say when they are, until nothing changes. Each round can only delay, and
-    never beyond the truth, so the first state that stays is the truth.
+    Three things lead backwards: a beat needs a free place in the FIFO, a command one in each unit's queue, and results wait until
+    the next unit takes them. At first none of them delays anything; the cycles that follow from that say when places are free
+    and results taken, until nothing changes. Each round can only delay, and never beyond the truth, so the first state that
+    stays is the truth.
     """
     read, write = read_grant or Readiness(), write_grant or Readiness()
     offered, order = np.asarray(offered, np.int64), np.arange(len(commands))
-    room, accept = None, offered
+    back = _Back(room=None, accept=offered, pooled=None, averaged=None)
     while True:
-        taken = np.maximum.accumulate(np.maximum(offered, accept) - order) + order
-        line, emitting, units = _follow(geometry, commands, taken, read, write, room)
-        next_room = np.concatenate([np.zeros(geometry.fifo_words, np.int64), line.fifo + 1])[:len(line.fifo)]
-        next_accept = np.concatenate([np.zeros(pipeline.COMMANDS, np.int64), np.max(units, axis=0) + 1])[:len(commands)]
-        if np.all(next_room <= emitting) and np.all(next_accept <= taken):
+        taken = np.maximum.accumulate(np.maximum(offered, back.accept) - order) + order
+        line, back, consistent = _follow(geometry, commands, taken, read, write, back)
+        if consistent:
             return line
-        room, accept = next_room, next_accept
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Back:
+    """Earliest cycles that later units allow: of beats that emit, of commands, and of results that leave pool and average."""
+
+    room: np.ndarray | None
+    accept: np.ndarray
+    pooled: np.ndarray | None
+    averaged: np.ndarray | None
+
+
+def _shifted(cycles: np.ndarray, places: int) -> np.ndarray:
+    """When a place is free for each beat, if `places` beats fit and leave in the given cycles."""
+    return np.concatenate([np.zeros(places, np.int64), cycles + 1])[:len(cycles)]
 
 
 def _follow(geometry: Geometry, commands: Sequence[Command], taken: np.ndarray, read: Readiness, write: Readiness,
-            room: np.ndarray | None) -> tuple[Timeline, np.ndarray, list[np.ndarray]]:
-    """The timeline with given places, the cycles of the beats that emit, and those in which each unit takes its records."""
+            back: _Back) -> tuple[Timeline, _Back, bool]:
+    """The timeline if later units allow what `back` says; what they do allow then; and whether the two agree."""
     record = taken + 1
-    issued = window.issue(geometry, [c.window for c in commands], record, record, record, read, room)
+    issued = window.issue(geometry, [c.window for c in commands], record, record, record, read, back.room)
     results = array.results(geometry, issued.emitting)
     vectors = requantise.vectors(results, geometry.output_lanes)
     waiting = vectors + pipeline.OUTPUT_FIFO
-    writer_taken, written = writer.taken([c.writer for c in commands], record, waiting, write)
-    ends = np.cumsum([writer.vectors(c.writer) for c in commands])
+    pool_taken, fifo, pooled = pool.passed([c.pool for c in commands], record, waiting, Readiness(), back.pooled)
+    average_taken, summed, averaged = global_average.passed([c.average for c in commands], record, pooled, write,
+                                                            geometry.output_lanes, back.averaged)
+    counts = np.array([writer.vectors(c.writer) for c in commands])
+    writer_taken, went = writer.taken([c.writer for c in commands], record, averaged, write)
     # The count shows two cycles after the last write, or after the place of it in the writer's pipeline.
-    last = np.array([written[end - 1] if writer.vectors(c.writer) else at + 1
-                     for c, end, at in zip(commands, ends, writer_taken, strict=True)])
+    last = np.where(counts > 0, np.append(went, 0)[np.cumsum(counts) - 1], writer_taken + 1)
+    units = np.max([issued.window_taken, issued.load_taken, issued.scale_taken, pool_taken, average_taken, writer_taken], axis=0)
+    found = _Back(room=_shifted(fifo, geometry.fifo_words), accept=_shifted(units, pipeline.COMMANDS), pooled=summed,
+                  averaged=np.repeat(writer_taken + 1, counts))
     line = Timeline(taken=taken, issued=np.stack([issued.first, issued.last], 1), array=results, requantised=vectors,
-                    fifo=written, written=writer.written(written), done=last + pipeline.WRITER + 2)
-    return line, issued.emitting, [issued.window_taken, issued.load_taken, issued.scale_taken, writer_taken]
+                    fifo=fifo, pooled=pooled, averaged=averaged, written=writer.written(went), done=last + pipeline.WRITER + 2)
+    agree = (np.all(found.room <= issued.emitting) and np.all(found.accept <= taken) and np.all(summed <= pooled)
+             and np.all(found.averaged <= averaged))
+    return line, found, bool(agree)

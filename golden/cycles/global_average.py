@@ -11,8 +11,11 @@ __all__ = ["passed"]
 
 
 def passed(commands: Sequence[AverageConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
-           lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cycles in which commands and vectors are taken and vectors leave, from those in which they are offered and the taker's."""
+           lanes: int, taker: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cycles in which commands and vectors are taken and vectors leave, from those in which they are offered and the taker's.
+
+    `taker`: for each vector that leaves a cycle before which it is not taken.
+    """
     command_cycles, taken, left = [], [], np.zeros(0, np.int64)
     position, free = 0, 0
     for config, at in zip(commands, offered, strict=True):
@@ -26,7 +29,7 @@ def passed(commands: Sequence[AverageConfig], offered: np.ndarray, vector_offere
         latency = pipeline.average(lanes) if config.enable else pipeline.AVERAGE_PASS
         earliest = np.maximum(vector_offered[position:position + count], start + 2)
         made, left = issue(earliest, pause=pause, waits=np.ones(count, bool), gives=gives, latency=latency, left=left,
-                           ready=ready)
+                           ready=ready, taker=taker)
         command_cycles.append(start)
         taken.append(made)
         position += count

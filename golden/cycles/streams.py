@@ -52,19 +52,21 @@ def depart(offered: np.ndarray, ready: Readiness) -> np.ndarray:
 
 
 def issue(earliest: np.ndarray, *, pause: np.ndarray, waits: np.ndarray, gives: np.ndarray, latency: int | np.ndarray,
-          left: np.ndarray, ready: Readiness) -> tuple[np.ndarray, np.ndarray]:
+          left: np.ndarray, ready: Readiness, taker: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Cycles of a unit's steps, one a cycle in order, and those in which their results leave, appended to `left`.
 
     A step is made no earlier than `earliest` and `pause` cycles later than its turn; one that `waits` needs one of `PLACES`
     tokens to be there. One that `gives` takes it, for a result that is offered `latency` cycles later; the token is there again
-    in the cycle after the result left.
+    in the cycle after the result left. `taker`: for each result, those in `left` included, a cycle before which nobody takes it.
     """
     turn = np.arange(len(earliest)) + np.cumsum(pause)
     results = np.flatnonzero(gives)
     latency = np.broadcast_to(latency, len(results))
     if ready.always:            # tokens are always back in time
         made = np.maximum.accumulate(earliest - turn) + turn
-        return made, np.append(left, depart(made[results] + latency, ready))
+        went = depart(made[results] + latency, ready)
+        if taker is None or np.all(taker[len(left):len(left) + len(went)] <= went):
+            return made, np.append(left, went)
     known, left = len(left), np.append(left, np.zeros(len(results), np.int64))
     made = np.empty(len(earliest), np.int64)
     before = np.cumsum(gives) - gives                       # results of earlier steps
@@ -80,5 +82,7 @@ def issue(earliest: np.ndarray, *, pause: np.ndarray, waits: np.ndarray, gives: 
         offered = made[results[part]] + latency[part]
         if known + first and len(offered):
             offered = np.maximum(offered, left[known + first - 1] + 1)
+        if taker is not None:
+            offered = np.maximum(offered, taker[known + first:known + first + len(offered)])
         left[known + first:known + first + len(offered)] = depart(offered, ready)
     return made, left

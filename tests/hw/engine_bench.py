@@ -88,6 +88,8 @@ class EngineBench:
             "array": Boundary(convolver.array.results[0].valid, convolver.array.results[0].acc),
             "requantised": Boundary(convolver.o.valid, convolver.o.vector.as_value()),
             "fifo": Boundary(engine.fifo.o.valid, engine.fifo.o.payload.as_value(), engine.fifo.o.ready),
+            "pooled": Boundary(engine.pool.o.valid, engine.pool.o.payload.as_value(), engine.pool.o.ready),
+            "averaged": Boundary(engine.average.o.valid, engine.average.o.payload.as_value(), engine.average.o.ready),
             "written": Boundary(writer.w_en.any(), Cat(writer.w_en, writer.w_addr, writer.w_data)),
         }
 
@@ -132,7 +134,7 @@ class EngineBench:
                 passed.cycle -= origin
             return Run(beats=beats, memory=self._memory(sim), offered=np.array(offered))
 
-    _names = ("array", "requantised", "fifo", "written")
+    _names = ("array", "requantised", "fifo", "pooled", "averaged", "written")
 
     def _load(self, sim: Simulation, phase: Phase):
         geometry = self.geometry
