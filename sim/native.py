@@ -88,7 +88,7 @@ class Simulation:
         self.set("rst", 0)
         self._origin = self._lib.fl_cycle(self._handle)
         self._boundaries = {name: self._boundary(*ports) for name, ports in design.rtl.boundaries.items()}
-        for name, (_, ready, _) in design.rtl.boundaries.items():
+        for _, ready, _ in design.rtl.boundaries.values():
             if ready is not None and design.ports[ready][1].is_input:
                 self.set(ready, 1)
 

@@ -23,7 +23,7 @@ async def passes_every_beat(dut):
     beats = await out.until(len(values))
     assert [value for _, value in beats] == values, f"seed {seed}"
     assert [value for _, value in inside.beats] == [value & 0xff for value in values]
-    assert all(b - a >= 2 for (a, _), (b, _) in zip(inside.beats, beats))
+    assert all(b - a >= 2 for (a, _), (b, _) in zip(inside.beats, beats, strict=True))
 
 
 @cocotb.test(timeout_time=100, timeout_unit="us")

@@ -12,7 +12,8 @@ class Queue(wiring.Component):
     """Eight places; latency 2 cycles; nothing leaves while `pause` is high. Tag 7 is an assertion failure."""
 
     def __init__(self):
-        super().__init__({"i": In(stream.Signature(PAYLOAD)), "o": Out(stream.Signature(PAYLOAD)), "pause": In(1), "level": Out(5)})
+        super().__init__({"i": In(stream.Signature(PAYLOAD)), "o": Out(stream.Signature(PAYLOAD)),
+                          "pause": In(1), "level": Out(5)})
         self.queue = fifo.SyncFIFOBuffered(width=83, depth=8)
 
     def elaborate(self, platform):

@@ -83,7 +83,8 @@ def test_a_failed_assertion_ends_the_run(design):
     (lambda sim: sim.pattern("level", [1]), "port must be an input of one bit, not 'level'"),
     (lambda sim: sim.pattern("pause", []), r"pattern must be one value or more in a row, not of shape \(0,\)"),
     (lambda sim: sim.feed("o", [1]), "stream must be an input of the design, not 'o'"),
-    (lambda sim: sim.feed("i", np.zeros((2, 3), np.uint8)), r"payload must be uint8 of shape \(n, 11\), not uint8 of shape \(2, 3\)"),
+    (lambda sim: sim.feed("i", np.zeros((2, 3), np.uint8)),
+     r"payload must be uint8 of shape \(n, 11\), not uint8 of shape \(2, 3\)"),
 ])
 def test_refuses(design, call, message):
     with design.simulate() as sim, pytest.raises(ValueError, match=message):

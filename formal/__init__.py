@@ -1,0 +1,1 @@
+"""Proofs about the gateware: stream stages lose, repeat and reorder nothing; the packed multiplier is two plain products."""

@@ -1,0 +1,113 @@
+"""What is claimed of streams, as assertions that a solver can prove for all runs."""
+from amaranth.hdl import Assert, Assume, Cover, Module, Signal, Value
+from amaranth.lib import data, wiring
+
+from formal.prove import Claim
+
+__all__ = ["assert_stable", "assume_stable", "keeps_order", "saboteur", "SABOTAGES"]
+
+
+def _held(m: Module, stream: wiring.PureInterface, name: str) -> Value:
+    """False in a cycle in which a beat that was offered and not taken has gone or changed."""
+    stalled, payload = Signal(name=f"{name}_stalled"), Signal(len(Value.cast(stream.payload)), name=f"{name}_before")
+    m.d.sync += [stalled.eq(stream.valid & ~stream.ready), payload.eq(Value.cast(stream.payload))]
+    return ~stalled | (stream.valid & (Value.cast(stream.payload) == payload))
+
+
+def assume_stable(m: Module, stream: wiring.PureInterface, name: str) -> None:
+    """The environment keeps the rule of streams: an offered beat stays as it is until taken."""
+    m.d.comb += Assume(_held(m, stream, name))
+
+
+def assert_stable(m: Module, stream: wiring.PureInterface, name: str) -> None:
+    """The unit keeps it. Covered: a beat that waits for several cycles and is then taken."""
+    m.d.comb += Assert(_held(m, stream, name))
+    waited = Signal(2, name=f"{name}_waited")
+    with m.If(~stream.valid | stream.ready):
+        m.d.sync += waited.eq(0)
+    with m.Elif(waited != 3):
+        m.d.sync += waited.eq(waited + 1)
+    m.d.comb += Cover((waited == 3) & stream.valid & stream.ready)
+
+
+def keeps_order(claim: Claim, m: Module, *, put: Value, value: Value, take: Value, taken: Value, most: int,
+                patience: int, waiting: Value) -> Value:
+    """Every beat put in comes out once, in order, unchanged; at most `most` are inside; returns how many are.
+
+    The solver picks one beat of any run and follows it: the number of beats before it is counted at its entry, and the beat
+    that leaves after as many others must be it. As any beat could have been picked, no two are swapped and none is lost,
+    repeated or changed. That nothing stays inside for ever is claimed too: while beats are inside and the unit does not offer
+    one (`waiting`), at most `patience` cycles pass. Covered: the picked beat leaves after two others.
+    """
+    inside, ahead = Signal(range(most + 1)), Signal(range(most + 1))
+    saved = Signal(len(Value.cast(value)))
+    picked, gone = Signal(), Signal()
+    pick = claim.free(1, "pick")
+    m.d.comb += [Assert(~take | (inside != 0)), Assert(~put | take | (inside != most))]
+    m.d.sync += inside.eq(inside + put - take)
+    with m.If(put & pick & ~picked):
+        m.d.sync += [picked.eq(1), ahead.eq(inside - take), saved.eq(value)]
+    due = picked & ~gone & take & (ahead == 0)
+    with m.If(picked & ~gone & take):
+        m.d.sync += [ahead.eq(ahead - 1), gone.eq(ahead == 0)]
+    m.d.comb += [Assert(~due | (taken == saved)), Assert(~(picked & ~gone) | (ahead < inside))]
+
+    third = Signal()
+    with m.If(put & pick & ~picked):
+        m.d.sync += third.eq(inside - take == 2)
+    m.d.comb += Cover(due & third)
+    idle = Signal(range(patience + 2))
+    m.d.sync += idle.eq(0)
+    with m.If((inside != 0) & waiting):
+        m.d.sync += idle.eq(idle + 1)
+    m.d.comb += Assert(idle <= patience)
+    return inside
+
+
+SABOTAGES = ("drop", "repeat", "swap", "change", "waver")
+
+
+def saboteur(claim: Claim, m: Module, stream: wiring.PureInterface, how: str | None) -> wiring.PureInterface:
+    """The stream with one fault behind it, of the solver's timing: a beat dropped, repeated, swapped with the next, changed, or
+    wavering while it waits. Proofs must fail with each of them, or they claim nothing. Without a fault, the stream itself."""
+    if how is None:
+        return stream
+    shape = data.StructLayout({"payload": len(Value.cast(stream.payload))})
+    out = wiring.Signature({"payload": wiring.Out(shape["payload"].shape), "valid": wiring.Out(1), "ready": wiring.In(1)}).create()
+    strike, struck = claim.free(1, "strike"), Signal()
+    payload = Value.cast(stream.payload)
+    m.d.comb += [out.payload.eq(payload), out.valid.eq(stream.valid), stream.ready.eq(out.ready)]
+    if how == "drop":
+        with m.If(stream.valid & strike & ~struck):
+            m.d.comb += [out.valid.eq(0), stream.ready.eq(1)]
+            m.d.sync += struck.eq(1)
+    elif how == "repeat":
+        with m.If(stream.valid & out.ready & strike & ~struck):
+            m.d.comb += stream.ready.eq(0)
+            m.d.sync += struck.eq(1)
+    elif how == "swap":
+        held = Signal(len(payload))
+        full = Signal()
+        with m.If(stream.valid & strike & ~struck):         # takes one aside, lets the next pass
+            m.d.comb += [out.valid.eq(0), stream.ready.eq(1)]
+            m.d.sync += [struck.eq(1), full.eq(1), held.eq(payload)]
+        passed = Signal()
+        with m.If(full & ~strike):
+            with m.If(~passed):
+                with m.If(stream.valid & out.ready):
+                    m.d.sync += passed.eq(1)
+            with m.Else():
+                m.d.comb += [out.valid.eq(1), out.payload.eq(held), stream.ready.eq(0)]
+                with m.If(out.ready):
+                    m.d.sync += full.eq(0)
+    elif how == "change":
+        with m.If(strike & ~struck):
+            m.d.comb += out.payload.eq(payload ^ 1)
+            with m.If(stream.valid & out.ready):
+                m.d.sync += struck.eq(1)
+    elif how == "waver":
+        m.d.comb += out.valid.eq(stream.valid & ~strike)
+        m.d.comb += stream.ready.eq(out.ready & ~strike)
+    else:
+        raise ValueError(f"sabotage must be one of {', '.join(SABOTAGES)}, not {how!r}")
+    return out

