@@ -6,9 +6,10 @@ from nets.quantised import MULTIPLIER_MAX, SHIFT_MAX, WEIGHT_MAX
 
 __all__ = ["RATIOS", "best_clip", "choose_ratios", "scale_and_zero", "split_ratio"]
 
-# Every requantisation factor multiplier * 2**-shift with an odd multiplier of 129..255, ascending. Odd, so that what is
-# rounded is a tie only for one accumulator in 2**shift.
-_MULTIPLIERS = np.arange(MULTIPLIER_MAX // 2 + 2, MULTIPLIER_MAX + 1, 2)
+# Requantisation factors multiplier * 2**-shift, ascending. Multipliers are 3 modulo 4: what is rounded is a tie for one or two
+# accumulators only, +-2**(shift - 1) above all, and then multiplier / 2 rounds to the same integer whether halves go up (as
+# in nets.quantised) or to even (as floats do), so that a float run of the same network agrees.
+_MULTIPLIERS = np.arange(MULTIPLIER_MAX // 2 + 4, MULTIPLIER_MAX + 1, 4)
 RATIOS = (_MULTIPLIERS * 2.0 ** -np.arange(SHIFT_MAX, 0, -1)[:, None]).ravel()
 
 CLIP_STEPS = np.linspace(0.3, 1.0, 71)      # clips that are tried, as a part of the largest value
@@ -24,11 +25,12 @@ def split_ratio(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scale_and_zero(low: float, high: float) -> tuple[float, int]:
-    """Scale and zero point of uint8 over low..high, widened to hold zero, which is exact. An empty range gets scale 1."""
+    """Scale, a float32, and zero point of uint8 over low..high, widened to hold zero, which is exact. An empty range gets
+    scale 1."""
     low, high = min(low, 0.0), max(high, 0.0)
     if high == low:
         return 1.0, 0
-    scale = max((high - low) / 255, 2.0 ** -100)        # a normal float32, so that others can write it down
+    scale = float(np.float32(max((high - low) / 255, 2.0 ** -100)))         # as others write scales down
     return scale, int(np.clip(np.floor(-low / scale + 0.5), 0, 255))
 
 

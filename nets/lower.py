@@ -56,16 +56,20 @@ UINT16_MAX = 65535
 SOFTMAX_TYPE = (1 / 256, 0)             # scale and zero point
 
 
-def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics) -> tuple[tuple[QLayer, ...],
-                                                                                         dict[str, TensorType]]:
-    """The integer layers and the types of their tensors. `shapes` are those of the float graph."""
+def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics, *,
+          headroom: float = 1.0) -> tuple[tuple[QLayer, ...], dict[str, TensorType]]:
+    """The integer layers and the types of their tensors.
+
+    `shapes` are those of the float graph. `headroom` (at least 1) widens the range of every tensor but the input, where
+    calibration images are known to be tamer than what will come.
+    """
     types: dict[str, TensorType] = {}
     groups: dict[str, tuple[float, int]] = {}           # scale and zero point by leader
     layers = []
     for step in plan.steps:
         leader = plan.leader[step.name]
         if leader not in groups:
-            groups[leader] = _choose_type(step, plan, statistics, types)
+            groups[leader] = _choose_type(step, plan, statistics, types, headroom)
         scale, zero_point = groups[leader]
         shape = shapes[step.value]
         types[step.name] = TensorType(shape=(*shape, 1, 1) if len(shape) == 1 else shape, scale=scale, zero_point=zero_point)
@@ -73,7 +77,8 @@ def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics
     return tuple(layers), types
 
 
-def _choose_type(step: Step, plan: Plan, statistics: Statistics, types: dict[str, TensorType]) -> tuple[float, int]:
+def _choose_type(step: Step, plan: Plan, statistics: Statistics, types: dict[str, TensorType],
+                 headroom: float) -> tuple[float, int]:
     """Scale and zero point of the group that the step leads."""
     members = [s for s in plan.steps if plan.leader[s.name] == step.name]
     if any(isinstance(member.layer, Softmax) for member in members):
@@ -85,10 +90,12 @@ def _choose_type(step: Step, plan: Plan, statistics: Statistics, types: dict[str
         low, high = histogram.low, histogram.high
     else:
         low, high = best_clip(histogram)
+    if not isinstance(step.layer, Input):
+        low, high = low * headroom, high * headroom
     scale, zero_point = scale_and_zero(low, high)
     if isinstance(step.layer, GlobalAvgPool):
         unit = _average_unit(types[step.inputs[0]])
-        scale = unit / _largest_ratio(unit / scale)
+        scale = float(np.float32(unit / _largest_ratio(unit / scale)))
         zero_point = min(zero_point, int(np.floor(-low / scale + 0.5)))
     return scale, zero_point
 

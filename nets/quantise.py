@@ -25,15 +25,16 @@ from nets.progress import progress
 from nets.quantised import QNetwork
 from nets.quantised_file import save
 
-__all__ = ["CALIBRATION_LIMIT", "get_parser", "main", "quantise", "quantise_with", "spread", "synthetic_images"]
+__all__ = ["CALIBRATION_LIMIT", "get_parser", "image_count", "main", "quantise", "quantise_with", "spread", "synthetic_images"]
 
 CALIBRATION_LIMIT = 64
 SYNTHETIC_IMAGES = 16
+SYNTHETIC_HEADROOM = 2.5       # photographs reach further than noise: SqueezeNet then loses a point, not half of them
 
 
-def quantise(model: Model, images: Iterable[np.ndarray], *, notes: tuple[str, ...] = ()) -> QNetwork:
+def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.0, notes: tuple[str, ...] = ()) -> QNetwork:
     """The network in integers, calibrated on images: uint8 pixels (channels, height, width) as `InputSpec.pixels` makes them.
-    `notes` join those of the model.
+    `headroom` widens the ranges found (see `nets.lower`); `notes` join those of the model.
 
     Raises GraphError naming every layer that cannot be computed in integers, ValueError without any image.
     """
@@ -46,7 +47,7 @@ def quantise(model: Model, images: Iterable[np.ndarray], *, notes: tuple[str, ..
             yield model.spec.normalise(pixels)
 
     statistics = measure(model.graph, steps, prepared())
-    layers, tensors = lower(steps, model.graph.shapes, statistics)
+    layers, tensors = lower(steps, model.graph.shapes, statistics, headroom=headroom)
     network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec,
                        labels=model.labels, notes=model.notes + steps.notes + notes,
                        provenance={"calibration_images": statistics.images, "calibration_sha256": digest.hexdigest()})
@@ -65,7 +66,7 @@ def quantise_with(model: Model, folder: Path | None = None, *, limit: int = CALI
     if folder is None:
         note = (f"{model.name}: calibrated on {SYNTHETIC_IMAGES} synthetic images, which costs accuracy: "
                 f"give a folder of real ones")
-        return quantise(model, progress(synthetic_images(model.spec), "calibrating"), notes=(note,))
+        return quantise(model, progress(synthetic_images(model.spec), "calibrating"), headroom=SYNTHETIC_HEADROOM, notes=(note,))
     paths = spread(find_images(folder), limit)
     return quantise(model, (load_image(path, model.spec) for path in progress(paths, "calibrating")))
 
@@ -93,7 +94,7 @@ def synthetic_images(spec: InputSpec, *, count: int = SYNTHETIC_IMAGES, seed: in
     return images
 
 
-def count(text: str) -> int:
+def image_count(text: str) -> int:
     """A positive number of images, for argparse."""
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
         raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
@@ -106,7 +107,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_model_arguments(parser)
     parser.add_argument("--images", type=Path, metavar="DIR",
                         help="images to calibrate on, sub-folders too (digits has its own; other networks get noise)")
-    parser.add_argument("--limit", type=count, default=CALIBRATION_LIMIT, metavar="N",
+    parser.add_argument("--limit", type=image_count, default=CALIBRATION_LIMIT, metavar="N",
                         help="take at most N of them, evenly spread (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the quantised network, FILE.fln")
     return parser

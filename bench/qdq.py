@@ -1,0 +1,103 @@
+"""The integer network run by ONNX Runtime against golden: every layer's tensor, end to end and layer by layer.
+
+    python -m bench.qdq --model M --calibrate DIR --images DIR [--limit 100]
+
+End to end, a step lost early goes on through the layers after it; layer by layer, each layer gets golden's own inputs.
+`--unfused` runs floats between DequantizeLinear and QuantizeLinear; without it ONNX Runtime uses its integer kernels, which are
+exact on processors with VNNI only (others saturate sums of two products at 16 bits).
+"""
+import argparse
+from pathlib import Path
+import sys
+
+import numpy as np
+import onnxruntime
+
+from golden import values
+from nets.cli import print_notes, run_command, write_json
+from nets.export_qdq import INPUT, layer_model, network_model
+from nets.network import add_network_arguments, network_from_arguments
+from nets.preprocess import find_images, load_image
+from nets.progress import progress
+from nets.quantise import image_count, spread
+from nets.quantised import QInput, QNetwork
+
+__all__ = ["compare", "get_parser", "main", "session"]
+
+
+def session(model: bytes, *, fused: bool) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on one thread, with or without its graph optimisations."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    if not fused:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def compare(network: QNetwork, images: list[np.ndarray], *, fused: bool, watch: bool = False) -> dict:
+    """What differs on prepared images: shares and steps over all elements of all layers, and the worst layer's share."""
+    names = list(network.by_name)
+    whole = session(network_model(network, every_layer=True).SerializeToString(), fused=fused)
+    single = {layer.name: session(layer_model(network, layer).SerializeToString(), fused=fused)
+              for layer in network.layers if not isinstance(layer, QInput)}
+    counts = {how: {name: [0, 0, 0] for name in names} for how in ("end_to_end", "layer_by_layer")}  # elements, unequal, steps
+    same_top1 = 0
+
+    def count(how: str, name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+        distance = np.abs(ours.astype(np.int16) - theirs[0])
+        entry = counts[how][name]
+        counts[how][name] = [entry[0] + ours.size, entry[1] + np.count_nonzero(distance), max(entry[2], int(distance.max()))]
+
+    for x in progress(images, "comparing") if watch else images:
+        ours = values.run(network, network.quantise_input(x), keep=names)
+        theirs = dict(zip(names, whole.run(names, {INPUT: x[None]}), strict=True))
+        same_top1 += int(ours[network.output].argmax() == theirs[network.output].argmax())
+        for name in names:
+            count("end_to_end", name, ours[name], theirs[name])
+            if name in single:
+                inputs = {source: ours[source][None] for source in network.by_name[name].inputs}
+                count("layer_by_layer", name, ours[name], single[name].run([name], inputs)[0])
+    record = {"images": len(images), "fused": fused, "same_top1": same_top1}
+    for how, layers in counts.items():
+        elements, unequal = (sum(entry[k] for entry in layers.values()) for k in (0, 1))
+        shares = {name: 1 - entry[1] / entry[0] for name, entry in layers.items() if entry[0]}
+        worst = min(shares, key=shares.get)
+        record[how] = {"elements": elements, "equal": 1 - unequal / elements, "steps": max(e[2] for e in layers.values()),
+                       "worst_layer": worst, "worst_equal": shares[worst],
+                       "layers": {name: {"equal": shares[name], "steps": layers[name][2]} for name in shares}}
+    return record
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.qdq", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_network_arguments(parser)
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="images to compare on")
+    parser.add_argument("--limit", type=image_count, default=100, metavar="N", help="at most N of them (%(default)s)")
+    parser.add_argument("--unfused", action="store_true", help="no integer kernels: floats between quantisations")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    network = network_from_arguments(args)
+    print_notes(network.notes)
+    images = [network.spec.normalise(load_image(path, network.spec)) for path in spread(find_images(args.images), args.limit)]
+    record = compare(network, images, fused=not args.unfused, watch=True)
+    for how in ("end_to_end", "layer_by_layer"):
+        part = record[how]
+        print(f"{how.replace('_', ' '):15}{part['equal']:10.4%} of {part['elements']:,} equal, at most {part['steps']} apart, "
+              f"worst layer {part['worst_layer']} {part['worst_equal']:.4%}")
+    print(f"same top-1 on {record['same_top1']} of {record['images']} images")
+    if args.json:
+        write_json(args.json, record)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(run, get_parser().parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,272 @@
+"""Command: a quantised network as ONNX, for other tools and as an independent judge of `golden.values`.
+
+Every layer's uint8 tensor keeps its name. Arithmetic runs between DequantizeLinear and QuantizeLinear with the scales that the
+integers mean exactly; what only moves or compares values runs on uint8; tables run on integers. Only the rounding of floats, in
+ties above all, can tell it from the integer network, by one step.
+"""
+import argparse
+from pathlib import Path
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from nets.cli import print_notes, run_command, write_bytes
+from nets.graph import Window
+from nets.model import ModelError
+from nets.network import add_network_arguments, network_from_arguments
+from nets.quantised import (
+    QLRN,
+    QAdd,
+    QAvgPool,
+    QChannelShuffle,
+    QClamp,
+    QConcat,
+    QConv,
+    QFlatten,
+    QGlobalAvgPool,
+    QInput,
+    QLayer,
+    QMaxPool,
+    QNetwork,
+    QSoftmax,
+    TensorType,
+)
+
+__all__ = ["INPUT", "SCORES", "get_parser", "layer_model", "main", "network_model"]
+
+OPSET, IR_VERSION = 13, 8               # the first opset with scales per channel
+INPUT, SCORES = "image", "scores"       # the prepared image, float (1, channels, height, width); the result, float (1, classes)
+INT32 = np.iinfo(np.int32)
+
+
+class _Builder:
+    """ONNX nodes and initialisers of a network's layers; tensor names are those of the layers."""
+
+    def __init__(self, network: QNetwork):
+        self.network = network
+        self.nodes: list[onnx.NodeProto] = []
+        self.arrays: dict[str, onnx.TensorProto] = {}
+
+    def node(self, op: str, inputs: list[str], output: str, **attributes) -> str:
+        self.nodes.append(helper.make_node(op, inputs, [output], name=f"{output}/{op}", **attributes))
+        return output
+
+    def array(self, name: str, values: np.ndarray) -> str:
+        self.arrays[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        return name
+
+    def scale(self, name: str, scale: float | np.ndarray, zero_point: np.ndarray) -> list[str]:
+        return [self.array(f"{name}/scale", np.asarray(scale, np.float32)), self.array(f"{name}/zero_point", zero_point)]
+
+    def floats(self, layer: QLayer, index: int = 0, scale: float | None = None) -> str:
+        """The layer's input as floats, with its own scale or another."""
+        source = self.network.tensors[layer.inputs[index]]
+        name = f"{layer.name}/input_{index}"
+        return self.node("DequantizeLinear", [layer.inputs[index], *self.scale(
+            name, source.scale if scale is None else scale, np.uint8(source.zero_point))], name)
+
+    def quantise(self, layer: QLayer, value: str, low: int = 0, high: int = 255) -> None:
+        """The layer's output from floats, clamped."""
+        kind = self.network.tensors[layer.name]
+        if (low, high) == (0, 255):
+            pass                                # QuantizeLinear saturates there
+        elif (low, high) == (kind.zero_point, 255):
+            value = self.node("Relu", [value], f"{layer.name}/clamped")
+        else:
+            bounds = [self.array(f"{layer.name}/{what}", np.float32((q - kind.zero_point) * kind.scale))
+                      for what, q in (("low", low), ("high", high))]
+            value = self.node("Clip", [value, *bounds], f"{layer.name}/clamped")
+        self.node("QuantizeLinear", [value, *self.scale(layer.name, kind.scale, np.uint8(kind.zero_point))], layer.name)
+
+    def add(self, layer: QLayer) -> None:
+        """Appends the layer; its inputs are uint8 tensors named as in the network."""
+        tensors = self.network.tensors
+        source, kind = [tensors[name] for name in layer.inputs], tensors[layer.name]
+        match layer:
+            case QInput():
+                self.node("QuantizeLinear", [INPUT, *self.scale(layer.name, kind.scale, np.uint8(kind.zero_point))], layer.name)
+            case QConv():
+                self._conv(layer, source[0], kind)
+            case QMaxPool():
+                self.node("MaxPool", list(layer.inputs), layer.name, ceil_mode=int(layer.ceil_mode), **_window(layer.window),
+                          dilations=layer.window.dilation)
+            case QAvgPool():
+                mean = self.node("AveragePool", [self.floats(layer)], f"{layer.name}/mean", ceil_mode=int(layer.ceil_mode),
+                                 count_include_pad=int(layer.count_include_pad), **_window(layer.window))
+                # halves are common here and go up, not to even: a nudge smaller than any other fraction decides them
+                nudge = kind.scale / (4 * layer.window.kernel[0] * layer.window.kernel[1])
+                mean = self.node("Add", [mean, self.array(f"{layer.name}/nudge", np.float32(nudge))], f"{layer.name}/nudged")
+                self.quantise(layer, mean)
+            case QGlobalAvgPool():
+                mean = self.node("GlobalAveragePool", [self.floats(layer)], f"{layer.name}/mean")
+                self.quantise(layer, mean, layer.requantise.low, layer.requantise.high)
+            case QAdd():
+                parts = [self.floats(layer, index, multiplier * 2.0 ** -layer.shift * kind.scale)
+                         for index, multiplier in enumerate(layer.multipliers)]
+                self.quantise(layer, self.node("Add", parts, f"{layer.name}/sum"), layer.low, layer.high)
+            case QConcat():
+                self.node("Concat", list(layer.inputs), layer.name, axis=1)
+            case QChannelShuffle():
+                self._shuffle(layer, kind)
+            case QClamp():
+                bounds = [self.array(f"{layer.name}/{what}", np.uint8(getattr(layer, what))) for what in ("low", "high")]
+                self.node("Clip", [*layer.inputs, *bounds], layer.name)
+            case QFlatten():
+                shape = self.array(f"{layer.name}/shape", np.array([1, *kind.shape], np.int64))
+                self.node("Reshape", [*layer.inputs, shape], layer.name)
+            case QLRN():
+                self._lrn(layer, source[0], kind)
+            case QSoftmax():
+                self._softmax(layer)
+
+    def _conv(self, layer: QConv, source: TensorType, kind: TensorType) -> None:
+        how, name = layer.requantise, layer.name
+        factor = np.broadcast_to(how.multiplier * 2.0 ** -how.shift, len(layer.bias))       # x_scale * w_scale / y_scale
+        zeros = np.zeros(len(layer.bias), np.int8)
+        weight = self.node("DequantizeLinear", [self.array(f"{name}/weight_q", layer.weight), *self.scale(
+            f"{name}/weight", _weight_scale(factor, source.scale, kind.scale), zeros)], f"{name}/weight", axis=0)
+        flat = layer.weight.reshape(len(layer.bias), -1)
+        bias_q = layer.bias + source.zero_point * flat.sum(1, dtype=np.int64)
+        bias = f"{name}/bias"
+        if bias_q.min() < INT32.min or bias_q.max() > INT32.max:        # fits only with the zero point folded in
+            self.array(bias, (bias_q * factor * kind.scale).astype(np.float32))
+        else:
+            self.node("DequantizeLinear", [self.array(f"{bias}_q", bias_q.astype(np.int32)), *self.scale(
+                bias, factor * kind.scale, zeros.astype(np.int32))], bias, axis=0)
+        value = self.node("Conv", [self.floats(layer), weight, bias], f"{name}/sum", group=layer.groups,
+                          **_window(layer.window), dilations=layer.window.dilation)
+        self.quantise(layer, value, how.low, how.high)
+
+    def _shuffle(self, layer: QChannelShuffle, kind: TensorType) -> None:
+        channels, height, width = kind.shape
+        name = layer.name
+        split = self.array(f"{name}/split", np.array([1, layer.groups, channels // layer.groups, height, width], np.int64))
+        value = self.node("Reshape", [*layer.inputs, split], f"{name}/grouped")
+        value = self.node("Transpose", [value], f"{name}/swapped", perm=[0, 2, 1, 3, 4])
+        self.node("Reshape", [value, self.array(f"{name}/shape", np.array([1, *kind.shape], np.int64))], name)
+
+    def _steps(self, name: str, value: str, *steps: tuple[str, int | float, type]) -> str:
+        """Binary operators with constants, one after the other."""
+        for number, (op, constant, dtype) in enumerate(steps):
+            output = f"{name}/{op}{number}"
+            value = self.node(op, [value, self.array(f"{output}_by", np.array(constant, dtype))], output)
+        return value
+
+    def _lrn(self, layer: QLRN, source: TensorType, kind: TensorType) -> None:
+        name, channels = layer.name, source.shape[0]
+        value = self.node("Cast", [*layer.inputs], f"{name}/wide", to=TensorProto.INT64)
+        value = self._steps(f"{name}/value", value, ("Sub", source.zero_point, np.int64))
+        square = self.node("Mul", [value, value], f"{name}/square")
+        below = (layer.size - 1) // 2
+        pads = self.array(f"{name}/pads", np.array([0, below, 0, 0, 0, layer.size - 1 - below, 0, 0], np.int64))
+        square = self.node("Pad", [square, pads], f"{name}/padded")
+        parts = [self.node("Slice", [square, *(self.array(f"{name}/{what}{k}", np.array([n], np.int64)) for what, n in (
+            ("from", k), ("to", k + channels), ("axis", 1)))], f"{name}/part{k}") for k in range(layer.size)]
+        total = parts[0]
+        for k, part in enumerate(parts[1:]):
+            total = self.node("Add", [total, part], f"{name}/total{k}")
+        entry = self._steps(f"{name}/entry", total, ("Div", 1 << layer.table_shift, np.int64))
+        last = self.array(f"{name}/last", np.int64(len(layer.table) - 1))
+        entry = self.node("Min", [entry, last], f"{name}/limited")
+        factor = self.node("Gather", [self.array(f"{name}/table", layer.table.astype(np.int64)), entry], f"{name}/factor")
+        product = self.node("Mul", [value, factor], f"{name}/product")
+        product = self.node("Cast", [product], f"{name}/double", to=TensorProto.DOUBLE)         # whose division rounds down
+        scaled = self._steps(f"{name}/half", product, ("Add", 2.0 ** (layer.shift - 1), np.float64),
+                             ("Mul", 2.0 ** -layer.shift, np.float64))
+        scaled = self.node("Floor", [scaled], f"{name}/floor")
+        scaled = self._steps(f"{name}/clamp", scaled, ("Add", kind.zero_point, np.float64), ("Max", 0, np.float64),
+                             ("Min", 255, np.float64))
+        self.node("Cast", [scaled], name, to=TensorProto.UINT8)
+
+    def _softmax(self, layer: QSoftmax) -> None:
+        name = layer.name
+        wide = self.node("Cast", [*layer.inputs], f"{name}/wide", to=TensorProto.INT64)
+        top = self.node("ReduceMax", [wide], f"{name}/top", axes=[1], keepdims=1)
+        power = self.node("Gather", [self.array(f"{name}/table", layer.table.astype(np.int64)),
+                                     self.node("Sub", [top, wide], f"{name}/below")], f"{name}/power")
+        total = self.node("ReduceSum", [power, self.array(f"{name}/axes", np.array([1], np.int64))], f"{name}/total", keepdims=1)
+        above = self.node("Add", [self._steps(f"{name}/above", power, ("Mul", 512, np.int64)), total], f"{name}/dividend")
+        value = self.node("Div", [above, self._steps(f"{name}/twice", total, ("Mul", 2, np.int64))], f"{name}/quotient")
+        self.node("Cast", [self._steps(f"{name}/clamp", value, ("Min", 255, np.int64))], name, to=TensorProto.UINT8)
+
+    def model(self, name: str, inputs: list[onnx.ValueInfoProto], outputs: list[onnx.ValueInfoProto]) -> onnx.ModelProto:
+        graph = helper.make_graph(self.nodes, name, inputs, outputs, list(self.arrays.values()))
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="fireline",
+                                  ir_version=IR_VERSION)
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def _weight_scale(factor: np.ndarray, source: float, own: float) -> np.ndarray:
+    """float32 weight scales w for which the float32 value of source * w / own, which runtimes compute, is the factor.
+
+    Where no float32 does, the least above it: ties then go up, as in `nets.quantised`.
+    """
+    x, y, wanted = np.float32(source), np.float32(own), factor.astype(np.float32)
+    near = (factor * own / source).astype(np.float32)
+    tried = (near.view(np.int32)[:, None] + np.arange(-4, 5, dtype=np.int32)).view(np.float32)        # neighbours in order
+    reached = x * tried / y
+    return tried[np.arange(len(tried)), np.where(reached >= wanted[:, None], reached, np.float32(np.inf)).argmin(1)]
+
+
+def _window(window: Window) -> dict:
+    return {"kernel_shape": window.kernel, "strides": window.stride, "pads": window.padding}
+
+
+def _bytes(network: QNetwork, name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.UINT8, [1, *network.tensors[name].shape])
+
+
+def network_model(network: QNetwork, *, every_layer: bool = False) -> onnx.ModelProto:
+    """The whole network: `INPUT` to `SCORES`; with `every_layer` every layer's uint8 tensor is an output too.
+
+    Raises ModelError if a layer bears one of these two names.
+    """
+    taken = {INPUT, SCORES}.intersection(network.by_name)
+    if taken:
+        raise ModelError(f"{network.name}: layer {min(taken)} must have another name: the export needs it")
+    builder = _Builder(network)
+    for layer in network.layers:
+        builder.add(layer)
+    final = network.tensors[network.output]
+    value = builder.node("DequantizeLinear", [network.output, *builder.scale(SCORES, final.scale, np.uint8(final.zero_point))],
+                         f"{SCORES}/value")
+    builder.node("Flatten", [value], SCORES, axis=1)
+    shape = network.tensors[network.input.name].shape
+    outputs = [helper.make_tensor_value_info(SCORES, TensorProto.FLOAT, [1, int(np.prod(final.shape))])]
+    if every_layer:
+        outputs += [_bytes(network, layer.name) for layer in network.layers]
+    return builder.model(network.name, [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, *shape])], outputs)
+
+
+def layer_model(network: QNetwork, layer: QLayer) -> onnx.ModelProto:
+    """One layer alone, other than the input: from the uint8 tensors that it reads to its own."""
+    builder = _Builder(network)
+    builder.add(layer)
+    return builder.model(layer.name, [_bytes(network, name) for name in dict.fromkeys(layer.inputs)],
+                         [_bytes(network, layer.name)])
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m nets.export_qdq", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_network_arguments(parser)
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the network, FILE.onnx")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    network = network_from_arguments(args)
+    print_notes(network.notes)
+    write_bytes(args.out, network_model(network).SerializeToString(deterministic=True))
+    print(args.out)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(run, get_parser().parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
