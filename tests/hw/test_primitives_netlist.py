@@ -34,7 +34,7 @@ class Zoo(wiring.Component):
         return m
 
 
-def test_primitives_and_twins_agree(tmp_path, seed=31):
+def test_primitives_and_twins_agree(seed=31):
     rng = np.random.default_rng(seed)
     rams = [f"ram{depth}x{width}" for depth, width in RAMS]
     with Design(Zoo()).simulate() as twin, Netlist(Zoo()).simulate() as cells:
@@ -58,13 +58,14 @@ def test_primitives_and_twins_agree(tmp_path, seed=31):
             cells.step()
 
 
-@pytest.mark.parametrize(("lut_pairs", "seed"), [(0, 32), (1, 33)])
-def test_array_after_synthesis_is_exact_and_on_time(lut_pairs, seed):
-    array = MacArray(lanes=4, columns=4, depth=64, lut_pairs=lut_pairs)
+@pytest.mark.parametrize(("sizes", "seed"), [
+    ({"lanes": 4, "columns": 4, "depth": 64}, 32), ({"lanes": 2, "columns": 4, "depth": 64, "lut_pairs": 1}, 33)])
+def test_array_after_synthesis_is_exact_and_on_time(sizes, seed):
+    array = MacArray(**sizes)
     script = Script(array, seed, passes=20)
     beat, load = array.beat.shape(), array.load.shape()
     seen = [[] for _ in range(array.columns)]
-    with Netlist(MacArray(lanes=4, columns=4, depth=64, lut_pairs=lut_pairs)).simulate() as sim:
+    with Netlist(MacArray(**sizes)).simulate() as sim:
         for cycle in range(script.end):
             weights, bias = script.loads.get(cycle, (None, None))
             sim.set("beat", beat.const(script.beats.get(cycle, {"valid": 0})).as_bits())
