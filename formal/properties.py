@@ -1,6 +1,6 @@
 """What is claimed of streams, as assertions that a solver can prove for all runs."""
 from amaranth.hdl import Assert, Assume, Cover, Module, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 
 from formal.prove import Claim
 
@@ -72,8 +72,8 @@ def saboteur(claim: Claim, m: Module, stream: wiring.PureInterface, how: str | N
     wavering while it waits. Proofs must fail with each of them, or they claim nothing. Without a fault, the stream itself."""
     if how is None:
         return stream
-    shape = data.StructLayout({"payload": len(Value.cast(stream.payload))})
-    out = wiring.Signature({"payload": wiring.Out(shape["payload"].shape), "valid": wiring.Out(1), "ready": wiring.In(1)}).create()
+    members = {"payload": wiring.Out(len(Value.cast(stream.payload))), "valid": wiring.Out(1), "ready": wiring.In(1)}
+    out = wiring.Signature(members).create()
     strike, struck = claim.free(1, "strike"), Signal()
     payload = Value.cast(stream.payload)
     m.d.comb += [out.payload.eq(payload), out.valid.eq(stream.valid), stream.ready.eq(out.ready)]

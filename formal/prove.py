@@ -82,7 +82,8 @@ def _tool(name: str) -> str:
 def _run(design: Callable[[], Claim], mode: str, engine: str, depth: int, timeout: int) -> Verdict:
     top = design()
     fragment = Fragment.get(top, None)
-    text = rtlil.convert(fragment, name="top", ports={name: (signal, None) for name, signal in top.inputs.items()}, emit_src=False)
+    ports = {name: (signal, None) for name, signal in top.inputs.items()}
+    text = rtlil.convert(fragment, name="top", ports=ports, emit_src=False)
     config = (f"[options]\nmode {mode}\ndepth {depth}\ntimeout {timeout}\nvcd off\n"
               f"{'aigsmt z3' if engine.startswith('abc') else ''}\n"
               f"[engines]\n{engine}\n[script]\nread_rtlil top.il\nprep -top top\n[files]\ntop.il\n")

@@ -1,0 +1,199 @@
+"""The engine under test: runs the plan of a layer on its RTL, and holds every beat against golden's values and cycles."""
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+import time
+
+from amaranth import Cat, Module, Shape
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, connect, flipped
+import numpy as np
+
+from arch import pipeline
+from arch.command import Command
+from arch.geometry import Geometry
+from compiler.layer import LayerPlan, Phase
+from golden.cycles.engine import Timeline, timeline
+from golden.cycles.streams import Readiness
+from hw.engine import Engine
+from sim.expected import Expected, pack_columns
+from sim.native import Beats, Design, Simulation
+from sim.rtl import Boundary
+from sim.verilate import BUILD
+
+__all__ = ["BOUNDARIES", "EngineBench", "EngineTop", "Run", "differences", "images", "mismatches", "predicted", "vectors"]
+
+BOUNDARIES = ("array", "requantised", "fifo", "pooled", "averaged", "written")
+SETTLE = 8                  # cycles from the last word loaded to the first command
+DRAIN = 100                 # cycles after the last write, in which nothing more may come
+
+# Write ports of the memories: what enables them, and what makes up a beat of the stream that stands for them.
+PORTS = {"activations": ("a_en", ("a_addr", "a_data")), "weights": ("w_en", ("w_addr", "w_data")),
+         "parameters": ("p_en", ("p_addr", "biases", "scales"))}
+
+
+class EngineTop(wiring.Component):
+    """The engine, with its memories' write ports as streams that are always ready, and probes at every stream boundary."""
+
+    def __init__(self, geometry: Geometry):
+        self.engine = engine = Engine(geometry)
+        own = engine.signature.members
+        inner = {name for enable, parts in PORTS.values() for name in (enable, *parts)}
+        self.outer = {name: own[name] for name in own if name not in inner}
+        streams = {name: data.StructLayout({part: Shape.cast(own[part].shape).width for part in parts})
+                   for name, (_, parts) in PORTS.items()}
+        super().__init__(self.outer | {name: In(stream.Signature(layout)) for name, layout in streams.items()})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.engine = engine = self.engine
+        for name, member in self.outer.items():
+            port, own = getattr(self, name), getattr(engine, name)
+            if member.is_signature:
+                connect(m, flipped(port), own)
+            else:
+                m.d.comb += own.eq(port) if member.flow is In else port.eq(own)
+        for name, (enable, parts) in PORTS.items():
+            port, en = getattr(self, name), getattr(engine, enable)
+            m.d.comb += [port.ready.eq(1), en.eq(port.valid.replicate(len(en)))]
+            m.d.comb += [Cat(getattr(engine, part)).eq(port.payload[part]) for part in parts]
+        return m
+
+    def probes(self) -> Mapping[str, Boundary]:
+        """What `sim.rtl.convert` makes visible."""
+        engine, convolver, writer = self.engine, self.engine.convolver, self.engine.writer
+        return {
+            "array": Boundary(convolver.array.results[0].valid, convolver.array.results[0].acc),
+            "requantised": Boundary(convolver.o.valid, convolver.o.vector.as_value()),
+            "fifo": Boundary(engine.fifo.o.valid, engine.fifo.o.payload.as_value(), engine.fifo.o.ready),
+            "pooled": Boundary(engine.pool.o.valid, engine.pool.o.payload.as_value(), engine.pool.o.ready),
+            "averaged": Boundary(engine.average.o.valid, engine.average.o.payload.as_value(), engine.average.o.ready),
+            "written": Boundary(writer.w_en.any(), Cat(writer.w_en, writer.w_addr, writer.w_data)),
+        }
+
+
+def images(geometry: Geometry, memory: np.ndarray, phases: tuple[Phase, ...]) -> dict[str, np.ndarray]:
+    """Beats of the three memory streams that load activation memory (uint8, words x PI) and what the phases need."""
+    weights, parameters = [], []
+    for phase in phases:
+        address = (phase.weight_base + np.arange(len(phase.weights))) % geometry.weight_words
+        weights.append(pack_columns((address, (geometry.weight_words - 1).bit_length()),
+                                    (phase.weights.reshape(len(address), -1).view(np.uint8), 0)))
+        address = (phase.parameter_base + np.arange(len(phase.biases))) % geometry.parameter_words
+        columns = [(address, (geometry.parameter_words - 1).bit_length())]
+        for values, width in ((phase.biases, 32), (phase.multipliers, 8), (phase.shifts, 6)):
+            columns += [(values[:, n], width) for n in range(2)]
+        parameters.append(pack_columns(*columns))
+    words = pack_columns((np.arange(len(memory)), (geometry.activation_words - 1).bit_length()), (memory, 0))
+    return {"activations": words, "weights": np.concatenate(weights), "parameters": np.concatenate(parameters)}
+
+
+def vectors(commands: tuple[Command, ...]) -> int:
+    """Vectors that commands write."""
+    return sum(c.writer.rows * c.writer.columns * c.writer.output_blocks for c in commands)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """What passed the boundaries of one run, and the activation memory after it.
+
+    Cycles count from the offer of the first command. `offered`: cycle from which on each command was offered; `seconds` of
+    wall clock for `simulated` cycles.
+    """
+
+    beats: dict[str, Beats]
+    memory: np.ndarray
+    offered: np.ndarray
+    simulated: int
+    seconds: float
+
+
+class EngineBench:
+    """The engine of a geometry, compiled for simulation; `run` executes the plan of a layer."""
+
+    def __init__(self, geometry: Geometry, build: Path = BUILD):
+        self.geometry = geometry
+        top = EngineTop(geometry)
+        self.design = Design(top, probes=top.probes, build=build)
+
+    def run(self, plan: LayerPlan, memory: np.ndarray, *, read_grant: np.ndarray | None = None,
+            write_grant: np.ndarray | None = None, deadline: int = 20_000_000) -> Run:
+        """Executes a plan on activation memory `memory` (uint8, words x PI), or its first words.
+
+        Grants are patterns, one value a cycle, repeated. Weights and parameters of a phase are loaded as soon as the phase two
+        before it is done. Raises SimulationError when the engine does not finish in `deadline` cycles.
+        """
+        with self.design.simulate() as sim:
+            for name, beats in images(self.geometry, memory, plan.phases[:2]).items():
+                sim.feed(name, beats)
+            for name in PORTS:
+                sim.run_until(drained=name, deadline=deadline)
+            sim.step(SETTLE)
+            origin, started = sim.cycle, time.perf_counter()
+            for port, values in (("read_grant", read_grant), ("write_grant", write_grant)):
+                if values is None:
+                    sim.set(port, 1)
+                else:
+                    sim.pattern(port, np.roll(values, origin % len(values)))
+            offered, ends, writes = [], [], 0
+            for number, phase in enumerate(plan.phases):
+                if number >= 2:
+                    sim.run_until(beats=("written", ends[number - 2]), deadline=deadline)
+                    loads = images(self.geometry, memory[:0], (phase,))
+                    for name in ("weights", "parameters"):
+                        sim.feed(name, loads[name])
+                    for name in ("weights", "parameters"):
+                        sim.run_until(drained=name, deadline=deadline)
+                    sim.step(SETTLE)
+                offered += [sim.cycle - origin] * len(phase.commands)
+                sim.feed("command", [command.pack() for command in phase.commands])
+                writes += vectors(phase.commands)
+                ends.append(writes)
+            sim.run_until(beats=("written", writes), deadline=deadline)
+            sim.step(DRAIN)
+            simulated, seconds = sim.cycle - origin, time.perf_counter() - started
+            assert not sim.get("busy") and sim.get("done") == len(plan.commands)
+            beats = {name: sim.beats(name) for name in BOUNDARIES}
+            for passed in beats.values():
+                passed.cycle -= origin
+            return Run(beats=beats, memory=self._memory(sim), offered=np.array(offered), simulated=simulated, seconds=seconds)
+
+    def _memory(self, sim: Simulation) -> np.ndarray:
+        """The activation memory, read through the host's port."""
+        sim.pattern("read_grant", np.zeros(1, bool))      # the port is ours
+        latency = pipeline.WINDOW + pipeline.ACTIVATION_READ
+        words = []
+        for address in range(self.geometry.activation_words + latency):
+            sim.set("h_addr", address % self.geometry.activation_words)
+            if address >= latency:
+                words.append(sim.get("h_data").to_bytes(self.geometry.input_lanes, "little"))
+            sim.step()
+        return np.frombuffer(b"".join(words), np.uint8).reshape(-1, self.geometry.input_lanes)
+
+
+def predicted(geometry: Geometry, plan: LayerPlan, offered: np.ndarray, *, read_grant: np.ndarray | None = None,
+              write_grant: np.ndarray | None = None) -> Timeline:
+    """What `golden.cycles` says of a run with these offers and grants."""
+    return timeline(geometry, plan.commands, offered, read_grant=Readiness(read_grant), write_grant=Readiness(write_grant))
+
+
+def mismatches(beats: Mapping[str, Beats], cycles: Timeline, values: Expected) -> dict[str, tuple[int, int, int]]:
+    """For each boundary, the number of beats that passed, and of those that differ from golden in value and in cycle.
+
+    Beats that are missing or too many differ in both.
+    """
+    counts = {}
+    for name in BOUNDARIES:
+        passed, payload, when = beats[name], values.payload(name), getattr(cycles, name)
+        common, most = min(len(passed), len(payload)), max(len(passed), len(payload))
+        wrong = int((passed.payload[:common] != payload[:common]).any(axis=1).sum()) + most - common
+        also, longest = min(len(passed), len(when)), max(len(passed), len(when))
+        late = int((passed.cycle[:also] != when[:also]).sum()) + longest - also
+        counts[name] = len(passed), wrong, late
+    return counts
+
+
+def differences(counts: Mapping[str, tuple[int, int, int]]) -> str:
+    """What is wrong, in a line; empty if nothing is."""
+    return "; ".join(f"{name}: of {beats} beats {wrong} differ in value, {late} in cycle"
+                     for name, (beats, wrong, late) in counts.items() if wrong or late)

@@ -1,0 +1,126 @@
+"""The value of every beat at every boundary of the engine, from golden's tensors and the maps in memory alone."""
+from dataclasses import replace
+
+import numpy as np
+
+from arch.geometry import Geometry
+from compiler.layer import LayerPlan, Map
+from golden import values
+from nets.quantised import QAvgPool, QConv, QGlobalAvgPool, QMaxPool
+
+__all__ = ["Expected", "Pool", "pack_columns"]
+
+Pool = QMaxPool | QAvgPool | QGlobalAvgPool
+
+
+class Expected:
+    """What a layer's plan makes pass, beat by beat.
+
+    `q` is the input tensor with zero point `zero_point`; `output` the tensor that ends in map `target`. Of the plan only the
+    order is used (which rows and output blocks each command has), so values and addresses owe nothing to it.
+    """
+
+    def __init__(self, geometry: Geometry, plan: LayerPlan, conv: QConv, q: np.ndarray, zero_point: int, target: Map,
+                 pool: Pool | None = None):
+        self.geometry, self.target = geometry, target
+        conv = _whole_blocks(conv, geometry.output_lanes)
+        zero = conv.requantise.zero_point
+        self._acc = values.accumulate(q, conv, zero_point)
+        self._vectors = pooled = output = values.requantise(self._acc, conv.requantise)
+        if isinstance(pool, QMaxPool):
+            pooled = output = values.max_pool(self._vectors, pool)
+        elif isinstance(pool, QAvgPool):
+            pooled = output = values.avg_pool(self._vectors, pool, zero)
+        elif pool is not None:
+            output = values.global_avg_pool(self._vectors, pool, zero)
+        self._pooled, self._output = pooled, output
+        self._order = self._walk(plan, conv, isinstance(pool, QGlobalAvgPool))
+
+    @property
+    def output(self) -> np.ndarray:
+        """The layer's output tensor."""
+        return self._output[:self.target.channels]
+
+    def _walk(self, plan: LayerPlan, conv: QConv, whole: bool) -> dict[str, np.ndarray]:
+        """For each kind of tensor the (output block, row, column) of its vectors, in the order in which they pass."""
+        made, pooled, last, block = [], [], [], 0
+        for phase in plan.phases:
+            done = 0
+            for c in phase.commands:
+                first = (c.window.first_row + conv.window.padding[0]) // conv.window.stride[0]
+                blocks = range(block, block + c.window.output_blocks)
+                made.append(_grid(blocks, range(first, first + c.window.rows), self._vectors.shape[2]))
+                rows = range(done, done + c.pool.out_rows)
+                pooled.append(_grid(blocks, rows, self._pooled.shape[2]))
+                done = rows.stop
+                if not whole:
+                    last.append(pooled[-1])
+                elif done == self._pooled.shape[1]:
+                    last.append(_grid(blocks, range(1), 1))
+            block += phase.commands[0].window.output_blocks
+        return {name: np.concatenate(parts, axis=1) for name, parts in (("made", made), ("pooled", pooled), ("last", last))}
+
+    def payload(self, boundary: str) -> np.ndarray:
+        """Payloads at a boundary: uint8 (beats, bytes), as `sim.native` records them."""
+        order = self._order[{"pooled": "pooled", "averaged": "last", "written": "last"}.get(boundary, "made")]
+        match boundary:
+            case "array":
+                block, row, column = order
+                return self._acc[block * self.geometry.output_lanes, row, column].astype("<i4")[:, None].view(np.uint8)
+            case "requantised" | "fifo":
+                return self._blocks(self._vectors, order)
+            case "pooled":
+                return self._blocks(self._pooled, order)
+            case "averaged":
+                return self._blocks(self._output, order)
+            case "written":
+                return self._writes(order)
+        raise ValueError(f"boundary must be one of the engine's, not {boundary!r}")
+
+    def _blocks(self, tensor: np.ndarray, order: np.ndarray) -> np.ndarray:
+        block, row, column = order
+        return tensor.reshape(-1, self.geometry.output_lanes, *tensor.shape[1:])[block, :, row, column]
+
+    def _writes(self, order: np.ndarray) -> np.ndarray:
+        """Lane group, word and data of each write, as the writer's port has them: the data is repeated in all groups."""
+        geometry, target = self.geometry, self.target
+        block, row, column = order
+        position = target.offset // geometry.output_lanes + block
+        word = (target.base + row % target.ring_rows * target.row_words + column * target.pixel_words
+                + position // geometry.blocks_per_word)
+        enable = 1 << position % geometry.blocks_per_word
+        data = np.tile(self._blocks(self._output, order), (1, geometry.blocks_per_word))
+        bits = (geometry.activation_words - 1).bit_length()
+        return pack_columns((enable, geometry.blocks_per_word), (word, bits), (data, 0))
+
+
+def _whole_blocks(conv: QConv, lanes: int) -> QConv:
+    """The convolution with idle channels behind its own: weights, bias and multiplier 0, shift 1."""
+    out = len(conv.weight)
+    idle = -out % lanes
+    how = conv.requantise
+    multiplier, shift = (np.concatenate([np.broadcast_to(np.asarray(value), out), np.full(idle, fill)])
+                         for value, fill in ((how.multiplier, 0), (how.shift, 1)))
+    return replace(conv, weight=np.concatenate([conv.weight, np.zeros((idle, *conv.weight.shape[1:]), np.int8)]),
+                   bias=np.concatenate([conv.bias, np.zeros(idle, conv.bias.dtype)]),
+                   requantise=replace(how, multiplier=multiplier, shift=shift))
+
+
+def _grid(blocks: range, rows: range, columns: int) -> np.ndarray:
+    """Indices (block, row, column) of each vector, blocks outermost: int64 (3, vectors)."""
+    return np.stack(np.meshgrid(blocks, rows, np.arange(columns), indexing="ij")).reshape(3, -1)
+
+
+def pack_columns(*columns: tuple[np.ndarray, int]) -> np.ndarray:
+    """Rows of values as beats: uint8 (n, bytes), the first column in the lowest bits.
+
+    A column is (values, bits), int64 (n,), taken modulo 2**bits; or uint8 (n, bytes), with 0 for bits.
+    """
+    planes = []
+    for column, bits in columns:
+        column = np.asarray(column)
+        if column.ndim == 1:
+            planes.append((column[:, None].astype(np.int64) >> np.arange(bits) & 1).astype(np.uint8))
+        else:
+            planes.append(np.unpackbits(np.ascontiguousarray(column), axis=1, bitorder="little"))
+    return np.packbits(np.concatenate(planes, axis=1), axis=1, bitorder="little")
