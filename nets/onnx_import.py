@@ -46,7 +46,7 @@ def import_onnx(path: str | Path, *, size: tuple[int, int] | None = None,
         return _Import(path, model, size, open_shape).graph()
     except (DecodeError, UnicodeDecodeError, checker.ValidationError) as error:
         # protobuf decodes texts when they are read, so that damaged ones come to light late
-        raise ModelError(f"{path}: is damaged: {_first_line(error)}") from None
+        raise ModelError(f"{path}: is damaged: {printable(_first_line(error))}") from None
     except MemoryError:
         raise ModelError(f"{path}: there is not enough memory for its weights") from None
 
@@ -103,7 +103,7 @@ class _Import:
             yield f"{self.path.name}: output {printable(self.output)} is used, {others} are not"
 
     def _report(self, name: str, op: str, reason: str) -> None:
-        self.problems.append(Problem(name, printable(op), " ".join(reason.split())))
+        self.problems.append(Problem(name, printable(op), printable(" ".join(reason.split()))))
 
     # Structure: which nodes matter, and is their order one that can be executed?
 

@@ -208,6 +208,13 @@ def test_model_without_outputs(tmp_path):
     assert refusal(save(tmp_path, proto)) == "its graph has no outputs"
 
 
+def test_control_characters_in_reasons(tmp_path):
+    """ONNX's checker quotes names from the file."""
+    proto = model([node("Relu", "x", slope=1.0)])
+    proto.graph.node[0].attribute[0].name = "a\x0eb\nc"
+    assert refusal(save(tmp_path, proto)).isprintable()
+
+
 @pytest.mark.parametrize("versions, message", [
     ([6], r"operator set must be version 7 to \d+, not 6"), ([9999], r"operator set must be version 7 to \d+, not 9999"),
     ([], "must import one version of the standard operators, not none"), ([9, 13], r"must import one version .*, not \[9, 13\]")])

@@ -73,7 +73,7 @@ class Maker:
         self.add("Conv", f"{name} {weight} {bias}", (outputs, *size), group=group, **attributes)
 
     def padded_conv(self, name, shape):
-        pads = [self.random.randint(0, 2) for _ in range(4)]
+        pads = [self.random.randint(int(min(shape[1:]) < 3), 2) for _ in range(4)]
         full = [0, 0, *pads[:2], 0, 0, *pads[2:]]
         padded = self.fresh()
         if self.opset < 11:
