@@ -158,4 +158,4 @@ class EngineBench:
             if address >= latency:
                 words.append(sim.get("h_data").to_bytes(geometry.input_lanes, "little"))
             sim.step()
-        return np.frombuffer(b"".join(words), np.uint8).reshape(-1, geometry.input_lanes)
+        return np.frombuffer(bytearray().join(words), np.uint8).reshape(-1, geometry.input_lanes)

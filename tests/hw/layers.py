@@ -1,29 +1,96 @@
 """Random layers for the engine's tests."""
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
 import numpy as np
 
 from nets.graph import Window
-from nets.quantised import QConv, Requantise
+from nets.quantised import QAvgPool, QConv, QGlobalAvgPool, QMaxPool, Requantise
 
-__all__ = ["draw_conv", "draw_input"]
+__all__ = ["Layer", "conv_of", "layers"]
 
-EXTREMES = (-127, 127)
-
-
-def draw_input(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """uint8 values of a tensor: random, or all extreme."""
-    kind = rng.integers(5)
-    return {0: np.full(shape, 255, np.uint8), 1: np.zeros(shape, np.uint8)}.get(kind, rng.integers(0, 256, shape, np.uint8))
+ZERO_POINTS = (0, 128, 255)
 
 
-def draw_conv(rng: np.random.Generator, shape: tuple[int, int, int], out: int, window: Window) -> QConv:
-    """A convolution whose results spread over 0..255, with some extreme weights."""
-    weight = rng.integers(-127, 128, (out, shape[0], *window.kernel)).astype(np.int8)
-    if rng.integers(4) == 0:
-        weight[:] = rng.choice(EXTREMES)
-    bias = rng.integers(-1 << 16, 1 << 16, out).astype(np.int32)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Layer:
+    """A convolution, the pool behind it, and an input."""
+
+    x: np.ndarray
+    zero_point: int
+    conv: QConv
+    pool: QMaxPool | QAvgPool | QGlobalAvgPool | None
+
+    def __repr__(self) -> str:
+        pool = self.pool and (self.pool.op, *(getattr(self.pool, name, None) for name in ("window", "ceil_mode")))
+        return f"Layer(x {self.x.shape}, weight {self.conv.weight.shape}, {self.conv.window}, pool {pool})"
+
+
+def conv_of(rng: np.random.Generator, channels: int, out: int, window: Window, extreme: int | None = None) -> QConv:
+    """A convolution whose results spread over 0..255; all weights `extreme`, if given."""
+    weight = rng.integers(-127, 128, (out, channels, *window.kernel)).astype(np.int8)
+    if extreme is not None:
+        weight[:] = extreme
     spread = 127 * 255 * np.sqrt(weight[0].size) / 2
-    shift = int(np.clip(np.log2(spread * 160 / 256), 1, 39))
-    low, high = sorted(rng.integers(0, 256, 2)) if rng.integers(4) == 0 else (0, 255)
-    how = Requantise(multiplier=rng.integers(0, 256, out), shift=np.clip(shift + rng.integers(-2, 3, out), 1, 39),
-                     zero_point=int(rng.choice([0, 128, 255])), low=int(low), high=int(high))
-    return QConv(name="conv", inputs=("x",), weight=weight, bias=bias, window=window, groups=1, requantise=how)
+    shift = int(np.log2(spread * 160 / 256)) + rng.integers(-2, 3, out)
+    how = Requantise(multiplier=rng.integers(0, 256, out), shift=np.clip(shift, 1, 39), zero_point=int(rng.choice(ZERO_POINTS)),
+                     **dict(zip(("low", "high"), sorted(map(int, rng.integers(0, 256, 2))), strict=True))
+                     if rng.integers(4) == 0 else {})
+    return QConv(name="conv", inputs=("x",), weight=weight, bias=rng.integers(-1 << 16, 1 << 16, out).astype(np.int32),
+                 window=window, groups=1, requantise=how)
+
+
+@st.composite
+def windows(draw, kernel: int, stride: int, padding: int) -> Window:
+    size = draw(st.tuples(*[st.one_of(st.sampled_from([1, min(3, kernel)]), st.integers(1, kernel))] * 2))
+    # No window may hold padding alone.
+    around = tuple(min(draw(st.integers(0, padding)), size[n % 2] - 1) for n in range(4))
+    return Window(kernel=size, stride=draw(st.tuples(*[st.integers(1, stride)] * 2)), padding=around)
+
+
+@st.composite
+def pools(draw, size: tuple[int, int], rng: np.random.Generator):
+    """A pool for a map of `size`, or None."""
+    kind = draw(st.sampled_from([None, QMaxPool, QMaxPool, QAvgPool, QGlobalAvgPool]))
+    common = dict(name="pool", inputs=("conv",))
+    if kind is None:
+        return None
+    if kind is QGlobalAvgPool:
+        shift = 8 + int(np.log2(size[0] * size[1]))
+        return kind(**common, requantise=Requantise(multiplier=np.array(int(rng.integers(100, 256))), shift=np.array(shift),
+                                                    zero_point=int(rng.choice(ZERO_POINTS))))
+    window, ceil_mode = draw(windows(3, 3, 1)), draw(st.booleans())
+    try:
+        window.output_size(*size, ceil_mode=ceil_mode)
+    except ValueError:
+        return None
+    extra = {"count_include_pad": draw(st.booleans())} if kind is QAvgPool else {}
+    return kind(**common, window=window, ceil_mode=ceil_mode, **extra)
+
+
+@st.composite
+def layers(draw, *, words: int, lanes: int, width: int, macs: int) -> Layer:
+    """Layers whose maps together take at most `words` words of `lanes` bytes, with rows of at most `width` output pixels and at
+    most `macs` multiply-accumulates."""
+    window = draw(windows(draw(st.sampled_from([3, 3, 5, 11])), 4, 10))
+    channels, out = draw(st.integers(1, 3 * lanes)), draw(st.integers(1, 3 * lanes))
+    most = max(1, int((words * lanes / (2 * max(channels, out) + 2 * lanes)) ** 0.5))
+    sides = []
+    for axis in range(2):
+        least = max(1, window.kernel[axis] - window.padding[axis] - window.padding[axis + 2])
+        sides.append(draw(st.integers(least, max(least, most))))
+    size = window.output_size(*sides)
+    while size[1] > width or size[0] * size[1] * out * channels * window.kernel[0] * window.kernel[1] > macs or (
+            -(-channels // lanes) * sides[0] * sides[1] + -(-out // lanes) * size[0] * size[1] > words):
+        channels, out = max(1, channels // 2), max(1, out // 2)
+        window = Window(kernel=window.kernel, stride=window.stride)
+        sides = [max(window.kernel[axis], side * 2 // 3) for axis, side in enumerate(sides)]
+        if (size := window.output_size(*sides)) == (1, 1) and channels == out == 1:
+            break
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    x = rng.integers(0, 256, (channels, *sides), np.uint8)
+    extreme = draw(st.sampled_from([None, None, None, -127, 127]))
+    if draw(st.integers(0, 3)) == 0:
+        x[:] = draw(st.sampled_from(ZERO_POINTS))
+    return Layer(x=x, zero_point=draw(st.sampled_from(ZERO_POINTS)), conv=conv_of(rng, channels, out, window, extreme),
+                 pool=draw(pools(size, rng)))
