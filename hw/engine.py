@@ -104,7 +104,7 @@ class Engine(wiring.Component):
             stage = Signal(name=f"silent{n}")
             m.d.sync += stage.eq(silent)
             silent = stage
-        end = Signal()
+        end = self.finished = Signal()
         m.d.sync += end.eq(self.writer.last | silent)
         with m.If(end):
             m.d.sync += done.eq(done + 1)

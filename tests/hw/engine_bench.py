@@ -90,8 +90,12 @@ class EngineBench:
             "fifo": Boundary(engine.fifo.o.valid, engine.fifo.o.payload.as_value(), engine.fifo.o.ready),
             "pooled": Boundary(engine.pool.o.valid, engine.pool.o.payload.as_value(), engine.pool.o.ready),
             "averaged": Boundary(engine.average.o.valid, engine.average.o.payload.as_value(), engine.average.o.ready),
+            "done": Boundary(engine.finished, engine.done),
             "written": Boundary(writer.w_en.any(), Cat(writer.w_en, writer.w_addr, writer.w_data)),
         }
+
+    def _boundaries(self) -> list[str]:
+        return ["command", *self._probes()]
 
     def run(self, plan: LayerPlan, memory: np.ndarray, *, read_grant: np.ndarray | None = None,
             write_grant: np.ndarray | None = None, deadline: int = 5_000_000) -> Run:
@@ -99,42 +103,46 @@ class EngineBench:
 
         Weights and parameters of a phase are loaded while the phase before it runs.
         """
-        geometry = self.geometry
         with self.design.simulate() as sim:
-            bits = (geometry.activation_words - 1).bit_length()
-            sim.feed("activations", _pack((np.arange(len(memory)), bits), (memory, 0)))
-            for phase in plan.phases[:2]:
-                self._load(sim, phase)
-            for name in PORTS:
-                sim.run_until(drained=name, deadline=deadline)
-            sim.step(8)
-            origin = sim.cycle
-            for port, values in (("read_grant", read_grant), ("write_grant", write_grant)):
-                if values is None:
-                    sim.set(port, 1)
-                else:
-                    sim.pattern(port, np.roll(values, origin % len(values)))
-            offered, ends, writes = [], [], 0
-            for number, phase in enumerate(plan.phases):
-                if number >= 2:
-                    sim.run_until(beats=("written", ends[number - 2]), deadline=deadline)
-                    self._load(sim, phase)
-                    sim.run_until(drained="weights", deadline=deadline)
-                    sim.run_until(drained="parameters", deadline=deadline)
-                    sim.step(8)
-                offered += [sim.cycle - origin] * len(phase.commands)
-                sim.feed("command", [command.pack() for command in phase.commands])
-                writes += sum(c.writer.rows * c.writer.columns * c.writer.output_blocks for c in phase.commands)
-                ends.append(writes)
-            sim.run_until(beats=("written", writes), deadline=deadline)
-            sim.step(100)
-            assert not sim.get("busy") and sim.get("done") == len(plan.commands)
-            beats = {name: sim.beats(name) for name in self.design.rtl.boundaries if name in self._names}
-            for passed in beats.values():
-                passed.cycle -= origin
-            return Run(beats=beats, memory=self._memory(sim), offered=np.array(offered))
+            return self.execute(sim, plan, memory, read_grant, write_grant, deadline)
 
-    _names = ("array", "requantised", "fifo", "pooled", "averaged", "written")
+    def execute(self, sim: Simulation, plan: LayerPlan, memory: np.ndarray, read_grant: np.ndarray | None = None,
+                write_grant: np.ndarray | None = None, deadline: int = 5_000_000) -> Run:
+        """As `run`, in a simulation whose engine is idle."""
+        geometry = self.geometry
+        bits = (geometry.activation_words - 1).bit_length()
+        sim.feed("activations", _pack((np.arange(len(memory)), bits), (memory, 0)))
+        for phase in plan.phases[:2]:
+            self._load(sim, phase)
+        for name in PORTS:
+            sim.run_until(drained=name, deadline=deadline)
+        sim.step(8)
+        origin, before = sim.cycle, sim.get("done")
+        writes = len([sim.beats(name) for name in self._boundaries()][-1])      # what an earlier run left
+        for port, values in (("read_grant", read_grant), ("write_grant", write_grant)):
+            if values is None:
+                sim.set(port, 1)
+            else:
+                sim.pattern(port, np.roll(values, origin % len(values)))
+        offered, ends = [], []
+        for number, phase in enumerate(plan.phases):
+            if number >= 2:
+                sim.run_until(beats=("written", ends[number - 2]), deadline=deadline)
+                self._load(sim, phase)
+                sim.run_until(drained="weights", deadline=deadline)
+                sim.run_until(drained="parameters", deadline=deadline)
+                sim.step(8)
+            offered += [sim.cycle - origin] * len(phase.commands)
+            sim.feed("command", [command.pack() for command in phase.commands])
+            writes += sum(c.writer.rows * c.writer.columns * c.writer.output_blocks for c in phase.commands)
+            ends.append(writes)
+        sim.run_until(beats=("written", writes), deadline=deadline)
+        sim.step(100)
+        assert not sim.get("busy") and sim.get("done") - before == len(plan.commands)
+        beats = {name: sim.beats(name) for name in self._boundaries()}
+        for passed in beats.values():
+            passed.cycle -= origin
+        return Run(beats=beats, memory=self.memory(sim), offered=np.array(offered))
 
     def _load(self, sim: Simulation, phase: Phase):
         geometry = self.geometry
@@ -147,7 +155,7 @@ class EngineBench:
             columns += [(values[:, n], width) for n in range(2)]
         sim.feed("parameters", _pack(*columns))
 
-    def _memory(self, sim: Simulation) -> np.ndarray:
+    def memory(self, sim: Simulation) -> np.ndarray:
         """The activation memory, read through the host's port."""
         geometry = self.geometry
         sim.pattern("read_grant", np.zeros(1, bool))      # the port is ours
