@@ -15,7 +15,7 @@ import onnxruntime
 
 from golden import values
 from nets.cli import print_notes, run_command, write_json
-from nets.export_qdq import INPUT, layer_model, network_model
+from nets.export_qdq import layer_model, network_model
 from nets.network import add_network_arguments, network_from_arguments
 from nets.preprocess import find_images, load_image
 from nets.progress import progress
@@ -51,7 +51,7 @@ def compare(network: QNetwork, images: list[np.ndarray], *, fused: bool, watch: 
 
     for x in progress(images, "comparing") if watch else images:
         ours = values.run(network, network.quantise_input(x), keep=names)
-        theirs = dict(zip(names, whole.run(names, {INPUT: x[None]}), strict=True))
+        theirs = dict(zip(names, whole.run(names, {whole.get_inputs()[0].name: x[None]}), strict=True))
         same_top1 += int(ours[network.output].argmax() == theirs[network.output].argmax())
         for name in names:
             count("end_to_end", name, ours[name], theirs[name])

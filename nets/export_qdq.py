@@ -14,7 +14,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nets.cli import print_notes, run_command, write_bytes
 from nets.graph import Window
-from nets.model import ModelError
 from nets.network import add_network_arguments, network_from_arguments
 from nets.quantised import (
     QLRN,
@@ -34,10 +33,9 @@ from nets.quantised import (
     TensorType,
 )
 
-__all__ = ["INPUT", "SCORES", "get_parser", "layer_model", "main", "network_model"]
+__all__ = ["get_parser", "layer_model", "main", "network_model"]
 
 OPSET, IR_VERSION = 13, 8               # the first opset with scales per channel
-INPUT, SCORES = "image", "scores"       # the prepared image, float (1, channels, height, width); the result, float (1, classes)
 INT32 = np.iinfo(np.int32)
 
 
@@ -46,6 +44,7 @@ class _Builder:
 
     def __init__(self, network: QNetwork):
         self.network = network
+        self.image, self.scores = (_free_name(network, name) for name in ("image", "scores"))
         self.nodes: list[onnx.NodeProto] = []
         self.arrays: dict[str, onnx.TensorProto] = {}
 
@@ -86,7 +85,7 @@ class _Builder:
         source, kind = [tensors[name] for name in layer.inputs], tensors[layer.name]
         match layer:
             case QInput():
-                self.node("QuantizeLinear", [INPUT, *self.scale(layer.name, kind.scale, np.uint8(kind.zero_point))], layer.name)
+                self.quantise(layer, self.image)
             case QConv():
                 self._conv(layer, source[0], kind)
             case QMaxPool():
@@ -215,30 +214,34 @@ def _window(window: Window) -> dict:
     return {"kernel_shape": window.kernel, "strides": window.stride, "pads": window.padding}
 
 
+def _free_name(network: QNetwork, name: str) -> str:
+    while name in network.by_name:
+        name += "_"
+    return name
+
+
 def _bytes(network: QNetwork, name: str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.UINT8, [1, *network.tensors[name].shape])
 
 
 def network_model(network: QNetwork, *, every_layer: bool = False) -> onnx.ModelProto:
-    """The whole network: `INPUT` to `SCORES`; with `every_layer` every layer's uint8 tensor is an output too.
+    """The whole network, from the prepared image, float (1, channels, height, width), to the scores, float (1, classes).
 
-    Raises ModelError if a layer bears one of these two names.
+    They are called `image` and `scores`, with `_` appended where a layer has that name. With `every_layer` every layer's
+    uint8 tensor is an output too.
     """
-    taken = {INPUT, SCORES}.intersection(network.by_name)
-    if taken:
-        raise ModelError(f"{network.name}: layer {min(taken)} must have another name: the export needs it")
     builder = _Builder(network)
     for layer in network.layers:
         builder.add(layer)
     final = network.tensors[network.output]
-    value = builder.node("DequantizeLinear", [network.output, *builder.scale(SCORES, final.scale, np.uint8(final.zero_point))],
-                         f"{SCORES}/value")
-    builder.node("Flatten", [value], SCORES, axis=1)
+    meaning = builder.scale(builder.scores, final.scale, np.uint8(final.zero_point))
+    value = builder.node("DequantizeLinear", [network.output, *meaning], f"{builder.scores}/value")
+    builder.node("Flatten", [value], builder.scores, axis=1)
     shape = network.tensors[network.input.name].shape
-    outputs = [helper.make_tensor_value_info(SCORES, TensorProto.FLOAT, [1, int(np.prod(final.shape))])]
+    outputs = [helper.make_tensor_value_info(builder.scores, TensorProto.FLOAT, [1, int(np.prod(final.shape))])]
     if every_layer:
         outputs += [_bytes(network, layer.name) for layer in network.layers]
-    return builder.model(network.name, [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [1, *shape])], outputs)
+    return builder.model(network.name, [helper.make_tensor_value_info(builder.image, TensorProto.FLOAT, [1, *shape])], outputs)
 
 
 def layer_model(network: QNetwork, layer: QLayer) -> onnx.ModelProto:

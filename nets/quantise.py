@@ -5,10 +5,11 @@ error is least (`nets.clip`), weights are rounded so that their errors cancel (`
 the same network.
 """
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 import hashlib
 from pathlib import Path
 import sys
+from typing import TypeVar
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from nets.quantised import QNetwork
 from nets.quantised_file import save
 
 __all__ = ["CALIBRATION_LIMIT", "get_parser", "image_count", "main", "quantise", "quantise_with", "spread", "synthetic_images"]
+
+Item = TypeVar("Item")
 
 CALIBRATION_LIMIT = 64
 SYNTHETIC_IMAGES = 16
@@ -71,9 +74,9 @@ def quantise_with(model: Model, folder: Path | None = None, *, limit: int = CALI
     return quantise(model, (load_image(path, model.spec) for path in progress(paths, "calibrating")))
 
 
-def spread(paths: list[Path], limit: int) -> list[Path]:
-    """At most `limit` of the paths, evenly spread, the first and the last among them."""
-    return [paths[index] for index in np.linspace(0, len(paths) - 1, min(limit, len(paths))).round().astype(int)]
+def spread(items: Sequence[Item], limit: int) -> list[Item]:
+    """At most `limit` of the items, evenly spread, the first and the last among them."""
+    return [items[index] for index in np.linspace(0, len(items) - 1, min(limit, len(items))).round().astype(int)]
 
 
 def synthetic_images(spec: InputSpec, *, count: int = SYNTHETIC_IMAGES, seed: int = 0) -> list[np.ndarray]:

@@ -22,11 +22,15 @@ class InputMoments:
 
     def __init__(self):
         self._count = 0
+        self._origin: np.ndarray | None = None
         self._total = self._products = 0.0
 
     def add(self, conv: Conv, x: np.ndarray) -> None:
         """Samples one image's input tensor (channels, height, width) of the convolution."""
         columns = _sample(conv, x)
+        if self._origin is None:        # moments about a point near the mean, or float32 would lose a small variance
+            self._origin = columns.mean(2, keepdims=True)
+        columns -= self._origin
         self._count += columns.shape[2]
         self._total = self._total + columns.sum(2, dtype=np.float64)
         if columns.shape[1] <= LARGEST:
@@ -36,20 +40,21 @@ class InputMoments:
 
     @property
     def mean(self) -> np.ndarray:
-        return self._total / self._count
+        return self._total / self._count + self._origin[:, :, 0]
 
     @property
     def covariance(self) -> np.ndarray | None:
         if self._products.ndim == 2:
             return None
-        return self._products / self._count - self.mean[:, :, None] * self.mean[:, None, :]
+        mean = self._total / self._count
+        return self._products / self._count - mean[:, :, None] * mean[:, None, :]
 
     @property
     def variance(self) -> np.ndarray:
         squares = self._products / self._count
         if squares.ndim == 3:
             squares = np.diagonal(squares, axis1=1, axis2=2)
-        return np.maximum(squares - self.mean ** 2, 0)
+        return np.maximum(squares - (self._total / self._count) ** 2, 0)
 
 
 def _sample(conv: Conv, x: np.ndarray) -> np.ndarray:
@@ -76,11 +81,10 @@ def round_weights(weight: np.ndarray, scale: np.ndarray, covariance: np.ndarray 
         return np.clip(np.rint(weight / scale), -WEIGHT_MAX, WEIGHT_MAX).astype(np.int8)
     groups, _, n = weight.shape
     diagonal = np.diagonal(covariance, axis1=1, axis2=2)
-    damping = DAMPING * diagonal.mean(1) + np.finfo(np.float32).tiny
+    damping = DAMPING * np.maximum(diagonal.mean(1), 0) + np.finfo(np.float32).tiny
     order = np.argsort(-diagonal, axis=1, kind="stable")        # what matters most is rounded while most can make up for it
     group = np.arange(groups)[:, None]
-    damped = covariance[group[:, :, None], order[:, :, None], order[:, None, :]] + damping[:, None, None] * np.eye(n)
-    upper = np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(1, 2)
+    upper = _inverse_factor(covariance[group[:, :, None], order[:, :, None], order[:, None, :]], damping)
     left = np.take_along_axis(weight.astype(np.float64), order[:, None, :], 2)
     rounded = np.empty_like(left)
     for k in range(n):
@@ -90,3 +94,13 @@ def round_weights(weight: np.ndarray, scale: np.ndarray, covariance: np.ndarray 
     q = np.empty(weight.shape, np.int8)
     np.put_along_axis(q, np.broadcast_to(order[:, None, :], q.shape), rounded.astype(np.int8), 2)
     return q
+
+
+def _inverse_factor(covariance: np.ndarray, damping: np.ndarray) -> np.ndarray:
+    """Upper triangular U with U.T @ U the inverse of covariance + damping * 1, per group.
+
+    By way of the eigenvalues: a covariance of few images is singular, and rounding may have left it slightly negative.
+    """
+    power, axes = np.linalg.eigh(covariance)
+    root = axes.swapaxes(1, 2) / np.sqrt(np.maximum(power, 0) + damping[:, None])[:, :, None]
+    return np.linalg.qr(root, mode="r")         # signs of rows do not matter: each is used with its own diagonal

@@ -1,0 +1,126 @@
+"""Command: how often the float network and the integer network are right on a folder of labelled images.
+
+The class of an image is the number that its file name begins with, or its sub-folder's name (a number, or a label).
+"""
+import argparse
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+import multiprocessing
+import os
+from pathlib import Path
+import sys
+
+from golden import values
+from golden.images import labelled_images
+from nets import float_run
+from nets.cli import print_notes, run_command, write_json
+from nets.model import Model
+from nets.network import add_network_arguments, network_and_model
+from nets.preprocess import load_image
+from nets.progress import progress
+from nets.quantise import image_count, spread
+from nets.quantised import QNetwork
+from nets.scores import ranking
+
+__all__ = ["evaluate", "get_parser", "main"]
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+Ranks = tuple[int | None, int]          # of the right class, from 0: float (None without a float model) and int8
+
+
+class _Worker:
+    """One image at a time, in a process of its own."""
+
+    def __init__(self, network: QNetwork, model: Model | None):
+        self.network, self.model = network, model
+
+    def ranks(self, path: Path, right: int) -> Ranks:
+        network, model = self.network, self.model
+        x = network.spec.normalise(load_image(path, network.spec))
+        q = values.run(network, network.quantise_input(x))[network.output]
+        y = float_run.run(model.graph, x)[model.graph.output] if model else None
+        rank, float_rank = (None if scores is None else int((ranking(scores) == right).argmax()) for scores in (q, y))
+        return float_rank, rank
+
+
+_worker: _Worker | None = None
+
+
+def _start(network: QNetwork, model: Model | None) -> None:
+    global _worker
+    _worker = _Worker(network, model)
+
+
+def _ranks(item: tuple[Path, int]) -> Ranks:
+    return _worker.ranks(*item)
+
+
+def _all_ranks(network: QNetwork, model: Model | None, images: list[tuple[Path, int]], jobs: int) -> Iterator[Ranks]:
+    if jobs == 1:
+        worker = _Worker(network, model)
+        yield from (worker.ranks(*item) for item in images)
+        return
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))      # processes share the cores already; read when they import NumPy
+    try:
+        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start, (network, model)) as pool:
+            try:
+                yield from pool.map(_ranks, images, chunksize=4)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def evaluate(network: QNetwork, model: Model | None, images: list[tuple[Path, int]], *, jobs: int = 1) -> dict:
+    """Fractions of images whose right class is the first or among the first five: `images`, `float` (None without a float
+    model) and `int8`, each with `top1` and `top5`. Raises PreprocessError for an image that cannot be read."""
+    ranks = list(progress(_all_ranks(network, model, images, jobs), "evaluating", total=len(images)))
+    record: dict = {"images": len(images)}
+    for column, what in enumerate(("float", "int8")):
+        column_ranks = [pair[column] for pair in ranks]
+        record[what] = None if None in column_ranks else {
+            f"top{n}": sum(rank < n for rank in column_ranks) / len(ranks) for n in (1, 5)}
+    return record
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m golden.evaluate", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_network_arguments(parser)
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="labelled images, sub-folders too")
+    parser.add_argument("--limit", type=image_count, metavar="N", help="at most N of them, evenly spread (all)")
+    parser.add_argument("--jobs", type=image_count, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the fractions as JSON")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    network, model = network_and_model(args)
+    classes = network.tensors[network.output].shape[0]
+    images = labelled_images(args.images, classes, network.labels)
+    images = spread(images, args.limit or len(images))
+    print_notes(network.notes)
+    record = evaluate(network, model, images, jobs=min(args.jobs, len(images)))
+    print(f"{network.name} on {len(images)} images")
+    for what in ("float", "int8"):
+        if record[what] is None:
+            print(f"{what:6} not known of a quantised file: name the float model to compare")
+        else:
+            print(f"{what:6} " + "   ".join(f"{top.replace('top', 'top-')} {share:7.2%} ({round(share * len(images))})"
+                                            for top, share in record[what].items()))
+    if args.json:
+        write_json(args.json, {"model": network.name, "notes": network.notes, **record})
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(run, get_parser().parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

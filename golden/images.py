@@ -1,0 +1,36 @@
+"""Labelled images: which class a file shows, by its name or its folder's."""
+from pathlib import Path
+import re
+
+from nets.preprocess import PreprocessError, find_images
+
+__all__ = ["class_of", "labelled_images"]
+
+LISTED = 5              # offenders that an error names
+
+
+def labelled_images(folder: str | Path, classes: int, labels: tuple[str, ...] = ()) -> list[tuple[Path, int]]:
+    """Every image below a folder with its class, sorted by path. Raises PreprocessError listing those without one."""
+    folder = Path(folder)
+    found = [(path, class_of(path, folder, labels)) for path in find_images(folder)]
+    wrong = [path for path, number in found if number is None or number >= classes]
+    if wrong:
+        names = ", ".join(str(path.relative_to(folder)) for path in wrong[:LISTED])
+        more = f" and {len(wrong) - LISTED} more" if len(wrong) > LISTED else ""
+        raise PreprocessError(f"{folder}: file names must begin with a class of 0..{classes - 1}, or lie in a folder named "
+                              f"by one: {names}{more}")
+    return found
+
+
+def class_of(path: Path, folder: Path, labels: tuple[str, ...] = ()) -> int | None:
+    """The class of an image file: its sub-folder's name as a number, a label or a label's first word (a WordNet id); else the
+    number that begins the file's name."""
+    if path.parent != folder:
+        name = path.parent.name
+        if name.isascii() and name.isdigit():
+            return int(name)
+        for number, label in enumerate(labels):
+            if name == label or label.split(maxsplit=1)[:1] == [name]:
+                return number
+    leading = re.match(r"[0-9]{1,9}(?![0-9A-Za-z])", path.name)
+    return int(leading[0]) if leading else None

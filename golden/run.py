@@ -1,0 +1,78 @@
+"""Command: one image through the integer network, bit for bit as the chip computes it; the five best classes."""
+import argparse
+import json
+from pathlib import Path
+import re
+import sys
+
+import numpy as np
+from rich.console import Console
+
+from golden import values
+from nets import digits
+from nets.cli import OutputError, print_notes, run_command, write_json
+from nets.network import add_network_arguments, network_from_arguments
+from nets.preprocess import PreprocessError, find_images, load_image
+from nets.quantised import QNetwork
+from nets.scores import score_table, top
+
+__all__ = ["default_image", "dump", "get_parser", "main"]
+
+
+def default_image(network: QNetwork) -> Path:
+    """The image of a network that brings its own. Raises PreprocessError for others."""
+    if network.spec.shape != digits.CONFIG.input_shape:
+        raise PreprocessError(f"{network.name}: --image must name a picture: only digits has its own")
+    return find_images(digits.IMAGES)[0]
+
+
+def dump(network: QNetwork, tensors: dict[str, np.ndarray], folder: Path) -> None:
+    """Writes every tensor as `<layer>.npy`, characters that file names should not have as `_`, and `index.json` with name,
+    operator, file, shape, scale and zero point of each in order. Raises OutputError."""
+    index, taken = [], set()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for layer in network.layers:
+            stem = name = re.sub(r"[^\w.-]", "_", layer.name)[:100]
+            while name in taken:
+                name = f"{stem}_{len(taken)}"
+            taken.add(name)
+            np.save(folder / f"{name}.npy", tensors[layer.name])
+            kind = network.tensors[layer.name]
+            index.append({"name": layer.name, "op": layer.op, "file": f"{name}.npy", "shape": kind.shape,
+                          "scale": kind.scale, "zero_point": kind.zero_point})
+        (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from None
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m golden.run", description=__doc__)
+    add_network_arguments(parser)
+    parser.add_argument("--image", type=Path, metavar="I", help="the picture (digits has its own)")
+    parser.add_argument("--dump", type=Path, metavar="DIR", help="also write every layer's tensor there, as .npy")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the five best as JSON")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    network = network_from_arguments(args)
+    image = args.image or default_image(network)
+    x = network.spec.normalise(load_image(image, network.spec))
+    print_notes(network.notes)
+    tensors = values.run(network, network.quantise_input(x), keep=network.by_name if args.dump else None)
+    best = top(network, tensors[network.output])
+    Console().print(f"{network.name}: {image.name}", highlight=False, markup=False)
+    Console().print(score_table(best))
+    if args.dump:
+        dump(network, tensors, args.dump)
+    if args.json:
+        write_json(args.json, {"model": network.name, "image": str(image), "notes": network.notes, "top5": best})
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(run, get_parser().parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""The ONNX export, run by ONNX Runtime: the same integers as golden, but for roundings of floats."""
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from bench.qdq import compare, session
+from golden import values
+from nets import digits
+from nets.export_qdq import main, network_model
+from nets.load import load_model
+from nets.preprocess import find_images, load_image
+from nets.quantise import quantise, quantise_with, spread, synthetic_images
+from nets.quantised_file import load, save
+from tests.nets.operators import every_operator
+
+DATA = os.environ.get("FIRELINE_DATA")
+
+
+def judge(network, images):
+    """Figures of the comparison; floats between quantisations, since integer kernels saturate on some processors."""
+    record = compare(network, images, fused=False)
+    for how in ("end_to_end", "layer_by_layer"):
+        assert record[how]["equal"] >= 0.998, (how, record[how])
+    assert record["layer_by_layer"]["steps"] <= 1, record["layer_by_layer"]
+    assert record["same_top1"] == len(images)
+
+
+def test_every_operator_agrees():
+    model = every_operator()
+    network = quantise(model, synthetic_images(model.spec, count=32, seed=1))
+    judge(network, [model.spec.normalise(pixels) for pixels in synthetic_images(model.spec, count=12, seed=2)])
+
+
+def test_digits_agrees():
+    network = quantise_with(load_model("digits"))
+    judge(network, [network.spec.normalise(load_image(path, network.spec)) for path in spread(find_images(digits.IMAGES), 30)])
+
+
+@pytest.mark.skipif(not DATA, reason="FIRELINE_DATA is not set")
+def test_squeezenet_agrees_layer_by_layer():
+    model = load_model(Path(DATA) / "models" / "squeezenet1_1.onnx")
+    folder = Path(DATA) / "images" / "imagenet-sample"
+    network = quantise_with(model, folder, limit=8)
+    images = [model.spec.normalise(load_image(path, model.spec)) for path in spread(find_images(folder), 4)]
+    record = compare(network, images, fused=False)
+    assert record["layer_by_layer"]["equal"] >= 0.99999 and record["layer_by_layer"]["steps"] <= 1
+    assert record["same_top1"] == len(images)
+
+
+def test_command_writes_a_valid_file(tmp_path):
+    path = tmp_path / "digits.onnx"
+    assert main(["--calibration-limit", "8", "--out", str(path)]) == 0
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.input] == ["image"] and [value.name for value in model.graph.output] == ["scores"]
+    network = quantise_with(load_model("digits"), limit=8)
+    x = network.spec.normalise(load_image(find_images(digits.IMAGES)[5], network.spec))
+    ours = network.dequantise(network.output, values.run(network, network.quantise_input(x))[network.output]).ravel()
+    theirs = session(path.read_bytes(), fused=False).run(["scores"], {"image": x[None]})[0][0]
+    assert theirs.shape == ours.shape == (10,)
+    assert np.abs(ours - theirs).max() <= network.tensors[network.output].scale * 1.01
+    again = tmp_path / "again.onnx"
+    save(network, tmp_path / "digits.fln")
+    assert main(["--model", str(tmp_path / "digits.fln"), "--out", str(again)]) == 0
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_names_that_the_export_uses_may_be_taken():
+    model = every_operator()        # whose input is called image
+    graph = network_model(quantise(model, synthetic_images(model.spec, count=1))).graph
+    assert [value.name for value in graph.input] == ["image_"] and [value.name for value in graph.output] == ["scores"]
+
+
+def test_files_come_back_with_every_operator(tmp_path):
+    model = every_operator()
+    network = quantise(model, synthetic_images(model.spec, count=2))
+    save(network, tmp_path / "all.fln")
+    again = load(tmp_path / "all.fln")
+    q = network.quantise_input(model.spec.normalise(synthetic_images(model.spec, count=1, seed=4)[0]))
+    ours, theirs = (values.run(one, q, keep=one.by_name) for one in (network, again))
+    for name, tensor in ours.items():
+        np.testing.assert_array_equal(tensor, theirs[name])
