@@ -1,0 +1,91 @@
+"""Real layers as cases for the engine: each convolution of a network with its input, and the pool that is fused behind it."""
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from arch.geometry import Geometry
+from compiler.layer import LayerPlan, Map, plan_layer
+from nets.graph import Window
+from nets.quantised import QAvgPool, QConcat, QConv, QGlobalAvgPool, QInput, QMaxPool, QNetwork
+
+__all__ = ["Case", "cases_of", "gathered"]
+
+_POOLS = QMaxPool | QAvgPool | QGlobalAvgPool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """A convolution, the pool behind it, and its input uint8 (channels, height, width) with zero point `zero_point`."""
+
+    name: str
+    conv: QConv
+    x: np.ndarray
+    zero_point: int
+    pool: QMaxPool | QAvgPool | QGlobalAvgPool | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the convolution's output."""
+        return self.conv.window.output_size(*self.x.shape[1:])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the output, after the pool."""
+        out = len(self.conv.weight)
+        if self.pool is None:
+            return out, *self.size
+        if isinstance(self.pool, QGlobalAvgPool):
+            return out, 1, 1
+        return out, *self.pool.window.output_size(*self.size, ceil_mode=self.pool.ceil_mode)
+
+    def place(self, geometry: Geometry, *, base: int = 0, weight_base: int = 0,
+              parameter_base: int = 0) -> tuple[LayerPlan, Map, np.ndarray]:
+        """The layer's plan, the map of its output, and activation memory (uint8, words x PI) with its input.
+
+        The input lies whole in memory from `base` on, the output behind it, in a ring if it does not fit. Raises
+        compiler.layer.LayerError when the layer cannot run on this geometry.
+        """
+        source = Map.whole(geometry, self.x.shape, base)
+        target = Map.whole(geometry, self.shape, base + source.words)
+        spare = geometry.activation_words - target.base
+        target = replace(target, ring_rows=min(target.height, spare // target.row_words))
+        plan = plan_layer(geometry, self.conv, source=source, target=target, zero_point=self.zero_point, pool=self.pool,
+                          weight_base=weight_base, parameter_base=parameter_base)
+        memory = np.zeros((geometry.activation_words, geometry.input_lanes), np.uint8)
+        source.store(geometry, memory, self.x)
+        return plan, target, memory
+
+
+def gathered(case: Case) -> Case:
+    """The same layer as the gather leaves it: a 1x1 convolution whose input channels are kernel rows, columns and channels."""
+    conv, (height, width) = case.conv, case.size
+    window = conv.window
+    top, left, bottom, right = window.padding
+    padded = np.pad(case.x, ((0, 0), (top, bottom), (left, right)), constant_values=case.zero_point)
+    taps = [padded[:, y:y + (height - 1) * window.stride[0] + 1:window.stride[0],
+                   x:x + (width - 1) * window.stride[1] + 1:window.stride[1]]
+            for y in range(window.kernel[0]) for x in range(window.kernel[1])]
+    weight = conv.weight.transpose(0, 2, 3, 1).reshape(len(conv.weight), -1, 1, 1)
+    return replace(case, conv=replace(conv, weight=weight, window=Window(kernel=(1, 1))), x=np.concatenate(taps))
+
+
+def cases_of(network: QNetwork, tensors: Mapping[str, np.ndarray], *, few_channels: int = 4) -> Iterator[Case]:
+    """Each ungrouped convolution of a network in order, with its input from `tensors` (by layer name).
+
+    A pool that is the only reader of a convolution, or of a concatenation of convolutions, is fused. A convolution of the
+    image, of at most `few_channels` channels, is `gathered`.
+    """
+    readers = {name: [layer for layer in network.layers if name in layer.inputs] for name in network.by_name}
+    for conv in network.layers:
+        if not isinstance(conv, QConv) or conv.groups != 1:
+            continue
+        following = readers[conv.name]
+        if len(following) == 1 and isinstance(following[0], QConcat):
+            following = readers[following[0].name]
+            if any(isinstance(layer, QGlobalAvgPool) for layer in following):
+                following = []
+        pool = following[0] if len(following) == 1 and isinstance(following[0], _POOLS) else None
+        source = conv.inputs[0]
+        case = Case(name=conv.name, conv=conv, x=tensors[source], zero_point=network.tensors[source].zero_point, pool=pool)
+        yield gathered(case) if isinstance(network.by_name[source], QInput) and len(case.x) <= few_channels else case
