@@ -233,21 +233,35 @@ class WriterConfig(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class GatherConfig(Record):
-    """im2col of a raster image of few channels: per output pixel ceil(kernel_y * kernel_x * channels / PI) words, lanes in
-    (ky, kx, channel) order, zero beyond; padding holds `zero_point`. Takes `image_rows` rows of pixels from the stream (the
-    first `history` rows of the windows come from the line buffers) and writes `rows` rows of `columns` pixels."""
+    """im2col of a raster image of few channels, for a band of output rows; `arch.gather.bands` makes these.
+
+    Per output pixel ceil(kernel * kernel * channels / PI) words, lanes in (ky, kx, channel) order, zero beyond. The next
+    `image_rows` rows of the stream go to the line memory, a ring of `lines` lines, image row y in line y mod `lines`; each line
+    holds `left` pixels of padding, the row and `right` more, packed into `line_words` words. Rows outside the image and padding
+    hold `zero_point`. The words of an output row lie side by side in the activation memory, rows as everywhere.
+    """
 
     channels: int = number(1, 4, "bytes")
     kernel: int = number(1, 11, "pixels")
     stride: int = number(1, 4, "pixels")
-    first_row: int = number(-15, (1 << SIZE) - 1, "rows")       # image row of the first output row's first tap
-    left: int = number(0, 15, "columns")                        # padding at the left
+    tap_bytes: int = number(1, 44, "bytes")                     # kernel * channels
+    step_bytes: int = number(1, 16, "bytes")                    # stride * channels
+    left: int = number(0, 15, "pixels")
+    width: int = number(1, (1 << SIZE) - 1, "pixels")
+    right: int = number(0, 31, "pixels")
     height: int = number(1, (1 << SIZE) - 1, "rows")
-    width: int = number(1, (1 << SIZE) - 1, "columns")          # <= geometry.line_pixels
-    image_rows: int = number(0, (1 << SIZE) - 1, "rows")
+    first_row: int = number(-15, (1 << SIZE) - 1, "rows")       # image row of the first output row's first tap
+    next_row: int = number(0, (1 << SIZE) - 1, "rows")          # rows of the image that came before
+    image_rows: int = number(0, (1 << SIZE) - 1, "rows")        # rows of the image that come now
     rows: int = number(1, 1023, "rows")
     columns: int = number(1, 1023, "columns")
     zero_point: int = number(0, 255, "")
+    lines: int = number(1, 1023, "lines")                       # at least kernel; kernel + stride let rows arrive meanwhile
+    line_words: int = number(1, 8191, "words")
+    line_ring: int = number(1, 8191, "words")                   # lines * line_words
+    line_step: int = number(0, 8191, "words")                   # (stride mod lines) * line_words
+    read_start: int = number(0, 8191, "words")                  # (first_row mod lines) * line_words
+    write_start: int = number(0, 8191, "words")                 # (next_row mod lines) * line_words
     base: int = address()
     row_start: int = address()
     row_words: int = address()

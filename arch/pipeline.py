@@ -103,3 +103,10 @@ def average(lanes: int) -> int:
     """Last vector of a map taken by the global average -> result offered: sum (2), selection (2), start, lane, `lanes` bytes
     in turn, queue."""
     return 2 + 2 + 1 + REQUANTISE_LANE + lanes + 1
+
+
+# Slot of the gather -> write of the word that it completes: line, word, line memory, and three stages of packing.
+GATHER = 8
+# Least cycles from a line's last pixel, or the start of a command, to the next line; from a row's last slot to the next row.
+GATHER_FILL = 3
+GATHER_ROW = 4

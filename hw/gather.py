@@ -1,0 +1,109 @@
+"""im2col on the way in: first layers have too few channels for the array's lanes, their windows do not."""
+from amaranth import Module, Mux, Signal, signed
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
+
+from arch import pipeline
+from arch.command import GatherConfig
+from arch.gather import line_bytes, line_memory
+from arch.geometry import Geometry
+from hw.layout import record_layout
+from hw.line_fill import PIXEL_BYTES, LineFill
+from hw.packer import Packer
+from hw.primitives import BlockRam
+from hw.window_read import WindowRead
+
+__all__ = ["Gather"]
+
+
+class Gather(wiring.Component):
+    """Gathers windows of an image into words, as `GatherConfig` says.
+
+    Rows of the image enter a ring of lines (`LineFill`) while the windows of earlier ones are read (`WindowRead`), up to 8 bytes
+    a cycle: a window of kernel k and C channels takes k * ceil((k * C + o) / 8) + 1 cycles, where o (0..7) is the place of its
+    first byte in a word; 7 cycles for 3x3 windows of 3 channels.
+
+    A slot of the reading side takes a cycle with ``grant``; a word that it completes is written exactly ``LATENCY`` cycles later,
+    so a write falls only on cycles that were granted. Give `grant` from a register. ``i.ready`` depends on registers only. The
+    next command is taken in a cycle in which none runs: from the cycle after the last pixel and the last slot on. After reset
+    none runs; the line memory keeps its contents.
+
+    Members
+    -------
+    command : ``In(stream.Signature(record_layout(GatherConfig)))``
+    i : ``In(stream.Signature(32))``
+        Pixels, row by row, first channel in the lowest byte; bytes beyond the channels are ignored.
+    grant : ``In(1)``
+    w_en : ``Out(1)``
+    w_addr : ``Out(range(activation_words))``
+    w_data : ``Out(8 * PI)``
+    """
+
+    LATENCY = pipeline.GATHER
+
+    def __init__(self, geometry: Geometry):
+        self.lanes, self.words, self.size = geometry.input_lanes, line_memory(geometry), line_bytes(geometry)
+        super().__init__({
+            "command": In(stream.Signature(record_layout(GatherConfig))), "i": In(stream.Signature(8 * PIXEL_BYTES)),
+            "grant": In(1), "w_en": Out(1), "w_addr": Out(ceil_log2(geometry.activation_words)), "w_data": Out(8 * self.lanes)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fill = fill = LineFill(self.words, self.size)
+        m.submodules.read = read = WindowRead(self.words, self.size)
+        m.submodules.lines = lines = BlockRam(depth=self.words, width=8 * self.size)
+        m.submodules.packer = packer = Packer(self.size, self.lanes)
+        connect(m, flipped(self.i), fill.i)
+        config = Signal(record_layout(GatherConfig), reset_less=True)
+        start, setup = Signal(), Signal()
+        m.d.comb += [self.command.ready.eq(~(fill.busy | read.busy)), start.eq(self.command.valid & self.command.ready)]
+        m.d.sync += setup.eq(start)
+        with m.If(start):
+            m.d.sync += config.eq(self.command.payload)
+        for part in (fill, read):
+            m.d.comb += [part.config.eq(config), part.start.eq(start)]
+
+        # How many rows of the image are in, counted from the first one that is needed.
+        rows_in, top = Signal(11), Signal(signed(12))
+        ahead, complete = Signal(signed(13)), Signal()
+        with m.If(setup):
+            m.d.sync += [rows_in.eq(config.next_row), top.eq(config.first_row)]
+        with m.Else():
+            m.d.sync += [rows_in.eq(rows_in + fill.line), top.eq(top + Mux(read.row, config.stride, 0))]
+        m.d.sync += [ahead.eq(rows_in - top), complete.eq(rows_in == config.height),
+                     fill.space.eq(ahead < config.lines), read.present.eq(complete | (ahead >= config.kernel))]
+
+        m.d.comb += [
+            lines.w_en.eq(fill.w_en), lines.w_addr.eq(fill.w_addr), lines.w_data.eq(fill.w_data), lines.r_addr.eq(read.address),
+            read.grant.eq(self.grant), packer.i.valid.eq(read.valid), packer.i.skip.eq(read.skip), packer.i.count.eq(read.count),
+            packer.i.flush.eq(read.flush), packer.release.eq(read.release),
+            packer.i.bytes.eq(Mux(read.inside, lines.r_data, config.zero_point.replicate(self.size)))]
+
+        def later(value, cycles, name):
+            for n in range(cycles):
+                stage = Signal(name=f"{name}{n + 1}")
+                m.d.sync += stage.eq(value)
+                value = stage
+            return value
+        m.d.comb += packer.clear.eq(later(setup, read.DATA, "setup"))
+
+        # An output row's words follow each other.
+        offset, row = Signal(15, reset_less=True), Signal(15, reset_less=True)
+        forward, back, wrap = Signal(16), Signal(17), Signal(17, reset_less=True)
+        m.d.sync += wrap.eq(config.row_words - config.ring_words)
+        m.d.comb += [forward.eq(offset + config.row_words), back.eq(offset + wrap)]
+        new_row = later(read.new_row, self.LATENCY - 1, "new_row")
+        with m.If(setup):
+            m.d.sync += offset.eq(config.row_start)
+        with m.Elif(new_row):
+            m.d.sync += offset.eq(Mux(back[-1], forward, back))
+        m.d.sync += row.eq(config.base + offset)
+        address = Signal(15, reset_less=True)
+        with m.If(new_row):
+            m.d.sync += address.eq(row)
+        with m.Elif(packer.valid):
+            m.d.sync += address.eq(address + 1)
+        m.d.comb += [self.w_en.eq(packer.valid), self.w_addr.eq(address), self.w_data.eq(packer.word)]
+        assert self.LATENCY == read.DATA + packer.LATENCY
+        return m
