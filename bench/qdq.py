@@ -3,8 +3,8 @@
     python -m bench.qdq --model M --calibrate DIR --images DIR [--limit 100]
 
 End to end, a step lost early goes on through the layers after it; layer by layer, each layer gets golden's own inputs.
-`--unfused` runs floats between DequantizeLinear and QuantizeLinear; without it ONNX Runtime uses its integer kernels, which are
-exact on processors with VNNI only (others saturate sums of two products at 16 bits).
+ONNX Runtime turns the export into its integer kernels; `--unfused` leaves floats between DequantizeLinear and QuantizeLinear.
+`--integers` takes the export that rounds as the network says: nothing may differ.
 """
 import argparse
 from pathlib import Path
@@ -30,16 +30,19 @@ def session(model: bytes, *, fused: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
+    # without VNNI the kernels for signed weights would saturate sums of two products at 16 bits: take others there
+    options.add_session_config_entry("session.x64quantprecision", "1")
     if not fused:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def compare(network: QNetwork, images: list[np.ndarray], *, fused: bool, watch: bool = False) -> dict:
+def compare(network: QNetwork, images: list[np.ndarray], *, fused: bool, integers: bool = False,
+            watch: bool = False) -> dict:
     """What differs on prepared images: shares and steps over all elements of all layers, and the worst layer's share."""
     names = list(network.by_name)
-    whole = session(network_model(network, every_layer=True).SerializeToString(), fused=fused)
-    single = {layer.name: session(layer_model(network, layer).SerializeToString(), fused=fused)
+    whole = session(network_model(network, every_layer=True, integers=integers).SerializeToString(), fused=fused)
+    single = {layer.name: session(layer_model(network, layer, integers=integers).SerializeToString(), fused=fused)
               for layer in network.layers if not isinstance(layer, QInput)}
     counts = {how: {name: [0, 0, 0] for name in names} for how in ("end_to_end", "layer_by_layer")}  # elements, unequal, steps
     same_top1 = 0
@@ -58,7 +61,7 @@ def compare(network: QNetwork, images: list[np.ndarray], *, fused: bool, watch: 
             if name in single:
                 inputs = {source: ours[source][None] for source in network.by_name[name].inputs}
                 count("layer_by_layer", name, ours[name], single[name].run([name], inputs)[0])
-    record = {"images": len(images), "fused": fused, "same_top1": same_top1}
+    record = {"images": len(images), "fused": fused, "integers": integers, "same_top1": same_top1}
     for how, layers in counts.items():
         elements, unequal = (sum(entry[k] for entry in layers.values()) for k in (0, 1))
         shares = {name: 1 - entry[1] / entry[0] for name, entry in layers.items() if entry[0]}
@@ -75,6 +78,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_network_arguments(parser)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="images to compare on")
     parser.add_argument("--limit", type=image_count, default=100, metavar="N", help="at most N of them (%(default)s)")
+    parser.add_argument("--integers", action="store_true", help="the export that rounds as the network says")
     parser.add_argument("--unfused", action="store_true", help="no integer kernels: floats between quantisations")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     return parser
@@ -84,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     network = network_from_arguments(args)
     print_notes(network.notes)
     images = [network.spec.normalise(load_image(path, network.spec)) for path in spread(find_images(args.images), args.limit)]
-    record = compare(network, images, fused=not args.unfused, watch=True)
+    record = compare(network, images, fused=not args.unfused, integers=args.integers, watch=True)
     for how in ("end_to_end", "layer_by_layer"):
         part = record[how]
         print(f"{how.replace('_', ' '):15}{part['equal']:10.4%} of {part['elements']:,} equal, at most {part['steps']} apart, "

@@ -1,8 +1,10 @@
 """Command: a quantised network as ONNX, for other tools and as an independent judge of `golden.values`.
 
 Every layer's uint8 tensor keeps its name. Arithmetic runs between DequantizeLinear and QuantizeLinear with the scales that the
-integers mean exactly; what only moves or compares values runs on uint8; tables run on integers. Only the rounding of floats, in
-ties above all, can tell it from the integer network, by one step.
+integers mean exactly; what only moves or compares values runs on uint8; tables run on integers. Only the rounding of floats
+can tell it from the integer network: about one element in 100 million is off by one step, and the layers after it follow.
+With `--integers` convolutions are ConvInteger and rounding is spelt out in doubles, which hold every product: bit for bit the
+same, but slower.
 """
 import argparse
 from pathlib import Path
@@ -42,8 +44,8 @@ INT32 = np.iinfo(np.int32)
 class _Builder:
     """ONNX nodes and initialisers of a network's layers; tensor names are those of the layers."""
 
-    def __init__(self, network: QNetwork):
-        self.network = network
+    def __init__(self, network: QNetwork, *, integers: bool = False):
+        self.network, self.integers = network, integers
         self.image, self.scores = (_free_name(network, name) for name in ("image", "scores"))
         self.nodes: list[onnx.NodeProto] = []
         self.arrays: dict[str, onnx.TensorProto] = {}
@@ -53,7 +55,7 @@ class _Builder:
         return output
 
     def array(self, name: str, values: np.ndarray) -> str:
-        self.arrays[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        self.arrays[name] = numpy_helper.from_array(np.asarray(values, order="C"), name)
         return name
 
     def scale(self, name: str, scale: float | np.ndarray, zero_point: np.ndarray) -> list[str]:
@@ -84,8 +86,25 @@ class _Builder:
         tensors = self.network.tensors
         source, kind = [tensors[name] for name in layer.inputs], tensors[layer.name]
         match layer:
+            case QInput() if self.integers:             # the float32 steps of QNetwork.quantise_input
+                value = self._steps(f"{layer.name}/level", self.image, ("Div", kind.scale, np.float32), ("Add", 0.5, np.float32))
+                value = self.node("Floor", [value], f"{layer.name}/floor")
+                value = self._steps(f"{layer.name}/clamp", value, ("Add", kind.zero_point, np.float32), ("Max", 0, np.float32),
+                                    ("Min", 255, np.float32))
+                self.node("Cast", [value], layer.name, to=TensorProto.UINT8)
             case QInput():
                 self.quantise(layer, self.image)
+            case QConv() if self.integers:
+                self._integer_conv(layer, source[0])
+            case QGlobalAvgPool() if self.integers:
+                total = self.node("ReduceSum", [self._less_zero(layer, 0), self.array(f"{layer.name}/axes", np.array([2, 3]))],
+                                  f"{layer.name}/total", keepdims=1)
+                how = layer.requantise
+                self._round(layer, total, (how.multiplier * 2.0 ** -how.shift)[:, None, None], how.low, how.high)
+            case QAdd() if self.integers:
+                parts = [self._steps(f"{layer.name}/{index}", self._less_zero(layer, index), ("Mul", multiplier, np.int64))
+                         for index, multiplier in enumerate(layer.multipliers)]
+                self._round(layer, self.node("Add", parts, f"{layer.name}/total"), 2.0 ** -layer.shift, layer.low, layer.high)
             case QConv():
                 self._conv(layer, source[0], kind)
             case QMaxPool():
@@ -116,7 +135,7 @@ class _Builder:
                 shape = self.array(f"{layer.name}/shape", np.array([1, *kind.shape], np.int64))
                 self.node("Reshape", [*layer.inputs, shape], layer.name)
             case QLRN():
-                self._lrn(layer, source[0], kind)
+                self._lrn(layer, source[0])
             case QSoftmax():
                 self._softmax(layer)
 
@@ -138,6 +157,33 @@ class _Builder:
                           **_window(layer.window), dilations=layer.window.dilation)
         self.quantise(layer, value, how.low, how.high)
 
+    def _integer_conv(self, layer: QConv, source: TensorType) -> None:
+        name = layer.name
+        folded = source.zero_point * layer.weight.reshape(len(layer.bias), -1).sum(1, dtype=np.int64)
+        total = self.node("ConvInteger", [*layer.inputs, self.array(f"{name}/weight", layer.weight),
+                                          self.array(f"{name}/input_zero_point", np.uint8(source.zero_point))],
+                          f"{name}/sum", group=layer.groups, **_window(layer.window), dilations=layer.window.dilation)
+        total = self.node("Cast", [total], f"{name}/wide", to=TensorProto.INT64)
+        total = self._steps(name, total, ("Add", (layer.bias + folded)[:, None, None], np.int64))
+        how = layer.requantise
+        self._round(layer, total, (how.multiplier * 2.0 ** -how.shift)[:, None, None], how.low, how.high)
+
+    def _less_zero(self, layer: QLayer, index: int) -> str:
+        """The layer's input as int64, less its zero point."""
+        source = self.network.tensors[layer.inputs[index]]
+        wide = self.node("Cast", [layer.inputs[index]], f"{layer.name}/wide{index}", to=TensorProto.INT64)
+        return self._steps(f"{layer.name}/value{index}", wide, ("Sub", source.zero_point, np.int64))
+
+    def _round(self, layer: QLayer, value: str, factor: float | np.ndarray, low: int, high: int) -> None:
+        """The layer's output from int64: times a factor, halves up, clamped. Doubles hold the products exactly."""
+        name = f"{layer.name}/rounded"
+        value = self.node("Cast", [value], f"{name}/double", to=TensorProto.DOUBLE)
+        value = self._steps(f"{name}/scaled", value, ("Mul", factor, np.float64), ("Add", 0.5, np.float64))
+        value = self.node("Floor", [value], f"{name}/floor")
+        value = self._steps(name, value, ("Add", self.network.tensors[layer.name].zero_point, np.float64),
+                            ("Max", low, np.float64), ("Min", high, np.float64))
+        self.node("Cast", [value], layer.name, to=TensorProto.UINT8)
+
     def _shuffle(self, layer: QChannelShuffle, kind: TensorType) -> None:
         channels, height, width = kind.shape
         name = layer.name
@@ -146,17 +192,16 @@ class _Builder:
         value = self.node("Transpose", [value], f"{name}/swapped", perm=[0, 2, 1, 3, 4])
         self.node("Reshape", [value, self.array(f"{name}/shape", np.array([1, *kind.shape], np.int64))], name)
 
-    def _steps(self, name: str, value: str, *steps: tuple[str, int | float, type]) -> str:
+    def _steps(self, name: str, value: str, *steps: tuple[str, int | float | np.ndarray, type]) -> str:
         """Binary operators with constants, one after the other."""
         for number, (op, constant, dtype) in enumerate(steps):
             output = f"{name}/{op}{number}"
             value = self.node(op, [value, self.array(f"{output}_by", np.array(constant, dtype))], output)
         return value
 
-    def _lrn(self, layer: QLRN, source: TensorType, kind: TensorType) -> None:
+    def _lrn(self, layer: QLRN, source: TensorType) -> None:
         name, channels = layer.name, source.shape[0]
-        value = self.node("Cast", [*layer.inputs], f"{name}/wide", to=TensorProto.INT64)
-        value = self._steps(f"{name}/value", value, ("Sub", source.zero_point, np.int64))
+        value = self._less_zero(layer, 0)
         square = self.node("Mul", [value, value], f"{name}/square")
         below = (layer.size - 1) // 2
         pads = self.array(f"{name}/pads", np.array([0, below, 0, 0, 0, layer.size - 1 - below, 0, 0], np.int64))
@@ -171,13 +216,7 @@ class _Builder:
         entry = self.node("Min", [entry, last], f"{name}/limited")
         factor = self.node("Gather", [self.array(f"{name}/table", layer.table.astype(np.int64)), entry], f"{name}/factor")
         product = self.node("Mul", [value, factor], f"{name}/product")
-        product = self.node("Cast", [product], f"{name}/double", to=TensorProto.DOUBLE)         # whose division rounds down
-        scaled = self._steps(f"{name}/half", product, ("Add", 2.0 ** (layer.shift - 1), np.float64),
-                             ("Mul", 2.0 ** -layer.shift, np.float64))
-        scaled = self.node("Floor", [scaled], f"{name}/floor")
-        scaled = self._steps(f"{name}/clamp", scaled, ("Add", kind.zero_point, np.float64), ("Max", 0, np.float64),
-                             ("Min", 255, np.float64))
-        self.node("Cast", [scaled], name, to=TensorProto.UINT8)
+        self._round(layer, product, 2.0 ** -layer.shift, 0, 255)
 
     def _softmax(self, layer: QSoftmax) -> None:
         name = layer.name
@@ -224,13 +263,13 @@ def _bytes(network: QNetwork, name: str) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.UINT8, [1, *network.tensors[name].shape])
 
 
-def network_model(network: QNetwork, *, every_layer: bool = False) -> onnx.ModelProto:
+def network_model(network: QNetwork, *, every_layer: bool = False, integers: bool = False) -> onnx.ModelProto:
     """The whole network, from the prepared image, float (1, channels, height, width), to the scores, float (1, classes).
 
     They are called `image` and `scores`, with `_` appended where a layer has that name. With `every_layer` every layer's
-    uint8 tensor is an output too.
+    uint8 tensor is an output too; with `integers` nothing is rounded but as the network says.
     """
-    builder = _Builder(network)
+    builder = _Builder(network, integers=integers)
     for layer in network.layers:
         builder.add(layer)
     final = network.tensors[network.output]
@@ -244,9 +283,9 @@ def network_model(network: QNetwork, *, every_layer: bool = False) -> onnx.Model
     return builder.model(network.name, [helper.make_tensor_value_info(builder.image, TensorProto.FLOAT, [1, *shape])], outputs)
 
 
-def layer_model(network: QNetwork, layer: QLayer) -> onnx.ModelProto:
+def layer_model(network: QNetwork, layer: QLayer, *, integers: bool = False) -> onnx.ModelProto:
     """One layer alone, other than the input: from the uint8 tensors that it reads to its own."""
-    builder = _Builder(network)
+    builder = _Builder(network, integers=integers)
     builder.add(layer)
     return builder.model(layer.name, [_bytes(network, name) for name in dict.fromkeys(layer.inputs)],
                          [_bytes(network, layer.name)])
@@ -256,6 +295,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m nets.export_qdq", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add_network_arguments(parser)
+    parser.add_argument("--integers", action="store_true", help="integer convolutions: bit for bit the same, but slower")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the network, FILE.onnx")
     return parser
 
@@ -263,7 +303,7 @@ def get_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     network = network_from_arguments(args)
     print_notes(network.notes)
-    write_bytes(args.out, network_model(network).SerializeToString(deterministic=True))
+    write_bytes(args.out, network_model(network, integers=args.integers).SerializeToString(deterministic=True))
     print(args.out)
 
 

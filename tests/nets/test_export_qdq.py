@@ -19,24 +19,39 @@ from tests.nets.operators import every_operator
 DATA = os.environ.get("FIRELINE_DATA")
 
 
-def judge(network, images):
-    """Figures of the comparison; floats between quantisations, since integer kernels saturate on some processors."""
-    record = compare(network, images, fused=False)
-    for how in ("end_to_end", "layer_by_layer"):
-        assert record[how]["equal"] >= 0.998, (how, record[how])
-    assert record["layer_by_layer"]["steps"] <= 1, record["layer_by_layer"]
+@pytest.mark.parametrize("fused", [False, True])
+def test_every_operator_agrees(fused):
+    """Layer by layer: ties of negative values go to even in floats, and the many layers behind amplify them."""
+    model = every_operator()
+    network = quantise(model, synthetic_images(model.spec, count=32, seed=1))
+    images = [model.spec.normalise(pixels) for pixels in synthetic_images(model.spec, count=12, seed=2)]
+    record = compare(network, images, fused=fused)
+    assert record["layer_by_layer"]["equal"] >= 0.9998 and record["layer_by_layer"]["steps"] <= 1, record["layer_by_layer"]
     assert record["same_top1"] == len(images)
 
 
-def test_every_operator_agrees():
-    model = every_operator()
-    network = quantise(model, synthetic_images(model.spec, count=32, seed=1))
-    judge(network, [model.spec.normalise(pixels) for pixels in synthetic_images(model.spec, count=12, seed=2)])
+def digit_images(network, count):
+    return [network.spec.normalise(load_image(path, network.spec)) for path in spread(find_images(digits.IMAGES), count)]
 
 
 def test_digits_agrees():
     network = quantise_with(load_model("digits"))
-    judge(network, [network.spec.normalise(load_image(path, network.spec)) for path in spread(find_images(digits.IMAGES), 30)])
+    for fused in (False, True):
+        record = compare(network, digit_images(network, 30), fused=fused)
+        for how in ("end_to_end", "layer_by_layer"):
+            assert record[how]["equal"] >= 0.998, (how, record[how])
+        assert record["layer_by_layer"]["steps"] <= 1 and record["same_top1"] == 30
+
+
+def test_integers_are_the_same_bit_for_bit():
+    model = every_operator()
+    network = quantise(model, synthetic_images(model.spec, count=8))
+    small = quantise_with(load_model("digits"), limit=8)
+    for one, images in ((network, [model.spec.normalise(x) for x in synthetic_images(model.spec, count=12, seed=2)]),
+                        (small, digit_images(small, 12))):
+        record = compare(one, images, fused=False, integers=True)
+        assert record["end_to_end"]["equal"] == 1 and record["end_to_end"]["steps"] == 0, record["end_to_end"]
+        assert record["layer_by_layer"]["equal"] == 1
 
 
 @pytest.mark.skipif(not DATA, reason="FIRELINE_DATA is not set")
