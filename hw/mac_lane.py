@@ -1,11 +1,12 @@
 """One lane of a column pair: a multiplier, its weights, its share of the pair's running sums."""
 
-from amaranth import Cat, Module, Mux, Signal, Value, signed
+from amaranth import Cat, Module, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from hw.primitives import Multiplier
+from hw.primitives.gated_add import GatedAdd
 
 __all__ = ["WEIGHT_BITS", "LutLane", "PackedLane", "pack"]
 
@@ -79,16 +80,15 @@ class PackedLane(_Lane):
         m.d.comb += [mult.a.eq(Cat(w0, w0[7].replicate(2), top)), mult.b.eq(self.x)]
 
         # w1*x mod 64 by gated adds in two stages, as long as the multiplier takes.
-        def gated(n):
-            return w1[:6 - n] & self.x[n].replicate(6 - n)
-        p01 = Signal(6, reset_less=True)
-        p23 = Signal(4, reset_less=True)
-        p45 = Signal(2, reset_less=True)
+        parts = []
+        for n in range(0, 6, 2):
+            m.submodules[f"gated{n}"] = add = GatedAdd(6 - n)
+            m.d.comb += [add.a.eq(w1), add.b.eq(w1 << 1), add.gate_a.eq(self.x[n]), add.gate_b.eq(self.x[n + 1])]
+            part = Signal(6 - n, name=f"part{n}", reset_less=True)
+            m.d.sync += part.eq(add.o)
+            parts.append(part)
         product = Signal(6, reset_less=True)
-        m.d.sync += [
-            p01.eq(gated(0) + (gated(1) << 1)), p23.eq(gated(2) + (gated(3) << 1)),
-            p45.eq(gated(4) + (gated(5) << 1)),
-            product.eq(p01 + ((p23 + (p45 << 2))[:4] << 2))]
+        m.d.sync += product.eq(parts[0] + ((parts[1] + (parts[2] << 2))[:4] << 2))
 
         mid = Signal(signed(6), reset_less=True)
         m.d.sync += mid.eq(mult.p[10:16] - product)
@@ -119,11 +119,19 @@ class LutLane(_Lane):
             m.d.sync += [w0.eq(shadow[:8]), w1.eq(shadow[8:16] + shadow[7])]
         for name, w in (("even", w0), ("odd", w1)):
             # A binary tree over the bits of x: pairs, nibbles, product.
-            terms = [Mux(bit, w, 0) for bit in self.x]
-            for level in range(3):
-                sums = [Signal(signed(8 + 2 ** (level + 1)), name=f"{name}{level}_{n}", reset_less=True)
+            terms = []
+            for n in range(0, 8, 2):
+                m.submodules[f"{name}_gated{n}"] = add = GatedAdd(10)
+                term = Signal(signed(10), name=f"{name}0_{n}", reset_less=True)
+                wide = Signal(signed(10), name=f"{name}_wide{n}")
+                m.d.comb += [wide.eq(w), add.a.eq(wide), add.b.eq(wide << 1),
+                             add.gate_a.eq(self.x[n]), add.gate_b.eq(self.x[n + 1])]
+                m.d.sync += term.eq(add.o)
+                terms.append(term)
+            for level in (2, 4):
+                sums = [Signal(signed(8 + 2 * level), name=f"{name}{level}_{n}", reset_less=True)
                         for n in range(len(terms) // 2)]
-                m.d.sync += [total.eq(terms[2 * n] + (terms[2 * n + 1] << 2 ** level)) for n, total in enumerate(sums)]
+                m.d.sync += [total.eq(terms[2 * n] + (terms[2 * n + 1] << level)) for n, total in enumerate(sums)]
                 terms = sums
             self._accumulate(m, name, terms[0])
         return m
