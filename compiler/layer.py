@@ -122,12 +122,14 @@ class _Band:
 
 
 def bands(rows: int, columns: int, pixels: int, least: int = 1) -> list[range]:
-    """Output rows cut into bands of at most `pixels` pixels and, where possible, at least `least` rows, of about one size."""
+    """Output rows cut into as few bands of at most `pixels` pixels as possible: of about one size if that gives each `least`
+    rows, otherwise as large as possible but for the last."""
     most = min(rows, pixels // columns)
     count = -(-rows // most)
-    if rows // count < least <= most:
-        count = max(1, rows // least)
-    edges = [rows * n // count for n in range(count + 1)]
+    if rows // count >= least:
+        edges = [rows * n // count for n in range(count + 1)]
+    else:
+        edges = [*range(0, rows, most), rows]
     return [range(a, b) for a, b in zip(edges, edges[1:], strict=False)]
 
 

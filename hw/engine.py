@@ -29,7 +29,8 @@ class Engine(wiring.Component):
     The memories have other users too. The activation memory's read port is theirs in cycles without `read_grant`, its write port
     in cycles t for which `write_grant` was low in t - `pipeline.WRITER`. Grants, addresses and data come from registers.
 
-    Reset, one cycle, stops everything and empties all queues; memories keep their contents, apart from a write under way.
+    Reset stops everything and empties all queues; memories keep their contents, apart from a write under way. It must last
+    `pipeline.vector(geometry)` cycles: the array and the requantiser have none of their own, what is in them must drain.
 
     Members:
     - `command`: stream of `command_layout()`, taken when each unit has taken the command `pipeline.COMMANDS` before.

@@ -109,14 +109,7 @@ class EngineBench:
     def execute(self, sim: Simulation, plan: LayerPlan, memory: np.ndarray, read_grant: np.ndarray | None = None,
                 write_grant: np.ndarray | None = None, deadline: int = 5_000_000) -> Run:
         """As `run`, in a simulation whose engine is idle."""
-        geometry = self.geometry
-        bits = (geometry.activation_words - 1).bit_length()
-        sim.feed("activations", _pack((np.arange(len(memory)), bits), (memory, 0)))
-        for phase in plan.phases[:2]:
-            self._load(sim, phase)
-        for name in PORTS:
-            sim.run_until(drained=name, deadline=deadline)
-        sim.step(8)
+        self.load(sim, plan, memory)
         origin, before = sim.cycle, sim.get("done")
         writes = len([sim.beats(name) for name in self._boundaries()][-1])      # what an earlier run left
         for port, values in (("read_grant", read_grant), ("write_grant", write_grant)):
@@ -143,6 +136,16 @@ class EngineBench:
         for passed in beats.values():
             passed.cycle -= origin
         return Run(beats=beats, memory=self.memory(sim), offered=np.array(offered))
+
+    def load(self, sim: Simulation, plan: LayerPlan, memory: np.ndarray):
+        """Fills the activation memory, and the others for the first two phases."""
+        bits = (self.geometry.activation_words - 1).bit_length()
+        sim.feed("activations", _pack((np.arange(len(memory)), bits), (memory, 0)))
+        for phase in plan.phases[:2]:
+            self._load(sim, phase)
+        for name in PORTS:
+            sim.run_until(drained=name, deadline=len(memory) + 100_000)
+        sim.step(8)
 
     def _load(self, sim: Simulation, phase: Phase):
         geometry = self.geometry

@@ -4,14 +4,16 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
+from arch import pipeline
 from arch.geometry import Geometry
-from compiler.layer import Map, plan_layer
+from compiler.layer import LayerPlan, Map, plan_layer
 from golden import values
-from golden.cycles.engine import timeline
+from golden.cycles.engine import Timeline, timeline
 from golden.cycles.streams import Readiness
+from nets.graph import Window
 from nets.quantised import QAvgPool, QGlobalAvgPool, QMaxPool
-from tests.hw.engine_bench import EngineBench
-from tests.hw.layers import Layer, layers
+from tests.hw.engine_bench import EngineBench, Run
+from tests.hw.layers import Layer, conv_of, layers
 
 # Small memories make bands, phases and full queues frequent.
 GEOMETRIES = {
@@ -39,29 +41,37 @@ def reference(layer: Layer) -> np.ndarray:
     return q
 
 
-def check(bench: EngineBench, layer: Layer, read_grant, write_grant, *, weight_base=0, parameter_base=0, offset=0):
-    geometry, want = bench.geometry, reference(layer)
+def plan_of(bench: EngineBench, layer: Layer, *, offset: int = 0, **bases: int) -> tuple[LayerPlan, Map, Map, np.ndarray]:
+    """Plan, maps of input and output, and an activation memory that holds the input."""
+    geometry, (channels, height, width) = bench.geometry, reference(layer).shape
     source = Map.whole(geometry, layer.x.shape, base=5)
-    words = -(-(offset + want.shape[0]) // geometry.input_lanes)
-    target = Map(base=5 + source.words, channels=want.shape[0], height=want.shape[1], width=want.shape[2], pixel_words=words,
-                 ring_rows=want.shape[1], offset=offset)
+    target = Map(base=5 + source.words, channels=channels, height=height, width=width, ring_rows=height, offset=offset,
+                 pixel_words=-(-(offset + channels) // geometry.input_lanes))
     assert target.base + target.words <= geometry.activation_words
-    plan = plan_layer(geometry, layer.conv, source=source, target=target, zero_point=layer.zero_point, pool=layer.pool,
-                      weight_base=weight_base, parameter_base=parameter_base)
     memory = np.full((geometry.activation_words, geometry.input_lanes), 77, np.uint8)
     source.store(geometry, memory, layer.x)
-    run = bench.run(plan, memory, read_grant=read_grant, write_grant=write_grant)
-    np.testing.assert_array_equal(target.fetch(geometry, run.memory), want)
-    # Nothing else changed, but for idle channels of the last output block.
-    spare = -(-want.shape[0] // geometry.output_lanes) * geometry.output_lanes - want.shape[0]
-    for kept in (run.memory, memory):
-        Map(**{**vars(target), "channels": want.shape[0] + spare}).store(geometry, kept, 0)
-    np.testing.assert_array_equal(run.memory, memory)
+    plan = plan_layer(geometry, layer.conv, source=source, target=target, zero_point=layer.zero_point, pool=layer.pool, **bases)
+    return plan, source, target, memory
 
-    line = timeline(geometry, plan.commands, run.offered, read_grant=Readiness(read_grant), write_grant=Readiness(write_grant))
+
+def check_cycles(run: Run, line: Timeline):
     for name, beats in run.beats.items():
         expected = {"command": line.taken, "done": line.done - 1}       # the count shows in the cycle after
         np.testing.assert_array_equal(beats.cycle, expected[name] if name in expected else getattr(line, name), name)
+
+
+def check(bench: EngineBench, layer: Layer, read_grant: np.ndarray | None, write_grant: np.ndarray | None, **places: int):
+    geometry, want = bench.geometry, reference(layer)
+    plan, source, target, memory = plan_of(bench, layer, **places)
+    run = bench.run(plan, memory, read_grant=read_grant, write_grant=write_grant)
+    np.testing.assert_array_equal(target.fetch(geometry, run.memory), want)
+    # Nothing else changed, but for idle channels of the last output block.
+    spare = -want.shape[0] % geometry.output_lanes
+    for kept in (run.memory, memory):
+        Map(**{**vars(target), "channels": want.shape[0] + spare}).store(geometry, kept, 0)
+    np.testing.assert_array_equal(run.memory, memory)
+    check_cycles(run, timeline(geometry, plan.commands, run.offered, read_grant=Readiness(read_grant),
+                               write_grant=Readiness(write_grant)))
 
 
 @st.composite
@@ -81,3 +91,66 @@ def test_layers(bench, data):
     offset = geometry.output_lanes * data.draw(st.integers(0, 2))
     check(bench, layer, data.draw(grants()), data.draw(grants()), offset=offset,
           weight_base=data.draw(st.sampled_from([0, 500])), parameter_base=data.draw(st.sampled_from([0, 511])))
+
+
+def draw_layer(seed: int, geometry: Geometry, pool=None) -> Layer:
+    """A 3x3 layer of several bands."""
+    rng = np.random.default_rng(seed)
+    conv = conv_of(rng, 6, 9, Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
+    return Layer(x=rng.integers(0, 256, (6, 20, 19), np.uint8), zero_point=3, conv=conv, pool=pool)
+
+
+def test_digest_and_idle(bench):
+    with bench.design.simulate() as sim:
+        assert sim.get("digest") == bench.geometry.digest
+        sim.step(50)
+        assert not sim.get("busy") and sim.get("done") == 0 and sim.get("command__ready")
+
+
+def test_host_reads_in_cycles_without_grant(bench):
+    """The read port belongs to the host in cycles without a grant, whatever the engine does in the others."""
+    geometry, latency = bench.geometry, pipeline.WINDOW + pipeline.ACTIVATION_READ
+    layer = draw_layer(1, geometry)
+    plan, source, target, memory = plan_of(bench, layer)
+    rng = np.random.default_rng(2)
+    with bench.design.simulate() as sim:
+        bench.load(sim, plan, memory)
+        sim.set("write_grant", 1)
+        sim.feed("command", [command.pack() for command in plan.commands])
+        due = []
+        for cycle in range(3000):
+            granted, address = bool(rng.random() < 0.6), int(rng.integers(source.base, source.base + source.words))
+            sim.set("read_grant", granted)
+            sim.set("h_addr", address)
+            due.append(None if granted else address)
+            if cycle >= latency and due[cycle - latency] is not None:
+                expected = memory[due[cycle - latency]].tobytes()
+                assert sim.get("h_data").to_bytes(geometry.input_lanes, "little") == expected
+            sim.step()
+        sim.set("read_grant", 1)
+        sim.run_until(beats=("done", len(plan.commands)), deadline=100_000)
+        np.testing.assert_array_equal(target.fetch(geometry, bench.memory(sim)), reference(layer))
+
+
+@pytest.mark.parametrize("cycles", [6, 333, 1100, "emitting", "pooling"])
+def test_reset_in_the_middle(bench, cycles):
+    """After a reset the engine is as new, whatever it was doing; only the memories remember."""
+    geometry = bench.geometry
+    layer = draw_layer(3, geometry, QMaxPool(name="pool", inputs=("conv",), window=Window(kernel=(3, 3), stride=(2, 2)),
+                                             ceil_mode=True))
+    plan, source, target, memory = plan_of(bench, layer)
+    line = timeline(geometry, plan.commands, np.zeros(len(plan.commands), np.int64))
+    cycles = {"emitting": int(line.array[10]) - 5, "pooling": int(line.fifo[10]) + 1}.get(cycles, cycles)
+    with bench.design.simulate() as sim:
+        bench.load(sim, plan, memory)
+        sim.set("read_grant", 1)
+        sim.set("write_grant", 1)
+        sim.feed("command", [command.pack() for command in plan.commands[:pipeline.COMMANDS]])
+        sim.step(cycles)
+        sim.set("rst", 1)
+        sim.step(pipeline.vector(geometry))
+        sim.set("rst", 0)
+        assert not sim.get("busy") and sim.get("done") == 0
+        run = bench.execute(sim, plan, memory)
+        np.testing.assert_array_equal(target.fetch(geometry, run.memory), reference(layer))
+        check_cycles(run, timeline(geometry, plan.commands, run.offered))
