@@ -16,12 +16,15 @@ from compiler.layer import LayerPlan, Phase
 from golden.cycles.engine import Timeline, timeline
 from golden.cycles.streams import Readiness
 from hw.engine import Engine
+from sim.cases import Case
 from sim.expected import Expected, pack_columns
-from sim.native import Beats, Design, Simulation
+from sim.native import Beats, Design, Simulation, beats_of_ints
+from sim.replay import replay
 from sim.rtl import Boundary
 from sim.verilate import BUILD
 
-__all__ = ["BOUNDARIES", "EngineBench", "EngineTop", "Run", "differences", "images", "mismatches", "predicted", "vectors"]
+__all__ = ["BOUNDARIES", "EngineBench", "EngineTop", "Run", "differences", "images", "mismatches", "predicted", "replay_case",
+           "vectors"]
 
 BOUNDARIES = ("array", "requantised", "fifo", "pooled", "averaged", "written")
 SETTLE = 8                  # cycles from the last word loaded to the first command
@@ -197,3 +200,22 @@ def differences(counts: Mapping[str, tuple[int, int, int]]) -> str:
     """What is wrong, in a line; empty if nothing is."""
     return "; ".join(f"{name}: of {beats} beats {wrong} differ in value, {late} in cycle"
                      for name, (beats, wrong, late) in counts.items() if wrong or late)
+
+
+def replay_case(geometry: Geometry, case: Case, *, read_grant: np.ndarray | None = None, write_grant: np.ndarray | None = None,
+                build: Path = BUILD) -> str:
+    """Runs a layer under cocotb against golden's values and cycles; returns the log. Raises SimulationError for any difference,
+    ValueError if the layer's weights do not fit the weight memory at once or in two halves."""
+    plan, target, memory = case.place(geometry)
+    if len(plan.phases) > 2:
+        raise ValueError(f"phases must be at most 2, not {len(plan.phases)}: give a geometry with more weight memory")
+    top = EngineTop(geometry)
+    line = predicted(geometry, plan, np.zeros(len(plan.commands), np.int64), read_grant=read_grant, write_grant=write_grant)
+    values = Expected(geometry, plan, case.conv, case.x, case.zero_point, target, case.pool)
+    used = int(np.flatnonzero(memory.any(axis=1))[-1]) + 1 if memory.any() else 0
+    always = np.ones(1, bool)
+    return replay(top, top.probes, loads=images(geometry, memory[:used], plan.phases),
+                  command=beats_of_ints((command.pack() for command in plan.commands), Command.bits()),
+                  expected={name: Beats(getattr(line, name), values.payload(name)) for name in BOUNDARIES},
+                  grants={"read_grant": always if read_grant is None else read_grant,
+                          "write_grant": always if write_grant is None else write_grant}, settle=SETTLE, build=build)
