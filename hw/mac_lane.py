@@ -79,16 +79,18 @@ class PackedLane(_Lane):
         m.submodules.mult = mult = Multiplier()
         m.d.comb += [mult.a.eq(Cat(w0, w0[7].replicate(2), top)), mult.b.eq(self.x)]
 
-        # w1*x mod 64 by gated adds in two stages, as long as the multiplier takes.
-        parts = []
-        for n in range(0, 6, 2):
-            m.submodules[f"gated{n}"] = add = GatedAdd(6 - n)
-            m.d.comb += [add.a.eq(w1), add.b.eq(w1 << 1), add.gate_a.eq(self.x[n]), add.gate_b.eq(self.x[n + 1])]
-            part = Signal(6 - n, name=f"part{n}", reset_less=True)
-            m.d.sync += part.eq(add.o)
-            parts.append(part)
+        # w1*x mod 64 in two stages, as long as the multiplier takes. Only the long adder is worth a carry chain of its own.
+        m.submodules.gated = gated = GatedAdd(6)
+        m.d.comb += [gated.a.eq(w1), gated.b.eq(w1 << 1), gated.gate_a.eq(self.x[0]), gated.gate_b.eq(self.x[1])]
+
+        def term(n):
+            # Not a multiplexer: Yosys would make a synchronous reset of it.
+            return (w1 & self.x[n].replicate(6)) << n % 2
+        p01, p23, p45 = (Signal(6 - n, name=f"p{n}{n + 1}", reset_less=True) for n in range(0, 6, 2))
         product = Signal(6, reset_less=True)
-        m.d.sync += product.eq(parts[0] + ((parts[1] + (parts[2] << 2))[:4] << 2))
+        m.d.sync += [
+            p01.eq(gated.o), p23.eq(term(2) + term(3)), p45.eq(term(4) + term(5)),
+            product.eq(p01 + ((p23 + (p45 << 2))[:4] << 2))]
 
         mid = Signal(signed(6), reset_less=True)
         m.d.sync += mid.eq(mult.p[10:16] - product)
