@@ -12,6 +12,11 @@ __all__ = ["passed", "steps"]
 SHORT = 3               # rows of fewer columns are followed by a pause of two cycles, where rows are combined
 
 
+def _short(config: PoolConfig) -> bool:
+    """Whether a pause of 2 cycles follows each row."""
+    return config.mode != POOL_NONE and config.kernel_y > 1 and min(config.columns, config.out_columns) < SHORT
+
+
 def steps(config: PoolConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The steps of a command, in order: whether each takes a vector, whether it gives a result, and the pause before it."""
     pooled = config.mode != POOL_NONE
@@ -28,8 +33,7 @@ def steps(config: PoolConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         across = first + config.stride_x * np.arange(config.out_columns)
         down = config.lead + config.stride_y * np.arange(config.out_rows)
         gives[np.ix_(down, across)] = True
-        if config.kernel_y > 1 and (config.columns < SHORT or config.out_columns < SHORT):
-            pause[:, 0] = 2
+        pause[:, 0] = 2 * _short(config)
     real, gives, pause = (np.tile(part.ravel(), config.output_blocks) for part in (real, gives, pause))
     pause[0] = 0
     return real, gives, pause
@@ -42,17 +46,18 @@ def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: 
     `taker`: for each result a cycle before which it is not taken.
     """
     command_cycles, taken, left = [], [], np.zeros(0, np.int64)
-    position, free = 0, 0
+    position, free, last, rest = 0, 0, -1, 0        # the last step's cycle, and the pause behind it
     for config, at in zip(commands, offered, strict=True):
         start = max(int(at), free)
         real, gives, pause = steps(config)
         earliest = np.zeros(len(real), np.int64)
         earliest[real] = vector_offered[position:position + real.sum()]
-        np.maximum(earliest, start + 2, out=earliest)
-        made, left = issue(earliest, pause=pause, waits=gives, gives=gives, latency=pipeline.POOL, left=left, ready=ready,
-                           taker=taker)
+        np.maximum(earliest, max(start + 3, last + 1 + rest), out=earliest)
+        made, left = issue(earliest, pause=pause, waits=gives, gives=gives, latency=pipeline.POOL, left=left, ready=ready)
         command_cycles.append(start)
         taken.append(made[real])
         position += int(real.sum())
-        free = int(made[-1]) + 1
+        # A step is prepared when the one before is made.
+        free = max(start + 2, int(made[-2]) if len(made) > 1 else last) + 1
+        last, rest = int(made[-1]), 2 * _short(config)
     return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left
