@@ -18,7 +18,7 @@ __all__ = ["OutputStationary", "SharedWeight", "WeightStationary"]
 
 # Block RAM tiles of an activation memory of 4096 words of 16 bytes; weights take 64 tiles too.
 _DEPTH = 4096
-_SLICE = 32         # bits of a memory word that share a copy of its address
+_SLICE = 16         # bits of a memory word that share a copy of its address: four tiles
 
 
 def _register(m: Module, value, name: str):
