@@ -53,7 +53,8 @@ def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: 
         earliest = np.zeros(len(real), np.int64)
         earliest[real] = vector_offered[position:position + real.sum()]
         np.maximum(earliest, max(start + 3, last + 1 + rest), out=earliest)
-        made, left = issue(earliest, pause=pause, waits=gives, gives=gives, latency=pipeline.POOL, left=left, ready=ready)
+        made, left = issue(earliest, pause=pause, waits=gives, gives=gives, latency=pipeline.POOL, left=left, ready=ready,
+                           taker=taker)
         command_cycles.append(start)
         taken.append(made[real])
         position += int(real.sum())
