@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 import multiprocessing
 import os
 from pathlib import Path
+import signal
 import sys
 
 from golden import values
@@ -48,6 +49,7 @@ _worker: _Worker | None = None
 
 def _start(network: QNetwork, model: Model | None) -> None:
     global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)        # an interrupt is the parent's to report, once
     _worker = _Worker(network, model)
 
 

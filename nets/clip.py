@@ -57,25 +57,28 @@ def best_clip(histogram: Histogram) -> tuple[float, float]:
 
 
 def choose_ratios(weight: np.ndarray, bias: np.ndarray, to_scale: float, importance: np.ndarray) -> np.ndarray:
-    """Index into RATIOS of each channel's requantisation factor.
+    """Index into RATIOS of each channel's requantisation factor, int64 (groups, out).
 
     A factor makes the channel's weight scale RATIOS[index] * to_scale, with to_scale = output scale / input scale. Of the
-    factors from the one that clips nothing down, the one with the least squared error is taken. `weight` (out, n) and `bias`
-    (out,), in units of the output scale, are floats; `importance` (out, n) weighs the squared errors.
+    factors from the one that clips nothing down, the one with the least squared error is taken. `weight` (groups, out, n) and
+    `bias` (groups, out), in units of the output scale, are floats; `importance` (groups, n) weighs the squared errors.
     """
     # the bias in units of the accumulator, bias / factor, must leave room in int32 for the products
     floor = np.maximum(np.abs(bias) * 2.0 ** -29, RATIO_MIN)
-    clips_nothing = np.searchsorted(RATIOS, np.maximum(np.abs(weight).max(1) / WEIGHT_MAX / to_scale, floor))
+    clips_nothing = np.searchsorted(RATIOS, np.maximum(np.abs(weight).max(2) / WEIGHT_MAX / to_scale, floor))
     least = np.searchsorted(RATIOS, floor)
-    thin = slice(None, None, -(-weight.shape[1] // WEIGHTS_TRIED))
-    weight, importance = weight[:, thin], importance[:, thin]
-    best_error = np.full(len(weight), np.inf)
-    best = np.zeros(len(weight), np.int64)
+    thin = slice(None, None, -(-weight.shape[2] // WEIGHTS_TRIED))
+    weight, importance = weight[:, :, thin].astype(np.float32), importance[:, thin, None] / importance.max()
+    steps, left = np.empty_like(weight), np.empty_like(weight)
+    best_error = np.full(bias.shape, np.inf)
+    best = np.zeros(bias.shape, np.int64)
     for back in range(len(_MULTIPLIERS) * 3 // 2):      # one and a half octaves: no smaller scale ever wins
         index = np.clip(clips_nothing - back, least, len(RATIOS) - 1)
-        scale = (RATIOS[index] * to_scale)[:, None]
-        q = np.clip(np.rint(weight / scale), -WEIGHT_MAX, WEIGHT_MAX)
-        error = (importance * (weight - q * scale) ** 2).sum(1)
+        scale = (RATIOS[index] * to_scale)[:, :, None]
+        np.divide(weight, scale, out=steps, casting="same_kind")
+        np.clip(np.rint(steps, out=left), -WEIGHT_MAX, WEIGHT_MAX, out=left)
+        steps -= left
+        error = (np.matmul(np.square(steps, out=steps), importance.astype(np.float32)) * scale ** 2)[:, :, 0]
         better = error < best_error
         best_error[better], best[better] = error[better], index[better]
     return best

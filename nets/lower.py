@@ -156,21 +156,19 @@ def _requantise(step: Step, kind: TensorType, ratios: np.ndarray) -> Requantise:
 
 def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoments) -> QConv:
     conv = as_conv(step.layer)
-    out = len(conv.weight)
-    weight = conv.weight.reshape(out, -1).astype(np.float64)
+    weight = conv.weight.astype(np.float64).reshape(conv.groups, len(conv.weight) // conv.groups, -1)
     # inputs that did not vary in calibration still count a little, and all alike where none did
     importance = moments.variance + 1e-3 * moments.variance.mean() + np.finfo(np.float32).tiny
-    ratios = choose_ratios(weight, conv.bias / kind.scale, kind.scale / source.scale,
-                           np.repeat(importance, out // conv.groups, 0))
-    scale = RATIOS[ratios] * kind.scale / source.scale
-    weight, scales = weight.reshape(conv.groups, -1, weight.shape[1]), scale.reshape(conv.groups, -1, 1)
+    ratios = choose_ratios(weight, (conv.bias / kind.scale).reshape(conv.groups, -1), kind.scale / source.scale, importance)
+    scale = RATIOS[ratios.ravel()] * kind.scale / source.scale
+    scales = scale.reshape(conv.groups, -1, 1)
     q = round_weights(weight, scales, moments.covariance)
     lost = np.einsum("gon,gn->go", weight - q * scales, moments.mean).ravel()      # the mean error, which the bias can mend
     bias = np.rint((conv.bias + lost) / (scale * source.scale)) - source.zero_point * q.sum(2, dtype=np.int64).ravel()
     limits = np.iinfo(np.int32)         # a bias beyond is refused with the accumulators, by nets.check
     return QConv(name=step.name, inputs=step.inputs, weight=q.reshape(conv.weight.shape), window=conv.window,
                  bias=np.clip(bias, limits.min, limits.max).astype(np.int32), groups=conv.groups,
-                 requantise=_requantise(step, kind, ratios))
+                 requantise=_requantise(step, kind, ratios.ravel()))
 
 
 def _add(step: Step, inputs: list[TensorType], kind: TensorType) -> QAdd:
