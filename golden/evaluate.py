@@ -5,11 +5,13 @@ The class of an image is the number that its file name begins with, or its sub-f
 import argparse
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 import multiprocessing
 import os
 from pathlib import Path
 import signal
 import sys
+import threading
 
 from golden import values
 from golden.images import labelled_images
@@ -49,12 +51,24 @@ _worker: _Worker | None = None
 
 def _start(network: QNetwork, model: Model | None) -> None:
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # an interrupt is the parent's to report, once
     _worker = _Worker(network, model)
 
 
 def _ranks(item: tuple[Path, int]) -> Ranks:
     return _worker.ranks(*item)
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes started within never hear of an interrupt: it is the parent's to report, once."""
+    if threading.current_thread() is not threading.main_thread():       # the only one that may say so
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _all_ranks(network: QNetwork, model: Model | None, images: list[tuple[Path, int]], jobs: int) -> Iterator[Ranks]:
@@ -67,7 +81,9 @@ def _all_ranks(network: QNetwork, model: Model | None, images: list[tuple[Path, 
     try:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _start, (network, model)) as pool:
             try:
-                yield from pool.map(_ranks, images, chunksize=4)
+                with _deaf():
+                    results = pool.map(_ranks, images, chunksize=4)
+                yield from results
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
