@@ -110,3 +110,5 @@ GATHER = 8
 # Least cycles from a line's last pixel, or the start of a command, to the next line; from a row's last slot to the next row.
 GATHER_FILL = 3
 GATHER_ROW = 4
+# Words of the gather that may wait for the write port while it goes on.
+GATHER_WAITING = 6

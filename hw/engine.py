@@ -1,15 +1,17 @@
 """The convolution engine: commands in, activation memory to activation memory."""
-from amaranth import Const, Module, Mux, Signal
+from amaranth import Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
+from arch.command import GatherConfig
 from arch.geometry import Geometry
 from hw.convolver import Convolver
 from hw.dispatch import Dispatch
+from hw.gather_port import GatherPort
 from hw.global_average import GlobalAverage
-from hw.layout import command_layout
+from hw.layout import command_layout, record_layout
 from hw.output_fifo import OutputFifo
 from hw.pool import Pool
 from hw.tokens import Tokens
@@ -42,6 +44,9 @@ class Engine(wiring.Component):
     - `p_addr`, `biases`, `scales`, `p_en`: parameter write, a word of a column pair.
     - `busy`: Out(1), a command is under way. `done`: Out(32), commands completed, modulo 2**32: their last word can be read
       when the count shows.
+    - `gather_command`, `pixels`: streams of `GatherConfig` and pixels (first channel in the lowest byte). The gather fills the
+      activation memory beside the commands, in cycles in which neither the writer nor the host writes. `gathered`: Out(32),
+      its commands completed; as for `done`.
     - `digest`: Out(64), of the geometry.
     """
 
@@ -54,10 +59,12 @@ class Engine(wiring.Component):
             "a_addr": In(address), "a_data": In(word), "a_en": In(geometry.blocks_per_word),
             "w_addr": In(ceil_log2(geometry.weight_words)), "w_data": In(weight_layout(geometry)), "w_en": In(1),
             "p_addr": In(ceil_log2(geometry.parameter_words)), "biases": In(bias_layout()), "scales": In(scale_layout()),
-            "p_en": In(1), "busy": Out(1), "done": Out(32), "digest": Out(64)})
+            "p_en": In(1), "busy": Out(1), "done": Out(32), "digest": Out(64),
+            "gather_command": In(stream.Signature(record_layout(GatherConfig))), "pixels": In(stream.Signature(32)),
+            "gathered": Out(32)})
         self.dispatch, self.convolver, self.writer = Dispatch(), Convolver(geometry), Writer(geometry)
         self.fifo, self.pool = OutputFifo(lanes=geometry.output_lanes, depth=geometry.fifo_words), Pool(geometry)
-        self.average = GlobalAverage(geometry)
+        self.average, self.gather = GlobalAverage(geometry), GatherPort(geometry)
 
     def elaborate(self, platform):
         m = Module()
@@ -66,9 +73,12 @@ class Engine(wiring.Component):
         m.submodules.fifo = fifo = self.fifo
         m.submodules.pool = pool = self.pool
         m.submodules.average = average = self.average
+        m.submodules.gather = gather = self.gather
         m.submodules.writer = writer = self.writer
 
         connect(m, flipped(self.command), dispatch.command)
+        connect(m, flipped(self.gather_command), gather.command)
+        connect(m, flipped(self.pixels), gather.pixels)
         for o, i in ((dispatch.window, convolver.window), (dispatch.load, convolver.load), (dispatch.scale, convolver.scale),
                      (dispatch.pool, pool.command),
                      (dispatch.average, average.command), (dispatch.writer, writer.command), (fifo.o, pool.i),
@@ -85,16 +95,17 @@ class Engine(wiring.Component):
         return m
 
     def _writes(self, m):
-        """The activation memory's write port: the writer's words first, then the host's."""
-        writer, convolver = self.writer, self.convolver
-        writing = writer.w_en.any()
-        for port, own, host in ((convolver.a_addr, writer.w_addr, self.a_addr), (convolver.a_data, writer.w_data, self.a_data)):
-            chosen = Signal(len(port), reset_less=True)
-            m.d.sync += chosen.eq(Mux(writing, own, host))
-            m.d.comb += port.eq(chosen)
-        enable = Signal(len(self.a_en))
-        m.d.sync += enable.eq(writer.w_en | self.a_en)
-        m.d.comb += convolver.a_en.eq(enable)
+        """The activation memory's write port: the writer's words first, then the host's, then the gather's."""
+        writer, gather, convolver = self.writer, self.gather, self.convolver
+        m.d.comb += gather.free.eq(~(writer.w_en.any() | self.a_en.any()))
+        address, word, enable = (Signal(len(port), reset_less=True) for port in (self.a_addr, self.a_data, self.a_en))
+        m.d.sync += [address.eq(gather.w_addr), word.eq(gather.w_data)]
+        with m.If(self.a_en.any()):
+            m.d.sync += [address.eq(self.a_addr), word.eq(self.a_data)]
+        with m.If(writer.w_en.any()):
+            m.d.sync += [address.eq(writer.w_addr), word.eq(writer.w_data)]
+        m.d.sync += enable.eq(writer.w_en | self.a_en | gather.w_en.replicate(len(enable)))
+        m.d.comb += [convolver.a_addr.eq(address), convolver.a_data.eq(word), convolver.a_en.eq(enable)]
 
     def _status(self, m):
         m.submodules.outstanding = outstanding = Tokens(4 * pipeline.COMMANDS)
@@ -111,4 +122,8 @@ class Engine(wiring.Component):
             m.d.sync += done.eq(done + 1)
         m.d.comb += [outstanding.give.eq(self.command.valid & self.command.ready), outstanding.take.eq(end),
                      self.busy.eq(outstanding.any), self.done.eq(done)]
+        gathered = Signal()
+        m.d.sync += gathered.eq(self.gather.done)
+        with m.If(gathered):
+            m.d.sync += self.gathered.eq(self.gathered + 1)
         return m

@@ -38,6 +38,8 @@ class Gather(wiring.Component):
     w_en : ``Out(1)``
     w_addr : ``Out(range(activation_words))``
     w_data : ``Out(8 * PI)``
+    last : ``Out(1)``
+        A command's last word was written, in this cycle or before.
     """
 
     LATENCY = pipeline.GATHER
@@ -46,7 +48,8 @@ class Gather(wiring.Component):
         self.lanes, self.words, self.size = geometry.input_lanes, line_memory(geometry), line_bytes(geometry)
         super().__init__({
             "command": In(stream.Signature(record_layout(GatherConfig))), "i": In(stream.Signature(8 * PIXEL_BYTES)),
-            "grant": In(1), "w_en": Out(1), "w_addr": Out(ceil_log2(geometry.activation_words)), "w_data": Out(8 * self.lanes)})
+            "grant": In(1), "w_en": Out(1), "w_addr": Out(ceil_log2(geometry.activation_words)), "w_data": Out(8 * self.lanes),
+            "last": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -94,6 +97,7 @@ class Gather(wiring.Component):
         m.d.sync += wrap.eq(config.row_words - config.ring_words)
         m.d.comb += [forward.eq(offset + config.row_words), back.eq(offset + wrap)]
         new_row = later(read.new_row, self.LATENCY - 1, "new_row")
+        m.d.comb += self.last.eq(later(read.end, self.LATENCY, "end"))
         with m.If(setup):
             m.d.sync += offset.eq(config.row_start)
         with m.Elif(new_row):

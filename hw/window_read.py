@@ -32,8 +32,8 @@ class WindowRead(wiring.Component):
     start, grant : ``In(1)``
     present : ``In(1)``
         From a register: the lines of the row are in the memory.
-    row : ``Out(1)``
-        A row's last slot is in this cycle.
+    row, end : ``Out(1)``
+        A row's last slot is in this cycle; the command's last one.
     busy : ``Out(1)``
         From a register; low from the earliest cycle in which another row might have begun.
     slot, new_row : ``Out(1)``
@@ -53,7 +53,7 @@ class WindowRead(wiring.Component):
         self.size, self.bits = size, ceil_log2(words)
         super().__init__({
             "config": In(record_layout(GatherConfig)), "start": In(1), "grant": In(1), "present": In(1), "row": Out(1),
-            "busy": Out(1), "slot": Out(1), "new_row": Out(1), "address": Out(self.bits), "inside": Out(1),
+            "end": Out(1), "busy": Out(1), "slot": Out(1), "new_row": Out(1), "address": Out(self.bits), "inside": Out(1),
             "skip": Out(ceil_log2(size)), "count": Out(ceil_log2(size + 1)), "flush": Out(1), "valid": Out(1),
             "release": Out(1)})
 
@@ -120,7 +120,8 @@ class WindowRead(wiring.Component):
             m.d.sync += [new_line.eq(1), new_window.eq(1)]
         with m.Elif(go):
             m.d.sync += [new_line.eq(end_line), new_window.eq(0)]
-        m.d.comb += [self.slot.eq(go), self.new_row.eq(go & first_slot), self.row.eq(end_row)]
+        m.d.comb += [self.slot.eq(go), self.new_row.eq(go & first_slot), self.row.eq(end_row),
+                     self.end.eq(end_row & rows.last)]
 
         # Stage 1: the line. Stage 2: the word, and whether the row is one of the image.
         def later(value, cycles, name, **kwargs):

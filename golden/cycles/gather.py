@@ -30,9 +30,9 @@ def slots(config: GatherConfig, *, line_bytes: int, lanes: int) -> np.ndarray:
 
 
 def gathered(commands: Sequence[GatherConfig], offered: np.ndarray, pixel_offered: np.ndarray, grant: Readiness, *,
-             line_bytes: int, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cycles in which commands and pixels are taken and words are written, from those of the offers and the grants."""
-    command_cycles, taken, written = [], [], []
+             line_bytes: int, lanes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Cycles in which commands and pixels are taken, words are written and commands ended, from those of offers and grants."""
+    command_cycles, taken, written, ended = [], [], [], []
     position, free = 0, 0
     for config, at in zip(commands, offered, strict=True):
         start = max(int(at), free)
@@ -66,6 +66,8 @@ def gathered(commands: Sequence[GatherConfig], offered: np.ndarray, pixel_offere
         while len(lines) < config.image_rows:
             line()
         command_cycles.append(start)
+        ended.append(rows[-1] + pipeline.GATHER)
         free = max((lines[-1] if lines else setup) + pipeline.GATHER_FILL, rows[-1] + pipeline.GATHER_ROW)
     empty = np.zeros(0, np.int64)
-    return np.array(command_cycles, np.int64), np.concatenate([empty, *taken]), np.concatenate([empty, *written])
+    return (np.array(command_cycles, np.int64), np.concatenate([empty, *taken]), np.concatenate([empty, *written]),
+            np.array(ended, np.int64))

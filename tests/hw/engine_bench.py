@@ -1,5 +1,5 @@
 """Runs layers on the engine's RTL and tells what came out when."""
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from amaranth import Cat, Module, Shape
@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, connect, flipped
 import numpy as np
 
 from arch import pipeline
+from arch.command import GatherConfig
 from arch.geometry import Geometry
 from compiler.layer import LayerPlan, Phase
 from hw.engine import Engine
@@ -91,23 +92,28 @@ class EngineBench:
             "pooled": Boundary(engine.pool.o.valid, engine.pool.o.payload.as_value(), engine.pool.o.ready),
             "averaged": Boundary(engine.average.o.valid, engine.average.o.payload.as_value(), engine.average.o.ready),
             "done": Boundary(engine.finished, engine.done),
+            "gathered": Boundary(engine.gather.w_en, Cat(engine.gather.w_addr, engine.gather.w_data)),
+            "gather_done": Boundary(engine.gather.done, engine.gathered),
             "written": Boundary(writer.w_en.any(), Cat(writer.w_en, writer.w_addr, writer.w_data)),
         }
 
     def _boundaries(self) -> list[str]:
-        return ["command", *self._probes()]
+        return ["command", "gather_command", "pixels", *self._probes()]
 
     def run(self, plan: LayerPlan, memory: np.ndarray, *, read_grant: np.ndarray | None = None,
-            write_grant: np.ndarray | None = None, deadline: int = 5_000_000) -> Run:
+            write_grant: np.ndarray | None = None, gather: Sequence[GatherConfig] = (), pixels: np.ndarray | None = None,
+            deadline: int = 5_000_000) -> Run:
         """Executes a plan on activation memory `memory` (uint8, words x PI). Grants are patterns, one value a cycle, repeated.
 
-        Weights and parameters of a phase are loaded while the phase before it runs.
+        Weights and parameters of a phase are loaded while the phase before it runs. Beside the plan the commands `gather` run,
+        with `pixels` uint8 (n, 4).
         """
         with self.design.simulate() as sim:
-            return self.execute(sim, plan, memory, read_grant, write_grant, deadline)
+            return self.execute(sim, plan, memory, read_grant, write_grant, gather, pixels, deadline)
 
     def execute(self, sim: Simulation, plan: LayerPlan, memory: np.ndarray, read_grant: np.ndarray | None = None,
-                write_grant: np.ndarray | None = None, deadline: int = 5_000_000) -> Run:
+                write_grant: np.ndarray | None = None, gather: Sequence[GatherConfig] = (), pixels: np.ndarray | None = None,
+                deadline: int = 5_000_000) -> Run:
         """As `run`, in a simulation whose engine is idle."""
         self.load(sim, plan, memory)
         origin, before = sim.cycle, sim.get("done")
@@ -117,6 +123,9 @@ class EngineBench:
                 sim.set(port, 1)
             else:
                 sim.pattern(port, np.roll(values, origin % len(values)))
+        if gather:
+            sim.feed("gather_command", [command.pack() for command in gather])
+            sim.feed("pixels", pixels)
         offered, ends = [], []
         for number, phase in enumerate(plan.phases):
             if number >= 2:
@@ -130,7 +139,9 @@ class EngineBench:
             writes += sum(c.writer.rows * c.writer.columns * c.writer.output_blocks for c in phase.commands)
             ends.append(writes)
         sim.run_until(beats=("written", writes), deadline=deadline)
+        sim.run_until(beats=("gather_done", len(gather)), deadline=deadline)
         sim.step(100)
+        assert sim.get("gathered") == len(gather)
         assert not sim.get("busy") and sim.get("done") - before == len(plan.commands)
         beats = {name: sim.beats(name) for name in self._boundaries()}
         for passed in beats.values():

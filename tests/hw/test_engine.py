@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 
 from arch import pipeline
+from arch.gather import bands as gather_bands
+from arch.gather import words_per_pixel
 from arch.geometry import Geometry
-from compiler.layer import LayerPlan, Map, plan_layer
+from compiler.layer import LayerPlan, Map, bands, plan_layer
 from golden import values
 from golden.cycles.engine import Timeline, timeline
+from golden.cycles.gather_port import GatherTimeline, gather_timeline
 from golden.cycles.streams import Readiness
 from nets.graph import Window
 from nets.quantised import QAvgPool, QGlobalAvgPool, QMaxPool
@@ -54,9 +57,12 @@ def plan_of(bench: EngineBench, layer: Layer, *, offset: int = 0, **bases: int) 
     return plan, source, target, memory
 
 
-def check_cycles(run: Run, line: Timeline):
+def check_cycles(run: Run, line: Timeline, gather: GatherTimeline | None = None):
+    expected = {"command": line.taken, "done": line.done - 1}       # the count shows in the cycle after
+    none = np.zeros(0, np.int64)
+    for name, part in (("gather_command", "taken"), ("pixels", "pixels"), ("gathered", "written"), ("gather_done", "done")):
+        expected[name] = none if gather is None else getattr(gather, part) - 2 * (part == "done")
     for name, beats in run.beats.items():
-        expected = {"command": line.taken, "done": line.done - 1}       # the count shows in the cycle after
         np.testing.assert_array_equal(beats.cycle, expected[name] if name in expected else getattr(line, name), name)
 
 
@@ -154,3 +160,30 @@ def test_reset_in_the_middle(bench, cycles):
         run = bench.execute(sim, plan, memory)
         np.testing.assert_array_equal(target.fetch(geometry, run.memory), reference(layer))
         check_cycles(run, timeline(geometry, plan.commands, run.offered))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_gather_beside_a_layer(bench, seed):
+    """Windows of an image arrive while a layer runs; neither changes what the other does, and the layer's cycles stay."""
+    geometry, rng = bench.geometry, np.random.default_rng(seed)
+    layer = draw_layer(seed, geometry)
+    plan, source, target, memory = plan_of(bench, layer)
+    channels, height, width, kernel, stride = (int(rng.integers(a, b)) for a, b in ((1, 5), (9, 16), (9, 16), (1, 4), (1, 3)))
+    size = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+    base = target.base + target.words
+    rows = [len(band) for band in bands(size[0], 1, 4)]
+    image = rng.integers(0, 256, (channels, height, width), np.uint8)
+    commands = gather_bands(geometry, shape=image.shape, kernel=kernel, stride=stride, padding=(0, 0), rows=rows,
+                            columns=size[1], zero_point=0, base=base, ring_rows=size[0])
+    pixels = np.zeros((height * width, 4), np.uint8)
+    pixels[:, :channels] = image.transpose(1, 2, 0).reshape(-1, channels)
+    run = bench.run(plan, memory, gather=commands, pixels=pixels)
+    np.testing.assert_array_equal(target.fetch(geometry, run.memory), reference(layer))
+    windows = np.lib.stride_tricks.sliding_window_view(image, (kernel, kernel), axis=(1, 2))[:, ::stride, ::stride]
+    columns = Map(base=base, channels=kernel * kernel * channels, height=size[0], width=size[1], ring_rows=size[0],
+                  pixel_words=words_per_pixel(geometry, channels=channels, kernel=kernel))
+    np.testing.assert_array_equal(columns.fetch(geometry, run.memory),
+                                  windows.transpose(3, 4, 0, 1, 2).reshape(-1, *size))
+    line = timeline(geometry, plan.commands, run.offered)
+    check_cycles(run, line, gather_timeline(geometry, commands, np.zeros(len(commands), np.int64),
+                                            np.concatenate(([0], run.beats["pixels"].cycle[:-1] + 1)), line.written))

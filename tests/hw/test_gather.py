@@ -27,7 +27,8 @@ def designs() -> dict[int, Design]:
     for lanes in LANES:
         gather = Gather(geometry(lanes))
         made[lanes] = Design(gather, probes=lambda g=gather: {"word": Boundary(g.w_en, g.w_data),
-                                                              "place": Boundary(g.w_en, g.w_addr)})
+                                                              "place": Boundary(g.w_en, g.w_addr),
+                                                              "last": Boundary(g.last, g.w_en)})
     return made
 
 
@@ -61,7 +62,7 @@ def check(designs, lanes, image, configs, ring_rows, kernel, stride, padding, al
         sim.run_until(beats=("word", rows * config.columns * words), deadline=400_000)
         sim.run_until(drained="i", deadline=100_000)
         sim.step(60)
-        seen = {name: sim.beats(name) for name in ("command", "i", "word", "place")}
+        seen = {name: sim.beats(name) for name in ("command", "i", "word", "place", "last")}
 
     def offers(pattern, cycles):
         return Readiness(pattern).following(np.concatenate(([0], cycles[:-1] + 1))) if len(cycles) else cycles
@@ -69,7 +70,7 @@ def check(designs, lanes, image, configs, ring_rows, kernel, stride, padding, al
     assert seen["place"].payload.tobytes() == beats_of_ints((places % (1 << 15)).tolist(), 15).tobytes()
     result = gathered(configs, offers(slow, seen["command"].cycle), offers(allow, seen["i"].cycle), Readiness(grant),
                       line_bytes=line_bytes(geometry(lanes)), lanes=lanes)
-    for name, cycles in zip(("command", "i", "word"), result, strict=True):
+    for name, cycles in zip(("command", "i", "word", "last"), result, strict=True):
         assert seen[name].cycle.tolist() == cycles.tolist(), name
     return seen
 
