@@ -11,10 +11,10 @@ import sys
 from amaranth import Elaboratable
 from amaranth.back import rtlil
 
-from hw.floorplan import floorplan
+from hw.floorplan import plan_netlist
 from hw.primitives import Ecp5
 
-__all__ = ["DEVICES", "FlowError", "Resource", "Routed", "place_and_route", "planned", "read_report", "synthesise"]
+__all__ = ["DEVICES", "FlowError", "Resource", "Routed", "place_and_route", "read_report", "synthesise"]
 
 # Option of nextpnr for each part.
 DEVICES = {"25f": "--25k", "45f": "--45k", "85f": "--85k"}
@@ -100,22 +100,6 @@ def _critical_path(report: dict) -> dict:
             "logic_ns": round(total["logic"], 2), "routing_ns": round(total["routing"], 2)}
 
 
-def planned(netlist: Path, device: str) -> Path:
-    """A copy of `netlist` with the array's multipliers tied to their sites; the netlist itself if it holds no array."""
-    design = json.loads(netlist.read_text(encoding="utf-8"))
-    found = 0
-    for module in design["modules"].values():
-        cells = {name: cell for name, cell in module.get("cells", {}).items() if cell["type"] == "MULT18X18D"}
-        for name, site in floorplan(cells, device).items():
-            cells[name]["attributes"]["BEL"] = site
-            found += 1
-    if not found:
-        return netlist
-    target = netlist.with_name(f"{netlist.stem}-{device}.json")
-    target.write_text(json.dumps(design), encoding="utf-8")
-    return target
-
-
 def place_and_route(netlist: Path, device: str, *, freq_mhz: float, seed: int = 1, plan: bool = True,
                     router: str = "router2", package: str = "CABGA381", options: tuple = (),
                     stop_after: float | None = None) -> Routed:
@@ -124,7 +108,7 @@ def place_and_route(netlist: Path, device: str, *, freq_mhz: float, seed: int = 
     `plan` puts the array's multipliers in order first. Raises FlowError if the design does not fit, does not route, or takes
     longer than `stop_after` seconds. A missed `freq_mhz` is no failure. Log and report stay beside the netlist, one per run.
     """
-    source = planned(netlist, device) if plan else netlist
+    source = plan_netlist(netlist, device) if plan else netlist
     stem = netlist.parent / f"{netlist.stem}-{device}-{'planned' if plan else 'free'}-{router}-{seed}"
     log, report = stem.with_suffix(".log"), stem.with_suffix(".report.json")
     report.unlink(missing_ok=True)

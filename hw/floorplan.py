@@ -6,9 +6,11 @@ multipliers in order, wires between neighbours are short and the rest falls into
 """
 
 from collections.abc import Iterable
+import json
+from pathlib import Path
 import re
 
-__all__ = ["SITES", "floorplan", "multiplier_sites"]
+__all__ = ["SITES", "floorplan", "multiplier_sites", "plan_netlist", "plan_script"]
 
 # Rows of multipliers, and the left end of each block of four in a row, as nextpnr names them.
 SITES = {
@@ -52,3 +54,28 @@ def floorplan(cells: Iterable[str], device: str) -> dict[str, str]:
             column = per_row - 1 - column
         plan[name] = rows[row][lane * per_row + column]
     return plan
+
+
+def plan_netlist(netlist: Path, device: str) -> Path:
+    """A copy of `netlist` (Yosys' JSON) with the array's multipliers tied to their sites, beside it; itself if it has none."""
+    design = json.loads(netlist.read_text(encoding="utf-8"))
+    planned = 0
+    for module in design["modules"].values():
+        cells = {name: cell for name, cell in module.get("cells", {}).items() if cell["type"] == "MULT18X18D"}
+        for name, site in floorplan(cells, device).items():
+            cells[name]["attributes"]["BEL"] = site
+            planned += 1
+    if not planned:
+        return netlist
+    target = netlist.with_name(f"{netlist.stem}-{device}.json")
+    target.write_text(json.dumps(design), encoding="utf-8")
+    return target
+
+
+def plan_script(lanes: int, pairs: int, device: str) -> str:
+    """The same as commands for Yosys after synthesis (Amaranth's `script_after_synth`); empty if the array does not fit.
+
+    `pairs` are those on multipliers.
+    """
+    cells = [f"pair{pair}.lane{lane}.mult.mult" for pair in range(pairs) for lane in range(lanes)]
+    return "\n".join(f'setattr -set BEL "{site}" c:*{cell}' for cell, site in floorplan(cells, device).items())

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from bench import cores, fmax
-from bench.flow import FlowError, Resource, Routed, place_and_route, planned, read_report
+from bench.flow import FlowError, Resource, Routed, place_and_route, read_report
+from hw.floorplan import plan_netlist
 
 
 def test_a_small_core_routes(tmp_path, capsys):
@@ -22,7 +23,7 @@ def test_a_small_core_routes(tmp_path, capsys):
     assert "MHz" in capsys.readouterr().out
     # The multipliers stand where the plan puts them.
     netlist = tmp_path / "weight-stationary-2x4" / "top.json"
-    cells = json.loads(planned(netlist, "25f").read_text())["modules"]["top"]["cells"]
+    cells = json.loads(plan_netlist(netlist, "25f").read_text())["modules"]["top"]["cells"]
     assert {cell["attributes"]["BEL"] for cell in cells.values() if cell["type"] == "MULT18X18D"} \
         == {f"X{x}/Y13/MULT18_{n}" for x, n in ((4, 0), (5, 1), (8, 4), (9, 5))}
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench.flow import synthesise
 from bench.harness import Harness
-from hw.floorplan import SITES, floorplan, multiplier_sites
+from hw.floorplan import SITES, floorplan, multiplier_sites, plan_netlist, plan_script
 from hw.mac_array import MacArray
 from hw.netlist_rules import broken_rules
 
@@ -23,9 +23,14 @@ def cells_of(design, kind):
 
 
 @pytest.fixture(scope="module")
-def array(tmp_path_factory):
+def netlist_of_array(tmp_path_factory):
     """A small array in the bench's harness, half of it on lookup tables."""
-    return netlist(Harness(MacArray(lanes=5, columns=4, depth=64, lut_pairs=1)), tmp_path_factory.mktemp("array"))
+    return synthesise(Harness(MacArray(lanes=5, columns=4, depth=64, lut_pairs=1)), tmp_path_factory.mktemp("array"))
+
+
+@pytest.fixture(scope="module")
+def array(netlist_of_array):
+    return json.loads(netlist_of_array.read_text())
 
 
 def test_array_keeps_the_rules(array):
@@ -133,3 +138,15 @@ def test_plan_keeps_neighbours_together(device, lanes, pairs):
 @pytest.mark.parametrize(("device", "lanes", "pairs"), [("25f", 16, 2), ("45f", 16, 5)])
 def test_no_plan_for_an_array_that_does_not_fit(device, lanes, pairs):
     assert floorplan([f"pair{pair}.lane{lane}.mult.mult" for pair in range(pairs) for lane in range(lanes)], device) == {}
+
+
+def test_plans_of_netlist_and_script_agree(netlist_of_array):
+    planned = json.loads(plan_netlist(netlist_of_array, "45f").read_text())
+    sites = {name: cell["attributes"]["BEL"] for name, cell in cells_of(planned, "MULT18X18D").items()}
+    assert len(sites) == 5
+    lines = [line.split() for line in plan_script(5, 1, "45f").splitlines()]
+    for command, option, attribute, site, pattern in lines:
+        assert (command, option, attribute) == ("setattr", "-set", "BEL")
+        cell, = (name for name in sites if name.endswith(pattern.removeprefix("c:*")))
+        assert f'"{sites.pop(cell)}"' == site
+    assert not sites
