@@ -18,7 +18,7 @@ class Histogram:
     minimum and maximum (with 0 among the values). The order of the data does not matter."""
 
     def __init__(self):
-        self.reach = 2.0 ** -60
+        self.reach = 2.0 ** -100
         self.counts = np.zeros(2 * HALF, np.int64)
         self.low = self.high = 0.0
 

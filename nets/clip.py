@@ -30,7 +30,7 @@ def scale_and_zero(low: float, high: float) -> tuple[float, int]:
     low, high = min(low, 0.0), max(high, 0.0)
     if high == low:
         return 1.0, 0
-    scale = float(np.float32(max((high - low) / 255, 2.0 ** -100)))         # as others write scales down
+    scale = float(np.float32(max((high - low) / 255, 2.0 ** -120)))         # as others write scales down
     return scale, int(np.clip(np.floor(-low / scale + 0.5), 0, 255))
 
 

@@ -13,6 +13,7 @@ __all__ = ["InputMoments", "round_weights"]
 
 LARGEST = 1152              # inputs of a channel up to which the covariance is kept: 10 MB, a second of work
 PIXELS = 512                # at most about so many output pixels of an image are sampled, on a grid
+FLOAT32_SAFE = 1e15         # inputs below: sums of their squares do not overflow
 DAMPING = 0.01              # of the mean variance, added to every variance: calibration has seen few images
 
 
@@ -31,6 +32,8 @@ class InputMoments:
         if self._origin is None:        # moments about a point near the mean, or float32 would lose a small variance
             self._origin = columns.mean(2, keepdims=True)
         columns -= self._origin
+        if np.abs(columns).max() > FLOAT32_SAFE:
+            columns = columns.astype(np.float64)
         self._count += columns.shape[2]
         self._total = self._total + columns.sum(2, dtype=np.float64)
         if columns.shape[1] <= LARGEST:

@@ -174,6 +174,20 @@ def test_odd_weights_come_through(weight, bias):
     assert np.abs(got - floats).max() <= 2.6 * network.tensors["conv"].scale
 
 
+@pytest.mark.parametrize("size", [1e-25, 1e-12, 1e12, 1e22])
+def test_values_of_any_size_come_through(size):
+    """Every layer in its own scale, however far it is from that of its input."""
+    second = Conv(name="second", inputs=("conv",), weight=np.full((2, 2, 1, 1), 1 / size, np.float32),
+                  bias=np.ones(2, np.float32), window=Window(kernel=(1, 1)))
+    model = one_conv([size, size / 3], [0, size], second)
+    images = synthetic_images(model.spec)
+    network = quantise(model, images)
+    x = model.spec.normalise(images[1])
+    floats = float_run.run(model.graph, x)["second"]
+    got = network.dequantise("second", values.run(network, network.quantise_input(x))["second"])
+    assert np.abs(got - floats).max() <= 4 * network.tensors["second"].scale
+
+
 def test_values_beyond_float_are_refused():
     model = one_conv([3e38], [3e38])
     with pytest.raises(GraphError, match=re.escape("one: conv (Conv): values are not finite on a calibration image")):
