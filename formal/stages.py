@@ -3,17 +3,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
-from amaranth.hdl import Assert, Assume, Cover, Fragment, Signal, Value
+from amaranth.hdl import Assert, Assume, Cover, Fragment, Mux, Signal, Value
+from amaranth.lib import wiring
 
+from arch import pipeline
+from arch.geometry import Geometry
 from formal.properties import assert_stable, keeps_order, saboteur
 from formal.prove import Claim
+from hw.dispatch import Dispatch
+from hw.global_average import GlobalAverage
 import hw.output_fifo
 from hw.output_fifo import OutputFifo
 from hw.primitives import BlockRam
 from hw.queue import Queue
 from hw.tokens import Tokens
+from hw.writer import Writer
 
-__all__ = ["OutputFifoClaim", "QueueClaim", "StageClaim", "TokensClaim"]
+__all__ = ["AverageClaim", "DispatchClaim", "OutputFifoClaim", "QueueClaim", "StageClaim", "TokensClaim", "WriterClaim"]
 
 
 class StageClaim(Claim):
@@ -93,3 +99,120 @@ class OutputFifoClaim(StageClaim):
         if self.fault != "unreserved":
             m.d.comb += Assume(~put | (promised != 0))
         assert_stable(m, o, "o")
+
+
+class WriterClaim(StageClaim):
+    """Every vector taken is written `LATENCY` cycles later, to one lane group, unchanged, and nothing else is written; vectors
+    are taken only with the grant, exactly as many as the command says; `last` comes with its last one."""
+
+    faults = ("late", "wrong group", "one more")
+    GEOMETRY = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
+
+    def state(self, m):
+        m.submodules.writer = writer = Writer(self.GEOMETRY)
+        grant, vector = self.free(1, "grant"), self.free(16, "vector")
+        config = self.free(len(writer.command.payload.as_value()), "config")
+        m.d.comb += [writer.grant.eq(grant), writer.i.valid.eq(self.free(1, "valid")), Value.cast(writer.i.payload).eq(vector),
+                     writer.command.valid.eq(self.free(1, "command")), writer.command.payload.as_value().eq(config)]
+        taken, start = writer.i.valid & writer.i.ready, writer.command.valid & writer.command.ready
+        due, data = taken, vector
+        for n in range(writer.LATENCY + (self.fault == "late")):
+            stage, held = Signal(name=f"due{n}"), Signal(16, name=f"data{n}")
+            m.d.sync += [stage.eq(due), held.eq(data)]
+            due, data = stage, held
+        groups = len(writer.w_en)
+        m.d.comb += [Assert(writer.w_en.any() == due), Assert(~due | (writer.w_data == data.replicate(groups))),
+                     Assert((writer.w_en & (writer.w_en - 1)) == 0), Assert(~writer.i.ready | grant)]
+
+        left = Signal(4)
+        new = writer.command.payload
+        m.d.comb += [Assume((new.rows <= 2) & (new.columns <= 2) & (new.output_blocks <= 2)),
+                     Assume((new.columns != 0) & (new.output_blocks != 0))]
+        rows = Mux(new.columns[1], new.rows[:2] << 1, new.rows[:2])
+        with m.If(start):
+            m.d.sync += left.eq(Mux(new.output_blocks[1], rows << 1, rows) + (self.fault == "one more"))
+        with m.Elif(taken):
+            m.d.sync += left.eq(left - 1)
+        last = taken & (left == 1)
+        for n in range(writer.LATENCY):
+            stage = Signal(name=f"last{n}")
+            m.d.sync += stage.eq(last)
+            last = stage
+        m.d.comb += [Assert(writer.command.ready == (left == 0)), Assert(writer.i.ready == (grant & (left != 0))),
+                     Assert(writer.last == last), Cover(writer.last & (left == 8))]
+        if self.fault == "wrong group":
+            m.d.comb += Assert(~writer.w_en[1])
+
+
+class DispatchClaim(StageClaim):
+    """Every unit gets each command's record once, in order, and offered steadily; no unit's queue overflows. Claimed of one
+    unit with one bit of its record; a command is taken only when all have room."""
+
+    faults = ("drop", "repeat", "swap", "change", "waver")
+
+    def __init__(self, fault: str | None = None, unit: str = "window"):
+        super().__init__(fault)
+        self.unit = unit
+
+    def state(self, m):
+        m.submodules.dispatch = dispatch = Dispatch()
+        bit = self.free(1, "bit")
+        record = dispatch.command.payload
+        field = record.requantise if self.unit == "scale" else record[self.unit]
+        put = dispatch.command.valid & dispatch.command.ready
+        m.d.comb += [dispatch.command.valid.eq(self.free(1, "offer")), field.as_value()[0].eq(bit)]
+        o = getattr(dispatch, self.unit)
+        for name in dispatch.units:
+            if name != self.unit:
+                m.d.comb += getattr(dispatch, name).ready.eq(self.free(1, f"{name}_ready"))
+        low = Signal()
+        m.d.comb += low.eq((o.payload.rule if self.unit == "scale" else o.payload).as_value()[0])
+        view = wiring.Signature({"payload": wiring.Out(1), "valid": wiring.Out(1), "ready": wiring.In(1)}).create()
+        m.d.comb += [view.payload.eq(low), view.valid.eq(o.valid), o.ready.eq(view.ready)]
+        out = saboteur(self, m, view, self.fault)
+        m.d.comb += out.ready.eq(self.free(1, "ready"))
+        keeps_order(self, m, put=put, value=bit, take=out.valid & out.ready, taken=out.payload, most=pipeline.COMMANDS,
+                    patience=0, waiting=~out.valid)
+        assert_stable(m, out, "o")
+
+
+class AverageClaim(StageClaim):
+    """Vectors that pass, and one result a block where a map is summed, leave in order; those that pass unchanged; offered
+    steadily; the queue of results never overflows. For commands of one or two blocks of one or two vectors."""
+
+    faults = ("drop", "repeat", "swap", "change", "waver")
+    LANES = 2
+
+    def state(self, m):
+        geometry = Geometry(input_lanes=4, output_lanes=self.LANES, activation_words=512, weight_words=512)
+        m.submodules.average = average = GlobalAverage(geometry)
+        new, bit = average.command.payload, self.free(1, "bit")
+        fields = {name: self.free(width, name) for name, width in (
+            ("enable", 1), ("first", 1), ("last", 1), ("pixels", 2), ("output_blocks", 2))}
+        m.d.comb += [new[name].eq(value) for name, value in fields.items()]
+        m.d.comb += [Assume((fields[name] == 1) | (fields[name] == 2)) for name in ("pixels", "output_blocks")]
+        m.d.comb += [average.command.valid.eq(self.free(1, "command")), average.i.valid.eq(self.free(1, "valid")),
+                     average.i.payload[0].eq(bit)]
+        view = wiring.Signature({"payload": wiring.Out(1), "valid": wiring.Out(1), "ready": wiring.In(1)}).create()
+        config = {name: Signal(len(value), name=f"{name}_now") for name, value in fields.items()}
+        # A summed result has no bit of its own: it counts as 0.
+        m.d.comb += [view.payload.eq(average.o.payload[0] & ~config["enable"]), view.valid.eq(average.o.valid),
+                     average.o.ready.eq(view.ready)]
+        pixels, blocks = Signal(2), Signal(2)
+        start = average.command.valid & average.command.ready
+        taken = average.i.valid & average.i.ready
+        inside = Signal(range(8))
+        block_end = taken & (pixels == 1)
+        with m.If(start):
+            m.d.sync += [*(config[name].eq(value) for name, value in fields.items()), pixels.eq(fields["pixels"]),
+                         blocks.eq(fields["output_blocks"])]
+        with m.Elif(taken):
+            m.d.sync += [pixels.eq(Mux(block_end, config["pixels"], pixels - 1)), blocks.eq(blocks - block_end)]
+        m.d.comb += [Assert(~taken | (blocks != 0)), Assume(~start | (inside == 0))]
+        out = saboteur(self, m, view, self.fault)
+        m.d.comb += out.ready.eq(self.free(1, "ready"))
+        put = taken & (~config["enable"] | block_end & config["last"])
+        m.d.comb += inside.eq(keeps_order(
+            self, m, put=put, value=bit & ~config["enable"], take=out.valid & out.ready, taken=out.payload, most=4,
+            patience=pipeline.average(self.LANES), waiting=~out.valid))
+        assert_stable(m, out, "o")

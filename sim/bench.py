@@ -11,19 +11,24 @@ from cocotb_tools.runner import get_runner
 from sim.rtl import Boundary, SimulationError, convert
 from sim.verilate import BUILD, executable
 
-__all__ = ["run_bench"]
+__all__ = ["compile_bench", "run_bench"]
 
 
-def run_bench(component: wiring.Component, module: str, *, test: str | None = None, environment: Mapping[str, str] | None = None,
-              probes: Callable[[], Mapping[str, Boundary]] | None = None, build: Path = BUILD) -> str:
-    """Runs the cocotb tests of `module` (or only `test`) on the component in a process of its own; returns its log.
+def compile_bench(component: wiring.Component, *, probes: Callable[[], Mapping[str, Boundary]] | None = None,
+                  build: Path = BUILD) -> Path:
+    """The program that simulates the component for cocotb, kept in `build` under the digest of its Verilog.
 
-    `environment` reaches the tests through `os.environ`. Boundaries made visible by `probes` are ports `probe_<name>__valid`,
-    `__ready`, `__payload`. Raises SimulationError with the failed tests and the end of the log.
+    Boundaries made visible by `probes` are ports `probe_<name>__valid`, `__ready`, `__payload`. Raises SimulationError.
     """
-    program = executable(convert(component, probes=probes), build).resolve()
-    with tempfile.TemporaryDirectory(prefix="bench.", dir=build) as work:
-        log, results = Path(work) / "log", Path(work).resolve() / "results.xml"
+    return executable(convert(component, probes=probes), build).resolve()
+
+
+def run_bench(program: Path, module: str, *, test: str | None = None, environment: Mapping[str, str] | None = None) -> str:
+    """Runs the cocotb tests of `module` (or only `test`) on a design from `compile_bench`, in a process of its own; returns
+    its log. `environment` reaches the tests through `os.environ`. Raises SimulationError with the failed tests and the end of
+    the log."""
+    with tempfile.TemporaryDirectory(prefix="bench.") as work:
+        log, results = Path(work).resolve() / "log", Path(work).resolve() / "results.xml"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)     # of the runner, not of ours
             status = 0

@@ -16,6 +16,7 @@ from compiler.layer import LayerPlan, Phase
 from golden.cycles.engine import Timeline, timeline
 from golden.cycles.streams import Readiness
 from hw.engine import Engine
+from sim.bench import compile_bench
 from sim.cases import Case
 from sim.expected import Expected, pack_columns
 from sim.native import Beats, Design, Simulation, beats_of_ints
@@ -23,12 +24,12 @@ from sim.replay import replay
 from sim.rtl import Boundary
 from sim.verilate import BUILD
 
-__all__ = ["BOUNDARIES", "EngineBench", "EngineTop", "Run", "differences", "images", "mismatches", "predicted", "replay_case",
+__all__ = ["BOUNDARIES", "CocotbBench", "EngineBench", "EngineTop", "Run", "differences", "images", "mismatches", "predicted",
            "vectors"]
 
 BOUNDARIES = ("array", "requantised", "fifo", "pooled", "averaged", "written")
 SETTLE = 8                  # cycles from the last word loaded to the first command
-DRAIN = 100                 # cycles after the last write, in which nothing more may come
+DRAIN = 100                 # cycles after the last beat, in which no other may come
 
 # Write ports of the memories: what enables them, and what makes up a beat of the stream that stands for them.
 PORTS = {"activations": ("a_en", ("a_addr", "a_data")), "weights": ("w_en", ("w_addr", "w_data")),
@@ -153,6 +154,9 @@ class EngineBench:
                 writes += vectors(phase.commands)
                 ends.append(writes)
             sim.run_until(beats=("written", writes), deadline=deadline)
+            # A pool may leave rows and columns unused, which pass after the last write.
+            made = sum(c.window.pixels * c.window.output_blocks for c in plan.commands)
+            sim.run_until(beats=("fifo", made), deadline=deadline)
             sim.step(DRAIN)
             simulated, seconds = sim.cycle - origin, time.process_time() - started
             assert not sim.get("busy") and sim.get("done") == len(plan.commands)
@@ -202,20 +206,27 @@ def differences(counts: Mapping[str, tuple[int, int, int]]) -> str:
                      for name, (beats, wrong, late) in counts.items() if wrong or late)
 
 
-def replay_case(geometry: Geometry, case: Case, *, read_grant: np.ndarray | None = None, write_grant: np.ndarray | None = None,
-                build: Path = BUILD) -> str:
-    """Runs a layer under cocotb against golden's values and cycles; returns the log. Raises SimulationError for any difference,
-    ValueError if the layer's weights do not fit the weight memory at once or in two halves."""
-    plan, target, memory = case.place(geometry)
-    if len(plan.phases) > 2:
-        raise ValueError(f"phases must be at most 2, not {len(plan.phases)}: give a geometry with more weight memory")
-    top = EngineTop(geometry)
-    line = predicted(geometry, plan, np.zeros(len(plan.commands), np.int64), read_grant=read_grant, write_grant=write_grant)
-    values = Expected(geometry, plan, case.conv, case.x, case.zero_point, target, case.pool)
-    used = int(np.flatnonzero(memory.any(axis=1))[-1]) + 1 if memory.any() else 0
-    always = np.ones(1, bool)
-    return replay(top, top.probes, loads=images(geometry, memory[:used], plan.phases),
-                  command=beats_of_ints((command.pack() for command in plan.commands), Command.bits()),
-                  expected={name: Beats(getattr(line, name), values.payload(name)) for name in BOUNDARIES},
-                  grants={"read_grant": always if read_grant is None else read_grant,
-                          "write_grant": always if write_grant is None else write_grant}, settle=SETTLE, build=build)
+class CocotbBench:
+    """The engine of a geometry, compiled for cocotb; `run` executes a layer there, Python asleep between beats."""
+
+    def __init__(self, geometry: Geometry, build: Path = BUILD):
+        self.geometry = geometry
+        top = EngineTop(geometry)
+        self.program = compile_bench(top, probes=top.probes, build=build)
+
+    def run(self, case: Case, *, read_grant: np.ndarray | None = None, write_grant: np.ndarray | None = None) -> str:
+        """Runs a layer against golden's values and cycles; returns the log. Raises SimulationError for any difference,
+        ValueError if the layer's weights do not fit the weight memory at once or in two halves."""
+        geometry = self.geometry
+        plan, target, memory = case.place(geometry)
+        if len(plan.phases) > 2:
+            raise ValueError(f"phases must be at most 2, not {len(plan.phases)}: give a geometry with more weight memory")
+        line = predicted(geometry, plan, np.zeros(len(plan.commands), np.int64), read_grant=read_grant, write_grant=write_grant)
+        values = Expected(geometry, plan, case.conv, case.x, case.zero_point, target, case.pool)
+        used = int(np.flatnonzero(memory.any(axis=1))[-1]) + 1 if memory.any() else 0
+        always = np.ones(1, bool)
+        return replay(self.program, loads=images(geometry, memory[:used], plan.phases),
+                      command=beats_of_ints((command.pack() for command in plan.commands), Command.bits()),
+                      expected={name: Beats(getattr(line, name), values.payload(name)) for name in BOUNDARIES},
+                      grants={"read_grant": always if read_grant is None else read_grant,
+                              "write_grant": always if write_grant is None else write_grant}, settle=SETTLE)

@@ -3,22 +3,19 @@
 `replay` is called from ordinary Python and starts the simulator; `replays` is what cocotb finds when it imports this module
 inside the simulator's process. The case travels between them as a file.
 """
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 import itertools
 import os
 from pathlib import Path
 import tempfile
 
-from amaranth.lib import wiring
 import cocotb
 from cocotb.triggers import ClockCycles
 import numpy as np
 
 from sim.bench import run_bench
 from sim.native import Beats, ints_of_beats
-from sim.rtl import Boundary
 from sim.streams import Bench, Monitor, drive, feed
-from sim.verilate import BUILD
 
 __all__ = ["replay", "replays"]
 
@@ -26,10 +23,10 @@ CASE = "FIRELINE_CASE"
 QUIET = 100                 # cycles after the last beat in which no other may come
 
 
-def replay(component: wiring.Component, probes: Callable[[], Mapping[str, Boundary]], *, loads: Mapping[str, np.ndarray],
-           command: np.ndarray, expected: Mapping[str, Beats], grants: Mapping[str, np.ndarray], settle: int,
-           build: Path = BUILD) -> str:
-    """Runs one case under cocotb; returns the log. Raises SimulationError naming the first beat that differs.
+def replay(program: Path, *, loads: Mapping[str, np.ndarray], command: np.ndarray, expected: Mapping[str, Beats],
+           grants: Mapping[str, np.ndarray], settle: int) -> str:
+    """Runs one case on a program of `sim.bench.compile_bench`; returns the log. Raises SimulationError naming the first beat
+    that differs.
 
     `loads` are beats (uint8) for input streams, given one stream after the other; `settle` cycles later is cycle 0, from which
     on `command` is offered. `grants` are patterns for one-bit inputs, one value a cycle, repeated.
@@ -38,11 +35,10 @@ def replay(component: wiring.Component, probes: Callable[[], Mapping[str, Bounda
     arrays |= {f"grant {name}": np.asarray(values, bool) for name, values in grants.items()}
     for name, beats in expected.items():
         arrays |= {f"cycle {name}": beats.cycle, f"payload {name}": beats.payload}
-    build.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="case.", dir=build) as work:
-        path = (Path(work) / "case.npz").resolve()
+    with tempfile.TemporaryDirectory(prefix="case.") as work:
+        path = Path(work).resolve() / "case.npz"
         np.savez(path, **arrays)
-        return run_bench(component, __name__, environment={CASE: str(path)}, probes=probes, build=build)
+        return run_bench(program, __name__, environment={CASE: str(path)})
 
 
 def _named(case: Mapping[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:

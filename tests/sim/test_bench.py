@@ -1,7 +1,7 @@
 # amaranth: UnusedElaboratable=no
 import pytest
 
-from sim.bench import run_bench
+from sim.bench import compile_bench, run_bench
 from sim.rtl import Boundary, SimulationError
 from tests.sim.queue import Queue
 
@@ -9,10 +9,11 @@ from tests.sim.queue import Queue
 def test_runs_a_bench():
     queue = Queue()
     probes = {"inside": Boundary(queue.queue.w_en & queue.queue.w_rdy, queue.queue.w_data[:8])}
-    log = run_bench(queue, "tests.sim.cocotb_queue", environment={"FIRELINE_SEED": "1"}, probes=lambda: probes)
+    program = compile_bench(queue, probes=lambda: probes)
+    log = run_bench(program, "tests.sim.cocotb_queue", environment={"FIRELINE_SEED": "1"})
     assert "PASS=2" in log
 
 
 def test_a_failed_bench_is_an_error_with_its_name():
     with pytest.raises(SimulationError, match="passes_every_beat"):
-        run_bench(Queue(), "tests.sim.cocotb_queue", test="passes_every_beat")     # no seed, no probe
+        run_bench(compile_bench(Queue()), "tests.sim.cocotb_queue", test="passes_every_beat")     # no seed, no probe
