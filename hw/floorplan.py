@@ -1,41 +1,63 @@
-"""Places the array's multipliers on an ECP5: lane by lane, pair beside pair.
+"""Places the hard blocks of an engine on an ECP5: multipliers lane by lane, memories beside the lanes they serve.
 
-nextpnr's placer sees the array as a cloud: it spreads the multipliers over the chip's few rows of
-them without regard to the order of lanes and pairs, and everything else follows. With the
-multipliers in order, wires between neighbours are short and the rest falls into place.
+nextpnr's placer sees the array as a cloud: it spreads multipliers and block RAMs over the chip's few rows of them without
+regard to the order of lanes and pairs, and everything else follows. With the hard blocks in order, wires between neighbours
+are short and the rest falls into place.
 """
 
 from collections.abc import Iterable
 import json
 from pathlib import Path
 import re
+from typing import NamedTuple
 
-__all__ = ["SITES", "floorplan", "multiplier_sites", "plan_netlist", "plan_script"]
+__all__ = ["Site", "floorplan", "memory_sites", "multiplier_sites", "plan_netlist", "plan_script"]
 
-# Rows of multipliers, and the left end of each block of four in a row, as nextpnr names them.
-SITES = {
-    "25f": ((13,), (4, 13, 22, 33, 42, 51, 60)),
-    "45f": ((22, 46), (4, 13, 22, 31, 42, 51, 60, 69, 78)),
-    "85f": ((10, 34, 58), (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)),
+
+class Site(NamedTuple):
+    """A place for a hard block, in nextpnr's coordinates and under its name."""
+
+    x: int
+    y: int
+    name: str
+
+
+# Left ends of the blocks of four multipliers or block RAMs in a row; rows of multipliers in the order in which column pairs
+# fill them, so that the first pairs are where most block RAM is; rows of block RAM.
+_DEVICES = {
+    "25f": ((4, 13, 22, 33, 42, 51, 60), (13,), (25, 37)),
+    "45f": ((4, 13, 22, 31, 42, 51, 60, 69, 78), (46, 22), (10, 34, 58)),
+    "85f": ((4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114), (58, 34, 10), (22, 46, 70, 82)),
 }
 
 _MULTIPLIER = re.compile(r"(?:^|\.)pair(\d+)\.lane(\d+)\.mult\.mult$")
+_PARTIAL_SUMS = re.compile(r"(?:^|\.)column(\d+)\.psums\.tile\d+$")
+# A word of an activation or weight memory: slice of the word, bank of the depth, tile of the slice.
+_WORDS = re.compile(r"(?:^|\.)(?:activations\.memory|(weights(?:\$\d+)?))\.slice0_(\d+)\.bank(\d+)\.tile(\d+)$")
+_SLICE_BITS = 36
 
 
-def multiplier_sites(device: str) -> list[list[str]]:
-    """Names of the multiplier sites of a device, row by row, from left to right."""
-    rows, blocks = SITES[device]
-    return [[f"X{x + n}/Y{y}/MULT18_{n}" for x in blocks for n in (0, 1, 4, 5)] for y in rows]
+def multiplier_sites(device: str) -> list[list[Site]]:
+    """Multiplier sites of a device, row by row, from left to right."""
+    blocks, rows, _ = _DEVICES[device]
+    return [[Site(x + n, y, f"X{x + n}/Y{y}/MULT18_{n}") for x in blocks for n in (0, 1, 4, 5)] for y in rows]
+
+
+def memory_sites(device: str) -> list[Site]:
+    """Block RAM sites of a device."""
+    blocks, _, rows = _DEVICES[device]
+    return [Site(x + 2 * n, y, f"X{x + 2 * n}/Y{y}/EBR{n}") for y in rows for x in blocks for n in range(4)]
 
 
 def floorplan(cells: Iterable[str], device: str) -> dict[str, str]:
-    """Sites for the cells of a netlist that are multipliers of the array, by cell name.
+    """Sites for the hard blocks of an engine among the cells of a netlist, by cell name.
 
-    A row of sites takes as many pairs as fit, interleaved: lane 0 of each, then lane 1 of each,
-    so that an activation moves to the next site and a sum moves on by the number of pairs. Rows
-    run back and forth, which puts the last pair of a row opposite the first one of the next.
-    Empty if the array does not fit.
+    A row of multiplier sites takes as many column pairs as fit, interleaved: lane 0 of each, then lane 1 of each, so that an
+    activation moves to the next site and a sum moves on by the number of pairs. Rows run back and forth, which puts the last
+    pair of a row opposite the first one of the next. Partial sums stand at the end of their pair's row; activations and
+    weights beside the first pair's lanes, where they enter. Empty if the array does not fit.
     """
+    cells = list(cells)
     array = {}
     for name in cells:
         if match := _MULTIPLIER.search(name):
@@ -47,21 +69,43 @@ def floorplan(cells: Iterable[str], device: str) -> dict[str, str]:
     per_row = min(len(rows[0]) // lanes, -(-pairs // len(rows)))
     if per_row * len(rows) < pairs:
         return {}
-    plan = {}
-    for (pair, lane), name in array.items():
+    at = {}
+    for pair, lane in array:
         row, column = divmod(pair, per_row)
-        if row % 2:
-            column = per_row - 1 - column
-        plan[name] = rows[row][lane * per_row + column]
+        at[pair, lane] = rows[row][lane * per_row + (per_row - 1 - column if row % 2 else column)]
+    return {array[key]: site.name for key, site in at.items()} | _memories(cells, device, at, lanes)
+
+
+def _memories(cells: list[str], device: str, at: dict[tuple[int, int], Site], lanes: int) -> dict[str, str]:
+    wishes = []
+    for name in cells:
+        if match := _PARTIAL_SUMS.search(name):
+            # Pairs on lookup tables follow the last one on multipliers.
+            pair = min(int(match[1]) // 2, max(pair for pair, _ in at))
+            wishes.append((0, pair, name, at[pair, lanes - 1]))
+    words = [(name, match) for name in cells if (match := _WORDS.search(name))]
+    tiles = {}
+    for _, match in words:
+        key = match[1], match[3]
+        tiles[key] = max(tiles.get(key, 0), int(match[4]) + 1)
+    for name, match in words:
+        bit = int(match[2]) + int(match[4]) * _SLICE_BITS // tiles[match[1], match[3]]
+        lane = min(bit // (16 if match[1] else 8), lanes - 1)
+        wishes.append((1, lane, name, at[0, lane]))
+    plan, free = {}, memory_sites(device)
+    for *_, name, wish in sorted(wishes):
+        best = min(free, key=lambda site: abs(site.x - wish.x) + abs(site.y - wish.y))
+        free.remove(best)
+        plan[name] = best.name
     return plan
 
 
 def plan_netlist(netlist: Path, device: str) -> Path:
-    """A copy of `netlist` (Yosys' JSON) with the array's multipliers tied to their sites, beside it; itself if it has none."""
+    """A copy of `netlist` (Yosys' JSON) with its hard blocks tied to their sites, beside it; itself if it has no array."""
     design = json.loads(netlist.read_text(encoding="utf-8"))
     planned = 0
     for module in design["modules"].values():
-        cells = {name: cell for name, cell in module.get("cells", {}).items() if cell["type"] == "MULT18X18D"}
+        cells = {name: cell for name, cell in module.get("cells", {}).items() if cell["type"] in ("MULT18X18D", "DP16KD")}
         for name, site in floorplan(cells, device).items():
             cells[name]["attributes"]["BEL"] = site
             planned += 1
@@ -73,9 +117,8 @@ def plan_netlist(netlist: Path, device: str) -> Path:
 
 
 def plan_script(lanes: int, pairs: int, device: str) -> str:
-    """The same as commands for Yosys after synthesis (Amaranth's `script_after_synth`); empty if the array does not fit.
-
-    `pairs` are those on multipliers.
+    """Commands for Yosys after synthesis (Amaranth's `script_after_synth`) that place the multipliers alone; `pairs` are those on
+    multipliers. Empty if the array does not fit.
     """
     cells = [f"pair{pair}.lane{lane}.mult.mult" for pair in range(pairs) for lane in range(lanes)]
     return "\n".join(f'setattr -set BEL "{site}" c:*{cell}' for cell, site in floorplan(cells, device).items())

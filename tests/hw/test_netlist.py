@@ -9,7 +9,7 @@ import pytest
 
 from bench.flow import synthesise
 from bench.harness import Harness
-from hw.floorplan import SITES, floorplan, multiplier_sites, plan_netlist, plan_script
+from hw.floorplan import floorplan, memory_sites, multiplier_sites, plan_netlist, plan_script
 from hw.mac_array import MacArray
 from hw.netlist_rules import broken_rules
 
@@ -113,10 +113,10 @@ def test_failures_give_the_reason(tmp_path):
         synthesise(Broken(), tmp_path)
 
 
-@pytest.mark.parametrize(("device", "count"), [("25f", 28), ("45f", 72), ("85f", 156)])
-def test_sites_are_all_multipliers_of_the_device(device, count):
-    sites = [site for row in multiplier_sites(device) for site in row]
-    assert len(set(sites)) == len(sites) == count
+@pytest.mark.parametrize(("device", "multipliers", "memories"), [("25f", 28, 56), ("45f", 72, 108), ("85f", 156, 208)])
+def test_sites_are_all_of_the_device(device, multipliers, memories):
+    assert len({site.name for row in multiplier_sites(device) for site in row}) == multipliers
+    assert len({site.name for site in memory_sites(device)}) == len(memory_sites(device)) == memories
 
 
 @pytest.mark.parametrize(("device", "lanes", "pairs"), [("85f", 16, 8), ("45f", 16, 4), ("25f", 8, 3), ("25f", 4, 2)])
@@ -124,15 +124,37 @@ def test_plan_keeps_neighbours_together(device, lanes, pairs):
     names = {(pair, lane): f"engine.array.pair{pair}.lane{lane}.mult.mult" for pair in range(pairs) for lane in range(lanes)}
     plan = floorplan([*names.values(), "engine.requantise.lane3.mult.mult"], device)
     assert set(plan) == set(names.values()) and len(set(plan.values())) == lanes * pairs
-    where = {site: (y, n) for y, row in enumerate(multiplier_sites(device)) for n, site in enumerate(row)}
+    where = {site.name: (y, n) for y, row in enumerate(multiplier_sites(device)) for n, site in enumerate(row)}
     at = {key: where[plan[name]] for key, name in names.items()}
-    step = -(-pairs // len(SITES[device][0]))
+    step = -(-pairs // len(multiplier_sites(device)))
     for (pair, lane), (row, place) in at.items():
         if lane:
             assert at[pair, lane - 1] == (row, place - step)
         if pair:
             before_row, before = at[pair - 1, lane]
             assert abs(row - before_row) + abs(place - before) == 1
+
+
+def test_plan_puts_memories_beside_the_lanes_they_serve():
+    names = [f"pair{pair}.lane{lane}.mult.mult" for pair in range(8) for lane in range(16)]
+    sums = [f"array.column{column}.psums.tile0" for column in range(16)]
+    activations = [f"activations.memory.slice0_{low}.bank0.tile{n}" for low in range(0, 128, 36)
+                   for n in range(min(18, (128 - low) // 2))]
+    weights = [f"weights$1.weights$2.slice0_{low}.bank{bank}.tile{n}" for low in range(0, 256, 36)
+               for bank, width in ((0, 9), (1, 18)) for n in range(-(-min(36, 256 - low) // width))]
+    others = ["pool.lines.tile0", "weights$1.biases$3.slice0_0.bank0.tile0"]
+    plan = floorplan([*names, *sums, *activations, *weights, *others], "85f")
+    assert set(plan) == {*names, *sums, *activations, *weights} and len(set(plan.values())) == len(plan)
+    assert len(activations) == 64 and len(weights) == 44
+
+    def x(name):
+        return int(plan[name].split("/")[0][1:])
+    for column, name in enumerate(sums):
+        assert abs(x(name) - x(f"pair{column // 2}.lane15.mult.mult")) < 20
+    for n, name in enumerate(activations):
+        assert abs(x(name) - x(f"pair0.lane{n // 4}.mult.mult")) < 30
+    for lane in (0, 15):
+        assert any(abs(x(name) - x(f"pair0.lane{lane}.mult.mult")) < 10 for name in weights)
 
 
 @pytest.mark.parametrize(("device", "lanes", "pairs"), [("25f", 16, 2), ("45f", 16, 5)])
