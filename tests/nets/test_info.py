@@ -1,0 +1,61 @@
+"""The table of layers: counts that are known from elsewhere, its JSON, its drawing, its errors."""
+import json
+
+from PIL import Image
+import pytest
+
+from nets import info
+
+
+def shown(capsys, *arguments: str) -> tuple[int, str, str]:
+    code = info.main(list(arguments))
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("model, parameters", [("squeezenet1_0", 1_248_424), ("squeezenet1_1", 1_235_496)])
+def test_squeezenets_have_the_published_parameters(capsys, tmp_path, monkeypatch, model, parameters):
+    monkeypatch.setenv("FIRELINE_DATA", str(tmp_path))      # no trained weights: the zoo's own
+    code, out, err = shown(capsys, "--model", model, "--json", str(tmp_path / "info.json"))
+    record = json.loads((tmp_path / "info.json").read_text(encoding="utf-8"))
+    assert code == 0 and f"{parameters:,}" in out and "not trained" in err
+    assert record["parameters"] == parameters == sum(layer["parameters"] for layer in record["layers"])
+    assert record["macs"] == sum(layer["macs"] for layer in record["layers"])
+    assert set(record["layers"][0]) == {"name", "op", "shape", "parameters", "macs"}
+
+
+def test_macs_of_squeezenet1_1_are_those_of_the_brief(capsys, tmp_path):
+    assert shown(capsys, "--model", "squeezenet1_1", "--json", str(tmp_path / "info.json"))[0] == 0
+    record = json.loads((tmp_path / "info.json").read_text(encoding="utf-8"))
+    assert round(record["macs"] / 1e6) == 349
+
+
+def test_default_is_digits_with_every_layer(capsys):
+    code, out, err = shown(capsys)
+    assert (code, err) == (0, "")
+    assert "fire2/expand3x3" in out and "32x7x7" in out and "total" in out
+
+
+@pytest.mark.parametrize("suffix, start", [(".png", b"\x89PNG"), (".svg", b"<?xml"), (".pdf", b"%PDF")])
+def test_plot_has_the_format_of_its_suffix(capsys, tmp_path, suffix, start):
+    path = tmp_path / f"costs{suffix}"
+    assert shown(capsys, "--plot", str(path))[0] == 0
+    assert path.read_bytes().startswith(start)
+    if suffix == ".png":
+        with Image.open(path) as picture:
+            assert picture.width > 1000 and len(picture.convert("RGB").getcolors(1 << 20)) > 10
+
+
+def test_plot_of_another_suffix_is_refused(capsys, tmp_path):
+    code, _, err = shown(capsys, "--plot", str(tmp_path / "costs.doc"))
+    assert code == 2 and err == "error: plot must end in .png, .svg, .pdf, not '.doc'\n"
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_model_is_one_line_with_the_nearest_name(capsys):
+    code, out, err = shown(capsys, "--model", "squeezenet1_2")
+    assert (code, out) == (2, "") and err.count("\n") == 1 and "did you mean squeezenet1_" in err
+
+
+def test_flags_reach_any_point_of_the_family(capsys):
+    code, out, _ = shown(capsys, "--model", "squeezenet1_0", "--pct3x3", "0.25")
+    assert code == 0 and "1,248,424" not in out
