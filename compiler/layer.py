@@ -305,8 +305,3 @@ def _writer(geometry: Geometry, target: Map, band: _Band, blocks: range, pool, c
         base=target.base + position // geometry.blocks_per_word, lane=position % geometry.blocks_per_word,
         row_start=first * target.row_words, row_words=target.row_words, ring_words=target.words,
         pixel_words=target.pixel_words, rows=rows, columns=1 if average else target.width, output_blocks=len(blocks))
-
-
-def demand(geometry: Geometry, commands: tuple[Command, ...]) -> int:
-    """Beats of commands: the cycles that they take at least."""
-    return sum(c.window.pixels * c.window.passes * c.window.output_blocks for c in commands)

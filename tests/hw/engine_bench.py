@@ -169,10 +169,13 @@ class EngineBench:
             columns += [(values[:, n], width) for n in range(2)]
         sim.feed("parameters", _pack(*columns))
 
-    def memory(self, sim: Simulation) -> np.ndarray:
-        """The activation memory, read through the host's port."""
+    def memory(self, sim: Simulation, *, pattern: bool = True) -> np.ndarray:
+        """The activation memory, read through the host's port; afterwards there is no read grant, for good with `pattern`."""
         geometry = self.geometry
-        sim.pattern("read_grant", np.zeros(1, bool))      # the port is ours
+        if pattern:
+            sim.pattern("read_grant", np.zeros(1, bool))
+        else:
+            sim.set("read_grant", 0)
         latency = pipeline.WINDOW + pipeline.ACTIVATION_READ
         words = []
         for address in range(geometry.activation_words + latency):

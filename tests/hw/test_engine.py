@@ -1,4 +1,6 @@
 """Layers on the engine's RTL: memory equal to the integer reference, every beat in the cycle that the model has for it."""
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -187,3 +189,33 @@ def test_gather_beside_a_layer(bench, seed):
     line = timeline(geometry, plan.commands, run.offered)
     check_cycles(run, line, gather_timeline(geometry, commands, np.zeros(len(commands), np.int64),
                                             np.concatenate(([0], run.beats["pixels"].cycle[:-1] + 1)), line.written))
+
+
+def test_rings_of_rows(bench):
+    """Input and output in rings that hold a few rows: each band finds its rows there, wherever the ring wraps."""
+    geometry = bench.geometry
+    layer = draw_layer(5, geometry)
+    want, (channels, height, width) = reference(layer), layer.x.shape
+    source = Map(base=9, channels=channels, height=height, width=width, ring_rows=7,
+                 pixel_words=-(-channels // geometry.input_lanes))
+    target = Map(base=9 + source.words, channels=want.shape[0], height=height, width=width, ring_rows=5,
+                 pixel_words=-(-want.shape[0] // geometry.input_lanes))
+    # At most 3 rows a band, and 2 more of the input.
+    plan = plan_layer(replace(geometry, band_pixels=64), layer.conv, source=source, target=target, zero_point=layer.zero_point)
+    memory, done = np.zeros((geometry.activation_words, geometry.input_lanes), np.uint8), 0
+    with bench.design.simulate() as sim:
+        for number, command in enumerate(plan.commands):
+            y = range(max(command.window.first_row, 0), min(command.window.first_row + command.window.rows + 2, height))
+            memory.reshape(-1)[source.bytes_of(geometry, y)] = layer.x[:, y]
+            sim.set("read_grant", 0)
+            bench.load(sim, plan, memory)
+            sim.set("read_grant", 1)
+            sim.set("write_grant", 1)
+            sim.feed("command", [command.pack()])
+            sim.run_until(beats=("done", number + 1), deadline=100_000)
+            sim.step(4)
+            memory = bench.memory(sim, pattern=False)
+            rows = range(done, done + command.writer.rows)
+            np.testing.assert_array_equal(memory.reshape(-1)[target.bytes_of(geometry, rows)], want[:, rows])
+            done += len(rows)
+    assert done == height and len(plan.commands) > 5
