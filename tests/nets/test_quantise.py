@@ -213,7 +213,7 @@ def test_no_image_is_refused(model):
 
 
 def test_spread_takes_both_ends():
-    assert spread(list(range(500)), 3) == [0, 250, 499] or spread(list(range(500)), 3) == [0, 249, 499]
+    assert spread(list(range(500)), 3) == [0, 250, 499]
     assert spread([1, 2], 64) == [1, 2] and spread([1, 2], 1) == [1]
 
 
