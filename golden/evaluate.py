@@ -1,4 +1,4 @@
-"""Command: how often the float network and the integer network are right on a folder of labelled images.
+"""How often the float network and the integer network are right on a folder of labelled images.
 
 The class of an image is the number that its file name begins with, or its sub-folder's name (a number, or a label).
 """
@@ -14,7 +14,7 @@ import sys
 import threading
 
 from golden import values
-from golden.images import labelled_images
+from golden.images import labelled_images, own_images
 from nets import float_run
 from nets.cli import print_notes, run_command, write_json
 from nets.model import Model
@@ -111,7 +111,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m golden.evaluate", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add_network_arguments(parser)
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="labelled images, sub-folders too")
+    parser.add_argument("--images", type=Path, metavar="DIR",
+                        help="labelled images, sub-folders too (digits has its own)")
     parser.add_argument("--limit", type=image_count, metavar="N", help="at most N of them, evenly spread (all)")
     parser.add_argument("--jobs", type=image_count, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the fractions as JSON")
@@ -121,7 +122,7 @@ def get_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     network, model = network_and_model(args)
     classes = network.tensors[network.output].shape[0]
-    images = labelled_images(args.images, classes, network.labels)
+    images = labelled_images(args.images or own_images(network, "--images"), classes, network.labels)
     images = spread(images, args.limit or len(images))
     print_notes(network.notes)
     record = evaluate(network, model, images, jobs=min(args.jobs, len(images)))

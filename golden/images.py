@@ -2,9 +2,11 @@
 from pathlib import Path
 import re
 
+from nets import digits
 from nets.preprocess import PreprocessError, find_images
+from nets.quantised import QNetwork
 
-__all__ = ["class_of", "labelled_images"]
+__all__ = ["class_of", "labelled_images", "own_images"]
 
 LISTED = 5              # offenders that an error names
 
@@ -20,6 +22,13 @@ def labelled_images(folder: str | Path, classes: int, labels: tuple[str, ...] = 
         raise PreprocessError(f"{folder}: file names must begin with a class of 0..{classes - 1}, or lie in a folder named "
                               f"by one: {names}{more}")
     return found
+
+
+def own_images(network: QNetwork, option: str) -> Path:
+    """The folder of test images that a network brings along. Raises PreprocessError for others, which need `option`."""
+    if network.spec.shape != digits.CONFIG.input_shape:
+        raise PreprocessError(f"{network.name}: give {option}: only digits brings images of its own")
+    return digits.IMAGES
 
 
 def class_of(path: Path, folder: Path, labels: tuple[str, ...] = ()) -> int | None:

@@ -1,4 +1,4 @@
-"""Command: one image through the integer network, bit for bit as the chip computes it; the five best classes."""
+"""One image through the integer network, bit for bit as the chip computes it; the five best classes."""
 import argparse
 import json
 from pathlib import Path
@@ -9,21 +9,14 @@ import numpy as np
 from rich.console import Console
 
 from golden import values
-from nets import digits
+from golden.images import own_images
 from nets.cli import OutputError, print_notes, run_command, write_json
 from nets.network import add_network_arguments, network_from_arguments
-from nets.preprocess import PreprocessError, find_images, load_image
+from nets.preprocess import find_images, load_image
 from nets.quantised import QNetwork
 from nets.scores import score_table, top
 
-__all__ = ["default_image", "dump", "get_parser", "main"]
-
-
-def default_image(network: QNetwork) -> Path:
-    """The image of a network that brings its own. Raises PreprocessError for others."""
-    if network.spec.shape != digits.CONFIG.input_shape:
-        raise PreprocessError(f"{network.name}: --image must name a picture: only digits has its own")
-    return find_images(digits.IMAGES)[0]
+__all__ = ["dump", "get_parser", "main"]
 
 
 def dump(network: QNetwork, tensors: dict[str, np.ndarray], folder: Path) -> None:
@@ -57,7 +50,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     network = network_from_arguments(args)
-    image = args.image or default_image(network)
+    image = args.image or find_images(own_images(network, "--image"))[0]
     x = network.spec.normalise(load_image(image, network.spec))
     print_notes(network.notes)
     tensors = values.run(network, network.quantise_input(x), keep=network.by_name if args.dump else None)

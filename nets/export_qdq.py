@@ -1,4 +1,4 @@
-"""Command: a quantised network as ONNX, for other tools and as an independent judge of `golden.values`.
+"""A quantised network as ONNX, for other tools and as an independent judge of `golden.values`.
 
 Every layer's uint8 tensor keeps its name. Arithmetic runs between DequantizeLinear and QuantizeLinear with the scales that the
 integers mean exactly; what only moves or compares values runs on uint8; tables run on integers. Only the rounding of floats

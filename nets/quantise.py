@@ -1,4 +1,4 @@
-"""Command: a float network becomes a quantised one, calibrated on a folder of images.
+"""A float network becomes a quantised one, calibrated on a folder of images.
 
 Weights are int8 per output channel, activations uint8 per tensor (`nets.quantised`); ranges are clipped where the mean squared
 error is least (`nets.clip`), weights are rounded so that their errors cancel (`nets.rounding`). The same images always give

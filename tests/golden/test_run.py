@@ -39,14 +39,14 @@ def test_dump_writes_every_tensor(network, file, tmp_path):
     assert run.main(["--model", str(file), "--dump", str(tmp_path / "deep" / "dump")]) == 0
     index = json.loads((tmp_path / "deep" / "dump" / "index.json").read_text())
     assert [entry["name"] for entry in index] == list(network.by_name)
-    image = load_image(run.default_image(network), network.spec)
+    image = load_image(find_images(digits.IMAGES)[0], network.spec)
     tensors = values.run(network, network.quantise_input(network.spec.normalise(image)), keep=network.by_name)
     for entry in index:
         np.testing.assert_array_equal(np.load(tmp_path / "deep" / "dump" / entry["file"]), tensors[entry["name"]])
 
 
 def test_evaluate_counts_both_networks(tmp_path, capsys):
-    arguments = ["--images", str(digits.IMAGES), "--limit", "40", "--calibration-limit", "16"]
+    arguments = ["--limit", "40", "--calibration-limit", "16"]
     for jobs in ("1", "2"):
         assert evaluate.main([*arguments, "--jobs", jobs, "--json", str(tmp_path / f"{jobs}.json")]) == 0
     one, two = (json.loads((tmp_path / f"{jobs}.json").read_text()) for jobs in ("1", "2"))
