@@ -1,0 +1,172 @@
+"""SDRAM chips as data, their timings in clocks, and the controller's constants that the reference computes with.
+
+Sources, and how far each was read:
+- Alliance Memory, "AS4C32M16SB-7TCN / -7TIN / -6TIN", rev. 1.0, June 2016, and "AS4C16M16SA-C&I", rev. 3.0, March 2015: table 16
+  of both, read in full.
+- Winbond, "W9825G6JH 4M x 4 banks x 16 bits SDRAM", rev. A04, 29 November 2011, section 9.5. Icepi Zero carries the next die,
+  W9825G6KH (its bill of materials names the part without a grade): figures of the slower -6I column, which hold for both.
+- ISSI, "IS42S16160G" (42-45S83200G-16160G) and "IS42S16160B", 7 ns grades: as open controllers for these parts quote them, the
+  originals were not at hand. tRRD and tDPL of the G die are those of the B die, and write recovery and mode register also
+  get the two clocks that ISSI's older parts ask for.
+Eight refreshes after 200 us of power satisfy every maker.
+"""
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+
+__all__ = ["BANKS", "CHIPS", "LOOKUP", "SEGMENT", "Chip", "Time", "Timing"]
+
+BANKS = 4
+
+# Controller, in cycles. Request or segment taken -> its next segment offered; segment taken -> first row command decided.
+SEGMENT = 3
+LOOKUP = 4
+
+
+@dataclass(frozen=True)
+class Time:
+    """At least `ns` nanoseconds and at least `clocks` clocks."""
+
+    ns: float
+    clocks: int = 1
+
+    def cycles(self, clock_mhz: Fraction) -> int:
+        """The least whole number of clocks."""
+        return max(self.clocks, ceil(Fraction(str(self.ns)) * clock_mhz / 1000))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Timings of one chip in clocks of `clock_mhz`; what controller, simulated chip and reference share.
+
+    Names are those of the datasheets without the t: `rcd` activate to column, `rp` precharge to activate, `ras` activate to
+    precharge, `rc` activate to activate of a bank, `rfc` refresh to anything, `rrd` activate to activate of another bank, `wr`
+    last written word to precharge, `mrd` mode register to anything. `interval` between refreshes at most; `power_up` before
+    the first command; `refreshes` before the mode register is set. Raises ValueError for clocks too slow to refresh in time.
+    """
+
+    clock_mhz: float
+    row_bits: int
+    column_bits: int
+    cas: int
+    rcd: int
+    rp: int
+    ras: int
+    rc: int
+    rfc: int
+    rrd: int
+    wr: int
+    mrd: int
+    interval: int
+    power_up: int
+    refreshes: int = 8
+
+    def __post_init__(self):
+        for name in ("rcd", "rp", "ras", "rc", "rfc", "rrd", "wr", "mrd", "power_up", "refreshes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 clock or more, not {getattr(self, name)}")
+        if self.cas not in (2, 3):
+            raise ValueError(f"CAS latency must be 2 or 3, not {self.cas}")
+        if self.period < 4 * (self.row_open + self.rp + self.rfc + self.rcd):
+            raise ValueError(f"Refresh interval must leave time for work, not be {self.interval} clocks")
+
+    @property
+    def row_open(self) -> int:
+        """Activate to precharge, such that `rc` is kept without a timer of its own."""
+        return max(self.ras, self.rc - self.rp)
+
+    @property
+    def period(self) -> int:
+        """Clocks between the controller's refreshes: shorter than `interval` by the longest time that one may be late."""
+        return self.interval - (self.row_open + self.rp + self.rfc + self.mrd + self.wr + 4)
+
+    @property
+    def columns(self) -> int:
+        """Words of a row."""
+        return 1 << self.column_bits
+
+    @property
+    def address_bits(self) -> int:
+        """Of a word's address: row, bank, column, from the top; so consecutive rows lie in different banks."""
+        return self.row_bits + (BANKS - 1).bit_length() + self.column_bits
+
+    @property
+    def ready(self) -> int:
+        """Cycle after reset in which the first segment may be taken."""
+        return self.power_up + self.rp + self.refreshes * self.rfc + self.mrd + 3
+
+    @property
+    def first_refresh(self) -> int:
+        """Cycle in which work first stops for a refresh; the next ones follow each `period`."""
+        return self.ready - 2 + self.period
+
+    @property
+    def turnaround(self) -> int:
+        """Column read -> column write: a free cycle on the data pins between the chip's last word and ours."""
+        return self.cas + 2
+
+    def read(self, pin_registers: int = 0) -> int:
+        """Column read decided -> its word on the read stream: pins, the chip, input register; `pin_registers` more each way."""
+        return self.cas + 2 + 2 * pin_registers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chip:
+    """A 16-bit SDRAM of four banks. `cycle_ns`: least clock cycle for a CAS latency of 2 and of 3."""
+
+    name: str
+    row_bits: int = 13
+    column_bits: int
+    cycle_ns: tuple[float, float]
+    rcd: Time
+    rp: Time
+    ras: Time
+    rc: Time
+    rfc: Time
+    rrd: Time
+    wr: Time
+    mrd: Time
+    refresh_ms: float = 64
+    power_up_us: float = 200
+
+    @property
+    def bytes(self) -> int:
+        """Capacity."""
+        return BANKS << self.row_bits + self.column_bits + 1
+
+    def timing(self, clock_mhz: float, *, rated: bool = True) -> Timing:
+        """Timings at a clock of 25..166 MHz, with the lowest CAS latency that it allows.
+
+        `rated=False` accepts a clock above the chip's grade. Raises ValueError for clocks out of range.
+        """
+        limit = 166.7 if not rated else 1000 / self.cycle_ns[1]
+        if not 25 <= clock_mhz <= limit:
+            raise ValueError(f"Clock of {self.name} must be 25..{limit:.1f} MHz, not {clock_mhz}")
+        clock = Fraction(str(clock_mhz))
+        cas = 2 if clock * Fraction(str(self.cycle_ns[0])) <= 1000 else 3
+        names = ("rcd", "rp", "ras", "rc", "rfc", "rrd", "wr", "mrd")
+        return Timing(clock_mhz=clock_mhz, row_bits=self.row_bits, column_bits=self.column_bits, cas=cas,
+                      interval=floor(Fraction(str(self.refresh_ms)) * clock * 1000 / (1 << self.row_bits)),
+                      power_up=ceil(Fraction(str(self.power_up_us)) * clock),
+                      **{name: getattr(self, name).cycles(clock) for name in names})
+
+
+def _alliance(name: str, column_bits: int, grade: int) -> Chip:
+    rcd, rc, two = {6: (18, 60, 12), 7: (21, 63, 14)}[grade]
+    return Chip(name=f"{name}-{grade}", column_bits=column_bits, cycle_ns=(10, grade), rcd=Time(rcd), rp=Time(rcd), ras=Time(42),
+                rc=Time(rc), rfc=Time(rc), rrd=Time(two), wr=Time(two), mrd=Time(two))
+
+
+CHIPS = {chip.name.lower(): chip for chip in (
+    # ULX3S, by batch: 64 MB, 32 MB, 32 MB.
+    _alliance("AS4C32M16SB", 10, 7), _alliance("AS4C32M16SB", 10, 6),
+    _alliance("AS4C16M16SA", 9, 7), _alliance("AS4C16M16SA", 9, 6),
+    Chip(name="IS42S16160G-7", column_bits=9, cycle_ns=(10, 7), rcd=Time(15), rp=Time(15), ras=Time(37), rc=Time(60),
+         rfc=Time(60), rrd=Time(14), wr=Time(14, 2), mrd=Time(14, 2)),
+    # Icepi Zero.
+    Chip(name="W9825G6KH-6", column_bits=9, cycle_ns=(10, 6), rcd=Time(18), rp=Time(18), ras=Time(42), rc=Time(60),
+         rfc=Time(60), rrd=Time(0, 2), wr=Time(0, 2), mrd=Time(0, 2)),
+    # iCESugar-Pro.
+    Chip(name="IS42S16160B-7", column_bits=9, cycle_ns=(10, 7), rcd=Time(20), rp=Time(20), ras=Time(45), rc=Time(67.5),
+         rfc=Time(67.5), rrd=Time(14), wr=Time(14, 2), mrd=Time(15, 2)),
+)}

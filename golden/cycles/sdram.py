@@ -1,0 +1,189 @@
+"""Cycles of the SDRAM controller: every word of every request, refresh included.
+
+Everything is counted in cycles of decision: a column read or write decided in cycle c is on the pins in cycle c + 1, a row
+command decided in cycle t takes the column's place of cycle t + 1. Rows are kept open; one request's next row, or the next
+request's first, is opened while words of the present one pass.
+"""
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arch.sdram import BANKS, LOOKUP, SEGMENT, Timing
+from golden.cycles.streams import Readiness
+
+__all__ = ["Request", "Served", "serve"]
+
+_NEVER = -(1 << 40)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """`length` words from word `address` on, wrapping at the end of the chip; offered in cycle `offered` or when its turn comes."""
+
+    write: bool
+    address: int
+    length: int
+    offered: int = 0
+
+
+@dataclass(frozen=True)
+class Served:
+    """Cycle in which the request was taken, and those of its words (n,): given on the read stream, or taken from the write
+    stream."""
+
+    taken: int
+    words: np.ndarray
+
+
+class _Segment:
+    """Part of a request within one row; `decided` grows by arrays of cycles."""
+
+    def __init__(self, write: bool, address: int, count: int, timing: Timing):
+        line = address >> timing.column_bits
+        self.write, self.count, self.bank, self.row = write, count, line % BANKS, line // BANKS
+        self.decided: list[np.ndarray] = []
+
+    @property
+    def last(self) -> int:
+        return int(self.decided[-1][-1]) if self.decided else _NEVER
+
+
+class _Controller:
+    """State at the row unit's present cycle; `now` is the cycle in which it next waits for a segment."""
+
+    def __init__(self, timing: Timing, data: Readiness):
+        self.timing, self.data = timing, data
+        self.now, self.hold = timing.ready, timing.first_refresh
+        self.open: list[int | None] = [None] * BANKS
+        self.activated, self.wrote = [_NEVER] * BANKS, [_NEVER] * BANKS
+        self.read, self.written = _NEVER, -1            # last column read; last word taken from the write stream
+        self.current: _Segment | None = None            # words are passing
+        self.column = 0                                 # the next may be decided in this cycle
+
+    def columns(self, end: int) -> None:
+        """Decides columns in cycles before `end`, as far as there are any."""
+        segment = self.current
+        if segment is None or not segment.count:
+            return
+        first = self.column
+        if segment.write:
+            first = max(first, self.read + self.timing.turnaround, self.data.following(self.written + 1))
+        if first >= end:
+            return
+        # A word once offered waits, so only the first may be decided when none is newly offered.
+        ready = self.data if segment.write else Readiness()
+        index = ready.index(first + 1)
+        number = min(segment.count, 1 + int(ready.index(end) - index)) if end > first + 1 else 1
+        cycles = np.concatenate(([first], ready.cycle(index + np.arange(number - 1)))).astype(np.int64)
+        segment.decided.append(cycles)
+        segment.count -= number
+        self.column = int(cycles[-1]) + 1
+        if segment.write:
+            self.wrote[segment.bank] = self.written = int(cycles[-1])
+        else:
+            self.read = int(cycles[-1])
+
+    def row_command(self, cycle: int) -> None:
+        """A row command decided in `cycle` takes the next place of a column."""
+        self.columns(cycle + 1)
+        self.column = max(self.column, cycle + 2)
+
+    def busy_after(self, end: int) -> bool:
+        """Whether words of the current segment are left when cycle `end` is over."""
+        self.columns(end + 1)
+        return self.current is not None and self.current.count > 0
+
+    def activate(self, cycle: int, segment: _Segment) -> None:
+        self.activated[segment.bank], self.open[segment.bank] = cycle, segment.row
+
+    def closable(self, bank: int) -> int:
+        return max(self.activated[bank] + self.timing.row_open, self.wrote[bank] + self.timing.wr - 1)
+
+    def refresh(self) -> None:
+        """Stops in cycle `hold`, closes all rows, refreshes, opens the current row again."""
+        timing = self.timing
+        busy = self.busy_after(self.hold)
+        precharge = max(self.hold + 1, *(self.closable(bank) for bank in range(BANKS)))
+        free = precharge + timing.rp + timing.rfc + 1
+        self.open = [None] * BANKS
+        resume = free + 1
+        if busy:
+            self.activate(free, self.current)
+            resume = free + max(timing.rcd, 2)
+        self.column = max(self.column, resume + 1)
+        self.now = resume + 1
+        self.hold += timing.period
+
+    def prepare(self, segment: _Segment, taken: int) -> bool:
+        """Opens the segment's row and makes it current; False if a refresh comes first."""
+        timing, cycle = self.timing, taken + LOOKUP
+        bank = segment.bank
+        if self.open[bank] not in (None, segment.row):
+            if self.current is not None and self.current.bank == bank:
+                if self.busy_after(self.hold - 1):
+                    return False
+                cycle = max(cycle, self.current.last + 1)
+            cycle = max(cycle, self.closable(bank))
+            if cycle >= self.hold:
+                return False
+            self.row_command(cycle)
+            self.open[bank] = None
+            cycle += timing.rp
+        if self.open[bank] is None:
+            cycle = max(cycle, max(self.activated) + timing.rrd)
+            if cycle >= self.hold:
+                return False
+            self.row_command(cycle)
+            self.activate(cycle, segment)
+            cycle += max(timing.rcd, 2)
+        if cycle > self.hold or self.busy_after(self.hold):
+            return False
+        if self.current is not None:
+            cycle = max(cycle, self.current.last)
+        self.current, self.column, self.now = segment, cycle + 1, cycle + 1
+        return True
+
+    def take(self, segment: _Segment, offered: int) -> int:
+        """Cycle in which a segment is taken; returns when it is current."""
+        while max(self.now, offered) >= self.hold:
+            self.refresh()
+        taken = at = max(self.now, offered)
+        while not self.prepare(segment, at):
+            self.refresh()
+            at = self.now - 1               # the lookup begins in cycle `now`
+        return taken
+
+    def finish(self) -> None:
+        """Until no word is left."""
+        while self.busy_after(self.hold):
+            self.refresh()
+
+
+def serve(timing: Timing, requests: Iterable[Request], data: Readiness | None = None, *, pin_registers: int = 0) -> list[Served]:
+    """When each request is taken and its words pass, in cycles from the end of reset.
+
+    `data`: cycles in which a word is newly offered on the write stream (it then waits until taken).
+    """
+    controller = _Controller(timing, data or Readiness())
+    free, parts = 0, []
+    for request in requests:
+        taken = max(free, request.offered)
+        free, segments = taken + 2, []          # of an empty request
+        offered, address, left = taken + SEGMENT, request.address, request.length
+        while left:
+            count = min(left, timing.columns - address % timing.columns)
+            segment = _Segment(request.write, address, count, timing)
+            segments.append(segment)
+            free = controller.take(segment, offered) + 1
+            offered = free - 1 + SEGMENT
+            address, left = (address + count) % (1 << timing.address_bits), left - count
+        parts.append((request, taken, segments))
+    controller.finish()
+    return [_served(request, taken, segments, timing.read(pin_registers)) for request, taken, segments in parts]
+
+
+def _served(request: Request, taken: int, segments: Sequence[_Segment], read: int) -> Served:
+    words = [cycles for segment in segments for cycles in segment.decided]
+    cycles = np.concatenate(words) if words else np.zeros(0, np.int64)
+    return Served(taken, cycles if request.write else cycles + read)

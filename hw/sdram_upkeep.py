@@ -1,0 +1,90 @@
+"""Power-up sequence and refreshes of an SDRAM."""
+from amaranth import Cat, Const, Module, Signal
+from amaranth.hdl import ValueCastable
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from arch.sdram import BANKS, Timing
+from hw.pause import Pause
+
+__all__ = ["ACTIVATE", "ALL_BANKS", "MODE", "PRECHARGE", "REFRESH", "SdramUpkeep", "command_layout"]
+
+# Commands as the levels of (ras_n, cas_n, we_n), bit 0 first.
+ACTIVATE, PRECHARGE, REFRESH, MODE = 0b110, 0b010, 0b100, 0b000
+ALL_BANKS = 1 << 10             # A10 of a precharge
+
+
+def command_layout() -> data.StructLayout:
+    """A command that takes the place of a column command; all zero without `valid`."""
+    return data.StructLayout({"valid": 1, "code": 3, "bank": range(BANKS), "address": 13})
+
+
+class SdramUpkeep(wiring.Component):
+    """Asks for a pause by ``hold``, and gives its commands once all banks may be closed, ``held``; then lets ``hold`` go.
+
+    After reset: power-up wait, precharge, refreshes, mode register (words one by one, `cas` of the timing). Then a refresh
+    each `period` clocks, whatever the load. ``starting`` is high until the chip can be used.
+
+    Members
+    -------
+    hold : ``Out(1, init=1)``
+    held : ``In(1)``
+    starting : ``Out(1, init=1)``
+    command : ``Out(command_layout())``
+        Combinational, from registers and ``held``.
+    """
+
+    def __init__(self, timing: Timing):
+        self.timing = timing
+        super().__init__({"hold": Out(1, init=1), "held": In(1), "starting": Out(1, init=1), "command": Out(command_layout())})
+
+    def elaborate(self, platform):
+        m = Module()
+        timing = self.timing
+        m.submodules.pause = pause = Pause(max(timing.rp, timing.rfc, timing.mrd))
+        clocks = Signal(range(-1, max(timing.power_up, timing.period)), init=timing.power_up - 2)   # its sign says: over
+        over = clocks[-1]
+        left = Signal(range(timing.refreshes), init=timing.refreshes - 1)
+
+        def give(code: int, address: ValueCastable | int, cycles: int):
+            command = self.command
+            m.d.comb += [command.valid.eq(1), command.code.eq(code), command.address.eq(address),
+                         pause.start.eq(1), pause.cycles.eq(cycles)]
+
+        with m.If(over):
+            m.d.sync += clocks.eq(timing.period - 2)
+        with m.Elif(~self.starting):
+            m.d.sync += clocks.eq(clocks - 1)
+        with m.FSM():
+            with m.State("POWER"):
+                with m.If(over):
+                    m.next = "CLOSE"
+                with m.Else():
+                    m.d.sync += clocks.eq(clocks - 1)
+            with m.State("CLOSE"):
+                with m.If(self.held):
+                    give(PRECHARGE, ALL_BANKS, timing.rp)
+                    m.next = "REFRESH"
+            with m.State("REFRESH"):
+                with m.If(pause.ok):
+                    give(REFRESH, 0, timing.rfc)
+                    m.d.sync += left.eq(left - 1)
+                    with m.If(left == 0):
+                        m.d.sync += left.eq(0)
+                        m.next = "RELEASE"
+                        with m.If(self.starting):
+                            m.next = "MODE"
+            with m.State("MODE"):
+                with m.If(pause.ok):
+                    # Burst length 1, sequential, CAS latency.
+                    give(MODE, Cat(Const(0, 4), Const(timing.cas, 3)), timing.mrd)
+                    m.next = "RELEASE"
+            with m.State("RELEASE"):
+                with m.If(pause.ok):
+                    m.d.sync += [self.hold.eq(0), self.starting.eq(0)]
+                    m.next = "IDLE"
+            with m.State("IDLE"):
+                with m.If(over):
+                    m.d.sync += self.hold.eq(1)
+                    m.next = "CLOSE"
+        return m

@@ -1,0 +1,106 @@
+"""A simulated SDRAM chip that keeps its datasheet's rules, and designs that hold one."""
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from amaranth import ClockSignal, Const, Instance, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In
+import numpy as np
+
+from arch.sdram import Timing
+from hw.sdram import SdramPins
+from sim.native import Design, _load
+from sim.rtl import Boundary, convert
+from sim.verilate import BUILD, library
+
+__all__ = ["LOAD_WORDS", "ChipTiming", "SdramChip", "SdramDesign", "blocks", "chip_timing"]
+
+LOAD_WORDS = 32
+_MODEL = Path(__file__).with_suffix(".v")
+_NAMES = ("cas", "rcd", "rp", "ras", "rc", "rfc", "rrd", "wr", "mrd", "interval", "retention", "power_up", "refreshes")
+
+ChipTiming = data.StructLayout({name: 32 for name in _NAMES})
+
+
+def chip_timing(timing: Timing, **changes: int) -> int:
+    """Bits of `ChipTiming` for a timing; `changes` replaces single figures. Words last for a `retention` of 64 ms unless changed."""
+    values = {name: getattr(timing, name) for name in _NAMES if name != "retention"}
+    values["retention"] = min(int(64_000 * timing.clock_mhz), (1 << 32) - 1)
+    return ChipTiming.const(values | changes).as_bits()
+
+
+def blocks(address: int, words: np.ndarray, timing: Timing) -> list[int]:
+    """What `SdramChip.load` is fed to hold `words` (uint16) from word `address` on; both multiples of `LOAD_WORDS`.
+
+    Raises ValueError otherwise, or if they do not fit.
+    """
+    words = np.ascontiguousarray(words, "<u2")
+    if address % LOAD_WORDS or len(words) % LOAD_WORDS:
+        raise ValueError(f"Loaded words must be multiples of {LOAD_WORDS}, not {len(words)} from {address} on")
+    if not 0 <= address <= address + len(words) <= 1 << timing.address_bits:
+        raise ValueError(f"Loaded words must lie in the chip's {1 << timing.address_bits}, not end at {address + len(words)}")
+    bits = timing.address_bits - (LOAD_WORDS - 1).bit_length()
+    return [address // LOAD_WORDS + n | int.from_bytes(block.tobytes(), "little") << bits
+            for n, block in enumerate(words.reshape(-1, LOAD_WORDS))]
+
+
+class SdramChip(wiring.Component):
+    """A chip, to be compiled by `SdramDesign`. It knows no reset.
+
+    Stops the run on any violated timing, on commands that are illegal in the state of the chip or its bank, on a wrong mode
+    register, on data pins driven from both sides or in turns without a free clock, and on a refresh later than `interval`.
+    What is read without being asked for is garbage that changes each clock.
+
+    Parameters
+    ----------
+    timing : Timing
+        For the size only.
+    pin_registers : int
+        Registers of each pin between controller and chip, each way.
+
+    Members
+    -------
+    pins : ``In(SdramPins())``
+    timing : ``In(ChipTiming)``
+    load : ``In(stream.Signature(...))``
+        A block of `LOAD_WORDS` words and its address, see `blocks`; one a cycle, at any time.
+    """
+
+    def __init__(self, timing: Timing, *, pin_registers: int = 0):
+        self.row_bits, self.column_bits, self.pin_registers = timing.row_bits, timing.column_bits, pin_registers
+        address = timing.address_bits - (LOAD_WORDS - 1).bit_length()
+        block = data.StructLayout({"address": address, "data": 16 * LOAD_WORDS})
+        super().__init__({"pins": In(SdramPins()), "timing": In(ChipTiming), "load": In(stream.Signature(block))})
+
+    def elaborate(self, platform):
+        m = Module()
+
+        def late(value, name):
+            for n in range(self.pin_registers):
+                stage = Signal.like(value, name=f"{name}{n}", reset_less=True)
+                m.d.sync += stage.eq(value)
+                value = stage
+            return value
+
+        outputs = ("cke", "cs_n", "ras_n", "cas_n", "we_n", "ba", "a", "dqm", "dq_oe")
+        dq = Signal(16)
+        m.submodules.chip = Instance(
+            "fireline_sdram", p_ROW_BITS=Const(self.row_bits, 32), p_COLUMN_BITS=Const(self.column_bits, 32),
+            i_clk=ClockSignal(), **{f"i_{name}": late(getattr(self.pins, name), name) for name in outputs},
+            i_dq_i=late(self.pins.dq_o, "dq_i"), o_dq_o=dq, **{f"i_t_{name}": self.timing[name] for name in _NAMES},
+            i_load=self.load.valid, i_load_address=self.load.payload.address, i_load_data=self.load.payload.data)
+        m.d.comb += [self.pins.dq_i.eq(late(dq, "dq_o")), self.load.ready.eq(1)]
+        return m
+
+
+class SdramDesign(Design):
+    """A design compiled for simulation that holds an `SdramChip` somewhere; see `sim.native.Design`."""
+
+    def __init__(self, component: wiring.Component, *, probes: Callable[[], Mapping[str, Boundary]] | None = None,
+                 build: Path = BUILD):
+        rtl = convert(component, probes=probes)
+        self.rtl = replace(rtl, verilog=rtl.verilog + _MODEL.read_text())
+        self.path = library(self.rtl, build)
+        self.ports = {port.name: (index, port) for index, port in enumerate(self.rtl.ports)}
+        self._library = _load(self.path.resolve())
