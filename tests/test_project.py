@@ -1,0 +1,71 @@
+"""The project as a whole: lint, the direction of imports, commands that answer --help, and a README that is true."""
+import ast
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {"arch", "nets", "compiler", "golden", "hw", "boards", "sim", "host"}
+MAY_READ = {         # arrows point one way; the reference never sees the hardware, nor the hardware the reference
+    "arch": set(),
+    "nets": set(),
+    "boards": {"arch"},
+    "compiler": {"nets", "arch"},
+    "golden": {"nets", "arch"},
+    "hw": {"arch"},
+    "host": {"arch", "nets"},
+    "sim": {"arch", "nets", "compiler", "hw", "golden", "host", "boards"},
+}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Our packages that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.add(node.module)
+    return {name.split(".")[0] for name in names} & PACKAGES
+
+
+def commands() -> list[str]:
+    """Modules of ours that are run with python -m."""
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts)
+            for package in sorted(PACKAGES | {"bench"}) for path in modules(package)
+            if '__name__ == "__main__"' in path.read_text(encoding="utf-8") and path.name != "__main__.py"]
+
+
+def test_lint_is_clean():
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "--no-cache", "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_imports_point_one_way(package):
+    for path in modules(package):
+        allowed = MAY_READ[package] | {package}
+        if path == ROOT / "hw" / "build.py":
+            allowed |= {"boards", "compiler"}
+        assert imported(path) <= allowed, f"{path.relative_to(ROOT)} imports {imported(path) - allowed}"
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_command_has_help(command):
+    done = subprocess.run([sys.executable, "-m", command, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage:" in done.stdout and done.stderr == ""
+
+
+def test_readme_names_only_what_exists():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for word in text.split():
+        name = word.strip("`.,:;()")
+        if name.startswith(tuple(f"{package}." for package in PACKAGES | {"bench"})) and f"python -m {name}" in text:
+            assert (ROOT / (name.replace(".", "/") + ".py")).exists(), name
