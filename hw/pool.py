@@ -53,7 +53,7 @@ class Pool(wiring.Component):
         connect(m, flipped(self.command), steps.command)
         connect(m, flipped(self.o), queue.o)
         m.d.comb += [steps.vector.valid.eq(self.i.valid), self.i.ready.eq(steps.vector.ready), steps.room.eq(room.any),
-                     room.take.eq(steps.step.emit), room.give.eq(queue.o.valid & queue.o.ready)]
+                     room.take.eq(steps.made & steps.step.emit), room.give.eq(queue.o.valid & queue.o.ready)]
 
         delayed = {}
 
@@ -71,29 +71,32 @@ class Pool(wiring.Component):
             m.d.comb += register.d.eq(value)
             return register.q
 
-        step = steps.step
+        step, made = steps.step, steps.made
+        real = step.row.real[0] & step.column.real[0]
         m.submodules.lines = lines = BlockRam(depth=self.places, width=2 * RESULT_BITS * self.lanes)
         bits = len(lines.r_addr)
         m.d.comb += [lines.r_addr.eq(at(OLDER - BlockRam.LATENCY, step.place, "place")[:bits]),
                      lines.w_addr.eq(at(OLDER, step.place, "place")[:bits]),
-                     lines.w_en.eq(at(OLDER, step.store, "store", init=0)),
-                     queue.w_en.eq(at(PoolLane.STAGES, step.emit, "emit", init=0))]
+                     lines.w_en.eq(at(OLDER, made & step.store, "store", init=0)),
+                     queue.w_en.eq(at(PoolLane.STAGES, made & step.emit, "emit", init=0))]
 
         # Combination n takes the n-th of these operands if it is real.
-        operands = (step.column.real[1], step.column.real[2], step.row.real[1], step.row.real[2])
-        take_sum = Cat(at(2 + 2 * n, real & step.average, f"take_sum{n}_") for n, real in enumerate(operands))
-        take_maximum = Cat(at(2 + 2 * n, real & ~step.average, f"take_maximum{n}_") for n, real in enumerate(operands))
+        operands = (step.column.real[1] & step.row.real[0], step.column.real[2] & step.row.real[0], step.row.real[1],
+                    step.row.real[2])
+        take_sum = Cat(at(2 + 2 * n, one & step.average, f"take_sum{n}_") for n, one in enumerate(operands))
+        take_maximum = Cat(at(2 + 2 * n, one & ~step.average, f"take_maximum{n}_") for n, one in enumerate(operands))
         offset, halve, triple, ninefold = self._mean(m, at, step)
         for first in range(0, self.lanes, LANES_PER_COPY):
-            valid = copy(step.valid, f"valid_{first}")
-            maximum = Cat(copy(at(2 * n, ~step.average, "maximum"), f"maximum{n}_{first}") for n in range(4))
+            valid, present = copy(made, f"valid_{first}"), copy(at(1, real, "real"), f"present_{first}")
+            maximum = Cat(copy(at(2 * n, ~step.average & (real if n == 0 else 1), f"maximum{n}_"), f"maximum{n}_{first}")
+                          for n in range(4))
             halves = Cat(copy(halve[n], f"halve{n}_{first}") for n in range(2))
             triples, ninefolds = copy(triple, f"triple_{first}"), copy(ninefold, f"ninefold_{first}")
             for n in range(first, min(first + LANES_PER_COPY, self.lanes)):
                 m.submodules[f"lane{n}"] = lane = PoolLane()
                 line = lines.r_data.word_select(n, 2 * RESULT_BITS)
                 m.d.comb += [
-                    lane.byte.eq(Mux(step.real, self.i.payload[n], 0)), lane.step.eq(valid), lane.maximum.eq(maximum),
+                    lane.byte.eq(self.i.payload[n]), lane.step.eq(valid), lane.present.eq(present), lane.maximum.eq(maximum),
                     lane.take_sum.eq(take_sum), lane.take_maximum.eq(take_maximum),
                     lane.older1.eq(line[:RESULT_BITS]), lane.older2.eq(line[RESULT_BITS:]), lane.offset.eq(offset),
                     lane.halve.eq(halves), lane.triple.eq(triples), lane.ninefold.eq(ninefolds), queue.w_data[n].eq(lane.o),

@@ -30,9 +30,11 @@ class PoolLane(wiring.Component):
     Members
     -------
     byte : ``In(8)``
-        Stage 0. 0 for a virtual step.
+        Stage 0.
     step : ``In(1)``
-        Stage 1: the byte is one of the row.
+        Stage 1: a step was made.
+    present : ``In(1)``
+        Stage 2: the step is real. The byte of a virtual step counts as 0; bit 0 of `maximum` is 0 then.
     maximum : ``In(4)``
         Combination n takes the maximum; bit n in stage 1 + 2 n.
     take_sum, take_maximum : ``In(4)``
@@ -55,6 +57,7 @@ class PoolLane(wiring.Component):
 
     byte: In(8)
     step: In(1)
+    present: In(1)
     maximum: In(4)
     take_sum: In(4)
     take_maximum: In(4)
@@ -82,7 +85,7 @@ class PoolLane(wiring.Component):
             m.d.comb += [subtract.a.eq(b), subtract.b.eq(a), subtract.gate_b.eq(self.maximum[n])]
             difference, kept = register(subtract.o, f"difference{n}"), register(a, f"kept{n}")
             m.submodules[f"sum{n}"] = add = GatedAdd(width)
-            m.d.comb += [add.a.eq(kept), add.gate_a.eq(1), add.b.eq(difference),
+            m.d.comb += [add.a.eq(kept), add.gate_a.eq(self.present if n == 0 else 1), add.b.eq(difference),
                          add.gate_b.eq(self.take_sum[n] | self.take_maximum[n] & ~difference[-1])]
             return register(add.o, f"combined{n}")
 

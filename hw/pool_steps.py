@@ -6,6 +6,8 @@ from amaranth.lib.wiring import In, Out
 from arch.command import POOL_AVERAGE, POOL_NONE, PoolConfig
 from hw.countdown import Countdown
 from hw.layout import record_layout
+from hw.queue import Queue
+from hw.tokens import Tokens
 
 __all__ = ["PLACE_BITS", "PoolSteps", "position_layout", "step_layout"]
 
@@ -23,12 +25,12 @@ def position_layout() -> data.StructLayout:
 def step_layout() -> data.StructLayout:
     """What the lanes have to know about a step."""
     return data.StructLayout({
-        "valid": 1, "real": 1,              # a vector belongs to it
         "row": position_layout(), "column": position_layout(),
         "average": 1, "zero_point": 8,
         "store": 1,                         # completes a pooled column: its result is kept at `place`
         "emit": 1,                          # completes a window
-        "place": PLACE_BITS})
+        "place": PLACE_BITS,
+        "short": 1})                        # the last one of a short row
 
 
 class PoolSteps(wiring.Component):
@@ -38,9 +40,9 @@ class PoolSteps(wiring.Component):
     rows that overhang the map on the right and at the bottom; a virtual row has as many steps as a real one. Where rows are
     short, 2 cycles pass behind each, so that the line memory can be read 3 cycles after it was written.
 
-    The next step is prepared while the present one waits. ``vector.ready`` depends on registers only. A command is taken in a
-    cycle in which none is being prepared, the first of them the cycle after the last step of the one before was; its first step
-    can be made 3 cycles later. After reset there is none.
+    Steps are prepared up to 16 ahead, so that there is no gap between commands: in one cycle where the step lies in its row, in
+    the next where the row lies in its block, then a queue. A command is taken in a cycle in which none is being prepared; its
+    first step can be made 5 cycles later. ``vector.ready`` depends on registers only. After reset there is none.
 
     Members
     -------
@@ -48,112 +50,125 @@ class PoolSteps(wiring.Component):
     vector : ``In(stream.Signature(0))``
     room : ``In(1)``
         From a register: there is a place for one more result.
+    made : ``Out(1)``
+        A step is made in this cycle.
     step : ``Out(step_layout())``
-        The step made in this cycle; `valid`, `store` and `emit` only if one is.
     """
 
     def __init__(self):
         super().__init__({"command": In(stream.Signature(record_layout(PoolConfig))), "vector": In(stream.Signature(0)),
-                          "room": In(1), "step": Out(step_layout())})
+                          "room": In(1), "made": Out(1), "step": Out(step_layout())})
 
     def elaborate(self, platform):
         m = Module()
-        step, waiting = Signal(step_layout(), reset_less=True), Signal()
-        short, hold = Signal(reset_less=True), Signal(2)
-        clear, go, advance = Signal(), Signal(), Signal()
+        m.submodules.queue = queue = Queue(step_layout())
+        m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)
+        step, clear, go, real, hold = self.step, Signal(), Signal(), Signal(), Signal(2)
+        m.d.comb += [step.eq(queue.o.payload), real.eq(step.row.real[0] & step.column.real[0]),
+                     clear.eq(queue.o.valid & (hold == 0) & (self.room | ~step.emit)),
+                     self.vector.ready.eq(clear & real), go.eq(clear & (self.vector.valid | ~real)),
+                     queue.o.ready.eq(go), space.give.eq(go), self.made.eq(go)]
+        m.d.sync += hold.eq(Mux(go & step.short, 1, hold << 1))
 
-        # The present step.
-        m.d.comb += [clear.eq(waiting & (hold == 0) & (self.room | ~step.emit)),
-                     self.vector.ready.eq(clear & step.real), go.eq(clear & (self.vector.valid | ~step.real)),
-                     self.step.eq(step), self.step.valid.eq(go), self.step.store.eq(go & step.store),
-                     self.step.emit.eq(go & step.emit)]
-        m.d.sync += hold.eq(Mux(go & short, 1, hold << 1))
-        with m.If(advance):
-            m.d.sync += waiting.eq(1)
-        with m.Elif(go):
-            m.d.sync += waiting.eq(0)
-
-        # The next one.
         config, new = Signal(record_layout(PoolConfig), reset_less=True), self.command.payload
-        idle, load, run = Signal(init=1), Signal(), Signal()
-        lead, start = Signal(11, reset_less=True), Signal(2, reset_less=True)
-        pooled, is_short, counts = (Signal(name=name, reset_less=True) for name in ("pooled", "is_short", "counts"))
-        reach_y, reach_x = Signal(2, reset_less=True), Signal(2, reset_less=True)
+        lead = Signal(11, reset_less=True)          # rows to the first one that completes a window, itself included
+        idle, load, run, tick, end = Signal(init=1), Signal(), Signal(), Signal(), Signal()
+        pooled, short, counts = (Signal(name=name, reset_less=True) for name in ("pooled", "short", "counts"))
         with m.If(idle & self.command.valid):
-            m.d.sync += [config.eq(new), idle.eq(0), load.eq(1), lead.eq(new.lead + 1), start.eq(new.kernel_x - 1 - new.left),
-                         pooled.eq(new.mode != POOL_NONE), counts.eq(new.include_padding & (new.mode == POOL_AVERAGE))]
+            m.d.sync += [config.eq(new), idle.eq(0), load.eq(1), lead.eq(new.lead + 1), pooled.eq(new.mode != POOL_NONE),
+                         counts.eq(new.include_padding & (new.mode == POOL_AVERAGE))]
         with m.If(load):
             m.d.sync += [load.eq(0), run.eq(1),
-                         reach_y.eq(Mux(pooled, Cat(config.kernel_y >= 2, config.kernel_y == 3), 0)),
-                         reach_x.eq(Mux(pooled, Cat(config.kernel_x >= 2, config.kernel_x == 3), 0)),
-                         is_short.eq(pooled & (config.kernel_y >= 2) & ((config.columns < 3) | (config.out_columns < 3)))]
-        m.d.comb += [self.command.ready.eq(idle), advance.eq(run & (go | ~waiting))]
-
-        def countdown(name, count, start, step):
-            m.submodules[name] = counter = Countdown(len(count))
-            m.d.comb += [counter.count.eq(count), counter.start.eq(start), counter.step.eq(step)]
-            return counter.last
-
-        # Columns: the phase of the stride, and how many windows are still to complete in this row.
-        in_columns, complete, ends_row, row_end = Signal(), Signal(), Signal(), Signal()
-        phase, done = Signal(2), Signal()
-        last_column = countdown("columns", config.columns, load | row_end, advance & in_columns)
-        last_complete = countdown("windows", config.out_columns, load | row_end, advance & complete)
-        m.d.comb += [complete.eq(~pooled | (phase == 0) & ~done),
-                     ends_row.eq((last_column | ~in_columns) & (~pooled | done | complete & last_complete)),
-                     row_end.eq(advance & ends_row)]
-        with m.If(load | row_end):
-            m.d.sync += [in_columns.eq(1), done.eq(0), phase.eq(start)]
-        with m.Elif(advance):
-            m.d.sync += [in_columns.eq(in_columns & ~last_column), done.eq(done | complete & last_complete),
-                         phase.eq(Mux(phase == 0, config.stride_x - 1, phase - 1))]
-
-        # Rows: the same, with the virtual ones counted apart.
-        in_rows, row_emits, rows_done, last_row, block_end = (Signal(name=name) for name in (
-            "in_rows", "row_emits", "rows_done", "last_row", "block_end"))
-        overhang = Signal(2)
-        last_in_map = countdown("rows", config.rows, load | block_end, row_end & in_rows)
-        due = countdown("due", Mux(load | block_end, lead, config.stride_y), load | block_end | row_end & row_emits, row_end)
-        last_emit = countdown("out_rows", config.out_rows, load | block_end, row_end & row_emits)
-        m.d.comb += [row_emits.eq(~pooled | due & ~rows_done), block_end.eq(row_end & last_row),
-                     last_row.eq(Mux(in_rows, last_in_map & (~pooled | (overhang == 0)), overhang == 1))]
-        with m.If(load | block_end):
-            m.d.sync += [in_rows.eq(1), rows_done.eq(config.out_rows == 0), overhang.eq(config.overhang_rows)]
-        with m.Elif(row_end):
-            m.d.sync += [in_rows.eq(in_rows & ~last_in_map), rows_done.eq(rows_done | row_emits & last_emit),
-                         overhang.eq(overhang - ~in_rows)]
-        with m.If(block_end & countdown("blocks", config.output_blocks, load, block_end)):
+                         short.eq(pooled & (config.kernel_y >= 2) & ((config.columns < 3) | (config.out_columns < 3)))]
+        with m.If(end):
             m.d.sync += [run.eq(0), idle.eq(1)]
+        m.d.comb += [self.command.ready.eq(idle), tick.eq(run & space.any)]
+        column = self._columns(m, config, pooled, counts, load, tick)
+        made = Signal()
+        m.d.comb += [made.eq(tick & column.valid), space.take.eq(made)]
+        next_step, last = self._rows(m, config, lead, pooled, counts, load, made, column)
+        prepared = Signal(step_layout(), reset_less=True)
+        m.d.sync += [prepared.eq(next_step), prepared.short.eq(column.ends_row & short), queue.w_en.eq(made)]
+        m.d.comb += [queue.w_data.eq(prepared), end.eq(made & last)]
+        return m
+
+    def _columns(self, m, config, pooled, counts, load, tick):
+        """Where the next step lies in its row; rows follow each other without end."""
+        column = Signal(data.StructLayout({"valid": 1, "position": position_layout(), "complete": 1, "ends_row": 1}))
+        inside, complete, ends, row_end, done = (Signal(name=name) for name in (
+            "in_columns", "complete", "ends_row", "row_end", "columns_done"))
+        phase = Signal(2)
+        last = self._countdown(m, "columns", config.columns, load | row_end, tick & inside)
+        last_complete = self._countdown(m, "windows", config.out_columns, load | row_end, tick & complete)
+        m.d.comb += [complete.eq(~pooled | (phase == 0) & ~done), row_end.eq(tick & ends),
+                     ends.eq((last | ~inside) & (~pooled | done | complete & last_complete))]
+        with m.If(load | row_end):
+            m.d.sync += [inside.eq(1), done.eq(0), phase.eq(config.kernel_x - 1 - config.left)]
+        with m.Elif(tick):
+            m.d.sync += [inside.eq(inside & ~last), done.eq(done | complete & last_complete),
+                         phase.eq(Mux(phase == 0, config.stride_x - 1, phase - 1))]
+        reach = Cat(config.kernel_x >= 2, config.kernel_x == 3) & pooled.replicate(2)
+        position = self._position(m, "column", inside, counts & config.padded_right, reach, tick, load | row_end,
+                                  0, Cat(config.left & counts, 0))
+        with m.If(load):
+            m.d.sync += column.valid.eq(0)
+        with m.Elif(tick):
+            m.d.sync += [column.valid.eq(1), column.position.eq(position), column.complete.eq(complete), column.ends_row.eq(ends)]
+        return column
+
+    def _rows(self, m, config, lead, pooled, counts, load, made, column):
+        """The step of `column` in its row and block, and whether it is the command's last."""
+        inside, emits, done, last, row_end, block_end = (Signal(name=name) for name in (
+            "in_rows", "row_emits", "rows_done", "last_row", "end_of_row", "end_of_block"))
+        overhang = Signal(2)
+        m.d.comb += [row_end.eq(made & column.ends_row), block_end.eq(row_end & last)]
+        last_in_map = self._countdown(m, "rows", config.rows, load | block_end, row_end & inside)
+        due = self._countdown(m, "due", Mux(load | last, lead, config.stride_y),
+                              load | row_end & (last | emits), row_end)
+        last_emit = self._countdown(m, "out_rows", config.out_rows, load | block_end, row_end & emits)
+        m.d.comb += [emits.eq(~pooled | due & ~done),
+                     last.eq(Mux(inside, last_in_map & (~pooled | (overhang == 0)), overhang == 1))]
+        with m.If(load | block_end):
+            m.d.sync += [inside.eq(1), done.eq(config.out_rows == 0), overhang.eq(config.overhang_rows)]
+        with m.Elif(row_end):
+            m.d.sync += [inside.eq(inside & ~last_in_map), done.eq(done | emits & last_emit), overhang.eq(overhang - ~inside)]
+        last_block = self._countdown(m, "blocks", config.output_blocks, load, block_end)
 
         # Places of the line memory: every row of a block goes over the same ones.
-        place, block_place, next_place = (Signal(PLACE_BITS, name=name) for name in ("place", "block_place", "next_place"))
-        m.d.comb += next_place.eq(place + complete)
+        place, first, following = (Signal(PLACE_BITS, name=name) for name in ("place", "first_place", "next_place"))
+        m.d.comb += following.eq(place + column.complete)
         with m.If(load):
-            m.d.sync += [place.eq(config.base), block_place.eq(config.base)]
-        with m.Elif(advance):
-            m.d.sync += place.eq(Mux(ends_row & ~last_row, block_place, next_place))
-            with m.If(ends_row & last_row):
-                m.d.sync += block_place.eq(next_place)
+            m.d.sync += [place.eq(config.base), first.eq(config.base)]
+        with m.Elif(made):
+            m.d.sync += place.eq(Mux(column.ends_row & ~last, first, following))
+            with m.If(column.ends_row & last):
+                m.d.sync += first.eq(following)
 
-        # What the window covers. Padding beyond the map comes right after its last row or column.
-        padding = counts & config.top
-        positions = {}
-        for axis, present, padded, reach, move, clear, real, counted in (
-                ("column", in_columns, config.padded_right, reach_x, advance, load | row_end, 0, Cat(config.left & counts, 0)),
-                ("row", in_rows, config.padded_bottom, reach_y, row_end, load | block_end,
-                 Cat(config.history != 0, config.history == 2),
-                 Cat((config.history != 0) | padding, (config.history == 2) | (config.history == 1) & padding))):
-            was_real, was_counted = Signal(2, name=f"{axis}_was_real"), Signal(2, name=f"{axis}_was_counted")
-            is_counted = present | counts & padded & was_real[0]
-            with m.If(clear):
-                m.d.sync += [was_real.eq(real), was_counted.eq(counted)]
-            with m.Elif(move):
-                m.d.sync += [was_real.eq(Cat(present, was_real)), was_counted.eq(Cat(is_counted, was_counted))]
-            positions[axis] = {"real": Cat(present, was_real & reach), "counted": Cat(is_counted, was_counted & reach)}
+        above, padding = config.history, counts & config.top
+        reach = Cat(config.kernel_y >= 2, config.kernel_y == 3) & pooled.replicate(2)
+        position = self._position(m, "row", inside, counts & config.padded_bottom, reach, row_end, load | block_end,
+                                  Cat(above != 0, above == 2), Cat((above != 0) | padding, (above == 2) | (above == 1) & padding))
+        step = Signal(step_layout())
+        m.d.comb += [step.row.eq(position), step.column.eq(column.position), step.average.eq(config.mode == POOL_AVERAGE),
+                     step.zero_point.eq(config.zero_point), step.store.eq(column.complete & reach[0]),
+                     step.emit.eq(column.complete & emits), step.place.eq(place)]
+        return step, column.ends_row & last & last_block
 
-        with m.If(advance):
-            m.d.sync += [step[axis][field].eq(bits) for axis, fields in positions.items() for field, bits in fields.items()]
-            m.d.sync += [step.real.eq(in_columns & in_rows), step.store.eq(complete & reach_y[0]),
-                         step.emit.eq(complete & row_emits), step.average.eq(config.mode == POOL_AVERAGE),
-                         step.zero_point.eq(config.zero_point), step.place.eq(place), short.eq(ends_row & is_short)]
-        return m
+    @staticmethod
+    def _countdown(m, name, count, start, step):
+        m.submodules[name] = counter = Countdown(len(count))
+        m.d.comb += [counter.count.eq(count), counter.start.eq(start), counter.step.eq(step)]
+        return counter.last
+
+    @staticmethod
+    def _position(m, name, present, padded, reach, move, clear, real, counted):
+        """What the window covers. Padding beyond the map comes right after its last row or column."""
+        was_real, was_counted = Signal(2, name=f"{name}_was_real"), Signal(2, name=f"{name}_was_counted")
+        is_counted = present | padded & was_real[0]
+        with m.If(clear):
+            m.d.sync += [was_real.eq(real), was_counted.eq(counted)]
+        with m.Elif(move):
+            m.d.sync += [was_real.eq(Cat(present, was_real)), was_counted.eq(Cat(is_counted, was_counted))]
+        position = Signal(position_layout(), name=name)
+        m.d.comb += [position.real.eq(Cat(present, was_real & reach)), position.counted.eq(Cat(is_counted, was_counted & reach))]
+        return position

@@ -5,7 +5,7 @@ import numpy as np
 
 from arch import pipeline
 from arch.command import POOL_NONE, PoolConfig
-from golden.cycles.streams import Readiness, issue
+from golden.cycles.streams import PLACES, Readiness, issue
 
 __all__ = ["passed", "steps"]
 
@@ -46,19 +46,21 @@ def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: 
     `taker`: for each result a cycle before which it is not taken.
     """
     command_cycles, taken, left = [], [], np.zeros(0, np.int64)
-    position, free, last, rest = 0, 0, -1, 0        # the last step's cycle, and the pause behind it
+    position, free, rest = 0, 0, 0                  # rest: the pause behind the last step
+    recent = np.full(PLACES, -1, np.int64)          # cycles of the last steps: when places for steps prepared ahead came back
     for config, at in zip(commands, offered, strict=True):
         start = max(int(at), free)
         real, gives, pause = steps(config)
+        prepared = max(start + 2, int(recent[0]) + 1) + 1
         earliest = np.zeros(len(real), np.int64)
         earliest[real] = vector_offered[position:position + real.sum()]
-        np.maximum(earliest, max(start + 3, last + 1 + rest), out=earliest)
+        np.maximum(earliest, max(prepared + 2, int(recent[-1]) + 1 + rest), out=earliest)
         made, left = issue(earliest, pause=pause, waits=gives, gives=gives, latency=pipeline.POOL, left=left, ready=ready,
                            taker=taker)
         command_cycles.append(start)
         taken.append(made[real])
         position += int(real.sum())
-        # A step is prepared when the one before is made.
-        free = max(start + 2, int(made[-2]) if len(made) > 1 else last) + 1
-        last, rest = int(made[-1]), 2 * _short(config)
+        recent, rest = np.append(recent, made), 2 * _short(config)
+        free = max(prepared + len(made), int(recent[-PLACES - 1]) + 2)      # the cycle after the last step was prepared
+        recent = recent[-PLACES:]
     return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left
