@@ -83,7 +83,7 @@ def _run(design: Callable[[], Claim], mode: str, engine: str, depth: int, timeou
     top = design()
     fragment = Fragment.get(top, None)
     ports = {name: (signal, None) for name, signal in top.inputs.items()}
-    text = rtlil.convert(fragment, name="top", ports=ports, emit_src=False)
+    text = rtlil.convert(fragment, name="top", ports=ports, emit_src=True)
     config = (f"[options]\nmode {mode}\ndepth {depth}\ntimeout {timeout}\nvcd off\n"
               f"{'aigsmt z3' if engine.startswith('abc') else ''}\n"
               f"[engines]\n{engine}\n[script]\nread_rtlil top.il\nprep -top top\n[files]\ntop.il\n")

@@ -17,9 +17,11 @@ from hw.output_fifo import OutputFifo
 from hw.primitives import BlockRam
 from hw.queue import Queue
 from hw.tokens import Tokens
+from hw.window import WindowGenerator
 from hw.writer import Writer
 
-__all__ = ["AverageClaim", "DispatchClaim", "OutputFifoClaim", "QueueClaim", "StageClaim", "TokensClaim", "WriterClaim"]
+__all__ = ["AverageClaim", "DispatchClaim", "OutputFifoClaim", "QueueClaim", "StageClaim", "TokensClaim",
+           "WindowClaim", "WriterClaim"]
 
 
 class StageClaim(Claim):
@@ -216,3 +218,71 @@ class AverageClaim(StageClaim):
             self, m, put=put, value=bit & ~config["enable"], take=out.valid & out.ready, taken=out.payload, most=4,
             patience=pipeline.average(self.LANES), waiting=~out.valid))
         assert_stable(m, out, "o")
+
+
+class WindowClaim(StageClaim):
+    """A beat is issued only with the grant, and only with room if it makes a result, for which it then reserves a place; each
+    pass has exactly the command's pixels, begins with `swap`, and starts only with the weights (and, if it makes results, the
+    parameters) ready; a partial sum is not touched twice within `MIN_REVISIT` cycles. For 1..2 rows of 1..2 columns."""
+
+    faults = ("one more", "too soon", "no grant")
+    GEOMETRY = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
+
+    def state(self, m):
+        m.submodules.window = window = WindowGenerator(self.GEOMETRY)
+        inputs = {name: self.free(1, name) for name in ("read_grant", "room", "weights_ready", "parameters_ready")}
+        m.d.comb += [getattr(window, name).eq(value) for name, value in inputs.items()]
+        new = window.config.payload
+        sizes = {name: self.free(2, name) for name in ("rows", "columns", "output_blocks", "kernel_x", "kernel_y", "blocks")}
+        m.d.comb += [new[name].eq(value) for name, value in sizes.items()]
+        m.d.comb += [Assume((value == 1) | (value == 2)) for value in sizes.values()]
+        m.d.comb += window.config.valid.eq(self.free(1, "command"))
+
+        before = {}
+        for name, value in (*inputs.items(), ("reserve", window.reserve), ("pass_start", window.pass_start),
+                            ("block_start", window.block_start)):
+            before[name] = Signal(name=f"{name}_before")
+            m.d.sync += before[name].eq(value)
+        issue = window.issue
+        m.d.comb += [
+            Assert(~window.reserve | (inputs["read_grant"] & inputs["room"])),
+            Assert(~issue.valid | before["read_grant"] if self.fault != "no grant" else ~issue.valid),
+            Assert((issue.valid & issue.last) == before["reserve"]), Assert(~issue.swap | issue.valid),
+            Assert(~issue.emit_start | issue.swap & issue.last), Assert(~window.pass_start | before["weights_ready"]),
+            Assert(~window.block_start | window.pass_start & before["parameters_ready"])]
+
+        # The loaders' side: ready stays until used, and is taken back in the cycle after.
+        for ready, used in (("weights_ready", "pass_start"), ("parameters_ready", "block_start")):
+            m.d.comb += [Assume(inputs[ready] | ~before[ready] | before[used]), Assume(~inputs[ready] | ~before[used])]
+
+        # The size is that of the command taken last: it is taken when the last pass of the one before has started.
+        size, left, fresh = Signal(3), Signal(3), Signal()
+        to_go, in_block, block = Signal(5), Signal(4), Signal(4)
+
+        def product(*factors: Value) -> Value:              # of ones and twos
+            result = Value.cast(1)
+            for factor in factors:
+                result = Mux(factor == 2, result << 1, result)
+            return result
+        per_block = product(sizes["kernel_x"], sizes["kernel_y"], sizes["blocks"])
+        start = window.pass_start                           # a pass started in the cycle before; a beat seen now is older
+        with m.If(window.config.valid & window.config.ready):
+            m.d.sync += [size.eq(product(sizes["rows"], sizes["columns"]) + (self.fault == "one more")), block.eq(per_block),
+                         in_block.eq(per_block)]
+            m.d.sync += to_go.eq(Mux(sizes["output_blocks"] == 2, per_block << 1, per_block))
+        with m.If(start):
+            m.d.sync += [left.eq(size), fresh.eq(1), to_go.eq(to_go - 1), in_block.eq(Mux(in_block == 1, block, in_block - 1))]
+        with m.Elif(issue.valid):
+            m.d.sync += [left.eq(left - 1), fresh.eq(0)]
+        m.d.comb += [Assert(~start | (left == issue.valid)), Assert(~issue.valid | (left != 0)), Assert(~start | (to_go != 0)),
+                     Assert(issue.swap == (issue.valid & fresh)), Assert(window.block_start == (start & (in_block == 1))),
+                     Assert(~window.config.ready | (to_go == 0)), Cover(start & (to_go == 1) & (size == 4))]
+        least = pipeline.MIN_REVISIT + (self.fault == "too soon")
+        for pixel in range(4):
+            age = Signal(range(least + 1), init=least, name=f"age{pixel}")
+            here = issue.valid & (issue.addr == pixel)
+            with m.If(here):
+                m.d.sync += age.eq(1)
+            with m.Elif(age != least):
+                m.d.sync += age.eq(age + 1)
+            m.d.comb += Assert(~here | (age == least))
