@@ -7,7 +7,7 @@ its line here.
 from arch.geometry import Geometry
 
 __all__ = [
-    "ACTIVATION_READ", "ACTIVATION_TO_READ", "ACTIVATION_WRITE", "COMMANDS", "MIN_REVISIT", "OUTPUT_FIFO", "PAD",
+    "ACTIVATION_READ", "ACTIVATION_TO_READ", "ACTIVATION_WRITE", "COMMANDS", "COMMAND_BACK", "COMMAND_SPACING", "DISPATCH", "MIN_REVISIT", "OUTPUT_FIFO", "PAD",
     "PARAMETER_READ", "REQUANTISE_LANE", "WEIGHT_READ", "WINDOW", "WRITER", "array", "load_after_swap", "operand",
     "parameters_free_after", "requantise", "scales_after_swap", "swap_after_load", "vector", "weights_free_after", "weights_soon"]
 
@@ -19,8 +19,12 @@ ACTIVATION_READ = WEIGHT_READ = PARAMETER_READ = 4
 ACTIVATION_TO_READ = 1
 # Write given to the engine's write port -> at the memory.
 ACTIVATION_WRITE = 1
-# Commands that may wait for a unit.
+# Commands that may wait for a unit. A command taken -> its records offered to the units; least distance of two commands; a record
+# taken by the last unit -> the command that has its place taken.
 COMMANDS = 4
+DISPATCH = 2
+COMMAND_SPACING = 3
+COMMAND_BACK = 2
 # Padding inserted behind the activation memory.
 PAD = 1
 
@@ -96,7 +100,7 @@ POOL = 15
 
 
 # Vector taken by the global average -> offered, when it passes.
-AVERAGE_PASS = 1
+AVERAGE_PASS = 2
 
 
 def average(lanes: int) -> int:

@@ -23,7 +23,7 @@ LANES_PER_COPY = 2          # lanes served by one copy of a control line
 class GlobalAverage(wiring.Component):
     """Passes vectors on, or sums those of an output block into one, as `AverageConfig` says; exactly golden's values.
 
-    A vector that passes is offered in the next cycle, one a cycle. The result of a block is offered
+    A vector that passes is offered two cycles later, one a cycle. The result of a block is offered
     `pipeline.average(PO)` cycles after its last vector was taken: a single lane requantises one channel a cycle, and the next
     vector (or command) is taken when it is done, in the cycle of the offer at the earliest. Otherwise the next command is taken
     from the cycle after the last vector on, and its first vector two cycles later.
@@ -75,9 +75,10 @@ class GlobalAverage(wiring.Component):
         with m.If(result):
             m.d.sync += [run.eq(~over), idle.eq(over)]
 
-        passes = Signal()
+        passes, passed = Signal(), Signal()
         m.d.comb += [passes.eq(go & ~config.enable), room.take.eq(passes | read), room.give.eq(queue.o.valid & queue.o.ready),
-                     queue.w_en.eq(passes | result)]
+                     queue.w_en.eq(passed | result)]
+        m.d.sync += passed.eq(passes)
 
         # The sums, two cycles behind.
         vector = Signal(vector_layout(self.lanes), reset_less=True)
@@ -101,12 +102,12 @@ class GlobalAverage(wiring.Component):
         m.d.sync += [acc.eq(lane_sum + config.start), bytes_.eq(Cat(bytes_, lane.q)[8:])]
         m.d.comb += [lane.acc.eq(acc.as_signed()), lane.factor.eq(config.multiplier), lane.right.eq(right),
                      lane.zero_point.eq(config.zero_point), lane.low.eq(config.low), lane.high.eq(config.high)]
-        assert pipeline.average(self.lanes) == 2 + 2 + 1 + lane.LATENCY + self.lanes + 1 and pipeline.AVERAGE_PASS == 1
+        assert pipeline.average(self.lanes) == 2 + 2 + 1 + lane.LATENCY + self.lanes + 1 and pipeline.AVERAGE_PASS == 2
         for n in range(1 + lane.LATENCY + 1):
             stage = Signal(name=f"done{n}")
             m.d.sync += stage.eq(done)
             done = stage
-        m.d.comb += [result.eq(done), queue.w_data.eq(Mux(config.enable, bytes_, self.i.payload.as_value()))]
+        m.d.comb += [result.eq(done), queue.w_data.eq(Mux(passed, vector.as_value(), bytes_))]
         return m
 
     def _one_by_one(self, m, read, sums):

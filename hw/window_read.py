@@ -86,7 +86,8 @@ class WindowRead(wiring.Component):
         with m.Elif(wait != 0):
             m.d.sync += wait.eq(wait - 1)
         begin = Signal()
-        m.d.comb += [begin.eq(waited & self.present), load.eq(wait == 2)]
+        m.d.comb += begin.eq(waited & self.present)
+        m.d.sync += load.eq(wait == 3)
         with m.If(begin):
             m.d.sync += [waited.eq(0), run.eq(1), first_slot.eq(1)]
         with m.Elif(wait == 1):
@@ -104,15 +105,17 @@ class WindowRead(wiring.Component):
             rows.count.eq(config.rows), rows.start.eq(setup), rows.step.eq(end_row),
             pixels.count.eq(config.columns), pixels.start.eq(load), pixels.step.eq(end_pixel),
             taps.count.eq(config.kernel), taps.start.eq(load | end_pixel), taps.step.eq(end_line)]
-        with m.If(load | end_pixel):
-            m.d.sync += [tail.eq(0), here.eq(after), after.eq(beyond), beyond.eq(beyond + config.step_bytes),
-                         first.eq(first_after), chunk.eq(first_after), word.eq(after[low:])]
-        with m.Elif(end_line):
-            m.d.sync += [tail.eq(taps.last), chunk.eq(first), word.eq(here[low:])]
-        with m.Elif(go):
-            m.d.sync += [chunk.skip.eq(0), chunk.last.eq(chunk.rest <= size),
-                         chunk.count.eq(Mux(chunk.rest <= size, chunk.rest, size)),
-                         chunk.rest.eq(chunk.rest - size), word.eq(word + 1)]
+        # What comes next depends on registers only, and is taken with each slot.
+        with m.If(load | go):
+            with m.If(load | tail):
+                m.d.sync += [tail.eq(0), here.eq(after), after.eq(beyond), beyond.eq(beyond + config.step_bytes),
+                             first.eq(first_after), chunk.eq(first_after), word.eq(after[low:])]
+            with m.Elif(chunk.last):
+                m.d.sync += [tail.eq(taps.last), chunk.eq(first), word.eq(here[low:])]
+            with m.Else():
+                m.d.sync += [chunk.skip.eq(0), chunk.last.eq(chunk.rest <= size),
+                             chunk.count.eq(Mux(chunk.rest <= size, chunk.rest, size)),
+                             chunk.rest.eq(chunk.rest - size), word.eq(word + 1)]
         with m.If(setup | end_row):
             m.d.sync += [after.eq(0), beyond.eq(config.step_bytes)]
         new_line, new_window = Signal(), Signal()           # the slot is a window row's first, a window's first
