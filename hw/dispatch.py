@@ -1,11 +1,12 @@
 """Hands each unit its part of a command."""
-from amaranth import Cat, Module
+from amaranth import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch import pipeline
 from arch.command import Command
 from hw.layout import command_layout, record_layout
+from hw.primitives import Copy
 from hw.queue import Queue
 from hw.tokens import Tokens
 from hw.weights import rules_layout
@@ -18,36 +19,45 @@ RECORDS = Command.records()
 class Dispatch(wiring.Component):
     """Splits commands into a record for each unit, in a queue for each, so that units take them in their own time.
 
-    A command is taken when each unit has taken the one `pipeline.COMMANDS` before it; its records are offered from the next
-    cycle on. `command.ready` comes from registers. Reset drops everything.
+    A command is taken every `pipeline.COMMAND_SPACING` cycles at most, and when each unit has taken the one `pipeline.COMMANDS`
+    before it `pipeline.COMMAND_BACK` cycles ago; its records are offered `pipeline.DISPATCH` cycles later. The units lie all over
+    the chip, so what goes there and comes back has a register to itself: the payload, a strobe for each queue, and
+    `command.ready`. Reset drops everything.
 
     Members: `command`, stream of `command_layout()`; streams `window`, `load`, `scale` (of `rules_layout()`), `pool`, `average`,
-    `writer`; `busy` Out(1), a record waits.
+    `writer`.
     """
 
     def __init__(self):
         units = {name: record_layout(record) for name, record in RECORDS.items() if name != "requantise"}
         units["scale"] = rules_layout()
         self.units = list(units)
-        super().__init__({"command": In(stream.Signature(command_layout())), "busy": Out(1),
+        super().__init__({"command": In(stream.Signature(command_layout())),
                           **{name: Out(stream.Signature(layout)) for name, layout in units.items()}})
 
     def elaborate(self, platform):
         m = Module()
-        c = self.command.payload
-        ready, busy = [], []
+        c = Signal(command_layout(), reset_less=True)
+        taken, was_taken = Signal(), Signal()
+        m.d.sync += [c.eq(self.command.payload), was_taken.eq(taken)]
+        m.d.comb += taken.eq(self.command.valid & self.command.ready)
+        ready = []
         for name in self.units:
             o = getattr(self, name)
             m.submodules[f"{name}_queue"] = queue = Queue(o.payload.shape())
             m.submodules[f"{name}_places"] = places = Tokens(pipeline.COMMANDS, pipeline.COMMANDS)
-            taken = self.command.valid & self.command.ready
-            m.d.comb += [queue.w_en.eq(taken), places.take.eq(taken), places.give.eq(o.valid & o.ready)]
+            m.submodules[f"{name}_strobe"] = strobe = Copy()
+            m.d.comb += [strobe.d.eq(taken), queue.w_en.eq(strobe.q), places.take.eq(strobe.q), places.give.eq(o.valid & o.ready)]
             if name == "scale":
                 m.d.comb += [queue.w_data.load.eq(c.load), queue.w_data.rule.eq(c.requantise)]
             else:
                 m.d.comb += queue.w_data.eq(c[name])
             wiring.connect(m, wiring.flipped(o), queue.o)
             ready.append(places.any)
-            busy.append(o.valid)
-        m.d.comb += [self.command.ready.eq(Cat(ready).all()), self.busy.eq(Cat(busy).any())]
+        # Tokens taken for a command are missed two cycles after it.
+        accept = Signal(init=1)
+        m.d.sync += accept.eq(Cat(ready).all() & ~taken & ~was_taken)
+        m.d.comb += self.command.ready.eq(accept)
+        assert (pipeline.DISPATCH, pipeline.COMMAND_SPACING, pipeline.COMMAND_BACK) == (2, 3, 2)
+        assert pipeline.COMMANDS <= Queue.PLACES
         return m

@@ -44,10 +44,10 @@ def timeline(geometry: Geometry, commands: Sequence[Command], offered: np.ndarra
     stays is the truth.
     """
     read, write = read_grant or Readiness(), write_grant or Readiness()
-    offered, order = np.asarray(offered, np.int64), np.arange(len(commands))
+    offered, turn = np.asarray(offered, np.int64), pipeline.COMMAND_SPACING * np.arange(len(commands))
     back = _Back(room=None, accept=offered, pooled=None, averaged=None)
     while True:
-        taken = np.maximum.accumulate(np.maximum(offered, back.accept) - order) + order
+        taken = np.maximum.accumulate(np.maximum(offered, back.accept) - turn) + turn
         line, back, consistent = _follow(geometry, commands, taken, read, write, back)
         if consistent:
             return line
@@ -63,15 +63,15 @@ class _Back:
     averaged: np.ndarray | None
 
 
-def _shifted(cycles: np.ndarray, places: int) -> np.ndarray:
-    """When a place is free for each beat, if `places` beats fit and leave in the given cycles."""
-    return np.concatenate([np.zeros(places, np.int64), cycles + 1])[:len(cycles)]
+def _shifted(cycles: np.ndarray, places: int, back: int = 1) -> np.ndarray:
+    """When a place is free for each beat, if `places` beats fit, leave in the given cycles and are missed `back` cycles later."""
+    return np.concatenate([np.zeros(places, np.int64), cycles + back])[:len(cycles)]
 
 
 def _follow(geometry: Geometry, commands: Sequence[Command], taken: np.ndarray, read: Readiness, write: Readiness,
             back: _Back) -> tuple[Timeline, _Back, bool]:
     """The timeline if later units allow what `back` says; what they do allow then; and whether the two agree."""
-    record = taken + 1
+    record = taken + pipeline.DISPATCH
     issued = window.issue(geometry, [c.window for c in commands], record, record, record, read, back.room)
     results = array.results(geometry, issued.emitting)
     vectors = requantise.vectors(results, geometry.output_lanes)
@@ -84,8 +84,8 @@ def _follow(geometry: Geometry, commands: Sequence[Command], taken: np.ndarray, 
     # The count shows two cycles after the last write, or after the place of it in the writer's pipeline.
     last = np.where(counts > 0, np.append(went, 0)[np.cumsum(counts) - 1], writer_taken + 1)
     units = np.max([issued.window_taken, issued.load_taken, issued.scale_taken, pool_taken, average_taken, writer_taken], axis=0)
-    found = _Back(room=_shifted(fifo, geometry.fifo_words), accept=_shifted(units, pipeline.COMMANDS), pooled=summed,
-                  averaged=np.repeat(writer_taken + 1, counts))
+    found = _Back(room=_shifted(fifo, geometry.fifo_words), pooled=summed,
+                  accept=_shifted(units, pipeline.COMMANDS, pipeline.COMMAND_BACK), averaged=np.repeat(writer_taken + 1, counts))
     line = Timeline(taken=taken, issued=np.stack([issued.first, issued.last], 1), array=results, requantised=vectors,
                     fifo=fifo, pooled=pooled, averaged=averaged, written=writer.written(went), done=last + pipeline.WRITER + 2)
     agree = (np.all(found.room <= issued.emitting) and np.all(found.accept <= taken) and np.all(summed <= pooled)
