@@ -14,10 +14,9 @@ __all__ = ["Harness"]
 class Harness(wiring.Component):
     """Wraps `core` so that it can be routed alone and timed honestly.
 
-    Every input bit comes from a stage of one long shift register, every output bit ends in a
-    register and is folded, two registered levels of exclusive or at a time, into one pin. All
-    paths of the harness are one lookup table deep or less, so the core limits the clock.
-    The shift register is made of instances: synthesis cannot merge it with the core's own delays.
+    Every input bit comes from a stage of one long shift register, every output bit ends in a register and is folded with
+    three others a cycle until one pin is left. All paths of the harness are one lookup table deep or less, so the core
+    limits the clock. The shift register is made of instances: synthesis cannot merge it with the core's own delays.
 
     Parameters
     ----------
@@ -40,11 +39,10 @@ class Harness(wiring.Component):
         m = Module()
         m.submodules.core = self.core
         previous = self.i
-        for port in self._ports(In):
-            for bit in range(len(port)):
-                m.submodules += (stage := Copy())
-                m.d.comb += [stage.d.eq(previous), port[bit].eq(stage.q)]
-                previous = stage.q
+        for n, bit in enumerate(bit for port in self._ports(In) for bit in port):
+            m.submodules[f"stage{n}"] = stage = Copy()
+            m.d.comb += [stage.d.eq(previous), bit.eq(stage.q)]
+            previous = stage.q
 
         bits = [bit for port in self._ports(Out) for bit in port]
         level = 0
