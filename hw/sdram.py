@@ -1,5 +1,5 @@
 """Controller of a 16-bit SDRAM: long bursts at the speed of the pins."""
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -79,15 +79,15 @@ class Sdram(wiring.Component):
 
         # Row commands come first; they are so few that columns need no say.
         slot = Signal(command_layout())
-        m.d.sync += slot.eq(rows.command.as_value() | upkeep.command.as_value())
+        m.d.sync += slot.eq(Mux(upkeep.hold, upkeep.command, rows.command))
 
         current = Signal(rows.o.payload.shape(), reset_less=True)
         active, last, free, read, write = Signal(), Signal(reset_less=True), Signal(), Signal(), Signal()
         m.d.comb += [
             free.eq(active & rows.run & ~slot.valid), read.eq(free & ~current.write),
             self.w.ready.eq(free & current.write & turn.ok), write.eq(self.w.ready & self.w.valid),
-            rows.o.ready.eq(~active | (read | write) & last), rows.wrote.eq(write),
-            rows.current.active.eq(active), rows.current.bank.eq(current.bank), rows.current.row.eq(current.row),
+            rows.o.ready.eq(~active | (read | write) & last),
+            rows.active.eq(active), rows.wrote.valid.eq(pins.dq_oe), rows.wrote.bank.eq(pins.ba),
             turn.start.eq(read), turn.cycles.eq(timing.turnaround)]
         with m.If(rows.o.valid & rows.o.ready):
             m.d.sync += [current.eq(rows.o.payload), active.eq(1), last.eq(rows.o.payload.count == 1)]

@@ -4,7 +4,7 @@ Everything is counted in cycles of decision: a column read or write decided in c
 command decided in cycle t takes the column's place of cycle t + 1. Rows are kept open; one request's next row, or the next
 request's first, is opened while words of the present one pass.
 """
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from arch.sdram import BANKS, LOOKUP, SEGMENT, Timing
 from golden.cycles.streams import Readiness
 
-__all__ = ["Request", "Served", "serve"]
+__all__ = ["Request", "SdramCycles", "Served", "serve"]
 
 _NEVER = -(1 << 40)
 
@@ -27,13 +27,19 @@ class Request:
     offered: int = 0
 
 
-@dataclass(frozen=True)
 class Served:
-    """Cycle in which the request was taken, and those of its words (n,): given on the read stream, or taken from the write
-    stream."""
+    """A request in time: `taken` is the cycle in which it was taken."""
 
-    taken: int
-    words: np.ndarray
+    def __init__(self, request: Request, taken: int, latency: int):
+        self.request, self.taken = request, taken
+        self._latency = latency
+        self._segments: list[_Segment] = []
+
+    @property
+    def words(self) -> np.ndarray:
+        """Cycles of its words so far, int64 (n,): given on the read stream, or taken from the write stream."""
+        decided = [cycles for segment in self._segments for cycles in segment.decided]
+        return np.concatenate(decided) + self._latency if decided else np.zeros(0, np.int64)
 
 
 class _Segment:
@@ -49,11 +55,22 @@ class _Segment:
         return int(self.decided[-1][-1]) if self.decided else _NEVER
 
 
-class _Controller:
-    """State at the row unit's present cycle; `now` is the cycle in which it next waits for a segment."""
+class SdramCycles:
+    """The controller in time, counted from the end of reset, request by request.
 
-    def __init__(self, timing: Timing, data: Readiness):
-        self.timing, self.data = timing, data
+    `request` returns as soon as it is known when the request's last part is taken. The words before are then decided, later
+    ones depend on the next request; `finish` decides them all, and must not be followed by a request that was offered before
+    the last of them.
+
+    Parameters:
+    - `data`: cycles in which a word is newly offered on the write stream (it then waits until taken); always, if not given.
+    - `pin_registers`: as of the controller.
+    """
+
+    def __init__(self, timing: Timing, data: Readiness | None = None, *, pin_registers: int = 0):
+        self.timing, self.data, self.latency = timing, data or Readiness(), timing.read(pin_registers)
+        self.free = 0                                   # the next request may be taken in this cycle
+        # The row unit next waits for a segment in cycle `now`, and work stops for a refresh in cycle `hold`.
         self.now, self.hold = timing.ready, timing.first_refresh
         self.open: list[int | None] = [None] * BANKS
         self.activated, self.wrote = [_NEVER] * BANKS, [_NEVER] * BANKS
@@ -61,7 +78,7 @@ class _Controller:
         self.current: _Segment | None = None            # words are passing
         self.column = 0                                 # the next may be decided in this cycle
 
-    def columns(self, end: int) -> None:
+    def _columns(self, end: int) -> None:
         """Decides columns in cycles before `end`, as far as there are any."""
         segment = self.current
         if segment is None or not segment.count:
@@ -84,106 +101,104 @@ class _Controller:
         else:
             self.read = int(cycles[-1])
 
-    def row_command(self, cycle: int) -> None:
+    def _row_command(self, cycle: int) -> None:
         """A row command decided in `cycle` takes the next place of a column."""
-        self.columns(cycle + 1)
+        self._columns(cycle + 1)
         self.column = max(self.column, cycle + 2)
 
-    def busy_after(self, end: int) -> bool:
+    def _busy_after(self, end: int) -> bool:
         """Whether words of the current segment are left when cycle `end` is over."""
-        self.columns(end + 1)
+        self._columns(end + 1)
         return self.current is not None and self.current.count > 0
 
-    def activate(self, cycle: int, segment: _Segment) -> None:
+    def _activate(self, cycle: int, segment: _Segment) -> None:
         self.activated[segment.bank], self.open[segment.bank] = cycle, segment.row
 
-    def closable(self, bank: int) -> int:
+    def _closable(self, bank: int) -> int:
         return max(self.activated[bank] + self.timing.row_open, self.wrote[bank] + self.timing.wr - 1)
 
-    def refresh(self) -> None:
+    def _refresh(self) -> None:
         """Stops in cycle `hold`, closes all rows, refreshes, opens the current row again."""
         timing = self.timing
-        busy = self.busy_after(self.hold)
-        precharge = max(self.hold + 1, *(self.closable(bank) for bank in range(BANKS)))
+        busy = self._busy_after(self.hold)
+        precharge = max(self.hold + 1, *(self._closable(bank) for bank in range(BANKS)))
         free = precharge + timing.rp + timing.rfc + 1
         self.open = [None] * BANKS
         resume = free + 1
         if busy:
-            self.activate(free, self.current)
+            self._activate(free, self.current)
             resume = free + max(timing.rcd, 2)
         self.column = max(self.column, resume + 1)
         self.now = resume + 1
         self.hold += timing.period
 
-    def prepare(self, segment: _Segment, taken: int) -> bool:
+    def _prepare(self, segment: _Segment, taken: int) -> bool:
         """Opens the segment's row and makes it current; False if a refresh comes first."""
         timing, cycle = self.timing, taken + LOOKUP
         bank = segment.bank
         if self.open[bank] not in (None, segment.row):
             if self.current is not None and self.current.bank == bank:
-                if self.busy_after(self.hold - 1):
+                if self._busy_after(self.hold - 1):
                     return False
                 cycle = max(cycle, self.current.last + 1)
-            cycle = max(cycle, self.closable(bank))
+            cycle = max(cycle, self._closable(bank))
             if cycle >= self.hold:
                 return False
-            self.row_command(cycle)
+            self._row_command(cycle)
             self.open[bank] = None
             cycle += timing.rp
         if self.open[bank] is None:
             cycle = max(cycle, max(self.activated) + timing.rrd)
             if cycle >= self.hold:
                 return False
-            self.row_command(cycle)
-            self.activate(cycle, segment)
+            self._row_command(cycle)
+            self._activate(cycle, segment)
             cycle += max(timing.rcd, 2)
-        if cycle > self.hold or self.busy_after(self.hold):
+        if cycle > self.hold or self._busy_after(self.hold):
             return False
         if self.current is not None:
             cycle = max(cycle, self.current.last)
         self.current, self.column, self.now = segment, cycle + 1, cycle + 1
         return True
 
-    def take(self, segment: _Segment, offered: int) -> int:
+    def _take(self, segment: _Segment, offered: int) -> int:
         """Cycle in which a segment is taken; returns when it is current."""
         while max(self.now, offered) >= self.hold:
-            self.refresh()
+            self._refresh()
         taken = at = max(self.now, offered)
-        while not self.prepare(segment, at):
-            self.refresh()
+        while not self._prepare(segment, at):
+            self._refresh()
             at = self.now - 1               # the lookup begins in cycle `now`
         return taken
 
-    def finish(self) -> None:
-        """Until no word is left."""
-        while self.busy_after(self.hold):
-            self.refresh()
-
-
-def serve(timing: Timing, requests: Iterable[Request], data: Readiness | None = None, *, pin_registers: int = 0) -> list[Served]:
-    """When each request is taken and its words pass, in cycles from the end of reset.
-
-    `data`: cycles in which a word is newly offered on the write stream (it then waits until taken).
-    """
-    controller = _Controller(timing, data or Readiness())
-    free, parts = 0, []
-    for request in requests:
-        taken = max(free, request.offered)
-        free, segments = taken + 2, []          # of an empty request
-        offered, address, left = taken + SEGMENT, request.address, request.length
+    def request(self, request: Request) -> Served:
+        """The next request. Raises ValueError for an address or a length that the controller cannot be given."""
+        timing = self.timing
+        if not 0 <= request.address < 1 << timing.address_bits:
+            raise ValueError(f"Address must be 0..{(1 << timing.address_bits) - 1} words, not {request.address}")
+        if not 0 <= request.length < 1 << 17:
+            raise ValueError(f"Length must be 0..131071 words, not {request.length}")
+        served = Served(request, max(self.free, request.offered), 0 if request.write else self.latency)
+        self.free = served.taken + 2                    # without any words
+        offered, address, left = served.taken + SEGMENT, request.address, request.length
         while left:
             count = min(left, timing.columns - address % timing.columns)
             segment = _Segment(request.write, address, count, timing)
-            segments.append(segment)
-            free = controller.take(segment, offered) + 1
-            offered = free - 1 + SEGMENT
+            served._segments.append(segment)
+            taken = self._take(segment, offered)
+            self.free, offered = taken + 1, taken + SEGMENT
             address, left = (address + count) % (1 << timing.address_bits), left - count
-        parts.append((request, taken, segments))
-    controller.finish()
-    return [_served(request, taken, segments, timing.read(pin_registers)) for request, taken, segments in parts]
+        return served
+
+    def finish(self) -> None:
+        """Decides all words of the requests so far."""
+        while self._busy_after(self.hold):
+            self._refresh()
 
 
-def _served(request: Request, taken: int, segments: Sequence[_Segment], read: int) -> Served:
-    words = [cycles for segment in segments for cycles in segment.decided]
-    cycles = np.concatenate(words) if words else np.zeros(0, np.int64)
-    return Served(taken, cycles if request.write else cycles + read)
+def serve(timing: Timing, requests: Iterable[Request], data: Readiness | None = None, *, pin_registers: int = 0) -> list[Served]:
+    """When each request is taken and its words pass; see `SdramCycles`."""
+    sdram = SdramCycles(timing, data, pin_registers=pin_registers)
+    served = [sdram.request(request) for request in requests]
+    sdram.finish()
+    return served
