@@ -1,4 +1,5 @@
 """Runs SymbiYosys on Amaranth designs with assertions, assumptions and covers."""
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 import os
@@ -22,7 +23,7 @@ class ProofError(RuntimeError):
     """A tool failed, so there is no verdict; the message ends with what it said."""
 
 
-class Claim(Elaboratable):
+class Claim(Elaboratable, ABC):
     """A design with assertions. `state` (in a subclass) adds the unit, its environment and what is claimed to a module.
 
     The reset is an input like any other: it may come at any time, so claims hold from every reset on, whatever the registers
@@ -37,9 +38,9 @@ class Claim(Elaboratable):
         self.inputs[name] = signal = Signal(shape, name=name)
         return signal
 
+    @abstractmethod
     def state(self, m: Module) -> None:
         """Adds units, assumptions, assertions and covers to `m`."""
-        raise TypeError("a claim must define state()")
 
     def elaborate(self, platform) -> Module:
         m = Module()

@@ -7,6 +7,7 @@ from amaranth.hdl import Assert, Assume, Cover, Fragment, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from arch import pipeline
+from arch.command import POOL_NONE
 from arch.geometry import Geometry
 from formal.properties import assert_stable, keeps_order, saboteur
 from formal.prove import Claim
@@ -14,18 +15,21 @@ from hw.dispatch import Dispatch
 from hw.global_average import GlobalAverage
 import hw.output_fifo
 from hw.output_fifo import OutputFifo
+from hw.pool import Pool
 from hw.primitives import BlockRam
 from hw.queue import Queue
 from hw.tokens import Tokens
 from hw.window import WindowGenerator
 from hw.writer import Writer
 
-__all__ = ["AverageClaim", "DispatchClaim", "OutputFifoClaim", "QueueClaim", "StageClaim", "TokensClaim",
-           "WindowClaim", "WriterClaim"]
+__all__ = ["CLAIMS", "COVER_DEPTH", "FAULT_DEPTH", "AverageClaim", "DispatchClaim", "DispatchScalesClaim", "OutputFifoClaim",
+           "PoolClaim", "QueueClaim", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
 
 
 class StageClaim(Claim):
-    """A claim that can be spoilt: `fault` is one of `properties.SABOTAGES` behind the unit, or names one inside it."""
+    """A claim that can be spoilt: `fault` is one of `properties.SABOTAGES` behind the unit, or names another flaw."""
+
+    faults: tuple[str, ...] = ()
 
     def __init__(self, fault: str | None = None):
         super().__init__()
@@ -151,10 +155,7 @@ class DispatchClaim(StageClaim):
     unit with one bit of its record; a command is taken only when all have room."""
 
     faults = ("drop", "repeat", "swap", "change", "waver")
-
-    def __init__(self, fault: str | None = None, unit: str = "window"):
-        super().__init__(fault)
-        self.unit = unit
+    unit = "window"
 
     def state(self, m):
         m.submodules.dispatch = dispatch = Dispatch()
@@ -176,6 +177,12 @@ class DispatchClaim(StageClaim):
         keeps_order(self, m, put=put, value=bit, take=out.valid & out.ready, taken=out.payload, most=pipeline.COMMANDS,
                     patience=0, waiting=~out.valid)
         assert_stable(m, out, "o")
+
+
+class DispatchScalesClaim(DispatchClaim):
+    """The same for the unit whose record is made of two."""
+
+    unit = "scale"
 
 
 class AverageClaim(StageClaim):
@@ -286,3 +293,38 @@ class WindowClaim(StageClaim):
             with m.Elif(age != least):
                 m.d.sync += age.eq(age + 1)
             m.d.comb += Assert(~here | (age == least))
+
+
+class PoolClaim(StageClaim):
+    """As many results as the command's windows, each after the vector that completes it, in order, offered steadily; the queue of
+    results never overflows. Without pooling every vector passes, unchanged. For maps of 1..2 rows of 1..2 columns, one block,
+    windows of 1..2 rows and columns without overhang."""
+
+    faults = ("drop", "repeat", "swap", "change", "waver")
+
+    def state(self, m):
+        geometry = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
+        m.submodules.pool = pool = Pool(geometry)
+        new, bit = pool.command.payload, self.free(1, "bit")
+        m.d.comb += [new.mode.eq(POOL_NONE), new.kernel_y.eq(1), new.kernel_x.eq(1), new.stride_y.eq(1), new.stride_x.eq(1)]
+        sizes = {name: self.free(2, name) for name in ("rows", "columns")}
+        m.d.comb += [Assume((value == 1) | (value == 2)) for value in sizes.values()]
+        m.d.comb += [new.rows.eq(sizes["rows"]), new.out_rows.eq(sizes["rows"]), new.columns.eq(sizes["columns"]),
+                     new.out_columns.eq(sizes["columns"]), new.output_blocks.eq(1)]
+        m.d.comb += [pool.command.valid.eq(self.free(1, "command")), pool.i.valid.eq(self.free(1, "valid")),
+                     pool.i.payload[0].eq(bit)]
+        view = wiring.Signature({"payload": wiring.Out(1), "valid": wiring.Out(1), "ready": wiring.In(1)}).create()
+        m.d.comb += [view.payload.eq(pool.o.payload[0]), view.valid.eq(pool.o.valid), pool.o.ready.eq(view.ready)]
+        out = saboteur(self, m, view, self.fault)
+        m.d.comb += out.ready.eq(self.free(1, "ready"))
+        taken = pool.i.valid & pool.i.ready
+        keeps_order(self, m, put=taken, value=bit, take=out.valid & out.ready, taken=out.payload, most=4,
+                    patience=pool.LATENCY - 1, waiting=~out.valid)
+        assert_stable(m, out, "o")
+
+
+COVER_DEPTH = 40            # cycles within which every cover statement is reached
+FAULT_DEPTH = 16            # and within which the assertions notice every fault
+CLAIMS: dict[str, type[StageClaim]] = {
+    "tokens": TokensClaim, "queue": QueueClaim, "dispatch": DispatchClaim, "scales": DispatchScalesClaim, "window": WindowClaim,
+    "fifo": OutputFifoClaim, "pool": PoolClaim, "average": AverageClaim, "writer": WriterClaim}

@@ -1,0 +1,74 @@
+"""Command: proves every claim about the gateware's stream stages, reaches its covers, and spoils each to see the proof fail."""
+import argparse
+from functools import partial
+from pathlib import Path
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from formal.products import TRIPLES, differing
+from formal.prove import ProofError, bounded, cover, prove
+from formal.stages import CLAIMS, COVER_DEPTH, FAULT_DEPTH
+from hw.mac_lane import LutLane, PackedLane
+from nets.cli import run_command, write_json
+from sim.rtl import SimulationError
+
+__all__ = ["get_parser", "main"]
+
+LANES = {"packed": PackedLane, "lut": LutLane}
+
+
+class RequestError(ValueError):
+    """The request names no claim."""
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m formal", description=__doc__)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=f"of {', '.join([*CLAIMS, *LANES])}")
+    parser.add_argument("--timeout", type=int, default=600, metavar="S", help="seconds of a proof at most (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the verdicts as JSON")
+    return parser
+
+
+def verdicts(name: str, timeout: int) -> dict:
+    """What became of a claim: `proved`, `covered`, `faults` (how many there are), `found` (how many the assertions notice)."""
+    if name in LANES:
+        checked, wrong = differing(LANES[name](0))
+        return {"proved": checked == TRIPLES and not wrong, "covered": checked == TRIPLES, "faults": 0, "found": 0,
+                "how": f"all {checked:,} operands"}
+    claim = CLAIMS[name]
+    proof = prove(claim, timeout=timeout)
+    found = [bounded(partial(claim, fault=fault), FAULT_DEPTH, timeout=timeout).holds is False for fault in claim.faults]
+    return {"proved": proof.holds is True, "covered": cover(claim, COVER_DEPTH, timeout=timeout).holds is True,
+            "faults": len(found), "found": sum(found), "how": f"{proof.seconds:.0f} s"}
+
+
+def run(args: argparse.Namespace) -> int:
+    names = args.only or [*CLAIMS, *LANES]
+    if unknown := [name for name in names if name not in CLAIMS and name not in LANES]:
+        raise RequestError(f"--only must name claims of {', '.join([*CLAIMS, *LANES])}, not {', '.join(unknown)}")
+    table = Table("claim", "proved", "covered", "faults found", "how")
+    results = {}
+    with Console(stderr=True).status("") as status:
+        for name in names:
+            status.update(name)
+            results[name] = r = verdicts(name, args.timeout)
+            table.add_row(name, *("yes" if r[key] else "NO" for key in ("proved", "covered")), f"{r['found']} of {r['faults']}",
+                          r["how"])
+    Console().print(table)
+    if args.json:
+        write_json(args.json, results)
+    return int(not all(r["proved"] and r["covered"] and r["found"] == r["faults"] for r in results.values()))
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        return run_command(run, get_parser().parse_args(argv), RequestError)
+    except (ProofError, SimulationError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
