@@ -26,7 +26,7 @@ class Gather(wiring.Component):
 
     A slot of the reading side takes a cycle with ``grant``; a word that it completes is written exactly ``LATENCY`` cycles later,
     so a write falls only on cycles that were granted. Give `grant` from a register. ``i.ready`` depends on registers only. The
-    next command is taken in a cycle in which none runs: from the cycle after the last pixel and the last slot on. After reset
+    next command is taken in the cycle after one in which none runs. After reset
     none runs; the line memory keeps its contents.
 
     Members
@@ -60,7 +60,9 @@ class Gather(wiring.Component):
         connect(m, flipped(self.i), fill.i)
         config = Signal(record_layout(GatherConfig), reset_less=True)
         start, setup = Signal(), Signal()
-        m.d.comb += [self.command.ready.eq(~(fill.busy | read.busy)), start.eq(self.command.valid & self.command.ready)]
+        # From a register: a record has many bits.
+        m.d.sync += start.eq(self.command.valid & ~(fill.busy | read.busy | start))
+        m.d.comb += self.command.ready.eq(start)
         m.d.sync += setup.eq(start)
         with m.If(start):
             m.d.sync += config.eq(self.command.payload)

@@ -42,7 +42,7 @@ class PoolSteps(wiring.Component):
 
     Steps are prepared up to 16 ahead, so that there is no gap between commands: in one cycle where the step lies in its row, in
     the next where the row lies in its block, then a queue. A command is taken in a cycle in which none is being prepared; its
-    first step can be made 5 cycles later. ``vector.ready`` depends on registers only. After reset there is none.
+    first step can be made 6 cycles later. ``vector.ready`` depends on registers only. After reset there is none.
 
     Members
     -------
@@ -72,13 +72,14 @@ class PoolSteps(wiring.Component):
 
         config, new = Signal(record_layout(PoolConfig), reset_less=True), self.command.payload
         lead = Signal(11, reset_less=True)          # rows to the first one that completes a window, itself included
-        idle, load, run, tick, end = Signal(init=1), Signal(), Signal(), Signal(), Signal()
+        idle, taken, load, run, tick, end = Signal(init=1), Signal(), Signal(), Signal(), Signal(), Signal()
         pooled, short, counts = (Signal(name=name, reset_less=True) for name in ("pooled", "short", "counts"))
+        m.d.sync += [taken.eq(0), load.eq(taken)]
         with m.If(idle & self.command.valid):
-            m.d.sync += [config.eq(new), idle.eq(0), load.eq(1), lead.eq(new.lead + 1), pooled.eq(new.mode != POOL_NONE),
+            m.d.sync += [config.eq(new), idle.eq(0), taken.eq(1), lead.eq(new.lead + 1), pooled.eq(new.mode != POOL_NONE),
                          counts.eq(new.include_padding & (new.mode == POOL_AVERAGE))]
         with m.If(load):
-            m.d.sync += [load.eq(0), run.eq(1),
+            m.d.sync += [run.eq(1),
                          short.eq(pooled & (config.kernel_y >= 2) & ((config.columns < 3) | (config.out_columns < 3)))]
         with m.If(end):
             m.d.sync += [run.eq(0), idle.eq(1)]
@@ -123,8 +124,15 @@ class PoolSteps(wiring.Component):
         overhang = Signal(2)
         m.d.comb += [row_end.eq(made & column.ends_row), block_end.eq(row_end & last)]
         last_in_map = self._countdown(m, "rows", config.rows, load | block_end, row_end & inside)
-        due = self._countdown(m, "due", Mux(load | last, lead, config.stride_y),
-                              load | row_end & (last | emits), row_end)
+        due, left = Signal(), Signal(11, reset_less=True)           # as a countdown, but of two numbers
+        lead_is_one, stride_is_one = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [lead_is_one.eq(lead == 1), stride_is_one.eq(config.stride_y == 1)]
+        with m.If(load | row_end & last):
+            m.d.sync += [left.eq(lead), due.eq(lead_is_one)]
+        with m.Elif(row_end & emits):
+            m.d.sync += [left.eq(config.stride_y), due.eq(stride_is_one)]
+        with m.Elif(row_end):
+            m.d.sync += [left.eq(left - 1), due.eq(left == 2)]
         last_emit = self._countdown(m, "out_rows", config.out_rows, load | block_end, row_end & emits)
         m.d.comb += [emits.eq(~pooled | due & ~done),
                      last.eq(Mux(inside, last_in_map & (~pooled | (overhang == 0)), overhang == 1))]
@@ -156,7 +164,7 @@ class PoolSteps(wiring.Component):
 
     @staticmethod
     def _countdown(m, name, count, start, step):
-        m.submodules[name] = counter = Countdown(len(count))
+        m.submodules[name] = counter = Countdown(len(count), early=True)
         m.d.comb += [counter.count.eq(count), counter.start.eq(start), counter.step.eq(step)]
         return counter.last
 

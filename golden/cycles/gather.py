@@ -35,7 +35,7 @@ def gathered(commands: Sequence[GatherConfig], offered: np.ndarray, pixel_offere
     command_cycles, taken, written, ended = [], [], [], []
     position, free = 0, 0
     for config, at in zip(commands, offered, strict=True):
-        start = max(int(at), free)
+        start = max(int(at), free) + 1
         setup = start + 1
         lines, rows = [], []                    # ends of lines and rows
         completes = slots(config, line_bytes=line_bytes, lanes=lanes)

@@ -51,7 +51,7 @@ def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: 
     for config, at in zip(commands, offered, strict=True):
         start = max(int(at), free)
         real, gives, pause = steps(config)
-        prepared = max(start + 2, int(recent[0]) + 1) + 1
+        prepared = max(start + 3, int(recent[0]) + 1) + 1
         earliest = np.zeros(len(real), np.int64)
         earliest[real] = vector_offered[position:position + real.sum()]
         np.maximum(earliest, max(prepared + 2, int(recent[-1]) + 1 + rest), out=earliest)
