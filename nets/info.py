@@ -59,13 +59,15 @@ def get_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     args.model = zoo.with_family_arguments(args.model, args)
     graph = model_from_arguments(args).graph
-    print_notes(graph.notes)
-    console = Console()
-    console.print(table(graph), width=console.width if console.is_terminal else PIPE_WIDTH)
+    if args.plot:           # files first: where one cannot be written, the message stands alone
+        write_bytes(args.plot, plot_costs(graph, args.plot.suffix))
     if args.json:
         write_json(args.json, record(graph))
-    if args.plot:
-        write_bytes(args.plot, plot_costs(graph, args.plot.suffix))
+    print_notes(graph.notes)
+    console = Console()
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table(graph))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -41,10 +41,10 @@ def plot_costs(graph: Graph, suffix: str) -> bytes:
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlim(0, max(*counts, 1) * 1.02)
+        axes.tick_params(axis="y", length=0)
     panels[0].set_yticks(rows, [_short(layer.name) for layer in layers], fontsize=8,
                          parse_math=False)
     panels[0].set_ylim(len(layers) - 0.4, -0.6)
-    panels[0].tick_params(axis="y", length=0)
     figure.suptitle(_short(graph.name), parse_math=False)
     content = io.BytesIO()
     figure.savefig(content, format=suffix.lower()[1:])

@@ -1,10 +1,14 @@
 """The table of layers: counts that are known from elsewhere, its JSON, its drawing, its errors."""
 import json
 
+import numpy as np
 from PIL import Image
 import pytest
+from rich.console import Console
 
 from nets import info
+from nets.graph import Conv, Graph, Input, Window
+from nets.plot import plot_costs
 
 
 def shown(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -43,6 +47,27 @@ def test_plot_has_the_format_of_its_suffix(capsys, tmp_path, suffix, start):
     if suffix == ".png":
         with Image.open(path) as picture:
             assert picture.width > 1000 and len(picture.convert("RGB").getcolors(1 << 20)) > 10
+
+
+def test_names_of_any_kind_are_shown_and_drawn(capsys):
+    name = "$x^{[bold]" + "deep/" * 30 + "conv"
+    graph = Graph(name="$[/]$", output=name, layers=(
+        Input(name="input", shape=(1, 4, 4)),
+        Conv(name=name, inputs=("input",), weight=np.zeros((1, 1, 1, 1)), bias=np.zeros(1), window=Window(kernel=(1, 1)))))
+    assert plot_costs(graph, ".png").startswith(b"\x89PNG")
+    Console(width=200).print(info.table(graph))
+    out = capsys.readouterr().out
+    assert "$[/]$" in out and "$x^{[bold]deep/" in out
+
+
+def test_names_stay_whole_where_nobody_watches(capsys):
+    code, out, _ = shown(capsys, "--model", "squeezenet1_1")
+    assert code == 0 and "fire2/relu_squeeze1x1 " in out and "total" in out
+
+
+def test_folder_that_is_missing_is_one_line(capsys, tmp_path):
+    code, out, err = shown(capsys, "--json", str(tmp_path / "no" / "info.json"))
+    assert (code, out) == (2, "") and err.endswith("info.json: cannot be written: No such file or directory\n")
 
 
 def test_plot_of_another_suffix_is_refused(capsys, tmp_path):
