@@ -19,7 +19,8 @@ class Writer(wiring.Component):
 
     A vector is taken only in a cycle in which ``grant`` is high, and written exactly ``LATENCY`` cycles later; one a cycle.
     ``i.ready`` is `grant` in cycles in which a command runs; give `grant` from a register. The next command is taken in a cycle
-    in which none runs, the first of them the cycle after the last vector; its first vector can be taken one cycle later.
+    in which none runs, the first of them the cycle after the last vector; its first vector can be taken two cycles later, and
+    the command after one that writes nothing is taken as early.
     After reset no command runs and nothing is written.
 
     The address is made behind the vector, an adder a cycle: row offset (modulo the ring), start of the row, pixel.
@@ -49,24 +50,26 @@ class Writer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        new, config = self.command.payload, Signal(record_layout(WriterConfig), reset_less=True)
+        config = Signal(record_layout(WriterConfig), reset_less=True)
         wrapped = Signal(17, reset_less=True)           # from a row to the next, back round the ring
-        active, start, go = Signal(), Signal(), Signal()
-        m.d.comb += [self.command.ready.eq(~active), start.eq(self.command.valid & ~active),
+        active, load, start, go = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [self.command.ready.eq(~active & ~load), start.eq(self.command.valid & self.command.ready),
                      self.i.ready.eq(active & self.grant), go.eq(self.i.ready & self.i.valid)]
+        m.d.sync += load.eq(start)
         with m.If(start):
-            m.d.sync += [config.eq(new), wrapped.eq(new.row_words - new.ring_words), active.eq(new.rows != 0)]
+            m.d.sync += config.eq(self.command.payload)
+        with m.If(load):
+            m.d.sync += [wrapped.eq(config.row_words - config.ring_words), active.eq(config.rows != 0)]
 
         # Stage 0: what is special about the vector now taken.
         first = {name: Signal(name=f"first_{name}") for name in ("column", "row", "block")}
         ends, end = {}, go
-        for name, count, of_new in (("column", config.columns, new.columns), ("row", config.rows, new.rows),
-                                    ("block", config.output_blocks, new.output_blocks)):
+        for name, count in (("column", config.columns), ("row", config.rows), ("block", config.output_blocks)):
             m.submodules[f"{name}s"] = counter = Countdown(len(count))
             ends[name] = Signal(name=f"end_of_{name}s")
             m.d.comb += [counter.step.eq(end), ends[name].eq(end & counter.last),
-                         counter.start.eq(start | ends[name]), counter.count.eq(Mux(start, of_new, count))]
-            with m.If(start | ends[name]):
+                         counter.start.eq(load | ends[name]), counter.count.eq(count)]
+            with m.If(load | ends[name]):
                 m.d.sync += first[name].eq(1)
             with m.Elif(end):
                 m.d.sync += first[name].eq(0)

@@ -85,7 +85,7 @@ def _follow(geometry: Geometry, commands: Sequence[Command], taken: np.ndarray, 
     last = np.where(counts > 0, np.append(went, 0)[np.cumsum(counts) - 1], writer_taken + 1)
     units = np.max([issued.window_taken, issued.load_taken, issued.scale_taken, pool_taken, average_taken, writer_taken], axis=0)
     found = _Back(room=_shifted(fifo, geometry.fifo_words), pooled=summed,
-                  accept=_shifted(units, pipeline.COMMANDS, pipeline.COMMAND_BACK), averaged=np.repeat(writer_taken + 1, counts))
+                  accept=_shifted(units, pipeline.COMMANDS, pipeline.COMMAND_BACK), averaged=np.repeat(writer_taken + 2, counts))
     line = Timeline(taken=taken, issued=np.stack([issued.first, issued.last], 1), array=results, requantised=vectors,
                     fifo=fifo, pooled=pooled, averaged=averaged, written=writer.written(went), done=last + pipeline.WRITER + 2)
     agree = (np.all(found.room <= issued.emitting) and np.all(found.accept <= taken) and np.all(summed <= pooled)

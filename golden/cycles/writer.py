@@ -22,11 +22,11 @@ def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered:
     for config, at in zip(commands, offered, strict=True):
         start = max(int(at), free)
         count = vectors(config)
-        went = depart(np.maximum(vector_offered[position:position + count], start + 1), grant)
+        went = depart(np.maximum(vector_offered[position:position + count], start + 2), grant)
         command_cycles.append(start)
         cycles.append(went)
         position += count
-        free = int(went[-1]) + 1 if count else start + 1
+        free = int(went[-1]) + 1 if count else start + 2
     return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *cycles])
 
 
