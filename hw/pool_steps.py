@@ -41,8 +41,8 @@ class PoolSteps(wiring.Component):
     short, 2 cycles pass behind each, so that the line memory can be read 3 cycles after it was written.
 
     Steps are prepared up to 16 ahead, so that there is no gap between commands: in one cycle where the step lies in its row, in
-    the next where the row lies in its block, then a queue. A command is taken in a cycle in which none is being prepared; its
-    first step can be made 6 cycles later. ``vector.ready`` depends on registers only. After reset there is none.
+    the next where the row lies in its block, then a queue and a register. A command is taken in a cycle in which none is being
+    prepared; its first step can be made 7 cycles later. ``vector.ready`` depends on registers only. After reset there is none.
 
     Members
     -------
@@ -64,10 +64,13 @@ class PoolSteps(wiring.Component):
         m.submodules.queue = queue = Queue(step_layout())
         m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)
         step, clear, go, real, hold = self.step, Signal(), Signal(), Signal(), Signal(2)
-        m.d.comb += [step.eq(queue.o.payload), real.eq(step.row.real[0] & step.column.real[0]),
-                     clear.eq(queue.o.valid & (hold == 0) & (self.room | ~step.emit)),
+        present, waiting = Signal(step_layout(), reset_less=True), Signal()
+        with m.If(queue.o.ready):
+            m.d.sync += [present.eq(queue.o.payload), waiting.eq(queue.o.valid)]
+        m.d.comb += [step.eq(present), real.eq(step.row.real[0] & step.column.real[0]),
+                     clear.eq(waiting & (hold == 0) & (self.room | ~step.emit)),
                      self.vector.ready.eq(clear & real), go.eq(clear & (self.vector.valid | ~real)),
-                     queue.o.ready.eq(go), space.give.eq(go), self.made.eq(go)]
+                     queue.o.ready.eq(go | ~waiting), space.give.eq(go), self.made.eq(go)]
         m.d.sync += hold.eq(Mux(go & step.short, 1, hold << 1))
 
         config, new = Signal(record_layout(PoolConfig), reset_less=True), self.command.payload

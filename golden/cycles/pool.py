@@ -54,7 +54,7 @@ def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: 
         prepared = max(start + 3, int(recent[0]) + 1) + 1
         earliest = np.zeros(len(real), np.int64)
         earliest[real] = vector_offered[position:position + real.sum()]
-        np.maximum(earliest, max(prepared + 2, int(recent[-1]) + 1 + rest), out=earliest)
+        np.maximum(earliest, max(prepared + 3, int(recent[-1]) + 1 + rest), out=earliest)
         made, left = issue(earliest, pause=pause, waits=gives, gives=gives, latency=pipeline.POOL, left=left, ready=ready,
                            taker=taker)
         command_cycles.append(start)
