@@ -103,9 +103,11 @@ class LineFill(wiring.Component):
         m.d.comb += [packer.i.valid.eq(go), packer.i.count.eq(config.channels), packer.i.skip.eq(0), packer.i.flush.eq(end),
                      packer.release.eq(ended), packer.clear.eq(setup),
                      packer.i.bytes.eq(Mux(row, self.i.payload, config.zero_point.replicate(PIXEL_BYTES)))]
+        ring_end = Signal(len(config.line_ring), reset_less=True)
+        m.d.sync += ring_end.eq(config.line_ring - 1)
         with m.If(setup):
             m.d.sync += self.w_addr.eq(config.write_start)
         with m.Elif(packer.valid):
-            m.d.sync += self.w_addr.eq(Mux(self.w_addr + 1 == config.line_ring, 0, self.w_addr + 1))
+            m.d.sync += self.w_addr.eq(Mux(self.w_addr == ring_end, 0, self.w_addr + 1))
         m.d.comb += [self.w_en.eq(packer.valid), self.w_data.eq(packer.word)]
         return m
