@@ -18,8 +18,8 @@ WINDOW = 1
 ACTIVATION_READ = WEIGHT_READ = PARAMETER_READ = 4
 # Write given -> the earliest cycle in which a read of it may be given.
 ACTIVATION_TO_READ = 1
-# Write given to the engine's write port -> at the memory.
-ACTIVATION_WRITE = 1
+# Write given to the engine's write port -> at the memory: sources registered, one of them chosen.
+ACTIVATION_WRITE = 2
 # Commands that may wait for a unit. A command taken -> its records offered to the units; least distance of two commands; a record
 # taken by the last unit -> the command that has its place taken.
 COMMANDS = 4

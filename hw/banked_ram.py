@@ -76,9 +76,10 @@ class BankedRam(wiring.Component):
             # Banks start at multiples of their size, so the upper address bits select them.
             w_hit = self._copies(m, w_en & (self.w_addr[bits:] == first >> bits), f"w_en{n}_")
             hit = self.r_addr[bits:] == first >> bits
-            for stage in range(1 + BlockRam.LATENCY):
+            for stage in range(BlockRam.LATENCY):
                 hit, previous = Signal(name=f"hit{n}_{stage}", reset_less=True), hit
                 m.d.sync += hit.eq(previous)
+            hit = self._copies(m, hit, f"hit{n}_")
             m.d.comb += [bank.r_addr.eq(r_addr[:bits]), bank.w_addr.eq(w_addr[:bits]),
                          bank.w_data.eq(w_data), bank.w_en.eq(w_hit)]
             words.append(bank.r_data)

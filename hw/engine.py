@@ -1,5 +1,5 @@
 """The convolution engine: commands in, activation memory to activation memory."""
-from amaranth import Const, Module, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -14,11 +14,24 @@ from hw.global_average import GlobalAverage
 from hw.layout import command_layout, record_layout
 from hw.output_fifo import OutputFifo
 from hw.pool import Pool
+from hw.primitives import Copy
 from hw.tokens import Tokens
 from hw.weights import bias_layout, scale_layout, weight_layout
 from hw.writer import Writer
 
 __all__ = ["Engine"]
+
+
+BITS_PER_COPY = 36      # of a word written, served by one copy of the selecting lines
+
+
+def _later(m: Module, value, cycles: int, name: str):
+    """A control bit some cycles later."""
+    for n in range(cycles):
+        stage = Signal(name=f"{name}{n}")
+        m.d.sync += stage.eq(value)
+        value = stage
+    return value
 
 
 class Engine(wiring.Component):
@@ -97,33 +110,40 @@ class Engine(wiring.Component):
     def _writes(self, m):
         """The activation memory's write port: the writer's words first, then the host's, then the gather's."""
         writer, gather, convolver = self.writer, self.gather, self.convolver
-        m.d.comb += gather.free.eq(~(writer.w_en.any() | self.a_en.any()))
-        address, word, enable = (Signal(len(port), reset_less=True) for port in (self.a_addr, self.a_data, self.a_en))
-        m.d.sync += [address.eq(gather.w_addr), word.eq(gather.w_data)]
-        with m.If(self.a_en.any()):
-            m.d.sync += [address.eq(self.a_addr), word.eq(self.a_data)]
-        with m.If(writer.w_en.any()):
-            m.d.sync += [address.eq(writer.w_addr), word.eq(writer.w_data)]
+        own, host = writer.w_en.any(), self.a_en.any()
+        m.d.comb += gather.free.eq(~(own | host))
+
+        def register(value, name):
+            stage = Signal(len(value), name=name, reset_less=True)
+            m.d.sync += stage.eq(value)
+            return stage
+        sources = [register(Cat(unit.w_addr, unit.w_data), name) for unit, name in ((gather, "gathered"), (writer, "written"))]
+        sources.append(register(Cat(self.a_addr, self.a_data), "hosted"))
+        chosen = []
+        for first in range(0, len(sources[0]), BITS_PER_COPY):
+            selects = []
+            for name, select in (("own", own), ("host", host)):
+                m.submodules[f"{name}{first}"] = copy = Copy()
+                m.d.comb += copy.d.eq(select)
+                selects.append(copy.q)
+            gathered, written, hosted = (source[first:first + BITS_PER_COPY] for source in sources)
+            chosen.append(register(Mux(selects[0], written, Mux(selects[1], hosted, gathered)), f"chosen{first}"))
+        enable = Signal(len(self.a_en))
         m.d.sync += enable.eq(writer.w_en | self.a_en | gather.w_en.replicate(len(enable)))
-        m.d.comb += [convolver.a_addr.eq(address), convolver.a_data.eq(word), convolver.a_en.eq(enable)]
+        m.d.comb += [Cat(convolver.a_addr, convolver.a_data).eq(Cat(chosen)), convolver.a_en.eq(register(enable, "enable"))]
 
     def _status(self, m):
         m.submodules.outstanding = outstanding = Tokens(4 * pipeline.COMMANDS)
         done = Signal(32)
         # A command without a write is done when the one before is: its writes are at most WRITER cycles behind.
         silent = self.writer.command.valid & self.writer.command.ready & (self.writer.command.payload.rows == 0)
-        for n in range(pipeline.WRITER + 1):
-            stage = Signal(name=f"silent{n}")
-            m.d.sync += stage.eq(silent)
-            silent = stage
-        end = self.finished = Signal()
-        m.d.sync += end.eq(self.writer.last | silent)
+        silent = _later(m, silent, pipeline.WRITER + 1, "silent")
+        # Counted when the last word can be read.
+        end = self.finished = _later(m, self.writer.last | silent, pipeline.ACTIVATION_WRITE, "finished")
         with m.If(end):
             m.d.sync += done.eq(done + 1)
         m.d.comb += [outstanding.give.eq(self.command.valid & self.command.ready), outstanding.take.eq(end),
                      self.busy.eq(outstanding.any), self.done.eq(done)]
-        gathered = Signal()
-        m.d.sync += gathered.eq(self.gather.done)
-        with m.If(gathered):
+        with m.If(_later(m, self.gather.done, pipeline.ACTIVATION_WRITE, "gather_finished")):
             m.d.sync += self.gathered.eq(self.gathered + 1)
         return m

@@ -10,6 +10,8 @@ from arch.geometry import Geometry
 from golden.cycles import array, global_average, pool, requantise, window, writer
 from golden.cycles.streams import Readiness
 
+READABLE = pipeline.ACTIVATION_WRITE + pipeline.ACTIVATION_TO_READ      # word at the engine's write port -> at the read port
+
 __all__ = ["Timeline", "timeline"]
 
 
@@ -81,13 +83,14 @@ def _follow(geometry: Geometry, commands: Sequence[Command], taken: np.ndarray, 
                                                             geometry.output_lanes, back.averaged)
     counts = np.array([writer.vectors(c.writer) for c in commands])
     writer_taken, went = writer.taken([c.writer for c in commands], record, averaged, write)
-    # The count shows two cycles after the last write, or after the place of it in the writer's pipeline.
+    # The count shows when the last word can be read, or, without one, could be.
     last = np.where(counts > 0, np.append(went, 0)[np.cumsum(counts) - 1], writer_taken + 1)
     units = np.max([issued.window_taken, issued.load_taken, issued.scale_taken, pool_taken, average_taken, writer_taken], axis=0)
     found = _Back(room=_shifted(fifo, geometry.fifo_words), pooled=summed,
                   accept=_shifted(units, pipeline.COMMANDS, pipeline.COMMAND_BACK), averaged=np.repeat(writer_taken + 2, counts))
     line = Timeline(taken=taken, issued=np.stack([issued.first, issued.last], 1), array=results, requantised=vectors,
-                    fifo=fifo, pooled=pooled, averaged=averaged, written=writer.written(went), done=last + pipeline.WRITER + 2)
+                    fifo=fifo, pooled=pooled, averaged=averaged, written=writer.written(went),
+                    done=last + pipeline.WRITER + READABLE)
     agree = (np.all(found.room <= issued.emitting) and np.all(found.accept <= taken) and np.all(summed <= pooled)
              and np.all(found.averaged <= averaged))
     return line, found, bool(agree)

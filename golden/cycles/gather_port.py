@@ -45,7 +45,7 @@ def gather_timeline(geometry: Geometry, commands: Sequence[GatherConfig], offere
             break
         stops = now
     return GatherTimeline(taken=taken, pixels=pixel_cycles, written=left[np.isin(arrived, words)],
-                          done=left[np.isin(arrived, ended)] + 2)
+                          done=left[np.isin(arrived, ended)] + pipeline.ACTIVATION_WRITE + pipeline.ACTIVATION_TO_READ)
 
 
 def _except(cycles: np.ndarray) -> np.ndarray | None:

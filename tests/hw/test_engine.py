@@ -63,7 +63,7 @@ def check_cycles(run: Run, line: Timeline, gather: GatherTimeline | None = None)
     expected = {"command": line.taken, "done": line.done - 1}       # the count shows in the cycle after
     none = np.zeros(0, np.int64)
     for name, part in (("gather_command", "taken"), ("pixels", "pixels"), ("gathered", "written"), ("gather_done", "done")):
-        expected[name] = none if gather is None else getattr(gather, part) - 2 * (part == "done")
+        expected[name] = none if gather is None else getattr(gather, part) - 3 * (part == "done")
     for name, beats in run.beats.items():
         np.testing.assert_array_equal(beats.cycle, expected[name] if name in expected else getattr(line, name), name)
 

@@ -35,5 +35,5 @@ def test_words_wait_for_free_cycles(design, share, seed):
         seen = {name: sim.beats(name).cycle for name in ("command", "pixels", "word", "done")}
     line = gather_timeline(GEOMETRY, commands, np.zeros(2, np.int64), np.concatenate(([0], seen["pixels"][:-1] + 1)),
                            np.flatnonzero(~free))
-    for name, expected in (("command", line.taken), ("pixels", line.pixels), ("word", line.written), ("done", line.done - 2)):
+    for name, expected in (("command", line.taken), ("pixels", line.pixels), ("word", line.written), ("done", line.done - 3)):
         np.testing.assert_array_equal(seen[name], expected, name)
