@@ -90,6 +90,7 @@ class Pool(wiring.Component):
             valid, present = copy(made, f"valid_{first}"), copy(at(1, real, "real"), f"present_{first}")
             maximum = Cat(copy(at(2 * n, ~step.average & (real if n == 0 else 1), f"maximum{n}_"), f"maximum{n}_{first}")
                           for n in range(4))
+            offsets = Cat(copy(bit, f"offset{n}_{first}") for n, bit in enumerate(offset))
             halves = Cat(copy(halve[n], f"halve{n}_{first}") for n in range(2))
             triples, ninefolds = copy(triple, f"triple_{first}"), copy(ninefold, f"ninefold_{first}")
             for n in range(first, min(first + LANES_PER_COPY, self.lanes)):
@@ -98,14 +99,14 @@ class Pool(wiring.Component):
                 m.d.comb += [
                     lane.byte.eq(self.i.payload[n]), lane.step.eq(valid), lane.present.eq(present), lane.maximum.eq(maximum),
                     lane.take_sum.eq(take_sum), lane.take_maximum.eq(take_maximum),
-                    lane.older1.eq(line[:RESULT_BITS]), lane.older2.eq(line[RESULT_BITS:]), lane.offset.eq(offset),
+                    lane.older1.eq(line[:RESULT_BITS]), lane.older2.eq(line[RESULT_BITS:]), lane.offset.eq(offsets),
                     lane.halve.eq(halves), lane.triple.eq(triples), lane.ninefold.eq(ninefolds), queue.w_data[n].eq(lane.o),
                     lines.w_data.word_select(n, 2 * RESULT_BITS).eq(Cat(lane.result, lane.older1))]
         assert self.LATENCY == PoolLane.STAGES + 1
         return m
 
     def _mean(self, m: Module, at, step):
-        """Offset of the sums in stage `MEAN`, and one stage ahead of their use: shifts and factors of the division.
+        """One stage ahead of their use: offset of the sums, shifts and factors of the division.
 
         offset = zero_point * (padding that counts) + count // 2; all zero, and the count 1, for a maximum.
         """
@@ -138,4 +139,4 @@ class Pool(wiring.Component):
         late = at(MEAN, count, "count", since=3)
         division = at(MEAN, Cat((late == 2) | (late == 6), late == 4), "halve", since=MEAN)
         factor = at(MEAN + 1, Cat((late == 3) | (late == 6), (late == 1) | (late == 2) | (late == 4)), "factor", since=MEAN)
-        return at(MEAN, offset, "offset", since=7), division, factor[0], factor[1]
+        return at(MEAN - 1, offset, "offset", since=7), division, factor[0], factor[1]
