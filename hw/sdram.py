@@ -81,19 +81,22 @@ class Sdram(wiring.Component):
         slot = Signal(command_layout())
         m.d.sync += slot.eq(Mux(upkeep.hold, upkeep.command, rows.command))
 
-        current = Signal(rows.o.payload.shape(), reset_less=True)
-        active, last, free, read, write = Signal(), Signal(reset_less=True), Signal(), Signal(), Signal()
+        following, current = rows.o.payload, Signal(rows.o.payload.shape(), reset_less=True)
+        active, last, single = Signal(), Signal(reset_less=True), Signal(reset_less=True)
+        free, read, write, step = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             free.eq(active & rows.run & ~slot.valid), read.eq(free & ~current.write),
             self.w.ready.eq(free & current.write & turn.ok), write.eq(self.w.ready & self.w.valid),
-            rows.o.ready.eq(~active | (read | write) & last),
+            step.eq(~active | read | write), rows.o.ready.eq(step & (~active | last)),
             rows.active.eq(active), rows.wrote.valid.eq(pins.dq_oe), rows.wrote.bank.eq(pins.ba),
             turn.start.eq(read), turn.cycles.eq(timing.turnaround)]
-        with m.If(rows.o.valid & rows.o.ready):
-            m.d.sync += [current.eq(rows.o.payload), active.eq(1), last.eq(rows.o.payload.count == 1)]
-        with m.Elif(read | write):
-            m.d.sync += [current.column.eq(current.column + 1), current.count.eq(current.count - 1),
-                         active.eq(~last), last.eq(current.count == 2)]
+        m.d.sync += single.eq(following.count == 1)         # long before it is offered
+        with m.If(step):
+            with m.If(~active | last):                      # meaningless if there is nothing to follow
+                m.d.sync += [current.eq(following), last.eq(single), active.eq(rows.o.valid)]
+            with m.Else():
+                m.d.sync += [current.column.eq(current.column + 1), current.count.eq(current.count - 1),
+                             last.eq(current.count == 2)]
 
         m.d.sync += [pins.cke.eq(1), pins.cs_n.eq(0), pins.dqm.eq(upkeep.starting.replicate(2)),
                      Cat(pins.ras_n, pins.cas_n, pins.we_n).eq(Cat(1, ~(read | write), ~write)),

@@ -1,6 +1,4 @@
 """Opens and closes the rows of an SDRAM, one segment ahead of the words."""
-from contextlib import contextmanager
-
 from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -16,9 +14,9 @@ __all__ = ["SdramRows"]
 class SdramRows(wiring.Component):
     """Takes a segment, opens its row while the words of the one before it pass, and offers it.
 
-    ``LOOKUP`` cycles after a segment is taken its first row command is given, or none if its row is open already. Rows stay
-    open until another row of the bank is wanted or a refresh comes: with ``hold`` everything stops, ``held`` tells when all
-    banks may be closed, and after ``hold`` the current row is opened again and the segment ahead looked up anew.
+    ``LOOKUP`` cycles after a segment is taken its first row command is decided, or the segment offered if its row is open. Rows
+    stay open until another row of the bank is wanted or a refresh comes: with ``hold`` everything stops, ``held`` tells when
+    all banks may be closed, and after ``hold`` the current row is opened again and the segment ahead looked up anew.
 
     Members
     -------
@@ -53,7 +51,44 @@ class SdramRows(wiring.Component):
         with m.If(taken):
             m.d.sync += [current.bank.eq(ahead.bank), current.row.eq(ahead.row)]
 
+        # One flip-flop per state, so that each has a short equation.
+        wait, look, compare, decide, close, open_, opening, ready = (
+            Signal(name=name) for name in ("wait", "look", "compare", "decide", "close", "open", "opening", "ready"))
+        stop, still, reopen, resume = Signal(), Signal(init=1), Signal(), Signal()
+        go = ~self.hold
         activate, precharge = Signal(), Signal()
+        clear, all_closable = Signal(reset_less=True), Signal(reset_less=True)  # a cycle ago
+        seen_row, seen_open = Signal(timing.row_bits, reset_less=True), Signal(reset_less=True)
+        same = Signal(reset_less=True)
+
+        m.submodules.pause = pause = Pause(max(timing.rp, timing.rcd))      # until the next step may follow
+        m.submodules.rrd = rrd = Pause(timing.rrd)
+        assert LOOKUP == 4                      # look, compare, decide, and then
+        m.d.comb += [activate.eq(go & (open_ & pause.ok & rrd.ok | still & self.active)), precharge.eq(go & close & clear),
+                     self.i.ready.eq(go & wait), self.held.eq(still & all_closable),
+                     self.o.valid.eq(ready), self.o.payload.eq(ahead)]
+        hit = decide & seen_open & same
+        m.d.sync += [
+            wait.eq(go & (wait & ~self.i.valid | taken) | resume & ~pending),
+            look.eq(go & wait & self.i.valid | resume & pending),
+            compare.eq(go & look),
+            decide.eq(go & compare),
+            close.eq(go & (decide & seen_open & ~same | close & ~clear)),
+            open_.eq(go & (decide & ~seen_open | close & clear | open_ & ~(pause.ok & rrd.ok))),
+            opening.eq(go & (open_ & pause.ok & rrd.ok | opening & ~pause.ok)),
+            ready.eq(go & (hit | opening & pause.ok | ready & ~self.o.ready)),
+            stop.eq(self.run & self.hold),                  # what was decided before is on its way
+            still.eq(stop | still & self.hold),
+            reopen.eq(still & go & self.active | reopen & ~pause.ok),
+            resume.eq(still & go & ~self.active | reopen & pause.ok),
+            self.run.eq(self.run & go | resume)]
+        with m.If(self.i.valid & self.i.ready):
+            m.d.sync += pending.eq(1)
+        with m.Elif(taken):
+            m.d.sync += pending.eq(0)
+        with m.If(wait):
+            m.d.sync += ahead.eq(self.i.payload)
+
         bank, row = Signal(range(BANKS)), Signal(timing.row_bits)           # of the command
         m.d.comb += [bank.eq(Mux(self.run, ahead.bank, current.bank)), row.eq(Mux(self.run, ahead.row, current.row)),
                      self.command.valid.eq(activate | precharge), self.command.code.eq(Mux(activate, ACTIVATE, PRECHARGE)),
@@ -62,92 +97,27 @@ class SdramRows(wiring.Component):
             m.d.comb += self.command.address.eq(row & ~ALL_BANKS)
 
         # What a row command starts, it starts a cycle later: nobody looks before.
-        activated, given_bank, given_row = Signal(), Signal(range(BANKS), reset_less=True), Signal(timing.row_bits, reset_less=True)
+        activated, given_bank = Signal(), Signal(range(BANKS), reset_less=True)
+        given_row = Signal(timing.row_bits, reset_less=True)
         m.d.sync += [activated.eq(activate), given_bank.eq(bank), given_row.eq(row)]
-        rows = Array(Signal(timing.row_bits, name=f"row{n}", reset_less=True) for n in range(BANKS))
-        opened = Array(Signal(name=f"open{n}") for n in range(BANKS))
-        m.submodules.pause = pause = Pause(max(timing.rp, timing.rcd))      # until the next step may follow
-        m.submodules.rrd = rrd = Pause(timing.rrd)
         m.d.comb += [rrd.start.eq(activated), rrd.cycles.eq(timing.rrd - 1), pause.start.eq(activate | precharge),
                      pause.cycles.eq(Mux(activate, max(timing.rcd - 1, 1), timing.rp))]
-        closable = []
+        rows = Array(Signal(timing.row_bits, name=f"row{n}", reset_less=True) for n in range(BANKS))
+        opened = Array(Signal(name=f"open{n}") for n in range(BANKS))
+        closable = Array(Signal(name=f"closable{n}") for n in range(BANKS))
         for n in range(BANKS):
             m.submodules[f"ras{n}"] = ras = Pause(timing.row_open)
             m.submodules[f"wr{n}"] = wr = Pause(timing.wr)
             start, wrote = activated & (given_bank == n), self.wrote.valid & (self.wrote.bank == n)
-            m.d.comb += [ras.start.eq(start), ras.cycles.eq(timing.row_open - 1),
-                         wr.start.eq(wrote), wr.cycles.eq(max(timing.wr - 2, 0))]
-            # A precharge decided in the cycle after a column follows it by two clocks.
-            closable.append(ras.ok & wr.ok & ~wrote if timing.wr > 2 else ras.ok)
+            # Started a cycle late, and looked at a cycle late. A precharge follows a written word by three clocks in any case.
+            m.d.comb += [ras.start.eq(start), ras.cycles.eq(max(timing.row_open - 2, 0)),
+                         wr.start.eq(wrote), wr.cycles.eq(max(timing.wr - 3, 0)),
+                         closable[n].eq(ras.ok & wr.ok & ~wrote if timing.wr > 3 else ras.ok)]
             with m.If(start):
                 m.d.sync += [rows[n].eq(given_row), opened[n].eq(1)]
-
-        seen_row, seen_open = Signal(timing.row_bits, reset_less=True), Signal(reset_less=True)
-        same = Signal(reset_less=True)
-        m.d.sync += [seen_row.eq(rows[ahead.bank]), seen_open.eq(opened[ahead.bank]), same.eq(seen_row == ahead.row)]
-        ready = Signal()
-        m.d.comb += [self.o.valid.eq(ready), self.o.payload.eq(ahead)]
-        with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [pending.eq(0), ready.eq(0)]
-        with m.If(self.hold):
-            m.d.sync += [self.run.eq(0), ready.eq(0)]
-
-        @contextmanager
-        def working(state: str):
-            with m.State(state):
-                with m.If(self.hold):
-                    m.next = "HOLD"
-                with m.Else():
-                    yield
-
-        assert LOOKUP == 4                      # states before the first command
-        with m.FSM(init="HOLD"):
-            with working("WAIT"):
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [ahead.eq(self.i.payload), pending.eq(self.i.valid)]
-                with m.If(self.i.valid):
-                    m.next = "LOOK"
-            with working("LOOK"):
-                m.next = "COMPARE"
-            with working("COMPARE"):
-                m.next = "DECIDE"
-            with working("DECIDE"):
-                m.next = "CLOSE"
-                with m.If(~seen_open):
-                    m.next = "OPEN"
-                with m.Elif(same):
-                    m.d.sync += ready.eq(1)
-                    m.next = "READY"
-            with working("CLOSE"):
-                with m.If(Array(closable)[ahead.bank] & ~(self.active & (current.bank == ahead.bank))):
-                    m.d.comb += precharge.eq(1)
-                    m.next = "OPEN"
-            with working("OPEN"):
-                with m.If(pause.ok & rrd.ok):
-                    m.d.comb += activate.eq(1)
-                    m.next = "OPENED"
-            with working("OPENED"):
-                with m.If(pause.ok):
-                    m.d.sync += ready.eq(1)
-                    m.next = "READY"
-            with working("READY"):
-                with m.If(self.o.ready):
-                    m.next = "WAIT"
-            with m.State("HOLD"):
-                with m.If(self.hold):
-                    m.d.comb += self.held.eq(Cat(closable).all())
-                    m.d.sync += [Cat(opened).eq(0)]
-                with m.Else():
-                    m.d.comb += activate.eq(self.active)
-                    m.next = "RESUME"
-                    with m.If(self.active):
-                        m.next = "REOPEN"
-            with m.State("REOPEN"):
-                with m.If(pause.ok):
-                    m.next = "RESUME"
-            with m.State("RESUME"):
-                m.d.sync += self.run.eq(1)
-                m.next = "WAIT"
-                with m.If(pending):
-                    m.next = "LOOK"
+            with m.If(still & self.hold):
+                m.d.sync += opened[n].eq(0)
+        m.d.sync += [seen_row.eq(rows[ahead.bank]), seen_open.eq(opened[ahead.bank]), same.eq(seen_row == ahead.row),
+                     clear.eq(closable[ahead.bank] & ~(self.active & (current.bank == ahead.bank))),
+                     all_closable.eq(Cat(closable).all())]
         return m

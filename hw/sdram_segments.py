@@ -39,20 +39,20 @@ class SdramSegments(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        columns, segment = self.timing.columns, self.o.payload
+        columns = self.timing.columns
+        segment = Signal(self.o.payload.shape(), reset_less=True)
         line = Signal(self.timing.address_bits - self.timing.column_bits, reset_less=True)
+        column = Signal(self.timing.column_bits, reset_less=True)
         left, end = Signal(LENGTH_BITS, reset_less=True), Signal(LENGTH_BITS + 1, reset_less=True)
         room = Signal(range(columns + 1), reset_less=True)
         empty, last = Signal(reset_less=True), Signal(reset_less=True)
-        write, column, count = (Signal.like(segment[name], name=name, reset_less=True) for name in ("write", "column", "count"))
-        m.d.comb += [segment.write.eq(write), segment.bank.eq(line), segment.row.eq(line >> (BANKS - 1).bit_length()),
-                     segment.column.eq(column), segment.count.eq(count)]
+        m.d.comb += self.o.payload.eq(segment)
         assert SEGMENT == 3                     # states from one segment to the next
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
                 request = self.i.payload
-                m.d.sync += [write.eq(request.write), column.eq(request.address), line.eq(request.address >> len(column)),
+                m.d.sync += [segment.write.eq(request.write), column.eq(request.address), line.eq(request.address >> len(column)),
                              left.eq(request.length), empty.eq(request.length == 0)]
                 with m.If(self.i.valid):
                     m.next = "MEASURE"
@@ -63,12 +63,13 @@ class SdramSegments(wiring.Component):
                     m.next = "IDLE"
             with m.State("DECIDE"):
                 fits = end <= columns
-                m.d.sync += [last.eq(fits), count.eq(Mux(fits, left, room))]
+                m.d.sync += [last.eq(fits), segment.count.eq(Mux(fits, left, room)), segment.column.eq(column),
+                             segment.bank.eq(line), segment.row.eq(line >> (BANKS - 1).bit_length()),
+                             left.eq(end - columns), line.eq(line + 1), column.eq(0)]       # what remains, if anything
                 m.next = "OFFER"
             with m.State("OFFER"):
                 m.d.comb += self.o.valid.eq(1)
                 with m.If(self.o.ready):
-                    m.d.sync += [left.eq(end - columns), line.eq(line + 1), column.eq(0)]
                     m.next = "MEASURE"
                     with m.If(last):
                         m.next = "IDLE"

@@ -1,6 +1,5 @@
 """Power-up sequence and refreshes of an SDRAM."""
-from amaranth import Cat, Const, Module, Signal
-from amaranth.hdl import ValueCastable
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -46,7 +45,7 @@ class SdramUpkeep(wiring.Component):
         over = clocks[-1]
         left = Signal(range(timing.refreshes), init=timing.refreshes - 1)
 
-        def give(code: int, address: ValueCastable | int, cycles: int):
+        def give(code: int, address, cycles):
             command = self.command
             m.d.comb += [command.valid.eq(1), command.code.eq(code), command.address.eq(address),
                          pause.start.eq(1), pause.cycles.eq(cycles)]
@@ -67,7 +66,8 @@ class SdramUpkeep(wiring.Component):
                     m.next = "REFRESH"
             with m.State("REFRESH"):
                 with m.If(pause.ok):
-                    give(REFRESH, 0, timing.rfc)
+                    # Of the last one's clocks, one goes by until the first row can be opened.
+                    give(REFRESH, 0, Mux(self.starting, timing.rfc, max(timing.rfc - 1, 1)))
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 0):
                         m.d.sync += left.eq(0)

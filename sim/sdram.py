@@ -24,7 +24,7 @@ ChipTiming = data.StructLayout({name: 32 for name in _NAMES})
 
 
 def chip_timing(timing: Timing, **changes: int) -> int:
-    """Bits of `ChipTiming` for a timing; `changes` replaces single figures. Words last for a `retention` of 64 ms unless changed."""
+    """Bits of `ChipTiming` for a timing; `changes` replaces single figures. Unless changed, `retention` is 64 ms."""
     values = {name: getattr(timing, name) for name in _NAMES if name != "retention"}
     values["retention"] = min(int(64_000 * timing.clock_mhz), (1 << 32) - 1)
     return ChipTiming.const(values | changes).as_bits()

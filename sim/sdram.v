@@ -69,10 +69,8 @@ module fireline_sdram #(
     endtask
 
     always @(posedge clk) begin
-        // Word of a read that is due in the next clock.
         dqm_2 = dqm_1;
         dqm_1 = dqm;
-        drove = drives;
 
         if (!cke) begin                 // power-down: the start begins anew
             powered = now;
@@ -144,6 +142,8 @@ module fireline_sdram #(
         need(!watched || now - refreshed <= $signed({32'd0, t_interval}), "refresh interval");
         need(!dq_oe || !(drives || drove), "data pins driven by both");
 
+        // Word of a read that is due in the next clock.
+        drove = drives;
         drives = reading[0];
         out = reading[0] ? word[0] : 16'hDEAD ^ now[15:0];
         if (dqm_2[0]) out[7:0] = ~now[7:0];

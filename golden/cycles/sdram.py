@@ -19,7 +19,7 @@ _NEVER = -(1 << 40)
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """`length` words from word `address` on, wrapping at the end of the chip; offered in cycle `offered` or when its turn comes."""
+    """`length` words from word `address` on, wrapping at the end of the chip; offered from cycle `offered` on."""
 
     write: bool
     address: int
@@ -115,14 +115,15 @@ class SdramCycles:
         self.activated[segment.bank], self.open[segment.bank] = cycle, segment.row
 
     def _closable(self, bank: int) -> int:
+        """First cycle in which a precharge may be decided."""
         return max(self.activated[bank] + self.timing.row_open, self.wrote[bank] + self.timing.wr - 1)
 
     def _refresh(self) -> None:
         """Stops in cycle `hold`, closes all rows, refreshes, opens the current row again."""
         timing = self.timing
         busy = self._busy_after(self.hold)
-        precharge = max(self.hold + 1, *(self._closable(bank) for bank in range(BANKS)))
-        free = precharge + timing.rp + timing.rfc + 1
+        precharge = max(self.hold + 2, *(self._closable(bank) for bank in range(BANKS)))
+        free = precharge + timing.rp + max(timing.rfc, 2)
         self.open = [None] * BANKS
         resume = free + 1
         if busy:
@@ -140,7 +141,7 @@ class SdramCycles:
             if self.current is not None and self.current.bank == bank:
                 if self._busy_after(self.hold - 1):
                     return False
-                cycle = max(cycle, self.current.last + 1)
+                cycle = max(cycle, self.current.last + 2)
             cycle = max(cycle, self._closable(bank))
             if cycle >= self.hold:
                 return False
@@ -158,7 +159,7 @@ class SdramCycles:
             return False
         if self.current is not None:
             cycle = max(cycle, self.current.last)
-        self.current, self.column, self.now = segment, cycle + 1, cycle + 1
+        self.current, self.column, self.now = segment, cycle + 1, cycle + 2
         return True
 
     def _take(self, segment: _Segment, offered: int) -> int:

@@ -118,8 +118,12 @@ class SdramBench:
                 values.append(memory[places])
         joined = [np.concatenate([np.zeros(0, np.int64), *(one.words for one in served if one.request.write == write)])
                   for write in (False, True)]
-        assert result.taken.tolist() == [one.taken for one in served]
-        assert result.read.tolist() == joined[0].tolist()
-        assert result.written.tolist() == joined[1].tolist()
-        assert result.values.tolist() == np.concatenate([np.zeros(0, np.uint16), *values]).tolist()
+        for what, seen, expected in (
+                ("requests", result.taken, [one.taken for one in served]), ("read", result.read, joined[0]),
+                ("written", result.written, joined[1]), ("values", result.values, np.concatenate([joined[0][:0], *values]))):
+            seen, expected = np.asarray(seen, np.int64), np.asarray(expected, np.int64)
+            first = np.flatnonzero(seen[:len(expected)] != expected[:len(seen)])[:1]
+            assert len(seen) == len(expected) and not len(first), (
+                f"{what}, seed {seed}: {len(seen)} of {len(expected)}, first difference {first}: {seen[first]}, "
+                f"not {expected[first]}, for {requests}")
         return served

@@ -1,6 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The SDRAM controller with a chip that keeps the rules: words, values and the cycle of every one of them."""
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
@@ -95,6 +96,14 @@ def test_refreshes_go_on_while_words_are_awaited(stress):
     silence = Readiness(np.arange(5000) == 4999)
     stress.check([Request(write=True, address=5, length=3), Request(write=False, address=0, length=40)], data=silence)
     stress.check([Request(write=False, address=0, length=40)] * 2, asked=silence)
+
+
+def test_words_outlive_a_long_silence(stress):
+    """Each of the chip's 16 rows is refreshed every 16th time; a chip that forgets sooner has lost some."""
+    silence, everything = Readiness(np.arange(30_000) == 29_999), [Request(write=False, address=0, length=2048)]
+    stress.check(everything, asked=silence, retention=16 * STRESS.period + 40)
+    with pytest.raises(AssertionError, match="values, seed 0: 2048 of 2048"):
+        stress.check(everything, asked=silence, retention=15 * STRESS.period)
 
 
 def test_rows_stay_open_between_requests(stress):

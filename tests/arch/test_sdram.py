@@ -1,0 +1,66 @@
+"""SDRAM chips: their figures in clocks."""
+from dataclasses import replace
+from fractions import Fraction
+
+import pytest
+
+from arch.sdram import CHIPS, Time, Timing
+
+MHZ = 1 << 20
+
+
+def test_sizes():
+    assert {name: chip.bytes // MHZ for name, chip in CHIPS.items()} == {
+        "as4c32m16sb-7": 64, "as4c32m16sb-6": 64, "as4c16m16sa-7": 32, "as4c16m16sa-6": 32, "is42s16160g-7": 32,
+        "w9825g6kh-6": 32, "is42s16160b-7": 32}
+
+
+def test_as4c32m16sb_at_142_mhz():
+    """A clock of 7.04 ns: 21 ns are 3, 42 ns 6, 63 ns 9, 14 ns 2; 64 ms / 8192 are 1109 whole clocks."""
+    assert CHIPS["as4c32m16sb-7"].timing(142) == Timing(
+        clock_mhz=142, row_bits=13, column_bits=10, cas=3, rcd=3, rp=3, ras=6, rc=9, rfc=9, rrd=2, wr=2, mrd=2,
+        interval=1109, power_up=28400, refreshes=8)
+
+
+def test_is42s16160b_at_100_mhz():
+    timing = CHIPS["is42s16160b-7"].timing(100)
+    assert (timing.cas, timing.rcd, timing.ras, timing.rc, timing.interval, timing.power_up) == (2, 2, 5, 7, 781, 20000)
+    assert timing.address_bits == 24 and timing.columns == 512
+
+
+@pytest.mark.parametrize("name", CHIPS)
+@pytest.mark.parametrize("clock_mhz", [25, 33.3, 62.5, 99.9, 100, 100.1, 125, 133.33, 142])
+def test_no_figure_is_too_short(name, clock_mhz):
+    chip = CHIPS[name]
+    timing = chip.timing(clock_mhz)
+    cycle_ns = 1000 / Fraction(str(clock_mhz))
+    for figure in ("rcd", "rp", "ras", "rc", "rfc", "rrd", "wr", "mrd"):
+        least = getattr(chip, figure)
+        clocks = getattr(timing, figure)
+        assert clocks * cycle_ns >= Fraction(str(least.ns)) and clocks >= least.clocks
+        assert clocks == least.clocks or (clocks - 1) * cycle_ns < Fraction(str(least.ns))
+    assert cycle_ns >= Fraction(str(chip.cycle_ns[timing.cas - 2]))
+    assert timing.interval * 8192 * cycle_ns <= 64_000_000 and timing.power_up * cycle_ns >= 200_000
+    assert timing.row_open >= timing.ras and timing.row_open + timing.rp >= timing.rc
+    assert timing.period < timing.interval
+
+
+def test_exact_multiples_are_not_rounded_up():
+    assert Time(21).cycles(Fraction(1000, 7)) == 3 and Time(0, 2).cycles(Fraction(25)) == 2
+
+
+def test_clock_above_the_grade():
+    chip = CHIPS["as4c32m16sb-7"]
+    with pytest.raises(ValueError, match="Clock of AS4C32M16SB-7 must be 25..142.9 MHz, not 145"):
+        chip.timing(145)
+    assert chip.timing(145, rated=False).rcd == 4
+    with pytest.raises(ValueError, match="Clock of AS4C32M16SB-7 must be 25..166.7 MHz, not 24"):
+        chip.timing(24, rated=False)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"rcd": 0}, "rcd must be 1 clock or more, not 0"), ({"cas": 4}, "CAS latency must be 2 or 3, not 4"),
+    ({"interval": 50}, "Refresh interval must leave time for work, not be 50 clocks")])
+def test_refused_timings(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(CHIPS["as4c32m16sb-7"].timing(142), **change)
