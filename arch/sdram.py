@@ -42,7 +42,12 @@ class Timing:
     Names are those of the datasheets without the t: `rcd` activate to column, `rp` precharge to activate, `ras` activate to
     precharge, `rc` activate to activate of a bank, `rfc` refresh to anything, `rrd` activate to activate of another bank, `wr`
     last written word to precharge, `mrd` mode register to anything. `interval` between refreshes at most; `power_up` before
-    the first command; `refreshes` before the mode register is set. Raises ValueError for clocks too slow to refresh in time.
+    the first command; `refreshes` before the mode register is set.
+
+    Of the board: `pin_registers` is 1 if each pin has a register beside the controller's own, outputs and inputs; `late` is 1
+    if the phase of the chip's clock brings its words to our pins a clock later than with one clock for both.
+
+    Raises ValueError for figures out of range, or when too little time is left between refreshes.
     """
 
     clock_mhz: float
@@ -60,6 +65,8 @@ class Timing:
     interval: int
     power_up: int
     refreshes: int = 8
+    pin_registers: int = 0
+    late: int = 0
 
     def __post_init__(self):
         for name in ("rcd", "rp", "ras", "rc", "rfc", "rrd", "wr", "mrd", "power_up", "refreshes"):
@@ -67,6 +74,9 @@ class Timing:
                 raise ValueError(f"{name} must be 1 clock or more, not {getattr(self, name)}")
         if self.cas not in (2, 3):
             raise ValueError(f"CAS latency must be 2 or 3, not {self.cas}")
+        for name in ("pin_registers", "late"):
+            if getattr(self, name) not in (0, 1):
+                raise ValueError(f"{name} must be 0 or 1, not {getattr(self, name)}")
         if self.period < 4 * (self.row_open + self.rp + self.rfc + self.rcd):
             raise ValueError(f"Refresh interval must leave time for work, not be {self.interval} clocks")
 
@@ -103,11 +113,12 @@ class Timing:
     @property
     def turnaround(self) -> int:
         """Column read -> column write: a free cycle on the data pins between the chip's last word and ours."""
-        return self.cas + 2
+        return self.cas + 2 + self.late
 
-    def read(self, pin_registers: int = 0) -> int:
-        """Column read decided -> its word on the read stream: pins, the chip, input register; `pin_registers` more each way."""
-        return self.cas + 2 + 2 * pin_registers
+    @property
+    def read(self) -> int:
+        """Column read decided -> its word on the read stream: pins, the chip, input register."""
+        return self.cas + 2 + 2 * self.pin_registers + self.late
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,10 +145,10 @@ class Chip:
         """Capacity."""
         return BANKS << self.row_bits + self.column_bits + 1
 
-    def timing(self, clock_mhz: float, *, rated: bool = True) -> Timing:
+    def timing(self, clock_mhz: float, *, rated: bool = True, pin_registers: int = 0, late: int = 0) -> Timing:
         """Timings at a clock of 25..166 MHz, with the lowest CAS latency that it allows.
 
-        `rated=False` accepts a clock above the chip's grade. Raises ValueError for clocks out of range.
+        `rated=False` accepts a clock above the chip's grade. Raises ValueError for figures out of range.
         """
         limit = 166.7 if not rated else 1000 / self.cycle_ns[1]
         if not 25 <= clock_mhz <= limit:
@@ -147,7 +158,7 @@ class Chip:
         names = ("rcd", "rp", "ras", "rc", "rfc", "rrd", "wr", "mrd")
         return Timing(clock_mhz=clock_mhz, row_bits=self.row_bits, column_bits=self.column_bits, cas=cas,
                       interval=floor(Fraction(str(self.refresh_ms)) * clock * 1000 / (1 << self.row_bits)),
-                      power_up=ceil(Fraction(str(self.power_up_us)) * clock),
+                      power_up=ceil(Fraction(str(self.power_up_us)) * clock), pin_registers=pin_registers, late=late,
                       **{name: getattr(self, name).cycles(clock) for name in names})
 
 

@@ -46,23 +46,20 @@ class Sdram(wiring.Component):
     Parameters
     ----------
     timing : Timing
-    pin_registers : int
-        0, or 1 if each pin has a register of its own beside those of this component (`io.FFBuffer`), outputs and inputs.
+        With `pin_registers` if each pin has a register of its own beside those of this component (`io.FFBuffer`).
 
     Members
     -------
     request : ``In(stream.Signature(request_layout(timing)))``
     w : ``In(stream.Signature(16))``
     r : ``Out(word_layout())``
-        ``timing.read(pin_registers)`` cycles after the column was given.
+        ``timing.read`` cycles after the column was given.
     pins : ``Out(SdramPins())``
         Registers; inputs go to a register first.
     """
 
-    def __init__(self, timing: Timing, *, pin_registers: int = 0):
-        if pin_registers not in (0, 1):
-            raise ValueError(f"pin_registers must be 0 or 1, not {pin_registers!r}")
-        self.timing, self.latency = timing, timing.read(pin_registers)
+    def __init__(self, timing: Timing):
+        self.timing = timing
         super().__init__({"request": In(stream.Signature(request_layout(timing))), "w": In(stream.Signature(16)),
                           "r": Out(word_layout()), "pins": Out(SdramPins())})
 
@@ -104,7 +101,7 @@ class Sdram(wiring.Component):
         with m.If(slot.valid):
             m.d.sync += [Cat(pins.ras_n, pins.cas_n, pins.we_n).eq(slot.code), pins.ba.eq(slot.bank), pins.a.eq(slot.address)]
 
-        way = Signal(self.latency)
+        way = Signal(timing.read)
         m.d.sync += [way.eq(Cat(read, way)), self.r.data.eq(pins.dq_i)]
         m.d.comb += self.r.valid.eq(way[-1])
         return m

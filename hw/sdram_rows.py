@@ -51,7 +51,9 @@ class SdramRows(wiring.Component):
         with m.If(taken):
             m.d.sync += [current.bank.eq(ahead.bank), current.row.eq(ahead.row)]
 
-        # One flip-flop per state, so that each has a short equation.
+        # One flip-flop per state, so that each has a short equation. With `run`: waiting for a segment; its row is looked up,
+        # compared, judged; the bank's other row is to be closed, its own to be opened, is opening; it is offered. Without:
+        # stopping, standing still for refreshes, the current row opens again, and on.
         wait, look, compare, decide, close, open_, opening, ready = (
             Signal(name=name) for name in ("wait", "look", "compare", "decide", "close", "open", "opening", "ready"))
         stop, still, reopen, resume = Signal(), Signal(init=1), Signal(), Signal()

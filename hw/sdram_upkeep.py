@@ -14,7 +14,7 @@ ALL_BANKS = 1 << 10             # A10 of a precharge
 
 
 def command_layout() -> data.StructLayout:
-    """A command that takes the place of a column command; all zero without `valid`."""
+    """A command that takes the place of a column command."""
     return data.StructLayout({"valid": 1, "code": 3, "bank": range(BANKS), "address": 13})
 
 

@@ -55,9 +55,7 @@ class SdramChip(wiring.Component):
     Parameters
     ----------
     timing : Timing
-        For the size only.
-    pin_registers : int
-        Registers of each pin between controller and chip, each way.
+        For the size, and the board's registers between controller and chip.
 
     Members
     -------
@@ -67,8 +65,9 @@ class SdramChip(wiring.Component):
         A block of `LOAD_WORDS` words and its address, see `blocks`; one a cycle, at any time.
     """
 
-    def __init__(self, timing: Timing, *, pin_registers: int = 0):
-        self.row_bits, self.column_bits, self.pin_registers = timing.row_bits, timing.column_bits, pin_registers
+    def __init__(self, timing: Timing):
+        self.row_bits, self.column_bits, self.pin_registers = timing.row_bits, timing.column_bits, timing.pin_registers
+        self.late = timing.late
         address = timing.address_bits - (LOAD_WORDS - 1).bit_length()
         block = data.StructLayout({"address": address, "data": 16 * LOAD_WORDS})
         super().__init__({"pins": In(SdramPins()), "timing": In(ChipTiming), "load": In(stream.Signature(block))})
@@ -76,8 +75,8 @@ class SdramChip(wiring.Component):
     def elaborate(self, platform):
         m = Module()
 
-        def late(value, name):
-            for n in range(self.pin_registers):
+        def delayed(value, name, cycles=self.pin_registers):
+            for n in range(cycles):
                 stage = Signal.like(value, name=f"{name}{n}", reset_less=True)
                 m.d.sync += stage.eq(value)
                 value = stage
@@ -87,10 +86,10 @@ class SdramChip(wiring.Component):
         dq = Signal(16)
         m.submodules.chip = Instance(
             "fireline_sdram", p_ROW_BITS=Const(self.row_bits, 32), p_COLUMN_BITS=Const(self.column_bits, 32),
-            i_clk=ClockSignal(), **{f"i_{name}": late(getattr(self.pins, name), name) for name in outputs},
-            i_dq_i=late(self.pins.dq_o, "dq_i"), o_dq_o=dq, **{f"i_t_{name}": self.timing[name] for name in _NAMES},
+            i_clk=ClockSignal(), **{f"i_{name}": delayed(getattr(self.pins, name), name) for name in outputs},
+            i_dq_i=delayed(self.pins.dq_o, "dq_i"), o_dq_o=dq, **{f"i_t_{name}": self.timing[name] for name in _NAMES},
             i_load=self.load.valid, i_load_address=self.load.payload.address, i_load_data=self.load.payload.data)
-        m.d.comb += [self.pins.dq_i.eq(late(dq, "dq_o")), self.load.ready.eq(1)]
+        m.d.comb += [self.pins.dq_i.eq(delayed(dq, "dq_o", self.pin_registers + self.late)), self.load.ready.eq(1)]
         return m
 
 

@@ -64,11 +64,10 @@ class SdramCycles:
 
     Parameters:
     - `data`: cycles in which a word is newly offered on the write stream (it then waits until taken); always, if not given.
-    - `pin_registers`: as of the controller.
     """
 
-    def __init__(self, timing: Timing, data: Readiness | None = None, *, pin_registers: int = 0):
-        self.timing, self.data, self.latency = timing, data or Readiness(), timing.read(pin_registers)
+    def __init__(self, timing: Timing, data: Readiness | None = None):
+        self.timing, self.data = timing, data or Readiness()
         self.free = 0                                   # the next request may be taken in this cycle
         # The row unit next waits for a segment in cycle `now`, and work stops for a refresh in cycle `hold`.
         self.now, self.hold = timing.ready, timing.first_refresh
@@ -179,7 +178,7 @@ class SdramCycles:
             raise ValueError(f"Address must be 0..{(1 << timing.address_bits) - 1} words, not {request.address}")
         if not 0 <= request.length < 1 << 17:
             raise ValueError(f"Length must be 0..131071 words, not {request.length}")
-        served = Served(request, max(self.free, request.offered), 0 if request.write else self.latency)
+        served = Served(request, max(self.free, request.offered), 0 if request.write else timing.read)
         self.free = served.taken + 2                    # without any words
         offered, address, left = served.taken + SEGMENT, request.address, request.length
         while left:
@@ -197,9 +196,9 @@ class SdramCycles:
             self._refresh()
 
 
-def serve(timing: Timing, requests: Iterable[Request], data: Readiness | None = None, *, pin_registers: int = 0) -> list[Served]:
+def serve(timing: Timing, requests: Iterable[Request], data: Readiness | None = None) -> list[Served]:
     """When each request is taken and its words pass; see `SdramCycles`."""
-    sdram = SdramCycles(timing, data, pin_registers=pin_registers)
+    sdram = SdramCycles(timing, data)
     served = [sdram.request(request) for request in requests]
     sdram.finish()
     return served

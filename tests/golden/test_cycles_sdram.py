@@ -29,7 +29,8 @@ def words(timing, *requests, data=None) -> list[list[int]]:
 def test_first_word():
     """Taken 1000, segment 1003, looked up, activate 1007, offered 1010, column 1011; pins 1, chip 3, input register 1."""
     assert words(LATE, read(0, 3, 1000)) == [[1016, 1017, 1018]]
-    assert serve(LATE, [read(0, 1, 1000)], pin_registers=1)[0].words.tolist() == [1018]
+    assert words(replace(LATE, pin_registers=1), read(0, 1, 1000)) == [[1018]]
+    assert words(replace(LATE, late=1), read(0, 1, 1000)) == [[1017]]
 
 
 def test_next_row_costs_one_cycle():
@@ -58,7 +59,7 @@ def test_refresh_stops_the_words():
     """Stopped in cycle h, precharge h + 2, refresh 3 later, activate 9 later, column 3 + 1 + 1 later."""
     hold = TIMING.first_refresh
     (got,) = words(TIMING, read(0, 900, hold - 100))
-    columns = np.array(got) - TIMING.read()
+    columns = np.array(got) - TIMING.read
     assert np.flatnonzero(np.diff(columns) > 1).tolist() == [np.flatnonzero(columns == hold)[0]]
     assert columns[columns > hold][0] == hold + 2 + 3 + 9 + 3 + 1
 
@@ -101,7 +102,7 @@ def test_words_go_one_a_cycle_in_order(requests, share):
     data = None if share is None else Readiness(np.append(np.random.default_rng(1).random(97) < share, True))
     served = serve(TIMING, requests, data)
     assert [len(one.words) for one in served] == [request.length for request in requests]
-    columns = np.concatenate([one.words - (0 if one.request.write else TIMING.read()) for one in served])
+    columns = np.concatenate([one.words - (0 if one.request.write else TIMING.read) for one in served])
     assert (np.diff(columns) > 0).all()
     assert all(one.taken >= request.offered for one, request in zip(served, requests, strict=True))
     # Everything stops for the refreshes.

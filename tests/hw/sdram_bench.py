@@ -20,15 +20,14 @@ __all__ = ["REAL", "STRESS", "SdramBench", "System", "request_bits"]
 # Every figure so large that it limits some pair of commands, so small a chip that all its rows are met, and many refreshes.
 STRESS = Timing(clock_mhz=100, row_bits=4, column_bits=5, cas=3, rcd=4, rp=5, ras=14, rc=19, rfc=12, rrd=11, wr=9, mrd=6,
                 interval=260, power_up=80, refreshes=3)
-REAL = CHIPS["as4c32m16sb-7"].timing(142)
+REAL = CHIPS["as4c32m16sb-7"].timing(142, pin_registers=1)
 
 
 class System(wiring.Component):
     """Controller and chip; words that were read are the probe `r`."""
 
-    def __init__(self, timing: Timing, *, pin_registers: int = 0):
-        self.sdram = Sdram(timing, pin_registers=pin_registers)
-        self.chip = SdramChip(timing, pin_registers=pin_registers)
+    def __init__(self, timing: Timing):
+        self.sdram, self.chip = Sdram(timing), SdramChip(timing)
         super().__init__({"request": In(stream.Signature(request_layout(timing))), "w": In(stream.Signature(16)),
                           "timing": In(ChipTiming), "load": self.chip.signature.members["load"]})
 
@@ -63,9 +62,9 @@ class Result:
 class SdramBench:
     """A compiled system. `window` words from word 0 on are random before a run."""
 
-    def __init__(self, timing: Timing, *, pin_registers: int = 0, window: int):
-        self.timing, self.pin_registers, self.window = timing, pin_registers, window
-        system = System(timing, pin_registers=pin_registers)
+    def __init__(self, timing: Timing, *, window: int):
+        self.timing, self.window = timing, window
+        system = System(timing)
         self.design = SdramDesign(system, probes=system.probes)
 
     def before(self, seed: int) -> np.ndarray:
@@ -92,7 +91,7 @@ class SdramBench:
             return Result(sim.beats("request").cycle, read.cycle, sim.beats("w").cycle, values)
 
     def predict(self, requests: Sequence[Request], data: Readiness, asked: Readiness) -> list[Served]:
-        sdram = SdramCycles(self.timing, data, pin_registers=self.pin_registers)
+        sdram = SdramCycles(self.timing, data)
         served = []
         for request in requests:        # each is offered when the one before it has been taken and the pattern allows
             before = served[-1].taken if served else -1

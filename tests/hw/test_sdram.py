@@ -8,11 +8,10 @@ import pytest
 from arch.sdram import CHIPS
 from golden.cycles.sdram import Request, serve
 from golden.cycles.streams import Readiness
-from hw.sdram import Sdram
 from sim.rtl import SimulationError
 from tests.hw.sdram_bench import REAL, STRESS, SdramBench, request_bits
 
-SLOW = CHIPS["is42s16160b-7"].timing(25)
+SLOW = CHIPS["is42s16160b-7"].timing(25, late=1)
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +21,7 @@ def stress() -> SdramBench:
 
 @pytest.fixture(scope="module")
 def real() -> SdramBench:
-    return SdramBench(REAL, pin_registers=1, window=16 << REAL.column_bits)
+    return SdramBench(REAL, window=16 << REAL.column_bits)
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +163,3 @@ def test_other_faults_stop_the_run(stress, change, rule, capfd):
     with pytest.raises(SimulationError, match="an assertion of the design failed"):
         stress.check(load(1), seed=1, **change)
     assert f"SDRAM: {rule}," in "".join(capfd.readouterr())
-
-
-def test_refuses_pin_registers():
-    with pytest.raises(ValueError, match="pin_registers must be 0 or 1, not 2"):
-        Sdram(REAL, pin_registers=2)
