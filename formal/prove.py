@@ -16,7 +16,7 @@ from amaranth.hdl import Elaboratable, Fragment, Module, ShapeLike, Signal, Valu
 
 __all__ = ["Claim", "ProofError", "Verdict", "bounded", "cover", "prove"]
 
-_ABC = Path(__file__).with_name("abc.py").resolve()
+_ABC = Path(__file__).with_name("yosys_abc.py").resolve()
 
 
 class ProofError(RuntimeError):
@@ -85,8 +85,8 @@ def _run(design: Callable[[], Claim], mode: str, engine: str, depth: int, timeou
     fragment = Fragment.get(top, None)
     ports = {name: (signal, None) for name, signal in top.inputs.items()}
     text = rtlil.convert(fragment, name="top", ports=ports, emit_src=True)
-    config = (f"[options]\nmode {mode}\ndepth {depth}\ntimeout {timeout}\nvcd off\n"
-              f"{'aigsmt z3' if engine.startswith('abc') else ''}\n"
+    config = (f"[options]\nmode {mode}\ndepth {depth}\ntimeout {timeout}\n"
+              f"{'aigsmt z3' if engine.startswith('abc') else 'vcd off'}\n"
               f"[engines]\n{engine}\n[script]\nread_rtlil top.il\nprep -top top\n[files]\ntop.il\n")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="formal.") as work:

@@ -7,7 +7,6 @@ from amaranth.hdl import Assert, Assume, Cover, Fragment, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from arch import pipeline
-from arch.command import POOL_NONE
 from arch.geometry import Geometry
 from formal.properties import assert_stable, keeps_order, saboteur
 from formal.prove import Claim
@@ -15,7 +14,6 @@ from hw.dispatch import Dispatch
 from hw.global_average import GlobalAverage
 import hw.output_fifo
 from hw.output_fifo import OutputFifo
-from hw.pool import Pool
 from hw.primitives import BlockRam
 from hw.queue import Queue
 from hw.tokens import Tokens
@@ -23,7 +21,7 @@ from hw.window import WindowGenerator
 from hw.writer import Writer
 
 __all__ = ["CLAIMS", "COVER_DEPTH", "FAULT_DEPTH", "AverageClaim", "DispatchClaim", "DispatchScalesClaim", "OutputFifoClaim",
-           "PoolClaim", "QueueClaim", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
+           "QueueClaim", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
 
 
 class StageClaim(Claim):
@@ -230,7 +228,8 @@ class AverageClaim(StageClaim):
 class WindowClaim(StageClaim):
     """A beat is issued only with the grant, and only with room if it makes a result, for which it then reserves a place; each
     pass has exactly the command's pixels, begins with `swap`, and starts only with the weights (and, if it makes results, the
-    parameters) ready; a partial sum is not touched twice within `MIN_REVISIT` cycles. For 1..2 rows of 1..2 columns."""
+    parameters) ready; a partial sum is not touched twice within `MIN_REVISIT` cycles. For sizes of 1 and 2, kernels of
+    one row."""
 
     faults = ("one more", "too soon", "no grant")
     GEOMETRY = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
@@ -240,10 +239,10 @@ class WindowClaim(StageClaim):
         inputs = {name: self.free(1, name) for name in ("read_grant", "room", "weights_ready", "parameters_ready")}
         m.d.comb += [getattr(window, name).eq(value) for name, value in inputs.items()]
         new = window.config.payload
-        sizes = {name: self.free(2, name) for name in ("rows", "columns", "output_blocks", "kernel_x", "kernel_y", "blocks")}
+        sizes = {name: self.free(2, name) for name in ("rows", "columns", "output_blocks", "kernel_x", "blocks")}
         m.d.comb += [new[name].eq(value) for name, value in sizes.items()]
         m.d.comb += [Assume((value == 1) | (value == 2)) for value in sizes.values()]
-        m.d.comb += window.config.valid.eq(self.free(1, "command"))
+        m.d.comb += [new.kernel_y.eq(1), window.config.valid.eq(self.free(1, "command"))]
 
         before = {}
         for name, value in (*inputs.items(), ("reserve", window.reserve), ("pass_start", window.pass_start),
@@ -271,7 +270,7 @@ class WindowClaim(StageClaim):
             for factor in factors:
                 result = Mux(factor == 2, result << 1, result)
             return result
-        per_block = product(sizes["kernel_x"], sizes["kernel_y"], sizes["blocks"])
+        per_block = product(sizes["kernel_x"], sizes["blocks"])
         start = window.pass_start                           # a pass started in the cycle before; a beat seen now is older
         with m.If(window.config.valid & window.config.ready):
             m.d.sync += [size.eq(product(sizes["rows"], sizes["columns"]) + (self.fault == "one more")), block.eq(per_block),
@@ -295,36 +294,8 @@ class WindowClaim(StageClaim):
             m.d.comb += Assert(~here | (age == least))
 
 
-class PoolClaim(StageClaim):
-    """As many results as the command's windows, each after the vector that completes it, in order, offered steadily; the queue of
-    results never overflows. Without pooling every vector passes, unchanged. For maps of 1..2 rows of 1..2 columns, one block,
-    windows of 1..2 rows and columns without overhang."""
-
-    faults = ("drop", "repeat", "swap", "change", "waver")
-
-    def state(self, m):
-        geometry = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
-        m.submodules.pool = pool = Pool(geometry)
-        new, bit = pool.command.payload, self.free(1, "bit")
-        m.d.comb += [new.mode.eq(POOL_NONE), new.kernel_y.eq(1), new.kernel_x.eq(1), new.stride_y.eq(1), new.stride_x.eq(1)]
-        sizes = {name: self.free(2, name) for name in ("rows", "columns")}
-        m.d.comb += [Assume((value == 1) | (value == 2)) for value in sizes.values()]
-        m.d.comb += [new.rows.eq(sizes["rows"]), new.out_rows.eq(sizes["rows"]), new.columns.eq(sizes["columns"]),
-                     new.out_columns.eq(sizes["columns"]), new.output_blocks.eq(1)]
-        m.d.comb += [pool.command.valid.eq(self.free(1, "command")), pool.i.valid.eq(self.free(1, "valid")),
-                     pool.i.payload[0].eq(bit)]
-        view = wiring.Signature({"payload": wiring.Out(1), "valid": wiring.Out(1), "ready": wiring.In(1)}).create()
-        m.d.comb += [view.payload.eq(pool.o.payload[0]), view.valid.eq(pool.o.valid), pool.o.ready.eq(view.ready)]
-        out = saboteur(self, m, view, self.fault)
-        m.d.comb += out.ready.eq(self.free(1, "ready"))
-        taken = pool.i.valid & pool.i.ready
-        keeps_order(self, m, put=taken, value=bit, take=out.valid & out.ready, taken=out.payload, most=4,
-                    patience=pool.LATENCY - 1, waiting=~out.valid)
-        assert_stable(m, out, "o")
-
-
 COVER_DEPTH = 40            # cycles within which every cover statement is reached
 FAULT_DEPTH = 16            # and within which the assertions notice every fault
 CLAIMS: dict[str, type[StageClaim]] = {
     "tokens": TokensClaim, "queue": QueueClaim, "dispatch": DispatchClaim, "scales": DispatchScalesClaim, "window": WindowClaim,
-    "fifo": OutputFifoClaim, "pool": PoolClaim, "average": AverageClaim, "writer": WriterClaim}
+    "fifo": OutputFifoClaim, "average": AverageClaim, "writer": WriterClaim}

@@ -2,7 +2,7 @@
 from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal
 import pytest
 
-from formal import abc
+from formal import yosys_abc
 from formal.__main__ import main
 from formal.prove import Claim, bounded, cover, prove
 
@@ -46,13 +46,13 @@ def test_a_vacuous_claim_has_an_unreached_cover():
 
 @pytest.mark.parametrize("arguments", [[], ["-c"], ["-x", "pdr"]])
 def test_the_abc_adapter_takes_commands_only(arguments, capsys):
-    assert abc.main(arguments) == 2
+    assert yosys_abc.main(arguments) == 2
     assert "takes -c and a list of commands" in capsys.readouterr().err
 
 
 def test_the_abc_adapter_says_when_there_is_no_verdict(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert abc.main(["-c", "read_aiger missing.aig; pdr; write_cex -a trace.aiw"]) == 1
+    assert yosys_abc.main(["-c", "read_aiger missing.aig; pdr; write_cex -a trace.aiw"]) == 1
     assert "no verdict" in capsys.readouterr().err
 
 

@@ -20,7 +20,7 @@ from sim.verilate import BUILD, cached, digest
 
 # The chip keeps a layer's maps in bands and its weights in a ring; here they lie whole.
 GEOMETRY = replace(PRESETS["85f"], activation_words=32768, weight_words=16384)
-FIRE = ("fire9_squeeze1x1", "fire9_expand1x1", "fire9_expand3x3")
+FIRE = ("fire9/squeeze1x1", "fire9/expand1x1", "fire9/expand3x3")
 CALIBRATION_IMAGES = 4
 
 
@@ -105,4 +105,4 @@ def test_squeezenet_under_cocotb(cocotb_bench, squeezenet, name):
 
 
 def test_squeezenet_under_cocotb_with_gaps_and_back_pressure(cocotb_bench, squeezenet):
-    assert "are as expected" in cocotb_bench.run(squeezenet["fire9_squeeze1x1"], **grants(3))
+    assert "are as expected" in cocotb_bench.run(squeezenet["fire9/squeeze1x1"], **grants(3))

