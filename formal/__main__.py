@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from formal.products import TRIPLES, differing
-from formal.prove import ProofError, bounded, cover, prove
-from formal.stages import CLAIMS, COVER_DEPTH, FAULT_DEPTH
+from formal.prove import ProofError, cover, prove
+from formal.stages import CLAIMS, COVER_DEPTH
 from hw.mac_lane import LutLane, PackedLane
 from nets.cli import run_command, write_json
 from sim.rtl import SimulationError
@@ -39,7 +39,7 @@ def verdicts(name: str, timeout: int) -> dict:
                 "how": f"all {checked:,} operands"}
     claim = CLAIMS[name]
     proof = prove(claim, timeout=timeout)
-    found = [bounded(partial(claim, fault=fault), FAULT_DEPTH, timeout=timeout).holds is False for fault in claim.faults]
+    found = [prove(partial(claim, fault=fault), timeout=timeout).holds is False for fault in claim.faults]
     return {"proved": proof.holds is True, "covered": cover(claim, COVER_DEPTH, timeout=timeout).holds is True,
             "faults": len(found), "found": sum(found), "how": f"{proof.seconds:.0f} s"}
 

@@ -3,10 +3,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
-from amaranth.hdl import Assert, Assume, Cover, Fragment, Mux, Signal, Value
+from amaranth.hdl import Assert, Assume, Cover, Fragment, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from arch import pipeline
+from arch.command import POOL_NONE
 from arch.geometry import Geometry
 from formal.properties import assert_stable, keeps_order, saboteur
 from formal.prove import Claim
@@ -14,14 +15,17 @@ from hw.dispatch import Dispatch
 from hw.global_average import GlobalAverage
 import hw.output_fifo
 from hw.output_fifo import OutputFifo
+import hw.pool
+from hw.pool import Pool
+from hw.pool_lane import PoolLane
 from hw.primitives import BlockRam
 from hw.queue import Queue
 from hw.tokens import Tokens
 from hw.window import WindowGenerator
 from hw.writer import Writer
 
-__all__ = ["CLAIMS", "COVER_DEPTH", "FAULT_DEPTH", "AverageClaim", "DispatchClaim", "DispatchScalesClaim", "OutputFifoClaim",
-           "QueueClaim", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
+__all__ = ["CLAIMS", "COVER_DEPTH", "AverageClaim", "DispatchClaim", "DispatchScalesClaim", "OutputFifoClaim",
+           "PoolClaim", "QueueClaim", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
 
 
 class StageClaim(Claim):
@@ -43,7 +47,8 @@ def small(places: int = 4, rows: int = 4) -> Iterator[None]:
     """Queues and block RAMs of fewer places while a unit is elaborated. The units do not know how many there are: what they do
     at a limit they do at any, and a solver gets through all states of a small one."""
     with mock.patch.object(Queue, "PLACES", places), \
-            mock.patch.object(hw.output_fifo, "BlockRam", lambda *, depth, width: BlockRam(depth=rows, width=width)) as ram:
+            mock.patch.object(hw.output_fifo, "BlockRam", lambda *, depth, width: BlockRam(depth=rows, width=width)) as ram, \
+            mock.patch.object(hw.pool, "PoolLane", _ShortLane), mock.patch.object(Pool, "LATENCY", _ShortLane.STAGES + 1):
         ram.LATENCY = BlockRam.LATENCY
         yield
 
@@ -294,8 +299,48 @@ class WindowClaim(StageClaim):
             m.d.comb += Assert(~here | (age == least))
 
 
+class _ShortLane(PoolLane):
+    """In place of the arithmetic: the byte of the step that completes a window, as if the pipeline were short."""
+
+    STAGES = 3
+
+    def elaborate(self, platform):
+        m = Module()
+        value = self.byte
+        for n in range(self.STAGES):
+            stage = Signal(8, name=f"stage{n}")
+            m.d.sync += stage.eq(value)
+            value = stage
+        m.d.comb += self.o.eq(value)
+        return m
+
+
+class PoolClaim(StageClaim):
+    """Without pooling, vectors pass in order, unchanged, offered steadily; the queue of results and that of steps never overflow.
+    For maps of 2x2 vectors, one after the other. The lanes' arithmetic is replaced by a delay."""
+
+    faults = ("drop", "repeat", "swap", "change", "waver")
+
+    def state(self, m):
+        geometry = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
+        m.submodules.pool = pool = Pool(geometry)
+        new, bit = pool.command.payload, self.free(1, "bit")
+        m.d.comb += [
+            new.mode.eq(POOL_NONE), new.kernel_y.eq(1), new.stride_y.eq(1), new.kernel_x.eq(1), new.stride_x.eq(1),
+            new.rows.eq(2), new.columns.eq(2), new.out_rows.eq(2), new.out_columns.eq(2), new.output_blocks.eq(1),
+            pool.command.valid.eq(self.free(1, "command")), pool.i.valid.eq(self.free(1, "valid")),
+            Value.cast(pool.i.payload)[0].eq(bit)]
+        view = wiring.Signature({"payload": wiring.Out(1), "valid": wiring.Out(1), "ready": wiring.In(1)}).create()
+        m.d.comb += [view.payload.eq(Value.cast(pool.o.payload)[0]), view.valid.eq(pool.o.valid), pool.o.ready.eq(view.ready)]
+        out = saboteur(self, m, view, self.fault)
+        m.d.comb += out.ready.eq(self.free(1, "ready"))
+
+        keeps_order(self, m, put=pool.i.valid & pool.i.ready, value=bit, take=out.valid & out.ready, taken=out.payload, most=4,
+                    patience=pool.LATENCY - 1, waiting=~out.valid)
+        assert_stable(m, out, "o")
+
+
 COVER_DEPTH = 40            # cycles within which every cover statement is reached
-FAULT_DEPTH = 16            # and within which the assertions notice every fault
 CLAIMS: dict[str, type[StageClaim]] = {
     "tokens": TokensClaim, "queue": QueueClaim, "dispatch": DispatchClaim, "scales": DispatchScalesClaim, "window": WindowClaim,
-    "fifo": OutputFifoClaim, "average": AverageClaim, "writer": WriterClaim}
+    "fifo": OutputFifoClaim, "pool": PoolClaim, "average": AverageClaim, "writer": WriterClaim}

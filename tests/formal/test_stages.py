@@ -3,8 +3,8 @@ from functools import partial
 
 import pytest
 
-from formal.prove import bounded, cover, prove
-from formal.stages import CLAIMS, COVER_DEPTH, FAULT_DEPTH
+from formal.prove import cover, prove
+from formal.stages import CLAIMS, COVER_DEPTH
 
 TIMEOUT = 900
 FAULTS = [(name, fault) for name, claim in CLAIMS.items() for fault in claim.faults]
@@ -24,5 +24,5 @@ def test_covered(name):
 
 @pytest.mark.parametrize("name, fault", FAULTS)
 def test_a_fault_is_found(name, fault):
-    verdict = bounded(partial(CLAIMS[name], fault=fault), FAULT_DEPTH, timeout=TIMEOUT)
+    verdict = prove(partial(CLAIMS[name], fault=fault), timeout=TIMEOUT)
     assert verdict.holds is False, verdict.log
