@@ -52,7 +52,10 @@ class _Memory(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         slices = -(-self.width // _SLICE)
-        control = _copies(m, Cat(self.r_addr, self.w_addr, self.w_en), slices, "control")
+        # Addresses branch twice, with a register of their own at the root: the memories must not limit the cores.
+        root = _register(m, Cat(self.r_addr, self.w_addr, self.w_en), "root")
+        branches = _copies(m, root, -(-slices // 4), "branch")
+        control = [_copies(m, branches[n // 4], 1, f"control{n}_")[0] for n in range(slices)]
         w_data = _register(m, self.w_data, "w_data")
         bits = len(self.r_addr)
         words = []
