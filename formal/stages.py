@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
-from amaranth.hdl import Assert, Assume, Cover, Fragment, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Assume, Cover, Fragment, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 
 from arch import pipeline
@@ -147,7 +147,10 @@ class WriterClaim(StageClaim):
             stage = Signal(name=f"last{n}")
             m.d.sync += stage.eq(last)
             last = stage
-        m.d.comb += [Assert(writer.command.ready == (left == 0)), Assert(writer.i.ready == (grant & (left != 0))),
+        loading = Signal()                  # the cycle after a command is taken
+        m.d.sync += loading.eq(start)
+        m.d.comb += [Assert(writer.command.ready == ((left == 0) & ~loading)),
+                     Assert(writer.i.ready == (grant & (left != 0) & ~loading)),
                      Assert(writer.last == last), Cover(writer.last & (left == 8))]
         if self.fault == "wrong group":
             m.d.comb += Assert(~writer.w_en[1])
@@ -166,6 +169,8 @@ class DispatchClaim(StageClaim):
         record = dispatch.command.payload
         field = record.requantise if self.unit == "scale" else record[self.unit]
         put = dispatch.command.valid & dispatch.command.ready
+        # The strobes have no reset: what is given in a cycle of reset would come through.
+        m.d.comb += Assume(~(ResetSignal() & dispatch.command.valid))
         m.d.comb += [dispatch.command.valid.eq(self.free(1, "offer")), field.as_value()[0].eq(bit)]
         o = getattr(dispatch, self.unit)
         for name in dispatch.units:
@@ -178,7 +183,7 @@ class DispatchClaim(StageClaim):
         out = saboteur(self, m, view, self.fault)
         m.d.comb += out.ready.eq(self.free(1, "ready"))
         keeps_order(self, m, put=put, value=bit, take=out.valid & out.ready, taken=out.payload, most=pipeline.COMMANDS,
-                    patience=0, waiting=~out.valid)
+                    patience=pipeline.DISPATCH - 1, waiting=~out.valid)
         assert_stable(m, out, "o")
 
 
