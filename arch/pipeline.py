@@ -14,8 +14,8 @@ __all__ = [
 
 # Window generator: beat issued -> address at its output register.
 WINDOW = 1
-# Activation, weight and parameter memories, address -> data: address register, block RAM (2), bank selection.
-ACTIVATION_READ = WEIGHT_READ = PARAMETER_READ = 4
+# Activation, weight and parameter memories, address -> data: address registers (2), block RAM (2), bank selection.
+ACTIVATION_READ = WEIGHT_READ = PARAMETER_READ = 5
 # Write given -> the earliest cycle in which a read of it may be given.
 ACTIVATION_TO_READ = 1
 # Write given to the engine's write port -> at the memory: sources registered, one of them chosen.

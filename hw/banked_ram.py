@@ -9,7 +9,8 @@ from hw.primitives import BlockRam, Copy
 
 __all__ = ["BankedRam"]
 
-SLICE_BITS = 36         # each slice of the word has address registers of its own, for at most 36 block RAMs
+SLICE_BITS = 18         # each slice of the word has address registers of its own, beside its block RAMs
+GROUP_SLICES = 2        # slices that share the registers before those
 BANK_WORDS = 8192       # deeper block RAMs would be a single bit wide
 
 
@@ -21,10 +22,13 @@ class BankedRam(wiring.Component):
 
     Depth is split into powers of two so that no block RAM is wasted: 3072 words are a bank of 2048 and one of 1024.
 
+    Addresses pass two levels of registers, copied on the way: block RAMs stand in rows across the whole chip, and a wire from
+    one end of it to the other takes 9 ns.
+
     Members: `r_addr` In(range(depth)), `r_data` Out(lanes * lane_bits), `w_addr`, `w_data`, `w_en` In(lanes).
     """
 
-    LATENCY = 2 + BlockRam.LATENCY
+    LATENCY = 3 + BlockRam.LATENCY
     TO_READ = 1
 
     def __init__(self, *, depth: int, lanes: int, lane_bits: int):
@@ -47,14 +51,25 @@ class BankedRam(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        read, write = Signal(self.lanes * self.lane_bits), Signal(self.lanes * self.lane_bits, reset_less=True)
-        m.d.sync += write.eq(self.w_data)
+        read, write = Signal(self.lanes * self.lane_bits), self._delayed(m, self.w_data, 2, "w_data")
         m.d.comb += self.r_data.eq(read)
         for lane in range(self.lanes):
-            for low in range(0, self.lane_bits, SLICE_BITS):
+            for n, low in enumerate(range(0, self.lane_bits, SLICE_BITS)):
+                if n % GROUP_SLICES == 0:
+                    name = f"group{lane}_{low}_"
+                    r_addr, w_addr, w_en = (self._copies(m, value, name + what) for what, value in (
+                        ("r_addr", self.r_addr), ("w_addr", self.w_addr), ("w_en", self.w_en[lane])))
                 span = slice(lane * self.lane_bits + low, lane * self.lane_bits + min(low + SLICE_BITS, self.lane_bits))
-                m.submodules[f"slice{lane}_{low}"] = self._slice(self.w_en[lane], write[span], read[span])
+                m.submodules[f"slice{lane}_{low}"] = self._slice(r_addr, w_addr, w_en, write[span], read[span])
         return m
+
+    @staticmethod
+    def _delayed(m, value, cycles, name):
+        for n in range(cycles):
+            stage = Signal(len(value), name=f"{name}{n}", reset_less=True)
+            m.d.sync += stage.eq(value)
+            value = stage
+        return value
 
     def _copies(self, m, value, name):
         """A register of `value` that is not merged with the other slices'."""
@@ -65,21 +80,17 @@ class BankedRam(wiring.Component):
             copies.append(copy.q)
         return Cat(*copies)
 
-    def _slice(self, w_en, w_data, r_data):
+    def _slice(self, r_early, w_early, w_en, w_data, r_data):
         m = Module()
         banks = self.banks
-        r_addr, w_addr = self._copies(m, self.r_addr, "r_addr"), self._copies(m, self.w_addr, "w_addr")
+        r_addr, w_addr = self._copies(m, r_early, "r_addr"), self._copies(m, w_early, "w_addr")
         words, hits, first = [], [], 0
         for n, size in enumerate(banks):
             bits = ceil_log2(size)
             m.submodules[f"bank{n}"] = bank = BlockRam(depth=size, width=len(w_data))
             # Banks start at multiples of their size, so the upper address bits select them.
-            w_hit = self._copies(m, w_en & (self.w_addr[bits:] == first >> bits), f"w_en{n}_")
-            hit = self.r_addr[bits:] == first >> bits
-            for stage in range(BlockRam.LATENCY):
-                hit, previous = Signal(name=f"hit{n}_{stage}", reset_less=True), hit
-                m.d.sync += hit.eq(previous)
-            hit = self._copies(m, hit, f"hit{n}_")
+            w_hit = self._copies(m, w_en & (w_early[bits:] == first >> bits), f"w_en{n}_")
+            hit = self._copies(m, self._delayed(m, r_early[bits:] == first >> bits, BlockRam.LATENCY, f"hit{n}_"), f"hit{n}_")
             m.d.comb += [bank.r_addr.eq(r_addr[:bits]), bank.w_addr.eq(w_addr[:bits]),
                          bank.w_data.eq(w_data), bank.w_en.eq(w_hit)]
             words.append(bank.r_data)

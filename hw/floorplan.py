@@ -34,7 +34,7 @@ _MULTIPLIER = re.compile(r"(?:^|\.)pair(\d+)\.lane(\d+)\.mult\.mult$")
 _PARTIAL_SUMS = re.compile(r"(?:^|\.)column(\d+)\.psums\.tile\d+$")
 # A word of an activation or weight memory: slice of the word, bank of the depth, tile of the slice.
 _WORDS = re.compile(r"(?:^|\.)(?:activations\.memory|(weights(?:\$\d+)?))\.slice0_(\d+)\.bank(\d+)\.tile(\d+)$")
-_SLICE_BITS = 36
+_SLICE_BITS = 18
 
 
 def multiplier_sites(device: str) -> list[list[Site]]:

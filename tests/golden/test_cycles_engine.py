@@ -57,7 +57,7 @@ def test_cycles_of_a_layer_by_hand():
     # Records are taken in 2. Weights are read in 4 and 5, the first of which lets the pass start; it is seen in 5, the pass
     # starts in 6, its first beat is issued in 7. The second pass follows without a gap: its weights were read in 15 and 16.
     assert line.issued.tolist() == [[7, 22], [23, 38]]
-    assert line.array.tolist() == [n + 6 + 10 for n in range(7, 39)]
+    assert line.array.tolist() == [n + 7 + 10 for n in range(7, 39)]
     assert line.requantised.tolist() == [n + 11 for n in line.array.tolist()]
     assert line.requantised[0] == 7 + pipeline.vector(SMALL)
 
