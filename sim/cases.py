@@ -24,6 +24,10 @@ class Case:
     zero_point: int
     pool: QMaxPool | QAvgPool | QGlobalAvgPool | None = None
 
+    def __repr__(self) -> str:
+        pool = self.pool and (self.pool.op, *(getattr(self.pool, name, None) for name in ("window", "ceil_mode")))
+        return f"Case({self.name}: x {self.x.shape}, weight {self.conv.weight.shape}, {self.conv.window}, pool {pool})"
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the convolution's output."""

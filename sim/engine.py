@@ -1,5 +1,5 @@
 """The engine under test: runs the plan of a layer on its RTL, and holds every beat against golden's values and cycles."""
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 import time
@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, connect, flipped
 import numpy as np
 
 from arch import pipeline
-from arch.command import Command
+from arch.command import Command, GatherConfig
 from arch.geometry import Geometry
 from compiler.layer import LayerPlan, Phase
 from golden.cycles.engine import Timeline, timeline
@@ -24,10 +24,12 @@ from sim.replay import replay
 from sim.rtl import Boundary
 from sim.verilate import BUILD
 
-__all__ = ["BOUNDARIES", "CocotbBench", "EngineBench", "EngineTop", "Run", "differences", "images", "mismatches", "predicted",
-           "vectors"]
+__all__ = ["BOUNDARIES", "EVENTS", "CocotbBench", "EngineBench", "EngineTop", "Run", "differences", "images", "mismatches",
+           "predicted", "vectors"]
 
 BOUNDARIES = ("array", "requantised", "fifo", "pooled", "averaged", "written")
+# Commands taken and completed (with the count before); commands, pixels and words of the gather, and its commands completed.
+EVENTS = ("command", "done", "gather_command", "pixels", "gathered", "gather_done")
 SETTLE = 8                  # cycles from the last word loaded to the first command
 DRAIN = 100                 # cycles after the last beat, in which no other may come
 
@@ -65,7 +67,7 @@ class EngineTop(wiring.Component):
 
     def probes(self) -> Mapping[str, Boundary]:
         """What `sim.rtl.convert` makes visible."""
-        engine, convolver, writer = self.engine, self.engine.convolver, self.engine.writer
+        engine, convolver, writer, gather = self.engine, self.engine.convolver, self.engine.writer, self.engine.gather
         return {
             "array": Boundary(convolver.array.results[0].valid, convolver.array.results[0].acc),
             "requantised": Boundary(convolver.o.valid, convolver.o.vector.as_value()),
@@ -73,6 +75,9 @@ class EngineTop(wiring.Component):
             "pooled": Boundary(engine.pool.o.valid, engine.pool.o.payload.as_value(), engine.pool.o.ready),
             "averaged": Boundary(engine.average.o.valid, engine.average.o.payload.as_value(), engine.average.o.ready),
             "written": Boundary(writer.w_en.any(), Cat(writer.w_en, writer.w_addr, writer.w_data)),
+            "done": Boundary(engine.finished, engine.done),
+            "gathered": Boundary(gather.w_en, Cat(gather.w_addr, gather.w_data)),
+            "gather_done": Boundary(gather.done, engine.gathered),
         }
 
 
@@ -99,7 +104,7 @@ def vectors(commands: tuple[Command, ...]) -> int:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """What passed the boundaries of one run, and the activation memory after it.
+    """What passed each of `BOUNDARIES` and `EVENTS` in one run, and the activation memory after it.
 
     Cycles count from the offer of the first command. `offered`: cycle from which on each command was offered; `seconds` of
     processor time for `simulated` cycles.
@@ -113,7 +118,10 @@ class Run:
 
 
 class EngineBench:
-    """The engine of a geometry, compiled for simulation; `run` executes the plan of a layer."""
+    """The engine of a geometry, compiled for simulation; `run` executes the plan of a layer, `execute` in a simulation of yours.
+
+    Methods raise SimulationError when the engine does not finish in `deadline` cycles.
+    """
 
     def __init__(self, geometry: Geometry, build: Path = BUILD):
         self.geometry = geometry
@@ -121,53 +129,69 @@ class EngineBench:
         self.design = Design(top, probes=top.probes, build=build)
 
     def run(self, plan: LayerPlan, memory: np.ndarray, *, read_grant: np.ndarray | None = None,
-            write_grant: np.ndarray | None = None, deadline: int = 20_000_000) -> Run:
+            write_grant: np.ndarray | None = None, gather: Sequence[GatherConfig] = (), pixels: np.ndarray | None = None,
+            deadline: int = 20_000_000) -> Run:
         """Executes a plan on activation memory `memory` (uint8, words x PI), or its first words.
 
         Grants are patterns, one value a cycle, repeated. Weights and parameters of a phase are loaded as soon as the phase two
-        before it is done. Raises SimulationError when the engine does not finish in `deadline` cycles.
+        before it is done. Beside the plan the commands `gather` run, with `pixels` uint8 (n, 4).
         """
         with self.design.simulate() as sim:
-            for name, beats in images(self.geometry, memory, plan.phases[:2]).items():
-                sim.feed(name, beats)
-            for name in PORTS:
-                sim.run_until(drained=name, deadline=deadline)
-            sim.step(SETTLE)
-            origin, started = sim.cycle, time.process_time()
-            for port, values in (("read_grant", read_grant), ("write_grant", write_grant)):
-                if values is None:
-                    sim.set(port, 1)
-                else:
-                    sim.pattern(port, np.roll(values, origin % len(values)))
-            offered, ends, writes = [], [], 0
-            for number, phase in enumerate(plan.phases):
-                if number >= 2:
-                    sim.run_until(beats=("written", ends[number - 2]), deadline=deadline)
-                    loads = images(self.geometry, memory[:0], (phase,))
-                    for name in ("weights", "parameters"):
-                        sim.feed(name, loads[name])
-                    for name in ("weights", "parameters"):
-                        sim.run_until(drained=name, deadline=deadline)
-                    sim.step(SETTLE)
-                offered += [sim.cycle - origin] * len(phase.commands)
-                sim.feed("command", [command.pack() for command in phase.commands])
-                writes += vectors(phase.commands)
-                ends.append(writes)
-            sim.run_until(beats=("written", writes), deadline=deadline)
-            # A pool may leave rows and columns unused, which pass after the last write.
-            made = sum(c.window.pixels * c.window.output_blocks for c in plan.commands)
-            sim.run_until(beats=("fifo", made), deadline=deadline)
-            sim.step(DRAIN)
-            simulated, seconds = sim.cycle - origin, time.process_time() - started
-            assert not sim.get("busy") and sim.get("done") == len(plan.commands)
-            beats = {name: sim.beats(name) for name in BOUNDARIES}
-            for passed in beats.values():
-                passed.cycle -= origin
-            return Run(beats=beats, memory=self._memory(sim), offered=np.array(offered), simulated=simulated, seconds=seconds)
+            return self.execute(sim, plan, memory, read_grant=read_grant, write_grant=write_grant, gather=gather, pixels=pixels,
+                                deadline=deadline)
 
-    def _memory(self, sim: Simulation) -> np.ndarray:
-        """The activation memory, read through the host's port."""
-        sim.pattern("read_grant", np.zeros(1, bool))      # the port is ours
+    def execute(self, sim: Simulation, plan: LayerPlan, memory: np.ndarray, *, read_grant: np.ndarray | None = None,
+                write_grant: np.ndarray | None = None, gather: Sequence[GatherConfig] = (), pixels: np.ndarray | None = None,
+                deadline: int = 20_000_000) -> Run:
+        """As `run`, in a simulation whose engine is idle and whose beats nobody took."""
+        self.load(sim, plan, memory, deadline=deadline)
+        origin, started = sim.cycle, time.process_time()
+        passed = {name: len(sim.beats(name)) for name in (*BOUNDARIES, *EVENTS)}
+        done, gathered = sim.get("done"), sim.get("gathered")
+        for port, values in (("read_grant", read_grant), ("write_grant", write_grant)):
+            pattern = np.ones(1, bool) if values is None else values
+            sim.pattern(port, np.roll(pattern, origin % len(pattern)))
+        if gather:
+            sim.feed("gather_command", [command.pack() for command in gather])
+            sim.feed("pixels", pixels)
+        offered, ends, writes = [], [], passed["written"]
+        for number, phase in enumerate(plan.phases):
+            if number >= 2:
+                sim.run_until(beats=("written", ends[number - 2]), deadline=deadline)
+                loads = images(self.geometry, memory[:0], (phase,))
+                self._feed(sim, {name: loads[name] for name in ("weights", "parameters")}, deadline)
+            offered += [sim.cycle - origin] * len(phase.commands)
+            sim.feed("command", [command.pack() for command in phase.commands])
+            writes += vectors(phase.commands)
+            ends.append(writes)
+        sim.run_until(beats=("written", writes), deadline=deadline)
+        # A pool may leave rows and columns unused, which pass after the last write.
+        made = sum(c.window.pixels * c.window.output_blocks for c in plan.commands)
+        sim.run_until(beats=("fifo", passed["fifo"] + made), deadline=deadline)
+        sim.run_until(beats=("gather_done", passed["gather_done"] + len(gather)), deadline=deadline)
+        sim.step(DRAIN)
+        simulated, seconds = sim.cycle - origin, time.process_time() - started
+        assert not sim.get("busy") and sim.get("done") - done == len(plan.commands)
+        assert sim.get("gathered") - gathered == len(gather)
+        beats = {name: sim.beats(name) for name in passed}
+        for one in beats.values():
+            one.cycle -= origin
+        return Run(beats=beats, memory=self.memory(sim), offered=np.array(offered), simulated=simulated, seconds=seconds)
+
+    def load(self, sim: Simulation, plan: LayerPlan, memory: np.ndarray, *, deadline: int = 20_000_000) -> None:
+        """Fills the activation memory, and the others for the first two phases."""
+        self._feed(sim, images(self.geometry, memory, plan.phases[:2]), deadline)
+
+    def _feed(self, sim: Simulation, loads: Mapping[str, np.ndarray], deadline: int) -> None:
+        for name, beats in loads.items():
+            sim.feed(name, beats)
+        for name in loads:
+            sim.run_until(drained=name, deadline=deadline)
+        sim.step(SETTLE)
+
+    def memory(self, sim: Simulation) -> np.ndarray:
+        """The activation memory, read through the host's port: from now on a pattern denies the read grant."""
+        sim.pattern("read_grant", np.zeros(1, bool))
         latency = pipeline.WINDOW + pipeline.ACTIVATION_READ
         words = []
         for address in range(self.geometry.activation_words + latency):
@@ -175,7 +199,7 @@ class EngineBench:
             if address >= latency:
                 words.append(sim.get("h_data").to_bytes(self.geometry.input_lanes, "little"))
             sim.step()
-        return np.frombuffer(b"".join(words), np.uint8).reshape(-1, self.geometry.input_lanes)
+        return np.frombuffer(bytearray().join(words), np.uint8).reshape(-1, self.geometry.input_lanes)
 
 
 def predicted(geometry: Geometry, plan: LayerPlan, offered: np.ndarray, *, read_grant: np.ndarray | None = None,

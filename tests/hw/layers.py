@@ -1,29 +1,14 @@
 """Random layers for the engine's tests."""
-from dataclasses import dataclass
-
 from hypothesis import strategies as st
 import numpy as np
 
 from nets.graph import Window
 from nets.quantised import QAvgPool, QConv, QGlobalAvgPool, QMaxPool, Requantise
+from sim.cases import Case
 
-__all__ = ["Layer", "conv_of", "layers"]
+__all__ = ["conv_of", "layers"]
 
 ZERO_POINTS = (0, 128, 255)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Layer:
-    """A convolution, the pool behind it, and an input."""
-
-    x: np.ndarray
-    zero_point: int
-    conv: QConv
-    pool: QMaxPool | QAvgPool | QGlobalAvgPool | None
-
-    def __repr__(self) -> str:
-        pool = self.pool and (self.pool.op, *(getattr(self.pool, name, None) for name in ("window", "ceil_mode")))
-        return f"Layer(x {self.x.shape}, weight {self.conv.weight.shape}, {self.conv.window}, pool {pool})"
 
 
 def conv_of(rng: np.random.Generator, channels: int, out: int, window: Window, extreme: int | None = None) -> QConv:
@@ -69,7 +54,7 @@ def pools(draw, size: tuple[int, int], rng: np.random.Generator):
 
 
 @st.composite
-def layers(draw, *, words: int, lanes: int, width: int, macs: int) -> Layer:
+def layers(draw, *, words: int, lanes: int, width: int, macs: int) -> Case:
     """Layers whose maps together take at most `words` words of `lanes` bytes, with rows of at most `width` output pixels and at
     most `macs` multiply-accumulates."""
     window = draw(windows(draw(st.sampled_from([3, 3, 5, 11])), 4, 10))
@@ -92,5 +77,5 @@ def layers(draw, *, words: int, lanes: int, width: int, macs: int) -> Layer:
     extreme = draw(st.sampled_from([None, None, None, -127, 127]))
     if draw(st.integers(0, 3)) == 0:
         x[:] = draw(st.sampled_from(ZERO_POINTS))
-    return Layer(x=x, zero_point=draw(st.sampled_from(ZERO_POINTS)), conv=conv_of(rng, channels, out, window, extreme),
-                 pool=draw(pools(size, rng)))
+    return Case(name="drawn", x=x, zero_point=draw(st.sampled_from(ZERO_POINTS)),
+                conv=conv_of(rng, channels, out, window, extreme), pool=draw(pools(size, rng)))

@@ -1,4 +1,4 @@
-"""Layers on the engine's RTL: memory equal to the integer reference, every beat in the cycle that the model has for it."""
+"""Layers on the engine's RTL: memory and every beat equal to the integer reference, each in the cycle that the model has for it."""
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -11,14 +11,14 @@ from arch.gather import bands as gather_bands
 from arch.gather import words_per_pixel
 from arch.geometry import Geometry
 from compiler.layer import LayerPlan, Map, bands, plan_layer
-from golden import values
-from golden.cycles.engine import Timeline, timeline
+from golden.cycles.engine import Timeline
 from golden.cycles.gather_port import GatherTimeline, gather_timeline
-from golden.cycles.streams import Readiness
 from nets.graph import Window
-from nets.quantised import QAvgPool, QGlobalAvgPool, QMaxPool
-from tests.hw.engine_bench import EngineBench, Run
-from tests.hw.layers import Layer, conv_of, layers
+from nets.quantised import QMaxPool
+from sim.cases import Case
+from sim.engine import EngineBench, Run, differences, mismatches, predicted
+from sim.expected import Expected
+from tests.hw.layers import conv_of, layers
 
 # Small memories make bands, phases and full queues frequent.
 GEOMETRIES = {
@@ -33,22 +33,13 @@ def bench(request) -> EngineBench:
     return EngineBench(GEOMETRIES[request.param])
 
 
-def reference(layer: Layer) -> np.ndarray:
-    q = values.conv(layer.x, layer.conv, layer.zero_point)
-    zero_point = layer.conv.requantise.zero_point
-    match layer.pool:
-        case QMaxPool():
-            return values.max_pool(q, layer.pool)
-        case QAvgPool():
-            return values.avg_pool(q, layer.pool, zero_point)
-        case QGlobalAvgPool():
-            return values.global_avg_pool(q, layer.pool, zero_point)
-    return q
+def expected(bench: EngineBench, layer: Case, plan: LayerPlan, target: Map) -> Expected:
+    return Expected(bench.geometry, plan, layer.conv, layer.x, layer.zero_point, target, layer.pool)
 
 
-def plan_of(bench: EngineBench, layer: Layer, *, offset: int = 0, **bases: int) -> tuple[LayerPlan, Map, Map, np.ndarray]:
+def plan_of(bench: EngineBench, layer: Case, *, offset: int = 0, **bases: int) -> tuple[LayerPlan, Map, Map, np.ndarray]:
     """Plan, maps of input and output, and an activation memory that holds the input."""
-    geometry, (channels, height, width) = bench.geometry, reference(layer).shape
+    geometry, (channels, height, width) = bench.geometry, layer.shape
     source = Map.whole(geometry, layer.x.shape, base=5)
     target = Map(base=5 + source.words, channels=channels, height=height, width=width, ring_rows=height, offset=offset,
                  pixel_words=-(-(offset + channels) // geometry.input_lanes))
@@ -60,17 +51,19 @@ def plan_of(bench: EngineBench, layer: Layer, *, offset: int = 0, **bases: int) 
 
 
 def check_cycles(run: Run, line: Timeline, gather: GatherTimeline | None = None):
-    expected = {"command": line.taken, "done": line.done - 1}       # the count shows in the cycle after
+    when = {"command": line.taken, "done": line.done - 1}       # the count shows in the cycle after
     none = np.zeros(0, np.int64)
     for name, part in (("gather_command", "taken"), ("pixels", "pixels"), ("gathered", "written"), ("gather_done", "done")):
-        expected[name] = none if gather is None else getattr(gather, part) - 3 * (part == "done")
+        when[name] = none if gather is None else getattr(gather, part) - 3 * (part == "done")
     for name, beats in run.beats.items():
-        np.testing.assert_array_equal(beats.cycle, expected[name] if name in expected else getattr(line, name), name)
+        np.testing.assert_array_equal(beats.cycle, when[name] if name in when else getattr(line, name), name)
 
 
-def check(bench: EngineBench, layer: Layer, read_grant: np.ndarray | None, write_grant: np.ndarray | None, **places: int):
-    geometry, want = bench.geometry, reference(layer)
+def check(bench: EngineBench, layer: Case, read_grant: np.ndarray | None, write_grant: np.ndarray | None, **places: int):
+    geometry = bench.geometry
     plan, source, target, memory = plan_of(bench, layer, **places)
+    values = expected(bench, layer, plan, target)
+    want = values.output
     run = bench.run(plan, memory, read_grant=read_grant, write_grant=write_grant)
     np.testing.assert_array_equal(target.fetch(geometry, run.memory), want)
     # Nothing else changed, but for idle channels of the last output block.
@@ -78,8 +71,9 @@ def check(bench: EngineBench, layer: Layer, read_grant: np.ndarray | None, write
     for kept in (run.memory, memory):
         Map(**{**vars(target), "channels": want.shape[0] + spare}).store(geometry, kept, 0)
     np.testing.assert_array_equal(run.memory, memory)
-    check_cycles(run, timeline(geometry, plan.commands, run.offered, read_grant=Readiness(read_grant),
-                               write_grant=Readiness(write_grant)))
+    line = predicted(geometry, plan, run.offered, read_grant=read_grant, write_grant=write_grant)
+    check_cycles(run, line)
+    assert not differences(mismatches(run.beats, line, values))
 
 
 @st.composite
@@ -101,11 +95,11 @@ def test_layers(bench, data):
           weight_base=data.draw(st.sampled_from([0, 500])), parameter_base=data.draw(st.sampled_from([0, 511])))
 
 
-def draw_layer(seed: int, geometry: Geometry, pool=None) -> Layer:
+def draw_layer(seed: int, geometry: Geometry, pool=None) -> Case:
     """A 3x3 layer of several bands."""
     rng = np.random.default_rng(seed)
     conv = conv_of(rng, 6, 9, Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
-    return Layer(x=rng.integers(0, 256, (6, 20, 19), np.uint8), zero_point=3, conv=conv, pool=pool)
+    return Case(name="drawn", x=rng.integers(0, 256, (6, 20, 19), np.uint8), zero_point=3, conv=conv, pool=pool)
 
 
 def test_digest_and_idle(bench):
@@ -132,12 +126,12 @@ def test_host_reads_in_cycles_without_grant(bench):
             sim.set("h_addr", address)
             due.append(None if granted else address)
             if cycle >= latency and due[cycle - latency] is not None:
-                expected = memory[due[cycle - latency]].tobytes()
-                assert sim.get("h_data").to_bytes(geometry.input_lanes, "little") == expected
+                word = memory[due[cycle - latency]].tobytes()
+                assert sim.get("h_data").to_bytes(geometry.input_lanes, "little") == word
             sim.step()
         sim.set("read_grant", 1)
         sim.run_until(beats=("done", len(plan.commands)), deadline=100_000)
-        np.testing.assert_array_equal(target.fetch(geometry, bench.memory(sim)), reference(layer))
+        np.testing.assert_array_equal(target.fetch(geometry, bench.memory(sim)), expected(bench, layer, plan, target).output)
 
 
 @pytest.mark.parametrize("cycles", [6, 333, 1100, "emitting", "pooling"])
@@ -147,7 +141,7 @@ def test_reset_in_the_middle(bench, cycles):
     layer = draw_layer(3, geometry, QMaxPool(name="pool", inputs=("conv",), window=Window(kernel=(3, 3), stride=(2, 2)),
                                              ceil_mode=True))
     plan, source, target, memory = plan_of(bench, layer)
-    line = timeline(geometry, plan.commands, np.zeros(len(plan.commands), np.int64))
+    line = predicted(geometry, plan, np.zeros(len(plan.commands), np.int64))
     cycles = {"emitting": int(line.array[10]) - 5, "pooling": int(line.fifo[10]) + 1}.get(cycles, cycles)
     with bench.design.simulate() as sim:
         bench.load(sim, plan, memory)
@@ -160,8 +154,8 @@ def test_reset_in_the_middle(bench, cycles):
         sim.set("rst", 0)
         assert not sim.get("busy") and sim.get("done") == 0
         run = bench.execute(sim, plan, memory)
-        np.testing.assert_array_equal(target.fetch(geometry, run.memory), reference(layer))
-        check_cycles(run, timeline(geometry, plan.commands, run.offered))
+        np.testing.assert_array_equal(target.fetch(geometry, run.memory), expected(bench, layer, plan, target).output)
+        check_cycles(run, predicted(geometry, plan, run.offered))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -180,13 +174,13 @@ def test_gather_beside_a_layer(bench, seed):
     pixels = np.zeros((height * width, 4), np.uint8)
     pixels[:, :channels] = image.transpose(1, 2, 0).reshape(-1, channels)
     run = bench.run(plan, memory, gather=commands, pixels=pixels)
-    np.testing.assert_array_equal(target.fetch(geometry, run.memory), reference(layer))
+    np.testing.assert_array_equal(target.fetch(geometry, run.memory), expected(bench, layer, plan, target).output)
     windows = np.lib.stride_tricks.sliding_window_view(image, (kernel, kernel), axis=(1, 2))[:, ::stride, ::stride]
     columns = Map(base=base, channels=kernel * kernel * channels, height=size[0], width=size[1], ring_rows=size[0],
                   pixel_words=words_per_pixel(geometry, channels=channels, kernel=kernel))
     np.testing.assert_array_equal(columns.fetch(geometry, run.memory),
                                   windows.transpose(3, 4, 0, 1, 2).reshape(-1, *size))
-    line = timeline(geometry, plan.commands, run.offered)
+    line = predicted(geometry, plan, run.offered)
     check_cycles(run, line, gather_timeline(geometry, commands, np.zeros(len(commands), np.int64),
                                             np.concatenate(([0], run.beats["pixels"].cycle[:-1] + 1)), line.written))
 
@@ -195,26 +189,26 @@ def test_rings_of_rows(bench):
     """Input and output in rings that hold a few rows: each band finds its rows there, wherever the ring wraps."""
     geometry = bench.geometry
     layer = draw_layer(5, geometry)
-    want, (channels, height, width) = reference(layer), layer.x.shape
+    (out, *_), (channels, height, width) = layer.shape, layer.x.shape
     source = Map(base=9, channels=channels, height=height, width=width, ring_rows=7,
                  pixel_words=-(-channels // geometry.input_lanes))
-    target = Map(base=9 + source.words, channels=want.shape[0], height=height, width=width, ring_rows=5,
-                 pixel_words=-(-want.shape[0] // geometry.input_lanes))
+    target = Map(base=9 + source.words, channels=out, height=height, width=width, ring_rows=5,
+                 pixel_words=-(-out // geometry.input_lanes))
     # At most 3 rows a band, and 2 more of the input.
     plan = plan_layer(replace(geometry, band_pixels=64), layer.conv, source=source, target=target, zero_point=layer.zero_point)
+    want = expected(bench, layer, plan, target).output
     memory, done = np.zeros((geometry.activation_words, geometry.input_lanes), np.uint8), 0
     with bench.design.simulate() as sim:
         for number, command in enumerate(plan.commands):
             y = range(max(command.window.first_row, 0), min(command.window.first_row + command.window.rows + 2, height))
             memory.reshape(-1)[source.bytes_of(geometry, y)] = layer.x[:, y]
-            sim.set("read_grant", 0)
-            bench.load(sim, plan, memory)
-            sim.set("read_grant", 1)
+            bench.load(sim, plan, memory)               # without a grant
+            sim.pattern("read_grant", np.ones(1, bool))
             sim.set("write_grant", 1)
             sim.feed("command", [command.pack()])
             sim.run_until(beats=("done", number + 1), deadline=100_000)
             sim.step(4)
-            memory = bench.memory(sim, pattern=False)
+            memory = bench.memory(sim)
             rows = range(done, done + command.writer.rows)
             np.testing.assert_array_equal(memory.reshape(-1)[target.bytes_of(geometry, rows)], want[:, rows])
             done += len(rows)

@@ -47,10 +47,9 @@ def check(bench: EngineBench, case: Case, stalls: dict[str, np.ndarray]) -> None
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
-@given(layer=layers(words=WORDS, lanes=GEOMETRY.input_lanes, width=60, macs=400_000),
+@given(case=layers(words=WORDS, lanes=GEOMETRY.input_lanes, width=60, macs=400_000),
        seed=st.one_of(st.none(), st.integers(0, 2**32 - 1)))
-def test_drawn_layers(bench, layer, seed):
-    case = Case(name="drawn", conv=layer.conv, x=layer.x, zero_point=layer.zero_point, pool=layer.pool)
+def test_drawn_layers(bench, case, seed):
     check(bench, case, grants(seed))
 
 
