@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
-from amaranth.hdl import Assert, Assume, Cover, Fragment, Module, Mux, ResetSignal, Signal, Value
+from amaranth.hdl import Assert, Assume, Cover, Fragment, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from arch import pipeline
@@ -169,8 +169,6 @@ class DispatchClaim(StageClaim):
         record = dispatch.command.payload
         field = record.requantise if self.unit == "scale" else record[self.unit]
         put = dispatch.command.valid & dispatch.command.ready
-        # The strobes have no reset: what is given in a cycle of reset would come through.
-        m.d.comb += Assume(~(ResetSignal() & dispatch.command.valid))
         m.d.comb += [dispatch.command.valid.eq(self.free(1, "offer")), field.as_value()[0].eq(bit)]
         o = getattr(dispatch, self.unit)
         for name in dispatch.units:

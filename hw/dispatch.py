@@ -1,5 +1,5 @@
 """Hands each unit its part of a command."""
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,7 +22,7 @@ class Dispatch(wiring.Component):
     A command is taken every `pipeline.COMMAND_SPACING` cycles at most, and when each unit has taken the one `pipeline.COMMANDS`
     before it `pipeline.COMMAND_BACK` cycles ago; its records are offered `pipeline.DISPATCH` cycles later. The units lie all over
     the chip, so what goes there and comes back has a register to itself: the payload, a strobe for each queue, and
-    `command.ready`. Reset drops everything.
+    `command.ready`. Reset drops everything, commands taken during it too.
 
     Members: `command`, stream of `command_layout()`; streams `window`, `load`, `scale` (of `rules_layout()`), `pool`, `average`,
     `writer`.
@@ -38,16 +38,17 @@ class Dispatch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         c = Signal(command_layout(), reset_less=True)
-        taken, was_taken = Signal(), Signal()
+        taken, was_taken, put = Signal(), Signal(), Signal()
         m.d.sync += [c.eq(self.command.payload), was_taken.eq(taken)]
-        m.d.comb += taken.eq(self.command.valid & self.command.ready)
+        # The strobes have no reset: what is taken in the last cycle of one must not reach them.
+        m.d.comb += [taken.eq(self.command.valid & self.command.ready), put.eq(taken & ~ResetSignal())]
         ready = []
         for name in self.units:
             o = getattr(self, name)
             m.submodules[f"{name}_queue"] = queue = Queue(o.payload.shape())
             m.submodules[f"{name}_places"] = places = Tokens(pipeline.COMMANDS, pipeline.COMMANDS)
             m.submodules[f"{name}_strobe"] = strobe = Copy()
-            m.d.comb += [strobe.d.eq(taken), queue.w_en.eq(strobe.q), places.take.eq(strobe.q), places.give.eq(o.valid & o.ready)]
+            m.d.comb += [strobe.d.eq(put), queue.w_en.eq(strobe.q), places.take.eq(strobe.q), places.give.eq(o.valid & o.ready)]
             if name == "scale":
                 m.d.comb += [queue.w_data.load.eq(c.load), queue.w_data.rule.eq(c.requantise)]
             else:

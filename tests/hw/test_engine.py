@@ -1,4 +1,4 @@
-"""Layers on the engine's RTL: memory and every beat equal to the integer reference, each in the cycle that the model has for it."""
+"""Layers on the engine's RTL: memory and every beat equal to the integer reference, each beat in the cycle that the model has."""
 from dataclasses import replace
 
 from hypothesis import given, settings
@@ -153,6 +153,22 @@ def test_reset_in_the_middle(bench, cycles):
         sim.step(pipeline.vector(geometry))
         sim.set("rst", 0)
         assert not sim.get("busy") and sim.get("done") == 0
+        run = bench.execute(sim, plan, memory)
+        np.testing.assert_array_equal(target.fetch(geometry, run.memory), expected(bench, layer, plan, target).output)
+        check_cycles(run, predicted(geometry, plan, run.offered))
+
+
+def test_a_command_in_the_last_cycle_of_a_reset_is_dropped(bench):
+    geometry = bench.geometry
+    layer = draw_layer(4, geometry)
+    plan, source, target, memory = plan_of(bench, layer)
+    with bench.design.simulate() as sim:
+        sim.set("rst", 1)
+        sim.step(pipeline.vector(geometry))
+        sim.feed("command", [plan.commands[-1].pack()])
+        sim.step()
+        sim.set("rst", 0)
+        assert not sim.pending("command") and not sim.get("busy")
         run = bench.execute(sim, plan, memory)
         np.testing.assert_array_equal(target.fetch(geometry, run.memory), expected(bench, layer, plan, target).output)
         check_cycles(run, predicted(geometry, plan, run.offered))
