@@ -8,9 +8,9 @@ from arch.geometry import Geometry
 
 __all__ = [
     "ACTIVATION_READ", "ACTIVATION_TO_READ", "ACTIVATION_WRITE", "AVERAGE_PASS", "COMMANDS", "COMMAND_BACK", "COMMAND_SPACING",
-    "DISPATCH", "GATHER", "GATHER_FILL", "GATHER_ROW", "GATHER_WAITING", "MIN_REVISIT", "OUTPUT_FIFO", "PAD", "PARAMETER_READ",
-    "POOL", "REQUANTISE_LANE", "WEIGHT_READ", "WINDOW", "WRITER", "array", "average", "load_after_swap", "operand",
-    "parameters_free_after", "requantise", "scales_after_swap", "swap_after_load", "vector", "weights_free_after", "weights_soon"]
+    "DISPATCH", "GATHER", "GATHER_FILL", "GATHER_ROW", "GATHER_WAITING", "MIN_REVISIT", "OUTPUT_FIFO", "OUTPUT_FIFO_BACK", "PAD",
+    "PARAMETER_READ", "POOL", "REQUANTISE_LANE", "WEIGHT_READ", "WINDOW", "WRITER", "array", "average", "load_after_swap",
+    "operand", "parameters_free_after", "requantise", "scales_after_swap", "swap_after_load", "vector", "weights_free_after", "weights_soon"]
 
 # Window generator: beat issued -> address at its output register.
 WINDOW = 1
@@ -92,6 +92,8 @@ def vector(geometry: Geometry) -> int:
 
 # Vector given to the output queue -> offered by it: RAM (write, then 2 to read) and the queue behind it.
 OUTPUT_FIFO = 4
+# Vector taken from the queue -> the earliest cycle in which its place may be reserved again.
+OUTPUT_FIFO_BACK = 2
 
 # Vector taken by the writer -> written: offset of the row, start of the row, word.
 WRITER = 4

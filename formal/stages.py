@@ -86,8 +86,9 @@ class QueueClaim(StageClaim):
 
 
 class OutputFifoClaim(StageClaim):
-    """Keeps order, offers steadily; `room` is exactly "fewer than `depth` reserved and not taken"; no queue inside overflows
-    (their own assertions). Given: reserved only with `room`, and a vector comes for each reservation, sooner or later."""
+    """Keeps order, offers steadily; `room` is exactly "fewer than `depth` reserved and not taken the cycle before"; no queue
+    inside overflows (their own assertions). Given: reserved only with `room`, and a vector comes for each reservation, sooner
+    or later."""
 
     faults = ("drop", "repeat", "swap", "change", "waver", "unreserved")
     DEPTH = 4
@@ -102,9 +103,9 @@ class OutputFifoClaim(StageClaim):
                      o.ready.eq(self.free(1, "ready")), Assume(~reserve | fifo.room)]
         inside = keeps_order(self, m, put=put, value=value, take=take, taken=Value.cast(o.payload)[0], most=self.DEPTH,
                              patience=fifo.LATENCY - 1, waiting=~o.valid)
-        promised = Signal(range(self.DEPTH + 1))
-        m.d.sync += promised.eq(promised + reserve - put)
-        m.d.comb += [Assert(fifo.room == (inside + promised < self.DEPTH)), Cover(~fifo.room)]
+        promised, returning = Signal(range(self.DEPTH + 1)), Signal()
+        m.d.sync += [promised.eq(promised + reserve - put), returning.eq(take)]
+        m.d.comb += [Assert(fifo.room == (inside + promised + returning < self.DEPTH)), Cover(~fifo.room)]
         if self.fault != "unreserved":
             m.d.comb += Assume(~put | (promised != 0))
         assert_stable(m, o, "o")

@@ -18,8 +18,8 @@ class OutputFifo(wiring.Component):
     """Vectors wait here, each in a place reserved when its last beat was issued.
 
     The window generator issues a beat that makes a vector only in a cycle in which ``room`` is high, and pulses ``reserve``
-    in that cycle. The place is free again the cycle after the vector is taken from ``o``: vector i can be reserved from the
-    cycle after vector i - `depth` was taken. A vector given in cycle t is offered from cycle t + ``LATENCY`` on; one a
+    in that cycle. The place is free again ``BACK`` cycles after the vector is taken from ``o``: vector i can be reserved that
+    long after vector i - `depth` was taken. A vector given in cycle t is offered from cycle t + ``LATENCY`` on; one a
     cycle in and out. ``room`` and ``o.valid`` are registers; nothing combinational leads from ``o.ready`` to an output.
     After reset it is empty.
 
@@ -41,6 +41,7 @@ class OutputFifo(wiring.Component):
     """
 
     LATENCY = pipeline.OUTPUT_FIFO
+    BACK = pipeline.OUTPUT_FIFO_BACK
 
     def __init__(self, *, lanes: int, depth: int):
         if not 32 <= depth <= 512 or depth % 16:
@@ -59,9 +60,11 @@ class OutputFifo(wiring.Component):
         m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)     # in the tail, less those on the way there
         connect(m, flipped(self.o), tail.o)
 
-        taken, fetch = Signal(), Signal()
+        taken, fetch, returned = Signal(), Signal(), Signal()
+        m.d.sync += returned.eq(taken)          # the way from the pool to the window generator is long
+        assert self.BACK == 2
         m.d.comb += [taken.eq(tail.o.valid & tail.o.ready), fetch.eq(stored.any & space.any),
-                     places.give.eq(taken), places.take.eq(self.reserve), self.room.eq(places.any),
+                     places.give.eq(returned), places.take.eq(self.reserve), self.room.eq(places.any),
                      stored.give.eq(self.i.valid), stored.take.eq(fetch),
                      space.give.eq(taken), space.take.eq(fetch)]
         m.d.comb += [ram.w_en.eq(self.i.valid), ram.w_data.eq(self.i.vector)]

@@ -65,7 +65,7 @@ class _Back:
     averaged: np.ndarray | None
 
 
-def _shifted(cycles: np.ndarray, places: int, back: int = 1) -> np.ndarray:
+def _shifted(cycles: np.ndarray, places: int, back: int) -> np.ndarray:
     """When a place is free for each beat, if `places` beats fit, leave in the given cycles and are missed `back` cycles later."""
     return np.concatenate([np.zeros(places, np.int64), cycles + back])[:len(cycles)]
 
@@ -86,7 +86,7 @@ def _follow(geometry: Geometry, commands: Sequence[Command], taken: np.ndarray, 
     # The count shows when the last word can be read, or, without one, could be.
     last = np.where(counts > 0, np.append(went, 0)[np.cumsum(counts) - 1], writer_taken + 1)
     units = np.max([issued.window_taken, issued.load_taken, issued.scale_taken, pool_taken, average_taken, writer_taken], axis=0)
-    found = _Back(room=_shifted(fifo, geometry.fifo_words), pooled=summed,
+    found = _Back(room=_shifted(fifo, geometry.fifo_words, pipeline.OUTPUT_FIFO_BACK), pooled=summed,
                   accept=_shifted(units, pipeline.COMMANDS, pipeline.COMMAND_BACK), averaged=np.repeat(writer_taken + 2, counts))
     line = Timeline(taken=taken, issued=np.stack([issued.first, issued.last], 1), array=results, requantised=vectors,
                     fifo=fifo, pooled=pooled, averaged=averaged, written=writer.written(went),

@@ -10,6 +10,6 @@ __all__ = ["taken"]
 def taken(given: np.ndarray, ready: Readiness) -> np.ndarray:
     """Cycles in which vectors leave, from those in which they come and those in which the taker is ready.
 
-    The place of vector i can be reserved again from the cycle after it is taken.
+    The place of vector i can be reserved again `pipeline.OUTPUT_FIFO_BACK` cycles after it is taken.
     """
     return depart(np.asarray(given, np.int64) + pipeline.OUTPUT_FIFO, ready)

@@ -14,17 +14,21 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 from PIL import Image
-import sklearn
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
-import torch
-import torch.nn.functional as F
 
 from nets.cli import run_command, write_bytes, write_json
 from nets.digits import CONFIG, FOLDER
 from nets.graph import Concat, Conv, Dropout, Flatten, GlobalAvgPool, Graph, Input, MaxPool, Relu
 from nets.preprocess import InputSpec
 from nets.squeezenet import convolutions, initialise, squeezenet, with_weights
+
+try:
+    import sklearn
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+    import torch
+    import torch.nn.functional as F
+except ModuleNotFoundError as missing:
+    sys.exit(f"error: {missing.name} is not installed: training needs pip install -e '.[train]'")
 
 __all__ = ["main"]
 

@@ -65,7 +65,7 @@ def test_every_vector_in_its_cycle(design, seed):
     offer, expected = Readiness(allow), []
     for n in range(len(values)):
         cycle = int(offer.following(expected[-1] + 1 if n else 0))
-        expected.append(max(cycle, int(left.cycle[n - DEPTH]) + 1 if n >= DEPTH else 0))
+        expected.append(max(cycle, int(left.cycle[n - DEPTH]) + OutputFifo.BACK if n >= DEPTH else 0))
     assert entered.tolist() == expected
 
 
