@@ -1,0 +1,1 @@
+"""What produces the figures in README and docs: accuracy, equality, clocks, damage."""

@@ -1,0 +1,1 @@
+"""The PC side: protocol, link and demos."""
