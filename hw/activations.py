@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 from arch import pipeline
 from arch.geometry import Geometry
 from hw.banked_ram import BankedRam
+from hw.delay import delayed
 from hw.mac_array import beat_layout
 from hw.primitives import Copy
 from hw.window import issue_layout
@@ -44,25 +45,18 @@ class Activations(wiring.Component):
         m.d.comb += [memory.r_addr.eq(self.address), self.r_data.eq(memory.r_data),
                      memory.w_addr.eq(self.w_addr), memory.w_data.eq(self.w_data), memory.w_en.eq(self.w_en)]
 
-        def delay(value, cycles, name, **kwargs):
-            for n in range(cycles):
-                stage = Signal(value.shape(), name=f"{name}{n}", **(kwargs or {"reset_less": True}))
-                m.d.sync += stage.eq(value)
-                value = stage
-            return value
-
         read, issue = pipeline.ACTIVATION_READ, self.issue
-        inside = delay(issue.row & issue.column, read - 1, "inside")
-        zero_point = delay(issue.zero_point, read, "zero_point")
+        inside = delayed(m, issue.row & issue.column, read - 1, "inside")
+        zero_point = delayed(m, issue.zero_point, read, "zero_point")
         x = Signal(geometry.input_lanes * 8, reset_less=True)
         for first in range(0, geometry.input_lanes, LANES_PER_COPY):
             m.submodules[f"inside{first}"] = copy = Copy()
             m.d.comb += copy.d.eq(inside)
             for lane in range(first, min(first + LANES_PER_COPY, geometry.input_lanes)):
                 m.d.sync += x.word_select(lane, 8).eq(Mux(copy.q, memory.r_data.word_select(lane, 8), zero_point))
-        control = delay(Cat(issue.first, issue.last, issue.addr), read + pipeline.PAD, "control")
+        control = delayed(m, Cat(issue.first, issue.last, issue.addr), read + pipeline.PAD, "control")
         m.d.comb += [
-            self.beat.valid.eq(delay(issue.valid, read + pipeline.PAD, "valid", init=0)),
-            self.beat.swap.eq(delay(issue.swap, read + pipeline.PAD, "swap", init=0)),
+            self.beat.valid.eq(delayed(m, issue.valid, read + pipeline.PAD, "valid", reset=True)),
+            self.beat.swap.eq(delayed(m, issue.swap, read + pipeline.PAD, "swap", reset=True)),
             Cat(self.beat.first, self.beat.last, self.beat.addr).eq(control), Cat(self.beat.x).eq(x)]
         return m

@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
+from hw.delay import delayed
 from hw.primitives import BlockRam, Copy
 
 __all__ = ["BankedRam"]
@@ -51,7 +52,7 @@ class BankedRam(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        read, write = Signal(self.lanes * self.lane_bits), self._delayed(m, self.w_data, 2, "w_data")
+        read, write = Signal(self.lanes * self.lane_bits), delayed(m, self.w_data, 2, "w_data")
         m.d.comb += self.r_data.eq(read)
         for lane in range(self.lanes):
             for n, low in enumerate(range(0, self.lane_bits, SLICE_BITS)):
@@ -62,14 +63,6 @@ class BankedRam(wiring.Component):
                 span = slice(lane * self.lane_bits + low, lane * self.lane_bits + min(low + SLICE_BITS, self.lane_bits))
                 m.submodules[f"slice{lane}_{low}"] = self._slice(r_addr, w_addr, w_en, write[span], read[span])
         return m
-
-    @staticmethod
-    def _delayed(m, value, cycles, name):
-        for n in range(cycles):
-            stage = Signal(len(value), name=f"{name}{n}", reset_less=True)
-            m.d.sync += stage.eq(value)
-            value = stage
-        return value
 
     def _copies(self, m, value, name):
         """A register of `value` that is not merged with the other slices'."""
@@ -90,7 +83,7 @@ class BankedRam(wiring.Component):
             m.submodules[f"bank{n}"] = bank = BlockRam(depth=size, width=len(w_data))
             # Banks start at multiples of their size, so the upper address bits select them.
             w_hit = self._copies(m, w_en & (w_early[bits:] == first >> bits), f"w_en{n}_")
-            hit = self._copies(m, self._delayed(m, r_early[bits:] == first >> bits, BlockRam.LATENCY, f"hit{n}_"), f"hit{n}_")
+            hit = self._copies(m, delayed(m, r_early[bits:] == first >> bits, BlockRam.LATENCY, f"hit{n}_"), f"hit{n}_")
             m.d.comb += [bank.r_addr.eq(r_addr[:bits]), bank.w_addr.eq(w_addr[:bits]),
                          bank.w_data.eq(w_data), bank.w_en.eq(w_hit)]
             words.append(bank.r_data)

@@ -8,6 +8,7 @@ from arch import pipeline
 from arch.command import GatherConfig
 from arch.geometry import Geometry
 from hw.convolver import Convolver
+from hw.delay import delayed
 from hw.dispatch import Dispatch
 from hw.gather_port import GatherPort
 from hw.global_average import GlobalAverage
@@ -23,15 +24,6 @@ __all__ = ["Engine"]
 
 
 BITS_PER_COPY = 36      # of a word written, served by one copy of the selecting lines
-
-
-def _later(m: Module, value, cycles: int, name: str):
-    """A control bit some cycles later."""
-    for n in range(cycles):
-        stage = Signal(name=f"{name}{n}")
-        m.d.sync += stage.eq(value)
-        value = stage
-    return value
 
 
 class Engine(wiring.Component):
@@ -137,13 +129,13 @@ class Engine(wiring.Component):
         done = Signal(32)
         # A command without a write is done when the one before is: its writes are at most WRITER cycles behind.
         silent = self.writer.command.valid & self.writer.command.ready & (self.writer.command.payload.rows == 0)
-        silent = _later(m, silent, pipeline.WRITER + 1, "silent")
+        silent = delayed(m, silent, pipeline.WRITER + 1, "silent", reset=True)
         # Counted when the last word can be read.
-        end = self.finished = _later(m, self.writer.last | silent, pipeline.ACTIVATION_WRITE, "finished")
+        end = self.finished = delayed(m, self.writer.last | silent, pipeline.ACTIVATION_WRITE, "finished", reset=True)
         with m.If(end):
             m.d.sync += done.eq(done + 1)
         m.d.comb += [outstanding.give.eq(self.command.valid & self.command.ready), outstanding.take.eq(end),
                      self.busy.eq(outstanding.any), self.done.eq(done)]
-        with m.If(_later(m, self.gather.done, pipeline.ACTIVATION_WRITE, "gather_finished")):
+        with m.If(delayed(m, self.gather.done, pipeline.ACTIVATION_WRITE, "gather_finished", reset=True)):
             m.d.sync += self.gathered.eq(self.gathered + 1)
         return m

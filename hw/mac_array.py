@@ -5,6 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.delay import delayed
 from hw.mac_lane import WEIGHT_BITS, LutLane, PackedLane, pack
 from hw.primitives import BlockRam, Copy
 
@@ -59,27 +60,20 @@ class Column(wiring.Component):
         with m.If(self.shift):
             m.d.sync += shadow.eq(self.bias_in)
 
-        # Stage n holds the control bits n cycles after their arrival.
-        def delayed(value, cycles, name):
-            for n in range(cycles):
-                stage = Signal(value.shape(), name=f"{name}{n + 1}", reset_less=True)
-                m.d.sync += stage.eq(value)
-                value = stage
-            return value
-        swap = delayed(self.swap, 1, "swap")
+        swap = delayed(m, self.swap, 1, "swap")
         with m.If(swap):
             m.d.sync += bias.eq(shadow)
 
-        first = delayed(self.first, BlockRam.LATENCY, "first")
+        first = delayed(m, self.first, BlockRam.LATENCY, "first")
         start = Signal(32, reset_less=True)
         m.d.sync += start.eq(Mux(first, bias, psums.r_data))
         acc = Signal(32, reset_less=True)
         m.d.sync += acc.eq(start + self.sum)
 
-        valid = delayed(self.valid, self.LATENCY, "valid")
-        emit = delayed(delayed(self.valid & self.last, 1, "last"), self.LATENCY - 1, "emit")
+        valid = delayed(m, self.valid, self.LATENCY, "valid")
+        emit = delayed(m, delayed(m, self.valid & self.last, 1, "last"), self.LATENCY - 1, "emit")
         m.d.comb += [
-            psums.r_addr.eq(self.addr), psums.w_addr.eq(delayed(self.addr, self.LATENCY, "addr")),
+            psums.r_addr.eq(self.addr), psums.w_addr.eq(delayed(m, self.addr, self.LATENCY, "addr")),
             psums.w_en.eq(valid), psums.w_data.eq(acc),
             self.result.valid.eq(emit), self.result.acc.eq(acc)]
         return m

@@ -8,6 +8,7 @@ from arch import pipeline
 from arch.command import LoadConfig, RequantiseConfig
 from arch.geometry import Geometry
 from hw.banked_ram import BankedRam
+from hw.delay import delayed
 from hw.layout import record_layout
 
 __all__ = ["GroupReader", "ParameterLoader", "WeightLoader", "bias_layout", "rules_layout", "scale_layout", "weight_layout"]
@@ -91,15 +92,6 @@ def _level(m, signal, *, rise, fall):
         m.d.sync += signal.eq(0)
 
 
-def _delayed(m, value, cycles: int, name: str):
-    """A control bit some cycles later."""
-    for n in range(cycles):
-        stage = Signal(name=f"{name}{n}")
-        m.d.sync += stage.eq(value)
-        value = stage
-    return value
-
-
 class WeightLoader(wiring.Component):
     """Weight and bias memories. Shifts the words of the next pass into the array behind the running ones.
 
@@ -134,7 +126,7 @@ class WeightLoader(wiring.Component):
             weights.w_addr.eq(self.w_addr), weights.w_data.eq(self.w_data), weights.w_en.eq(self.w_en),
             biases.w_addr.eq(self.b_addr), biases.w_data.eq(self.b_data), biases.w_en.eq(self.b_en),
             Cat(self.weights).eq(weights.r_data), Cat(self.biases).eq(biases.r_data),
-            self.load_valid.eq(_delayed(m, reader.read, pipeline.WEIGHT_READ, "valid")), reader.used.eq(self.swap)]
+            self.load_valid.eq(delayed(m, reader.read, pipeline.WEIGHT_READ, "valid", reset=True)), reader.used.eq(self.swap)]
 
         running = Signal()
         address, bias, block = Signal.like(weights.r_addr), Signal.like(biases.r_addr), Signal.like(biases.r_addr)
@@ -192,7 +184,8 @@ class ParameterLoader(wiring.Component):
         m.d.comb += [
             scales.w_addr.eq(self.w_addr), scales.w_data.eq(self.w_data), scales.w_en.eq(self.w_en),
             Cat(self.scales).eq(scales.r_data),
-            self.load_valid.eq(_delayed(m, reader.read, pipeline.PARAMETER_READ, "valid")), reader.used.eq(self.emit_start)]
+            self.load_valid.eq(delayed(m, reader.read, pipeline.PARAMETER_READ, "valid", reset=True)),
+            reader.used.eq(self.emit_start)]
 
         running, last_block = Signal(), Signal()
         address, blocks_left = Signal.like(scales.r_addr), Signal.like(c.load.output_blocks)

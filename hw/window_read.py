@@ -7,6 +7,7 @@ from amaranth.utils import ceil_log2
 from arch import pipeline
 from arch.command import GatherConfig
 from hw.countdown import Countdown
+from hw.delay import delayed
 from hw.layout import record_layout
 from hw.primitives import BlockRam
 
@@ -127,12 +128,6 @@ class WindowRead(wiring.Component):
                      self.end.eq(end_row & rows.last)]
 
         # Stage 1: the line. Stage 2: the word, and whether the row is one of the image.
-        def later(value, cycles, name, **kwargs):
-            for n in range(cycles):
-                stage = Signal(value.shape(), name=f"{name}{n + 1}", **(kwargs or {"reset_less": True}))
-                m.d.sync += stage.eq(value)
-                value = stage
-            return value
         top, line = Signal(13, reset_less=True), Signal(13, reset_less=True)
         image_top, image_row = Signal(signed(12), reset_less=True), Signal(signed(12), reset_less=True)
         next_top = self._around(m, top, config.line_step, config, "top")
@@ -142,19 +137,20 @@ class WindowRead(wiring.Component):
         with m.Elif(end_row):
             m.d.sync += [top.eq(next_top), image_top.eq(image_top + config.stride)]
         # A row's lines are read before the next one begins, so `top` may change at its end.
-        new_line1, new_window1 = later(go & new_line & ~tail, 1, "new_line"), later(new_window, 1, "new_window")
-        top1, image_top1 = later(top, 1, "top"), later(image_top, 1, "image_top")
+        new_line1, new_window1 = delayed(m, go & new_line & ~tail, 1, "new_line"), delayed(m, new_window, 1, "new_window")
+        top1, image_top1 = delayed(m, top, 1, "top"), delayed(m, image_top, 1, "image_top")
         with m.If(new_line1):
             m.d.sync += [line.eq(Mux(new_window1, top1, next_line)),
                          image_row.eq(Mux(new_window1, image_top1, image_row + 1))]
         inside = Signal(reset_less=True)
-        m.d.sync += [self.address.eq(line + later(word, 2, "word")), inside.eq((image_row >= 0) & (image_row < config.height))]
+        m.d.sync += [self.address.eq(line + delayed(m, word, 2, "word")),
+                     inside.eq((image_row >= 0) & (image_row < config.height))]
         m.d.comb += [
-            self.inside.eq(later(inside, self.DATA - 3, "inside")), self.skip.eq(later(chunk.skip, self.DATA, "skip")),
-            self.count.eq(later(chunk.count, self.DATA, "count")),
-            self.flush.eq(later(end_line & taps.last, self.DATA, "flush")),
-            self.release.eq(later(end_pixel, self.DATA, "release", init=0)),
-            self.valid.eq(later(go & ~tail, self.DATA, "valid", init=0))]
+            self.inside.eq(delayed(m, inside, self.DATA - 3, "inside")), self.skip.eq(delayed(m, chunk.skip, self.DATA, "skip")),
+            self.count.eq(delayed(m, chunk.count, self.DATA, "count")),
+            self.flush.eq(delayed(m, end_line & taps.last, self.DATA, "flush")),
+            self.release.eq(delayed(m, end_pixel, self.DATA, "release", reset=True)),
+            self.valid.eq(delayed(m, go & ~tail, self.DATA, "valid", reset=True))]
         return m
 
     @staticmethod
