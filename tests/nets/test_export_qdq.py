@@ -1,6 +1,4 @@
 """The ONNX export, run by ONNX Runtime: the same integers as golden, but for roundings of floats."""
-import os
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,8 +13,6 @@ from nets.preprocess import find_images, load_image
 from nets.quantise import quantise, quantise_with, spread, synthetic_images
 from nets.quantised_file import load, save
 from tests.nets.operators import every_operator
-
-DATA = os.environ.get("FIRELINE_DATA")
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -54,10 +50,9 @@ def test_integers_are_the_same_bit_for_bit():
         assert record["layer_by_layer"]["equal"] == 1
 
 
-@pytest.mark.skipif(not DATA, reason="FIRELINE_DATA is not set")
-def test_squeezenet_agrees_layer_by_layer():
-    model = load_model(Path(DATA) / "models" / "squeezenet1_1.onnx")
-    folder = Path(DATA) / "images" / "imagenet-sample"
+def test_squeezenet_agrees_layer_by_layer(data):
+    model = load_model(data / "models" / "squeezenet1_1.onnx")
+    folder = data / "images" / "imagenet-sample"
     network = quantise_with(model, folder, limit=8)
     images = [model.spec.normalise(load_image(path, model.spec)) for path in spread(find_images(folder), 4)]
     record = compare(network, images, fused=False)

@@ -1,7 +1,5 @@
 """Quantisation: how close the integers come to the float network, and what is fused, shared and refused."""
 from dataclasses import replace
-import os
-from pathlib import Path
 import re
 
 import numpy as np
@@ -23,8 +21,6 @@ from nets.quantise import main, quantise, quantise_with, spread, synthetic_image
 from nets.quantised import QClamp, QConv, QGlobalAvgPool
 from nets.rounding import InputMoments, round_weights
 from tests.nets.operators import every_operator
-
-DATA = os.environ.get("FIRELINE_DATA")
 
 
 @pytest.fixture(scope="module")
@@ -230,12 +226,11 @@ def test_digits_are_read():
     assert evaluate(network, None, images)["int8"]["top1"] >= 0.97
 
 
-@pytest.mark.skipif(not DATA, reason="FIRELINE_DATA is not set")
 @pytest.mark.parametrize("name", ["squeezenet1_1", "squeezenet1_0_deepcomp"])
-def test_trained_networks_keep_their_ranking(name):
+def test_trained_networks_keep_their_ranking(data, name):
     """A small version of bench.accuracy: the integers choose the float network's class, or nearly always."""
-    model = load_model(Path(DATA) / "models" / f"{name}.onnx")
-    folder = Path(DATA) / "images" / "imagenet-sample"
+    model = load_model(data / "models" / f"{name}.onnx")
+    folder = data / "images" / "imagenet-sample"
     network = quantise_with(model, folder, limit=16)
     same = 0
     chosen = spread(find_images(folder), 41)[::2]
