@@ -1,0 +1,66 @@
+"""The page holds the record's numbers, and nothing from elsewhere."""
+from html.parser import HTMLParser
+import re
+
+import pytest
+
+from hw.report import render
+
+
+def report(**changes) -> dict:
+    layers = [{"name": f"fire<{n}>", "macs": 10 ** (5 + n), "cycles": 10 ** (3 + n), "utilisation": .9, "bytes": 1000 * n,
+               "bound": "memory" if n == 2 else "multipliers"} for n in range(4)]
+    return {"board": "ulx3s", "model": "a & b", "geometry": {"input_lanes": 16}, "clock_mhz": 142.5, "clock_wanted_mhz": 140,
+            "clock_met": True, "cycles": 1440123, "frames_per_s": 98.9, "latency_ms": 10.11, "utilisation": .947,
+            "peak_gmac_per_s": 36.5, "storage_gbyte_per_s": .285,
+            "resources": {key: {"used": n + 10, "available": 100} for n, key in
+                          enumerate(("lut4", "ff", "block_ram", "multipliers"))},
+            "layers": layers, "timeline": {"compute": [[0, 1000], [1500, 9000]], "load": [[5, 400]], "gather": [], "store": []},
+            "memory": {"words": 8192, "areas": [{"name": "x", "base": 0, "words": 100, "start": 0, "end": 900000}]},
+            "critical_path": {"from": "a<b", "to": "c", "logic_ns": 1.25, "routing_ns": 5.5}, "tools": {"yosys": "0.70"},
+            "command": "python -m hw.build --board ulx3s"} | changes
+
+
+class Tags(HTMLParser):
+    VOID = {"meta", "br", "img", "link"}
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.open, self.ids, self.links = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.open += [] if tag in self.VOID else [tag]
+        attrs = dict(attrs)
+        self.ids += [attrs["id"]] if "id" in attrs else []
+        self.links += [value for name, value in attrs.items() if name.split(":")[-1] in ("href", "src")]
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_page_is_whole_and_alone():
+    tags = Tags(render(report()))
+    assert tags.open == [] and len(tags.ids) == len(set(tags.ids)) > 0
+    assert all(link.startswith("#") and link[1:] in tags.ids for link in tags.links)
+
+
+def test_numbers_are_the_records():
+    text = re.sub(r"<[^>]+>", " ", render(report()))
+    for shown in ("98.9", "10.11 ms", "142.5 MHz", "1,440,123", "94.7%", "1.25 ns", "5.50 ns", "a &amp; b", "fire&lt;0&gt;",
+                  "python -m hw.build --board ulx3s"):
+        assert shown in text, shown
+
+
+@pytest.mark.parametrize("changes, shown", [({"clock_met": False}, "clock was missed"), ({"critical_path": {}}, "not routed")])
+def test_what_went_wrong_is_said(changes, shown):
+    assert shown in render(report(**changes)) and shown not in render(report())
+
+
+def test_same_record_same_page():
+    assert render(report()) == render(report())
