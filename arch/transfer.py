@@ -1,0 +1,54 @@
+"""Latencies of DMA and storage in cycles, and the sizes of their bursts: shared by hardware and reference, as `arch.pipeline`."""
+from enum import IntEnum
+
+from arch import pipeline
+from arch.geometry import Geometry
+from arch.instruction import Opcode, storage_words
+
+__all__ = ["BURST_WORDS", "CHECK", "FETCHED", "FIRST_BURST", "LOADED", "NEXT_BURST", "NEXT_RUN", "PIXEL", "PIXELS", "PIXEL_BACK",
+           "RAM_READ", "STORED", "STORE_REQUEST", "STORE_WORDS", "TransferFault", "WRITE", "burst_words", "places"]
+
+
+class TransferFault(IntEnum):
+    """Why a transfer stopped; none of the offending run's words was moved."""
+
+    LOAD_CHIP = 1           # beyond the end of a memory on the chip
+    LOAD_STORAGE = 2        # beyond the end of storage
+    STORE_CHIP = 3
+    STORE_STORAGE = 4       # outside the region that `Start` gives, or beyond the end of storage
+
+
+BURST_WORDS = 512       # of storage asked for at once by a load, at most
+STORE_WORDS = 8         # of activation memory stored at once, at most; as many more are read meanwhile
+
+# Command of a transfer taken -> its first run checked; a run checked -> its first burst offered; last burst of a run taken ->
+# the next run checked (all but the first); burst taken -> the next one of the run offered.
+FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST = 5, 2, 3, 2
+# Pixels reserve room when their row is checked. A pixel taken -> its place may be reserved again.
+PIXELS, PIXEL_BACK = 1024, 2
+
+# Word read from storage -> at the sequencer; written to a memory on the chip, if it completes a word there; its command
+# completed, since the word can be read.
+FETCHED = 1
+WRITE = 1 + pipeline.WRITER
+LOADED = WRITE + pipeline.ACTIVATION_WRITE + pipeline.ACTIVATION_TO_READ
+# Word read from storage -> pixels that it completes are offered: gearbox, RAM (write, then 2 to read) and the queue behind it.
+PIXEL = 6
+
+# Burst of a store taken -> its request offered to the arbiter: the first word is read, queued, and ready to be cut.
+STORE_REQUEST = 2 + pipeline.WINDOW + pipeline.ACTIVATION_READ
+# Word taken by storage -> its store completed, or its half of the buffer free.
+STORED = 1
+
+# Block RAM storage: word's turn -> on the read stream.
+RAM_READ = pipeline.ACTIVATION_READ
+
+
+def places(geometry: Geometry, opcode: Opcode) -> int:
+    """Words of storage that a word on the chip takes; one, for pixels."""
+    return 1 if opcode is Opcode.LOAD_PIXELS else storage_words(geometry, opcode)
+
+
+def burst_words(geometry: Geometry, opcode: Opcode) -> int:
+    """Words on the chip of a transfer's burst, at most."""
+    return STORE_WORDS if opcode is Opcode.STORE else BURST_WORDS // places(geometry, opcode)
