@@ -1,0 +1,110 @@
+"""What the project knows of a board beyond the pins that amaranth-boards lists."""
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib import import_module
+
+from arch.geometry import Geometry
+from arch.pll import Pll, solve
+from arch.sdram import CHIPS, Chip, Timing
+
+__all__ = ["BOARD_NAME_BYTES", "Board"]
+
+BOARD_NAME_BYTES = 16           # of a name, as the chip tells it to the host
+_MOST_WORDS = 1 << 24           # that a storage address reaches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """A board. To add one, write one of these into `boards.registry`.
+
+    - `name` of up to 16 lower-case characters, `title` for people, `source` the platform as "module:Class".
+    - `geometry` of the engine that fits, `network` that is built when none is named.
+    - `clock_mhz`: wanted; `pll` says which one there really is.
+    - `chip`: an SDRAM of `arch.sdram.CHIPS`, or None. `storage_words`: capacity used, in words of 16 bits; without an SDRAM it is
+      block RAM beside the engine, 1024 words each.
+    - `sdram_phase_degrees`: how much later than ours the SDRAM's clock rises; `sdram_late`: 1 if with it words arrive a clock
+      later than with one clock for both (docs/boards.md shows how to choose the two).
+    - `baud` of the UART, 9600..3000000.
+    - `leds`: what shows link, busy and error, as "resource.number" or "resource.number.part"; as many as there are.
+    - `flash`: whether a SPI flash for program and weights can be read.
+    - `program`: arguments of openFPGALoader that choose the board, empty if it does not know it.
+
+    Raises ValueError for values out of range.
+    """
+
+    name: str
+    title: str
+    source: str
+    geometry: Geometry
+    clock_mhz: float
+    network: str
+    storage_words: int
+    chip: str | None = None
+    sdram_phase_degrees: float = 180
+    sdram_late: int = 1
+    baud: int = 3_000_000
+    leds: tuple[str, ...] = ()
+    flash: bool = True
+    program: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not 1 <= len(self.name) <= BOARD_NAME_BYTES or not self.name.isascii() or self.name != self.name.lower():
+            raise ValueError(f"Board name must be 1..{BOARD_NAME_BYTES} lower-case characters, not {self.name!r}")
+        if self.chip is not None and self.chip not in CHIPS:
+            raise ValueError(f"chip must be one of {', '.join(CHIPS)}, not {self.chip!r}")
+        most = _MOST_WORDS if self.chip is None else min(_MOST_WORDS, CHIPS[self.chip].bytes // 2)
+        if not 1 <= self.storage_words <= most:
+            raise ValueError(f"storage_words must be 1..{most}, not {self.storage_words}")
+        if not 9600 <= self.baud <= 3_000_000:
+            raise ValueError(f"baud must be 9600..3000000, not {self.baud}")
+        if len(self.leds) > 3:
+            raise ValueError(f"leds must be at most 3: link, busy, error, not {len(self.leds)}")
+
+    @property
+    def platform_class(self) -> type:
+        """The class in amaranth-boards."""
+        module, name = self.source.split(":")
+        return getattr(import_module(module), name)
+
+    def platform(self):
+        """A new platform to build for."""
+        return self.platform_class()
+
+    @property
+    def device(self) -> str:
+        """Such as "LFE5U-85F"."""
+        return self.platform_class.device
+
+    @property
+    def package(self) -> str:
+        """Such as "BG381"."""
+        return self.platform_class.package
+
+    @property
+    def speed(self) -> str:
+        """Speed grade, "6".."8"."""
+        return self.platform_class.speed
+
+    @property
+    def input_mhz(self) -> Fraction:
+        """Of the oscillator."""
+        clock = self.platform_class.default_clk
+        (resource,) = (entry for entry in self.platform_class.resources if entry.name == clock)
+        return Fraction(round(resource.clock.frequency), 1_000_000)
+
+    @property
+    def pll(self) -> Pll:
+        """Dividers, exact clock and exact phase."""
+        return solve(float(self.input_mhz), self.clock_mhz, self.sdram_phase_degrees)
+
+    @property
+    def sdram(self) -> Chip | None:
+        """The chip's data."""
+        return None if self.chip is None else CHIPS[self.chip]
+
+    @property
+    def timing(self) -> Timing | None:
+        """The controller's timings at the exact clock, with a register at each pin."""
+        if self.chip is None:
+            return None
+        return self.sdram.timing(float(self.pll.clock_mhz), pin_registers=1, late=self.sdram_late)

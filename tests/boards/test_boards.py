@@ -1,0 +1,52 @@
+"""Board records: they agree with amaranth-boards, and with each other."""
+from dataclasses import replace
+import json
+
+import pytest
+
+import boards
+from boards import list as listing
+
+
+@pytest.mark.parametrize("board", boards.BOARDS.values(), ids=lambda board: board.name)
+def test_record_is_true(board):
+    platform = board.platform()
+    assert board.device.startswith("LFE5U") and board.package.startswith("BG") and board.speed in "678"
+    assert 8 <= board.input_mhz <= 100 and board.pll.clock_mhz <= board.clock_mhz
+    assert abs(board.pll.phase_degrees - board.sdram_phase_degrees) < 10
+    names = {name for name, _ in platform.resources}
+    assert "uart" in names and {led.split(".")[0] for led in board.leds} <= names
+    for led in board.leds:
+        name, number, *part = led.split(".")
+        assert (name, int(number)) in platform.resources and len(part) <= 1
+    if board.chip:
+        assert "sdram" in names
+        assert board.timing.pin_registers == 1 and board.timing.clock_mhz <= 1000 / board.sdram.cycle_ns[1]
+    # Three samples a bit at least, as `hw.uart` needs.
+    assert board.pll.clock_mhz * 1_000_000 >= 8 * board.baud
+
+
+def test_aliases():
+    assert boards.find("ulx3s") is boards.find("ulx3s-85f")
+    with pytest.raises(ValueError, match="board must be one of ulx3s, ulx3s-12f, .*, not 'ulx4s'"):
+        boards.find("ulx4s")
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"name": "Board"}, "Board name must be 1..16 lower-case characters, not 'Board'"),
+    ({"chip": "sram"}, "chip must be one of as4c32m16sb-7, .*, not 'sram'"),
+    ({"storage_words": 0}, "storage_words must be 1..16777216, not 0"),
+    ({"baud": 4_000_000}, "baud must be 9600..3000000, not 4000000"),
+    ({"leds": ("led.0",) * 4}, "leds must be at most 3: link, busy, error, not 4"),
+])
+def test_records_out_of_range(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(boards.find("ulx3s"), **change)
+
+
+def test_list(tmp_path, capsys):
+    assert listing.main(["--json", str(tmp_path / "boards.json")]) == 0
+    records = json.loads((tmp_path / "boards.json").read_text())
+    assert [record["name"] for record in records] == list(boards.BOARDS)
+    assert "ulx3s-85f" in capsys.readouterr().out
+    assert listing.main(["--json", str(tmp_path / "no" / "boards.json")]) == 2
