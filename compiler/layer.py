@@ -1,6 +1,7 @@
 """One convolution, with the pool fused behind it, as commands and memory images."""
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,10 +19,11 @@ from arch.command import (
     WriterConfig,
 )
 from arch.geometry import Geometry
+from compiler.images import parameter_image, weight_image
 from nets.graph import Window
 from nets.quantised import QAvgPool, QConv, QGlobalAvgPool, QMaxPool
 
-__all__ = ["LayerError", "LayerPlan", "Map", "Phase", "plan_layer"]
+__all__ = ["Band", "Convolution", "LayerError", "LayerPlan", "Map", "Phase", "Pool", "bands", "cut_bands", "plan_layer"]
 
 Pool = QMaxPool | QAvgPool | QGlobalAvgPool
 NO_POOL = Window(kernel=(1, 1))
@@ -112,13 +114,15 @@ class LayerPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Band:
-    """Rows of the convolution's output, and the rows of the pool's output that they complete."""
+class Band:
+    """Rows of the convolution's output, and the rows of the pool's output that they complete. `first` and `last` of the map."""
 
     rows: range
     pooled: range
     lead: int
     overhang: int
+    first: bool
+    last: bool
 
 
 def bands(rows: int, columns: int, pixels: int, least: int = 1) -> list[range]:
@@ -133,42 +137,139 @@ def bands(rows: int, columns: int, pixels: int, least: int = 1) -> list[range]:
     return [range(a, b) for a, b in zip(edges, edges[1:], strict=False)]
 
 
-def _pooled_bands(geometry: Geometry, size: tuple[int, int], window: Window, pooled: tuple[int, int]) -> list[_Band]:
-    """Bands of the convolution's output of `size`, each with the pooled rows whose last window row it holds."""
-    height, width = size
-    complete = [o * window.stride[0] - window.padding[0] + window.kernel[0] - 1 for o in range(pooled[0])]
+def cut_bands(cut: list[range], window: Window, pooled: int) -> list[Band]:
+    """Bands of those rows of a convolution's output, each with the rows (of `pooled`) whose last window row it holds."""
+    height = cut[-1].stop
+    complete = [o * window.stride[0] - window.padding[0] + window.kernel[0] - 1 for o in range(pooled)]
     result, done = [], 0
-    for rows in bands(height, width, geometry.band_pixels, window.kernel[0]):
+    for rows in cut:
         overhang = max(0, complete[-1] + 1 - height) if rows.stop == height else 0
         until = done
-        while until < pooled[0] and complete[until] < rows.stop + overhang:
+        while until < pooled and complete[until] < rows.stop + overhang:
             until += 1
         lead = complete[done] - rows.start if until > done else len(rows) + overhang
-        result.append(_Band(rows=rows, pooled=range(done, until), lead=lead, overhang=overhang))
+        result.append(Band(rows=rows, pooled=range(done, until), lead=lead, overhang=overhang, first=rows.start == 0,
+                           last=rows.stop == height))
         done = until
     return result
-
-
-def weight_image(geometry: Geometry, weight: np.ndarray) -> np.ndarray:
-    """Weights int8 (out, in, ky, kx) in the order of loads: (blocks out, ky, kx, blocks in, pairs from the last, PI, 2)."""
-    lanes, columns = geometry.input_lanes, geometry.output_lanes
-    out, in_, height, width = weight.shape
-    full = np.zeros((-(-out // columns) * columns, -(-in_ // lanes) * lanes, height, width), np.int8)
-    full[:out, :in_] = weight
-    full = full.reshape(-1, geometry.pairs, 2, full.shape[1] // lanes, lanes, height, width)
-    return full.transpose(0, 5, 6, 3, 1, 4, 2)[:, :, :, :, ::-1]
-
-
-def parameter_image(geometry: Geometry, values: np.ndarray, out: int, fill: int) -> np.ndarray:
-    """One parameter of `out` channels in the order of loads: (blocks out, pairs from the last, 2). `fill` for idle columns."""
-    full = np.full(-(-out // geometry.output_lanes) * geometry.output_lanes, fill, np.int64)
-    full[:out] = np.asarray(values).reshape(-1)
-    return full.reshape(-1, geometry.pairs, 2)[:, ::-1]
 
 
 def _require(condition: bool, message: str):
     if not condition:
         raise LayerError(message)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Convolution:
+    """A convolution and the pool fused behind it, on an input of `height` x `width` with zero point `zero_point`.
+
+    Raises LayerError when it is made if no engine of this geometry can run it, whatever its memories hold.
+    """
+
+    geometry: Geometry
+    conv: QConv
+    pool: Pool | None
+    height: int
+    width: int
+    zero_point: int
+
+    def __post_init__(self):
+        _check_conv(self.geometry, self.conv, self.size)
+        _check_pool(self.pool, self.pool_window)
+        per_block, places = self.block_words, self.places
+        _require(per_block <= self.geometry.weight_words, f"weights of {self.geometry.output_lanes} channels must be at most "
+                                                          f"{self.geometry.weight_words} words, not {per_block}")
+        _require(places <= self.geometry.pool_words, f"pooled rows must be at most {self.geometry.pool_words} pixels, "
+                                                     f"not {places}")
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the convolution's output."""
+        return self.conv.window.output_size(self.height, self.width)
+
+    @cached_property
+    def pool_window(self) -> Window:
+        return self.pool.window if isinstance(self.pool, QMaxPool | QAvgPool) else NO_POOL
+
+    @cached_property
+    def pooled(self) -> tuple[int, int]:
+        """Height and width behind the pool; of a global average, before it."""
+        return self.pool_window.output_size(*self.size, ceil_mode=getattr(self.pool, "ceil_mode", False))
+
+    @property
+    def average(self) -> bool:
+        """Whether a global average is fused."""
+        return isinstance(self.pool, QGlobalAvgPool)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of what is written."""
+        return (len(self.conv.weight), *((1, 1) if self.average else self.pooled))
+
+    @property
+    def blocks(self) -> int:
+        """Output blocks."""
+        return -(-len(self.conv.weight) // self.geometry.output_lanes)
+
+    @cached_property
+    def passes(self) -> int:
+        """Passes of an output block."""
+        return (-(-self.conv.weight.shape[1] // self.geometry.input_lanes)
+                * self.conv.window.kernel[0] * self.conv.window.kernel[1])
+
+    @property
+    def block_words(self) -> int:
+        """Weight words of an output block."""
+        return self.passes * self.geometry.pairs
+
+    @property
+    def places(self) -> int:
+        """Places of the pool's line memory that an output block takes."""
+        return self.pooled[1] if self.pool is not None and self.pool_window.kernel[0] > 1 else 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, without what idle lanes do."""
+        return self.conv.weight.size * self.size[0] * self.size[1]
+
+    def bands(self, cut: list[range]) -> list[Band]:
+        """Bands of those rows of the convolution's output."""
+        return cut_bands(cut, self.pool_window, self.pooled[0])
+
+    def input_rows(self, rows: range) -> range:
+        """Rows of the input that these rows of the convolution's output are made of."""
+        window = self.conv.window
+        first = rows.start * window.stride[0] - window.padding[0]
+        last = (rows.stop - 1) * window.stride[0] - window.padding[0] + window.kernel[0]
+        first = min(max(first, 0), self.height)
+        return range(first, max(min(last, self.height), first))
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """All weights in the order of loads: int8 (words, PI, 2)."""
+        return weight_image(self.geometry, self.conv.weight).reshape(-1, self.geometry.input_lanes, 2)
+
+    @cached_property
+    def parameters(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Biases, multipliers and shifts in the order of loads: int64 (words, 2) each."""
+        out, how = len(self.conv.weight), self.conv.requantise
+        return tuple(parameter_image(self.geometry, np.broadcast_to(values, out), out, fill).reshape(-1, 2)
+                     for values, fill in ((self.conv.bias, 0), (how.multiplier, 0), (how.shift, 1)))
+
+    def command(self, *, source: Map, target: Map, band: Band, blocks: range, weights: int, parameters: int,
+                place: int | None = None, pool_base: int = 0) -> Command:
+        """The command of a band and a range of output blocks, whose weights and parameters begin at these words.
+
+        `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's.
+        """
+        if place is None:
+            place = target.offset // self.geometry.output_lanes + blocks.start
+        return Command(window=_window(self, source, band, blocks),
+                       load=LoadConfig(weights=weights, parameters=parameters, passes=self.passes, output_blocks=len(blocks)),
+                       requantise=RequantiseConfig(**{name: getattr(self.conv.requantise, name)
+                                                      for name in ("zero_point", "low", "high")}),
+                       pool=_pool(self, band, blocks, pool_base), average=_average(self, band, blocks),
+                       writer=_writer(self, target, band, blocks, place))
 
 
 def plan_layer(geometry: Geometry, conv: QConv, *, source: Map, target: Map, zero_point: int, pool: Pool | None = None,
@@ -178,55 +279,36 @@ def plan_layer(geometry: Geometry, conv: QConv, *, source: Map, target: Map, zer
     `zero_point` is the input's; the pool's is that of the convolution's output. Weights go into the weight memory from
     `weight_base` on, wrapping. Raises LayerError if the layer does not fit the engine.
     """
-    window = conv.window
-    size = window.output_size(source.height, source.width)
-    _check_conv(geometry, conv, source, size)
-    pool_window = pool.window if isinstance(pool, QMaxPool | QAvgPool) else NO_POOL
-    pooled = pool_window.output_size(*size, ceil_mode=getattr(pool, "ceil_mode", False))
-    final = (1, 1) if isinstance(pool, QGlobalAvgPool) else pooled
-    _require((target.channels, target.height, target.width) == (len(conv.weight), *final),
-             f"target must be {(len(conv.weight), *final)}, not {(target.channels, target.height, target.width)}")
-    _check_pool(pool, pool_window)
-
-    cut = _pooled_bands(geometry, size, pool_window, pooled)
-    image = weight_image(geometry, conv.weight)
-    images = [parameter_image(geometry, np.broadcast_to(v, len(conv.weight)), len(conv.weight), fill)
-              for v, fill in ((conv.bias, 0), (conv.requantise.multiplier, 0), (conv.requantise.shift, 1))]
-    per_block = image[0].size // (2 * geometry.input_lanes)
+    _require(source.channels == conv.weight.shape[1], f"source must have {conv.weight.shape[1]} channels, not {source.channels}")
+    _require(source.offset % geometry.input_lanes == 0, f"source offset must be a multiple of {geometry.input_lanes}, "
+                                                       f"not {source.offset}")
+    work = Convolution(geometry=geometry, conv=conv, pool=pool, height=source.height, width=source.width, zero_point=zero_point)
+    _require((target.channels, target.height, target.width) == work.shape,
+             f"target must be {work.shape}, not {(target.channels, target.height, target.width)}")
+    _require(target.offset % geometry.output_lanes == 0, f"target offset must be a multiple of {geometry.output_lanes}, "
+                                                        f"not {target.offset}")
+    cut = work.bands(bands(*work.size, geometry.band_pixels, work.pool_window.kernel[0]))
+    per_block, phases = work.block_words, []
     # A global average of several bands has one running sum.
-    single = isinstance(pool, QGlobalAvgPool) and len(cut) > 1
-    phases = []
-    for blocks in _block_ranges(geometry, len(image), per_block, pooled[1], single):
-        part = slice(blocks.start, blocks.stop)
-        load = LoadConfig(weights=weight_base, parameters=parameter_base, passes=per_block // geometry.pairs,
-                          output_blocks=len(blocks))
-        commands = tuple(
-            Command(window=_window(geometry, conv, source, size, band, blocks, zero_point), load=load,
-                    requantise=RequantiseConfig(zero_point=conv.requantise.zero_point, low=conv.requantise.low,
-                                                high=conv.requantise.high),
-                    pool=_pool(pool, pool_window, size, pooled, band, blocks, conv.requantise.zero_point),
-                    average=_average(pool, conv.requantise.zero_point, pooled, band, blocks, cut),
-                    writer=_writer(geometry, target, band, blocks, pool, cut))
-            for band in cut)
-        phases.append(Phase(weight_base=weight_base, weights=image[part].reshape(-1, geometry.input_lanes, 2),
-                            parameter_base=parameter_base, commands=commands,
-                            **{name: values[part].reshape(-1, 2) for name, values in
-                               zip(("biases", "multipliers", "shifts"), images, strict=True)}))
+    for blocks in _block_ranges(work, single=work.average and len(cut) > 1):
+        part, pairs = (slice(blocks.start * words, blocks.stop * words) for words in (per_block, geometry.pairs))
+        commands = tuple(work.command(source=source, target=target, band=band, blocks=blocks, weights=weight_base,
+                                      parameters=parameter_base) for band in cut)
+        biases, multipliers, shifts = (values[pairs] for values in work.parameters)
+        phases.append(Phase(weight_base=weight_base, weights=work.weights[part], parameter_base=parameter_base,
+                            commands=commands, biases=biases, multipliers=multipliers, shifts=shifts))
         weight_base = (weight_base + len(blocks) * per_block) % geometry.weight_words
         parameter_base = (parameter_base + len(blocks) * geometry.pairs) % geometry.parameter_words
-    return LayerPlan(phases=tuple(phases), macs=conv.weight.size * size[0] * size[1])
+    return LayerPlan(phases=tuple(phases), macs=work.macs)
 
 
-def _check_conv(geometry: Geometry, conv: QConv, source: Map, size: tuple[int, int]):
+def _check_conv(geometry: Geometry, conv: QConv, size: tuple[int, int]):
     window = conv.window
     _require(conv.groups == 1, f"groups must be 1, not {conv.groups}")
     _require(window.dilation == (1, 1), f"dilation must be 1, not {window.dilation}")
     _require(max(window.kernel) <= 11, f"kernel must be at most 11, not {window.kernel}")
     _require(max(window.stride) <= 4, f"stride must be at most 4, not {window.stride}")
     _require(max(window.padding) <= 15, f"padding must be at most 15, not {window.padding}")
-    _require(source.channels == conv.weight.shape[1], f"source must have {conv.weight.shape[1]} channels, not {source.channels}")
-    _require(source.offset % geometry.input_lanes == 0, f"source offset must be a multiple of {geometry.input_lanes}, "
-                                                       f"not {source.offset}")
     _require(size[1] <= geometry.band_pixels, f"output rows must be at most {geometry.band_pixels} pixels, not {size[1]}")
 
 
@@ -241,12 +323,10 @@ def _check_pool(pool: Pool | None, window: Window):
     _require(max(window.padding) <= 1, f"pool padding must be at most 1, not {window.padding}")
 
 
-def _block_ranges(geometry: Geometry, blocks: int, per_block: int, columns: int, single: bool) -> Iterator[range]:
+def _block_ranges(work: Convolution, single: bool) -> Iterator[range]:
     """Output blocks of each phase: all of them, or so few that two phases fit the memories; one if `single`."""
-    _require(per_block <= geometry.weight_words, f"weights of {geometry.output_lanes} channels must be at most "
-                                                 f"{geometry.weight_words} words, not {per_block}")
-    _require(columns <= geometry.pool_words, f"pooled rows must be at most {geometry.pool_words} pixels, not {columns}")
-    most = geometry.pool_words // columns
+    geometry, blocks, per_block = work.geometry, work.blocks, work.block_words
+    most = geometry.pool_words // work.pooled[1]
     if blocks * per_block > geometry.weight_words or blocks * geometry.pairs > geometry.parameter_words:
         most = min(most, geometry.weight_words // (2 * per_block), geometry.parameter_words // (2 * geometry.pairs))
     most = 1 if single else max(1, most)
@@ -254,10 +334,10 @@ def _block_ranges(geometry: Geometry, blocks: int, per_block: int, columns: int,
         yield range(start, min(start + most, blocks))
 
 
-def _window(geometry: Geometry, conv: QConv, source: Map, size, band: _Band, blocks: range, zero_point: int) -> WindowConfig:
-    window = conv.window
+def _window(work: Convolution, source: Map, band: Band, blocks: range) -> WindowConfig:
+    window = work.conv.window
     first = band.rows.start * window.stride[0] - window.padding[0]
-    base = source.base + source.offset // geometry.input_lanes
+    base = source.base + source.offset // work.geometry.input_lanes
     return WindowConfig(
         start=(base - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
         first_row=first, first_column=-window.padding[1], row_start=first % source.ring_rows * source.row_words,
@@ -265,43 +345,42 @@ def _window(geometry: Geometry, conv: QConv, source: Map, size, band: _Band, blo
         row_step=window.stride[0] % source.ring_rows * source.row_words,
         ring_words=source.words, pixel_words=source.pixel_words, column_step=window.stride[1] * source.pixel_words,
         height=source.height, width=source.width, kernel_y=window.kernel[0], kernel_x=window.kernel[1],
-        stride_y=window.stride[0], stride_x=window.stride[1], blocks=-(-source.channels // geometry.input_lanes),
-        output_blocks=len(blocks), rows=len(band.rows), columns=size[1], zero_point=zero_point)
+        stride_y=window.stride[0], stride_x=window.stride[1], blocks=-(-source.channels // work.geometry.input_lanes),
+        output_blocks=len(blocks), rows=len(band.rows), columns=work.size[1], zero_point=work.zero_point)
 
 
-def _pool(pool, window: Window, size, pooled, band: _Band, blocks: range, zero_point: int) -> PoolConfig:
+def _pool(work: Convolution, band: Band, blocks: range, base: int) -> PoolConfig:
+    pool, window, columns, out_columns = work.pool, work.pool_window, work.size[1], work.pooled[1]
     mode = POOL_MAX if isinstance(pool, QMaxPool) else POOL_AVERAGE if isinstance(pool, QAvgPool) else POOL_NONE
     top, left, bottom, right = window.padding
-    overhang = (pooled[1] - 1) * window.stride[1] - left + window.kernel[1] - size[1]
+    overhang = (out_columns - 1) * window.stride[1] - left + window.kernel[1] - columns
     reaches_top = band.pooled and band.pooled[0] * window.stride[0] < top
     return PoolConfig(
         mode=mode, kernel_y=window.kernel[0], kernel_x=window.kernel[1], stride_y=window.stride[0], stride_x=window.stride[1],
-        left=left, rows=len(band.rows), columns=size[1], out_rows=len(band.pooled), out_columns=pooled[1],
+        left=left, rows=len(band.rows), columns=columns, out_rows=len(band.pooled), out_columns=out_columns,
         output_blocks=len(blocks), history=min(window.kernel[0] - 1, band.rows.start), lead=band.lead,
         overhang_rows=band.overhang, include_padding=int(getattr(pool, "count_include_pad", False)),
         top=top if reaches_top else 0, padded_right=max(0, min(overhang, right)), padded_bottom=min(band.overhang, bottom),
-        zero_point=zero_point)
+        zero_point=work.conv.requantise.zero_point, base=base)
 
 
-def _average(pool, zero_point: int, pooled, band: _Band, blocks: range, cut: list[_Band]) -> AverageConfig:
-    if not isinstance(pool, QGlobalAvgPool):
-        return AverageConfig(enable=0, first=1, last=1, pixels=len(band.pooled) * pooled[1], output_blocks=len(blocks), start=0,
-                             multiplier=0, shift=1, zero_point=0, low=0, high=255)
-    how = pool.requantise
+def _average(work: Convolution, band: Band, blocks: range) -> AverageConfig:
+    pixels = len(band.pooled) * work.pooled[1]
+    if not work.average:
+        return AverageConfig(enable=0, first=1, last=1, pixels=pixels, output_blocks=len(blocks), start=0, multiplier=0, shift=1,
+                             zero_point=0, low=0, high=255)
+    how = work.pool.requantise
     return AverageConfig(
-        enable=1, first=int(band is cut[0]), last=int(band is cut[-1]), pixels=len(band.pooled) * pooled[1],
-        output_blocks=len(blocks), start=-pooled[0] * pooled[1] * zero_point, multiplier=int(np.max(how.multiplier)),
+        enable=1, first=int(band.first), last=int(band.last), pixels=pixels, output_blocks=len(blocks),
+        start=-work.pooled[0] * work.pooled[1] * work.conv.requantise.zero_point, multiplier=int(np.max(how.multiplier)),
         shift=int(np.max(how.shift)), zero_point=how.zero_point, low=how.low, high=how.high)
 
 
-def _writer(geometry: Geometry, target: Map, band: _Band, blocks: range, pool, cut: list[_Band]) -> WriterConfig:
-    average = isinstance(pool, QGlobalAvgPool)
-    rows = int(band is cut[-1]) if average else len(band.pooled)
-    position = target.offset // geometry.output_lanes + blocks.start
-    _require(target.offset % geometry.output_lanes == 0, f"target offset must be a multiple of {geometry.output_lanes}, "
-                                                        f"not {target.offset}")
-    first = 0 if average else band.pooled.start % target.ring_rows
+def _writer(work: Convolution, target: Map, band: Band, blocks: range, place: int) -> WriterConfig:
+    per_word = work.geometry.blocks_per_word
+    first = 0 if work.average else band.pooled.start % target.ring_rows
     return WriterConfig(
-        base=target.base + position // geometry.blocks_per_word, lane=position % geometry.blocks_per_word,
-        row_start=first * target.row_words, row_words=target.row_words, ring_words=target.words,
-        pixel_words=target.pixel_words, rows=rows, columns=1 if average else target.width, output_blocks=len(blocks))
+        base=target.base + place // per_word, lane=place % per_word, row_start=first * target.row_words,
+        row_words=target.row_words, ring_words=target.words, pixel_words=target.pixel_words,
+        rows=int(band.last) if work.average else len(band.pooled), columns=1 if work.average else target.width,
+        output_blocks=len(blocks))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from arch.geometry import PRESETS, Geometry
-from compiler.layer import LayerError, Map, bands, parameter_image, plan_layer, weight_image
+from compiler.images import parameter_image, weight_image
+from compiler.layer import LayerError, Map, bands, plan_layer
 from nets.graph import Window
 from nets.quantised import QGlobalAvgPool, QMaxPool, Requantise
 from tests.hw.layers import conv_of

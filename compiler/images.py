@@ -1,0 +1,37 @@
+"""Weights and parameters in the order in which the engine takes them, and as words of storage."""
+import numpy as np
+
+from arch.geometry import Geometry
+
+__all__ = ["parameter_image", "parameter_words", "weight_image", "weight_words"]
+
+
+def weight_image(geometry: Geometry, weight: np.ndarray) -> np.ndarray:
+    """Weights int8 (out, in, ky, kx) in the order of loads: (blocks out, ky, kx, blocks in, pairs from the last, PI, 2)."""
+    lanes, columns = geometry.input_lanes, geometry.output_lanes
+    out, in_, height, width = weight.shape
+    full = np.zeros((-(-out // columns) * columns, -(-in_ // lanes) * lanes, height, width), np.int8)
+    full[:out, :in_] = weight
+    full = full.reshape(-1, geometry.pairs, 2, full.shape[1] // lanes, lanes, height, width)
+    return full.transpose(0, 5, 6, 3, 1, 4, 2)[:, :, :, :, ::-1]
+
+
+def parameter_image(geometry: Geometry, values: np.ndarray, out: int, fill: int) -> np.ndarray:
+    """One parameter of `out` channels in the order of loads: (blocks out, pairs from the last, 2). `fill` for idle columns."""
+    full = np.full(-(-out // geometry.output_lanes) * geometry.output_lanes, fill, np.int64)
+    full[:out] = np.asarray(values).reshape(-1)
+    return full.reshape(-1, geometry.pairs, 2)[:, ::-1]
+
+
+def weight_words(weights: np.ndarray) -> np.ndarray:
+    """Weights int8 (words, PI, 2) as storage holds them: uint16 (words * PI,), the pair's first column in the low byte."""
+    return np.ascontiguousarray(weights).view("<u2").reshape(-1)
+
+
+def parameter_words(biases: np.ndarray, multipliers: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Parameters (words, 2) each as storage holds them: uint16 (words * 6,)."""
+    words = np.empty((len(biases), 6), np.uint16)
+    words[:, :4] = np.ascontiguousarray(biases.astype("<i4")).view("<u2").reshape(-1, 4)
+    for place, values in ((4, multipliers), (5, shifts)):
+        words[:, place] = values[:, 0] | values[:, 1] << 8
+    return words.reshape(-1)
