@@ -1,7 +1,7 @@
 """The integer network in NumPy: one function per operator of `nets.quantised`, integers only, bit-exact.
 
 Tensors are uint8 (channels, height, width). Products are summed by the float BLAS where a bound proves every partial sum
-exact (see `_exact_float`); everything else is int32 or int64.
+exact (see `exact_float`); everything else is int32 or int64.
 """
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -27,8 +27,8 @@ from nets.quantised import (
     Requantise,
 )
 
-__all__ = ["accumulate", "add", "avg_pool", "channel_shuffle", "clamp", "concat", "conv", "flatten", "global_avg_pool", "lrn",
-           "max_pool", "requantise", "run", "softmax", "step", "walk"]
+__all__ = ["accumulate", "add", "avg_pool", "channel_shuffle", "clamp", "concat", "conv", "exact_float", "flatten",
+           "global_avg_pool", "lrn", "max_pool", "requantise", "run", "softmax", "step", "walk"]
 
 BLOCK = 1 << 16             # elements requantised at a time: their int64 products stay in the cache
 
@@ -62,7 +62,7 @@ def accumulate(q: np.ndarray, layer: QConv, zero_point: int) -> np.ndarray:
     if layer.groups == len(q) == len(layer.weight):
         acc = _depthwise(q, layer, zero_point, size)
     else:
-        number = _exact_float(layer.weight)
+        number = exact_float(layer.weight)
         columns = _columns(q, layer, zero_point, size, number)
         weight = layer.weight.reshape(layer.groups, -1, columns.shape[1]).astype(number)
         acc = np.matmul(weight, columns).astype(np.int32).reshape(-1, *size)
@@ -70,7 +70,7 @@ def accumulate(q: np.ndarray, layer: QConv, zero_point: int) -> np.ndarray:
     return acc
 
 
-def _exact_float(weight: np.ndarray) -> type:
+def exact_float(weight: np.ndarray) -> type:
     """The float type whose BLAS sums this layer's products exactly.
 
     With q in 0..255, every partial sum, in any order, lies between 255 * (sum of negative weights) and 255 * (sum of positive

@@ -1,0 +1,115 @@
+"""Which words of each memory an instruction reads and writes: addresses straight from its fields, nothing from a plan."""
+from dataclasses import dataclass
+
+import numpy as np
+
+from arch.command import ADDRESS, Command, GatherConfig, LoadConfig, WindowConfig, WriterConfig
+from arch.gather import words_per_pixel
+from arch.geometry import Geometry
+from arch.instruction import Instruction, Opcode, PixelTransfer, Transfer, storage_words
+
+__all__ = ["ACTIVATIONS", "Access", "LOADED", "MEMORIES", "PARAMETERS", "STORED", "WEIGHTS", "accesses", "gather_places",
+           "load_places", "memory_words", "pixel_places", "taps", "transfer_places", "writer_places"]
+
+STORED, ACTIVATIONS, WEIGHTS, PARAMETERS = MEMORIES = ("storage", "activations", "weights", "parameters")
+LOADED = {Opcode.LOAD_WEIGHTS: WEIGHTS, Opcode.LOAD_PARAMETERS: PARAMETERS, Opcode.LOAD_ACTIVATIONS: ACTIVATIONS}
+
+
+def memory_words(geometry: Geometry) -> dict[str, int]:
+    """Words of each memory on the chip."""
+    return {ACTIVATIONS: geometry.activation_words, WEIGHTS: geometry.weight_words, PARAMETERS: geometry.parameter_words}
+
+
+def taps(window: WindowConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rows (rows, ky) and columns (columns, kx) of a command's taps: offsets in words, and whether they are inside the map.
+
+    Input block b of a tap is word (row + column + b) mod 2**15.
+    """
+    y, ky = np.ogrid[:window.rows, :window.kernel_y]
+    x, kx = np.ogrid[:window.columns, :window.kernel_x]
+    line = (window.row_start + y * window.row_step + ky * window.row_words) % window.ring_words
+    column = window.start + x * window.column_step + kx * window.pixel_words
+    iy = window.first_row + y * window.stride_y + ky
+    ix = window.first_column + x * window.stride_x + kx
+    return line, column, (iy >= 0) & (iy < window.height), (ix >= 0) & (ix < window.width)
+
+
+def _window_words(window: WindowConfig) -> np.ndarray:
+    """Activation words that a command reads, padding left out."""
+    line, column, inside_y, inside_x = taps(window)
+    blocks = np.arange(window.blocks)
+    first = np.unique(column[inside_x])
+    return (np.unique(line[inside_y])[:, None, None] + first[:, None] + blocks).ravel() % (1 << ADDRESS)
+
+
+def load_places(geometry: Geometry, load: LoadConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Words of the weight and of the parameter memory that a command reads, in order."""
+    weights = load.passes * load.output_blocks * geometry.pairs
+    parameters = load.output_blocks * geometry.pairs
+    return ((load.weights + np.arange(weights)) % geometry.weight_words,
+            (load.parameters + np.arange(parameters)) % geometry.parameter_words)
+
+
+def writer_places(geometry: Geometry, writer: WriterConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Word (output blocks, rows, columns) and lane group (output blocks,) of each vector."""
+    position = writer.lane + np.arange(writer.output_blocks)
+    line = (writer.row_start + np.arange(writer.rows) * writer.row_words) % writer.ring_words
+    word = (writer.base + (position // geometry.blocks_per_word)[:, None, None] + line[:, None]
+            + np.arange(writer.columns) * writer.pixel_words)
+    return word, position % geometry.blocks_per_word
+
+
+def gather_places(geometry: Geometry, config: GatherConfig) -> np.ndarray:
+    """Words that a gather command writes: (rows, columns, words of a pixel)."""
+    words = words_per_pixel(geometry, channels=config.channels, kernel=config.kernel)
+    line = (config.row_start + np.arange(config.rows) * config.row_words) % config.ring_words
+    return config.base + line[:, None, None] + np.arange(config.columns * words).reshape(config.columns, words)
+
+
+def transfer_places(geometry: Geometry, opcode: Opcode, transfer: Transfer) -> tuple[np.ndarray, np.ndarray]:
+    """Chip words (runs * words,) of a transfer, and the words of storage of each: (runs * words, storage words of one)."""
+    size = storage_words(geometry, opcode)
+    run, word = np.ogrid[:transfer.runs, :transfer.words]
+    chip = transfer.chip + run * transfer.chip_step + word
+    first = transfer.storage + run * transfer.storage_step + word * size
+    return chip.ravel(), first.ravel()[:, None] + np.arange(size)
+
+
+def pixel_places(transfer: PixelTransfer) -> np.ndarray:
+    """Words of storage that a transfer of pixels reads: (rows, words of a row)."""
+    return transfer.storage + np.arange(transfer.rows)[:, None] * transfer.storage_step + np.arange(transfer.row_words)
+
+
+@dataclass(frozen=True, eq=False)
+class Access:
+    """Words of a memory that an instruction reads or writes, in no order."""
+
+    memory: str
+    writes: bool
+    words: np.ndarray
+
+
+def accesses(geometry: Geometry, instruction: Instruction) -> tuple[Access, ...]:
+    """All that an instruction reads and writes in storage and in the memories on the chip."""
+    body = instruction.body
+    match instruction.opcode:
+        case Opcode.LOAD_PIXELS:
+            return (Access(STORED, False, pixel_places(body).ravel()),)
+        case Opcode.STORE:
+            chip, stored = transfer_places(geometry, Opcode.STORE, body)
+            return Access(ACTIVATIONS, False, chip), Access(STORED, True, stored.ravel())
+        case Opcode.GATHER:
+            return (Access(ACTIVATIONS, True, gather_places(geometry, body).ravel()),)
+        case Opcode.COMPUTE:
+            return _command(geometry, body)
+        case Opcode.START | Opcode.END:
+            return ()
+    chip, stored = transfer_places(geometry, instruction.opcode, body)
+    return Access(STORED, False, stored.ravel()), Access(LOADED[instruction.opcode], True, chip)
+
+
+def _command(geometry: Geometry, command: Command) -> tuple[Access, ...]:
+    weights, parameters = load_places(geometry, command.load)
+    written = writer_places(geometry, command.writer)[0].ravel()
+    return (Access(ACTIVATIONS, False, _window_words(command.window)), Access(WEIGHTS, False, weights),
+            Access(PARAMETERS, False, parameters), Access(ACTIVATIONS, True, written))

@@ -1,0 +1,288 @@
+"""Programs of a single layer, made by hand: input from storage whole, through a ring or through the gather, output to storage."""
+from dataclasses import replace
+
+import numpy as np
+
+from arch.command import Command, PoolConfig
+from arch.gather import bands, words_per_pixel
+from arch.geometry import Geometry
+from arch.instruction import END, Instruction, Opcode, PixelTransfer, Start, Transfer, Waits, encode, storage_words
+from arch.program import Part, Program, Tensor
+from compiler.layer import LayerPlan, Map, Phase, plan_layer
+from golden import values
+from nets.graph import Window
+from nets.quantised import QAvgPool, QGlobalAvgPool, QMaxPool
+from sim.cases import Case, gathered
+
+__all__ = ["golden_output", "layer_program", "stored_words", "with_base"]
+
+
+def golden_output(case: Case) -> np.ndarray:
+    """The layer's output tensor, from golden.values."""
+    q = values.conv(case.x, case.conv, case.zero_point)
+    zero = case.conv.requantise.zero_point
+    match case.pool:
+        case QMaxPool():
+            return values.max_pool(q, case.pool)
+        case QAvgPool():
+            return values.avg_pool(q, case.pool, zero)
+        case QGlobalAvgPool():
+            return values.global_avg_pool(q, case.pool, zero)
+    return q
+
+
+def stored_words(geometry: Geometry, phase: Phase) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and parameters of a phase as they lie in storage: uint16 (words, storage words of one)."""
+    weights = np.ascontiguousarray(phase.weights).view("<u2").reshape(len(phase.weights), -1)
+    parameters = np.zeros((len(phase.biases), 6), np.uint16)
+    parameters[:, :4] = phase.biases.astype("<i4").view("<u2")
+    for column, values_ in ((4, phase.multipliers), (5, phase.shifts)):
+        parameters[:, column] = values_[:, 0] | values_[:, 1] << 8
+    return weights, parameters
+
+
+class _Storage:
+    """Blocks of storage, one behind the other."""
+
+    def __init__(self):
+        self.blocks, self.size = [], 0
+
+    def add(self, words: np.ndarray) -> int:
+        self.blocks.append(words.reshape(-1))
+        self.size += words.size
+        return self.size - words.size
+
+
+class _Writer:
+    """Instructions, and the tokens that they will have given."""
+
+    def __init__(self, start: Start):
+        self.instructions = [Instruction(opcode=Opcode.START, body=start)]
+        self.given = dict.fromkeys(("load", "store", "gather", "compute"), 0)
+
+    def add(self, opcode: Opcode, body, **waits: int) -> int:
+        """Appends an instruction; the number of its token."""
+        self.instructions.append(Instruction(opcode=opcode, body=body, waits=Waits(**waits)))
+        queue = self.instructions[-1].queue
+        self.given[queue] += 1
+        return self.given[queue]
+
+
+def _rows_read(command: Command) -> range:
+    window = command.window
+    last = window.first_row + (window.rows - 1) * window.stride_y + window.kernel_y
+    return range(max(window.first_row, 0), min(last, window.height))
+
+
+def layer_program(geometry: Geometry, case: Case, *, through: str = "whole", ring: int = 0, target_ring: int = 0,
+                  offset: int = 0, base: int = 0) -> Program:
+    """A program that loads the input, computes the layer and stores its output.
+
+    `through`: "whole", the input is loaded at once; "ring", row by row into a ring of `ring` rows (or as many as a command
+    needs); "gather", as pixels. `target_ring` likewise for the output. Rings are only used by layers of a single phase. The
+    output lies `offset` channels into its pixels, the maps from word `base` on.
+    """
+    image, conv_case = case.x, gathered(case) if through == "gather" else case
+    shape = (conv_case.x.shape[0], *conv_case.x.shape[1:])
+    source = Map.whole(geometry, shape, base)
+    out, height, width = case.shape
+    target = Map(base=base + source.words, channels=out, height=height, width=width, ring_rows=height, offset=offset,
+                 pixel_words=-(-(offset + out) // geometry.input_lanes))
+    plan = _plan(geometry, conv_case, source, target)
+    single = len(plan.phases) == 1
+    if single and through != "whole":
+        least = max(len(_rows_read(c)) for c in plan.commands)
+        source = replace(source, ring_rows=min(max(ring, least), source.height))
+    if single and target_ring:
+        least = max(max(c.writer.rows for c in plan.commands), 1)
+        target = replace(target, ring_rows=min(max(target_ring, least), height))
+    target = replace(target, base=base + source.words)
+    plan = _plan(geometry, conv_case, source, target)
+    return _assemble(geometry, case, conv_case, plan, source, target, image, through)
+
+
+def _plan(geometry: Geometry, case: Case, source: Map, target: Map) -> LayerPlan:
+    return plan_layer(geometry, case.conv, source=source, target=target, zero_point=case.zero_point, pool=case.pool)
+
+
+def _assemble(geometry, case, conv_case, plan, source, target, image, through) -> Program:
+    storage = _Storage()
+    phases = [tuple(storage.add(words) for words in stored_words(geometry, phase)) for phase in plan.phases]
+    if through == "gather":
+        row_words = -(-image.shape[0] * image.shape[2] // 2)
+        tensor = Tensor(name="x", address=storage.size, words=row_words * image.shape[1], shape=image.shape, layout="pixels")
+    else:
+        words = source.height * source.row_words * (geometry.input_lanes // 2)
+        tensor = Tensor(name="x", address=storage.size, words=words, shape=image.shape, layout="map",
+                        pixel_words=source.pixel_words)
+    out = Tensor(name="conv", address=tensor.address + tensor.words, shape=case.shape, layout="map",
+                 words=target.height * target.row_words * geometry.input_lanes // 2, pixel_words=target.pixel_words)
+    writer = _Writer(Start.of(geometry, out.address, out.words))
+    _Layer(geometry, conv_case, plan, source, target, writer, phases, tensor, out, through, case).emit()
+    writer.instructions.append(Instruction(opcode=Opcode.END, body=END))
+    words = [word for instruction in writer.instructions for word in encode(instruction)]
+    program = out.address + out.words
+    whole = np.zeros(program + len(words), np.uint16)
+    at = 0
+    for block in storage.blocks:
+        whole[at:at + block.size] = block
+        at += block.size
+    whole[program:] = words
+    return Program(name="layer", geometry=geometry, instructions=tuple(writer.instructions),
+                   parts=tuple(_parts(geometry, case, plan)), storage=whole, program=program, program_words=len(words),
+                   store_base=out.address, store_words=out.words, input=tensor, output=_view(out, target))
+
+
+def _view(out: Tensor, target: Map) -> Tensor:
+    """The output as if its offset were idle channels in front."""
+    return replace(out, shape=(target.offset + out.shape[0], *out.shape[1:]))
+
+
+def _parts(geometry, case: Case, plan: LayerPlan):
+    window, first, pooled = case.conv.window, 0, 0
+    for phase in plan.phases:
+        blocks, pooled = phase.commands[0].window.output_blocks, 0
+        for c in phase.commands:
+            top = (c.window.first_row + (window.padding[0] if c.window.kernel_y > 1 or window.kernel == (1, 1) else 0))
+            rows = range(top // c.window.stride_y, top // c.window.stride_y + c.window.rows)
+            last = range(pooled, pooled + (c.writer.rows if isinstance(case.pool, QGlobalAvgPool) else c.pool.out_rows))
+            pooled = last.stop
+            yield Part(layer="conv", writes=case.pool.name if case.pool else "conv", rows=rows, pooled=last,
+                       channels=range(first, min(first + blocks * geometry.output_lanes, len(case.conv.weight))))
+        first += blocks * geometry.output_lanes
+
+
+class _Layer:
+    """Emits the instructions of one layer."""
+
+    def __init__(self, geometry, case, plan, source, target, writer, phases, tensor, out, through, original):
+        self.geometry, self.case, self.plan, self.source, self.target = geometry, case, plan, source, target
+        self.writer, self.phases, self.tensor, self.out, self.through = writer, phases, tensor, out, through
+        self.original = original
+        self.readers: dict[int, int] = {}           # compute token of the last reader of each source row
+        self.row_stored: dict[int, int] = {}        # store token of each target row
+        self.present, self.token = 0, {}            # source rows that were brought, and by which token of which queue
+
+    def emit(self):
+        average = isinstance(self.case.pool, QGlobalAvgPool)
+        ends, halves = [], self.plan.phases
+        for number, phase in enumerate(halves):
+            waits = {"compute": ends[number - 2]} if number >= 2 else {}
+            token = self._load(phase, self.phases[number], waits)
+            done = 0
+            for command in phase.commands:
+                needed = _rows_read(command)
+                self._bring(needed)
+                stop = done + command.writer.rows
+                reused = [self.row_stored[row - self.target.ring_rows] for row in range(done, stop)
+                          if row - self.target.ring_rows in self.row_stored]
+                waits = {"load": token, "store": max(reused, default=0)}
+                for queue, at in self._present(needed).items():
+                    waits[queue] = max(waits.get(queue, 0), at)
+                computed = self.writer.add(Opcode.COMPUTE, command, **waits)
+                for row in needed:
+                    self.readers[row] = computed
+                if len(halves) == 1 and stop > done and not average:
+                    self._store(range(done, stop), computed)
+                done = stop
+            ends.append(computed)
+        if len(halves) > 1 or average:
+            self._store(range(self.target.height), computed)
+
+    def _load(self, phase: Phase, places: tuple[int, int], waits) -> int:
+        geometry = self.geometry
+        for opcode, storage, chip, words, size in (
+                (Opcode.LOAD_WEIGHTS, places[0], phase.weight_base, len(phase.weights), geometry.weight_words),
+                (Opcode.LOAD_PARAMETERS, places[1], phase.parameter_base, len(phase.biases), geometry.parameter_words)):
+            first = min(words, size - chip)
+            for count, at, skip in ((first, chip, 0), (words - first, 0, first)):
+                if count:
+                    token = self.writer.add(opcode, Transfer(
+                        storage=storage + skip * storage_words(geometry, opcode), storage_step=0, chip=at, chip_step=0,
+                        words=count, runs=1), **waits)
+        return token
+
+    def _bring(self, needed: range):
+        """Source rows up to those needed."""
+        stop = self.source.height if self.through == "whole" else needed.stop
+        if stop <= self.present:
+            return
+        rows = range(self.present, stop)
+        over = [self.readers[row - self.source.ring_rows] for row in rows if row - self.source.ring_rows in self.readers]
+        waits = {"compute": max(over, default=0)}
+        if self.through == "gather":
+            self._gather(rows, waits)
+        elif len(rows) and self.through == "whole":
+            self._load_rows(rows, waits)
+        else:
+            for row in rows:
+                self._load_rows(range(row, row + 1), waits)
+        self.present = stop
+
+    def _load_rows(self, rows: range, waits):
+        source = self.source
+        token = self.writer.add(Opcode.LOAD_ACTIVATIONS, Transfer(
+            storage=self.tensor.address + rows.start * source.row_words * self.geometry.input_lanes // 2,
+            storage_step=source.row_words * self.geometry.input_lanes // 2,
+            chip=source.base + rows.start % source.ring_rows * source.row_words, chip_step=source.row_words,
+            words=source.row_words, runs=len(rows)), **waits)
+        self.token.update({row: ("load", token) for row in rows})
+
+    def _gather(self, rows: range, waits):
+        window: Window = self.original.conv.window
+        shape = self.original.x.shape
+        if not hasattr(self, "gathers"):
+            steps, before = [], 0
+            for command in self.plan.phases[0].commands:
+                stop = max(_rows_read(command).stop, before)
+                if stop > before:
+                    steps.append(stop - before)
+                before = stop
+            self.gathers = iter(bands(
+                self.geometry, shape=shape, kernel=window.kernel[0], stride=window.stride[0], padding=window.padding[:2],
+                rows=steps, columns=self.source.width, zero_point=self.case.zero_point, base=self.source.base,
+                ring_rows=self.source.ring_rows))
+        config = next(self.gathers)
+        assert config.rows == len(rows) and words_per_pixel(
+            self.geometry, channels=shape[0], kernel=window.kernel[0]) == self.source.pixel_words
+        step = self.tensor.words // shape[1]
+        if config.image_rows:
+            self.writer.add(Opcode.LOAD_PIXELS, PixelTransfer(
+                storage=self.tensor.address + config.next_row * step, storage_step=step, width=shape[2], channels=shape[0],
+                rows=config.image_rows))
+        token = self.writer.add(Opcode.GATHER, config, **waits)
+        self.token.update({row: ("gather", token) for row in rows})
+
+    def _present(self, needed: range) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for row in needed:
+            queue, token = self.token[row]
+            found[queue] = max(found.get(queue, 0), token)
+        return found
+
+    def _store(self, rows: range, computed: int):
+        target, size = self.target, self.geometry.input_lanes // 2
+        for first, count in self._pieces(rows):
+            token = self.writer.add(Opcode.STORE, Transfer(
+                storage=self.out.address + first * target.row_words * size, storage_step=target.row_words * size,
+                chip=target.base + first % target.ring_rows * target.row_words, chip_step=target.row_words,
+                words=target.row_words, runs=count), compute=computed)
+            self.row_stored.update({row: token for row in range(first, first + count)})
+
+    def _pieces(self, rows: range):
+        """Rows that lie one behind the other in the ring."""
+        at = rows.start
+        while at < rows.stop:
+            count = min(rows.stop - at, self.target.ring_rows - at % self.target.ring_rows)
+            yield at, count
+            at += count
+
+
+def with_base(program: Program, places: int) -> Program:
+    """The same program, its pools at other places of the line memory."""
+    def moved(instruction: Instruction) -> Instruction:
+        if instruction.opcode is not Opcode.COMPUTE:
+            return instruction
+        pool: PoolConfig = replace(instruction.body.pool, base=places)
+        return replace(instruction, body=replace(instruction.body, pool=pool))
+    return replace(program, instructions=tuple(map(moved, program.instructions)))
