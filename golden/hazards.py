@@ -84,6 +84,7 @@ def check_hazards(program: Program) -> tuple[Hazard, ...]:
     stored.defined[:len(program.storage)] = True
     stored.defined[program.input.address:program.input.address + program.input.words] = True
     region = range(program.store_base, program.store_base + program.store_words)
+    stored.defined[region.start:region.stop] = False        # a frame may follow another one
     counts, hazards = dict.fromkeys(QUEUES, 0), []
     for index, (instruction, clock) in enumerate(zip(program.instructions, known_through(program), strict=True)):
         if instruction.queue == CONTROL:

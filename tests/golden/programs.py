@@ -161,14 +161,15 @@ class _Layer:
         self.original = original
         self.readers: dict[int, int] = {}           # compute token of the last reader of each source row
         self.row_stored: dict[int, int] = {}        # store token of each target row
+        self.weight_readers = np.zeros(geometry.weight_words, int)
+        self.parameter_readers = np.zeros(geometry.parameter_words, int)
         self.present, self.token = 0, {}            # source rows that were brought, and by which token of which queue
 
     def emit(self):
         average = isinstance(self.case.pool, QGlobalAvgPool)
-        ends, halves = [], self.plan.phases
+        halves = self.plan.phases
         for number, phase in enumerate(halves):
-            waits = {"compute": ends[number - 2]} if number >= 2 else {}
-            token = self._load(phase, self.phases[number], waits)
+            token = self._load(phase, self.phases[number])
             done = 0
             for command in phase.commands:
                 needed = _rows_read(command)
@@ -185,21 +186,26 @@ class _Layer:
                 if len(halves) == 1 and stop > done and not average:
                     self._store(range(done, stop), computed)
                 done = stop
-            ends.append(computed)
+            for used, places in self._chip(phase):
+                used[places] = computed
         if len(halves) > 1 or average:
             self._store(range(self.target.height), computed)
 
-    def _load(self, phase: Phase, places: tuple[int, int], waits) -> int:
-        geometry = self.geometry
-        for opcode, storage, chip, words, size in (
-                (Opcode.LOAD_WEIGHTS, places[0], phase.weight_base, len(phase.weights), geometry.weight_words),
-                (Opcode.LOAD_PARAMETERS, places[1], phase.parameter_base, len(phase.biases), geometry.parameter_words)):
-            first = min(words, size - chip)
-            for count, at, skip in ((first, chip, 0), (words - first, 0, first)):
-                if count:
+    def _chip(self, phase: Phase):
+        """Of the weight and of the parameter memory: compute tokens of the last readers, and the phase's words."""
+        return [(used, (base + np.arange(count)) % len(used)) for used, base, count in (
+            (self.weight_readers, phase.weight_base, len(phase.weights)),
+            (self.parameter_readers, phase.parameter_base, len(phase.biases)))]
+
+    def _load(self, phase: Phase, places: tuple[int, int]) -> int:
+        for opcode, storage, (used, words) in zip((Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS), places, self._chip(phase),
+                                                  strict=True):
+            first = min(len(words), len(used) - int(words[0]))
+            for part, skip in ((words[:first], 0), (words[first:], first)):
+                if len(part):
                     token = self.writer.add(opcode, Transfer(
-                        storage=storage + skip * storage_words(geometry, opcode), storage_step=0, chip=at, chip_step=0,
-                        words=count, runs=1), **waits)
+                        storage=storage + skip * storage_words(self.geometry, opcode), storage_step=0, chip=int(part[0]),
+                        chip_step=0, words=len(part), runs=1), compute=int(used[part].max()))
         return token
 
     def _bring(self, needed: range):
@@ -208,27 +214,29 @@ class _Layer:
         if stop <= self.present:
             return
         rows = range(self.present, stop)
-        over = [self.readers[row - self.source.ring_rows] for row in rows if row - self.source.ring_rows in self.readers]
-        waits = {"compute": max(over, default=0)}
         if self.through == "gather":
-            self._gather(rows, waits)
-        elif len(rows) and self.through == "whole":
-            self._load_rows(rows, waits)
+            self._gather(rows)
+        elif self.through == "whole":
+            self._load_rows(rows)
         else:
             for row in rows:
-                self._load_rows(range(row, row + 1), waits)
+                self._load_rows(range(row, row + 1))
         self.present = stop
 
-    def _load_rows(self, rows: range, waits):
+    def _read(self, rows: range) -> int:
+        """Token of the last command that reads the rows which these ones replace."""
+        return max(self.readers.get(row - self.source.ring_rows, 0) for row in rows)
+
+    def _load_rows(self, rows: range):
         source = self.source
         token = self.writer.add(Opcode.LOAD_ACTIVATIONS, Transfer(
             storage=self.tensor.address + rows.start * source.row_words * self.geometry.input_lanes // 2,
             storage_step=source.row_words * self.geometry.input_lanes // 2,
             chip=source.base + rows.start % source.ring_rows * source.row_words, chip_step=source.row_words,
-            words=source.row_words, runs=len(rows)), **waits)
+            words=source.row_words, runs=len(rows)), compute=self._read(rows))
         self.token.update({row: ("load", token) for row in rows})
 
-    def _gather(self, rows: range, waits):
+    def _gather(self, rows: range):
         window: Window = self.original.conv.window
         shape = self.original.x.shape
         if not hasattr(self, "gathers"):
@@ -250,7 +258,7 @@ class _Layer:
             self.writer.add(Opcode.LOAD_PIXELS, PixelTransfer(
                 storage=self.tensor.address + config.next_row * step, storage_step=step, width=shape[2], channels=shape[0],
                 rows=config.image_rows))
-        token = self.writer.add(Opcode.GATHER, config, **waits)
+        token = self.writer.add(Opcode.GATHER, config, compute=self._read(rows))
         self.token.update({row: ("gather", token) for row in rows})
 
     def _present(self, needed: range) -> dict[str, int]:
@@ -285,4 +293,7 @@ def with_base(program: Program, places: int) -> Program:
             return instruction
         pool: PoolConfig = replace(instruction.body.pool, base=places)
         return replace(instruction, body=replace(instruction.body, pool=pool))
-    return replace(program, instructions=tuple(map(moved, program.instructions)))
+    instructions = tuple(map(moved, program.instructions))
+    storage = program.storage.copy()
+    storage[program.program:] = [word for instruction in instructions for word in encode(instruction)]
+    return replace(program, instructions=instructions, storage=storage)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from arch.geometry import Geometry
-from arch.instruction import Instruction, Opcode, Start, Transfer
+from arch.instruction import Instruction, Opcode, Start, Transfer, Waits
+from golden.consistency import ProgramError, check_program
 from golden.hazards import check_hazards, known_through
 from golden.machine import MachineError, execute, get_tensor, put_tensor
 from nets.graph import Window
@@ -17,7 +18,7 @@ from tests.golden.programs import golden_output, layer_program, with_base
 from tests.hw.layers import conv_of, layers
 
 SMALL = Geometry(input_lanes=4, output_lanes=4, activation_words=4096, weight_words=1024, band_pixels=64)
-HALF = Geometry(input_lanes=8, output_lanes=4, activation_words=4096, weight_words=512, band_pixels=64)
+HALF = Geometry(input_lanes=8, output_lanes=4, activation_words=4096, weight_words=1024, band_pixels=64)
 GEOMETRIES = (SMALL, HALF)
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 
@@ -44,6 +45,8 @@ def check(geometry: Geometry, case: Case, offset: int = 0, pool_base: int = 0, *
     # Of words that the offset leaves free, the store reads what happens to lie there.
     hazards = [hazard for hazard in check_hazards(program) if not offset or hazard.reason != "which nothing has written"]
     assert not hazards, str(hazards[0])
+    if not offset:
+        check_program(program)
     return program
 
 
@@ -141,6 +144,30 @@ def test_what_the_machine_refuses(opcode, fields, message):
 def test_words_that_are_out_of_bounds_or_undefined_are_hazards(opcode, fields, message):
     program = layer_program(SMALL, first_layer(3), through="gather")
     assert any(message in str(hazard) for hazard in check_hazards(changed(program, opcode, **fields)))
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    (lambda p: {"instructions": p.instructions[1:]}, "must begin with START"),
+    (lambda p: {"instructions": p.instructions[:-1]}, "end with END"),
+    (lambda p: {"store_words": p.store_words - 1}, "START must give the region"),
+    (lambda p: {"program_words": p.program_words - 1}, "program_words must be"),
+    (lambda p: {"program": p.program - 1}, "must hold the instructions"),
+    (lambda p: {"parts": p.parts[1:]}, "parts must be"),
+    (lambda p: {"parts": (replace(p.parts[0], channels=range(1)), *p.parts[1:])}, "channels of part 0 must be 5..8, not 1"),
+    (lambda p: {"parts": (replace(p.parts[0], rows=range(1)), *p.parts[1:])}, "rows of part 0 must be"),
+    (lambda p: {"parts": (replace(p.parts[0], pooled=range(1)), *p.parts[1:])}, "pooled rows of part 0 must be"),
+    (lambda p: {"input": replace(p.input, address=p.store_base)}, "the input must lie outside the region"),
+    (lambda p: {"input": replace(p.input, address=p.program)}, "the input must lie outside the program"),
+    (lambda p: {"input": replace(p.input, layout="rows")}, "layout of x must be pixels or map, not 'rows'"),
+    (lambda p: {"input": replace(p.input, words=19)}, "x must have 19 rows of at least 29 words, not 19 words"),
+    (lambda p: {"output": replace(p.output, address=p.store_base + 1)}, "the output must lie inside"),
+    (lambda p: {"output": replace(p.output, shape=(99, 10, 10))}, "conv must have at least"),
+    (lambda p: {"instructions": tuple(replace(i, waits=Waits()) for i in p.instructions)}, "program_words must be"),
+])
+def test_inconsistent_programs_are_refused(fields, message):
+    program = layer_program(SMALL, first_layer(9), through="gather")
+    with pytest.raises(ProgramError, match=message):
+        check_program(replace(program, **fields(program)))
 
 
 def test_a_command_that_writes_where_it_reads_is_a_hazard():
