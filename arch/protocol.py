@@ -1,0 +1,98 @@
+"""Numbers of the host protocol, which the board and the host share; docs/protocol.md explains it."""
+from dataclasses import dataclass
+from enum import IntEnum
+
+from arch.instruction import QUEUES
+
+__all__ = ["COUNTERS", "CRC_POLYNOMIAL", "CRC_RESIDUE", "DATA_WORDS", "ESCAPE", "FLAG", "FLIP", "FRAME_WORDS", "INFO_WORDS",
+           "Identity", "Kind", "NAME_WORDS", "Refusal", "REPLY", "REFUSED", "STATUS_WORDS", "State", "VERSION", "arguments"]
+
+VERSION = 1
+
+# A frame lies between flags; a flag or an escape in it is sent as ESCAPE and the byte with FLIP turned over (RFC 1662).
+FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
+# CRC-32 of IEEE 802.3, as zlib computes it. Taken over a frame and its own CRC, the register (before the last inversion) holds:
+CRC_POLYNOMIAL = 0xEDB88320     # lowest bit first
+CRC_RESIDUE = 0xDEBB20E3
+# Words of 16 bits in a frame at most, CRC included; and of data in it, behind header and address.
+FRAME_WORDS = 512
+DATA_WORDS = 504
+
+
+class Kind(IntEnum):
+    """What a request asks for; the reply's kind has `REPLY` added."""
+
+    INFO = 1
+    WRITE = 2
+    READ = 3
+    CHECKSUM = 4
+    START = 5
+    STATUS = 6
+    COUNTERS = 7
+    CLEAR = 8
+
+
+REPLY = 0x80
+REFUSED = 0xFF                  # kind of the reply to a frame that was not obeyed
+
+
+class Refusal(IntEnum):
+    """Why a frame was not obeyed."""
+
+    DAMAGED = 1                 # wrong CRC, odd or too long, or a byte was lost on the line
+    UNCONNECTED = 2             # no INFO since the board's reset
+    SEQUENCE = 3                # not the number that was awaited
+    UNKNOWN = 4                 # no such kind
+    LENGTH = 5                  # wrong number of words for the kind
+    RANGE = 6                   # outside storage
+    BUSY = 7                    # not while a program runs
+
+
+def arguments(kind: Kind) -> tuple[int, int]:
+    """Least and greatest number of words behind the header."""
+    return {Kind.INFO: (2, 2), Kind.WRITE: (3, 2 + DATA_WORDS), Kind.READ: (3, 3), Kind.CHECKSUM: (4, 4), Kind.START: (2, 2),
+            Kind.STATUS: (0, 0), Kind.COUNTERS: (0, 0), Kind.CLEAR: (0, 0)}[kind]
+
+
+class State(IntEnum):
+    """Bits of the first word of a status."""
+
+    RUNNING = 1
+    FINISHED = 2
+    FAILED = 4
+
+
+# Words of replies. INFO: nonce 2, version, number of counters, geometry digest 4, storage words 2, clock in kHz 2, name. STATUS:
+# state, fault (code low, queue high), instruction 2, word 2, cycles 2. Two words are one number, the low one first.
+NAME_WORDS = 8
+INFO_WORDS = 12 + NAME_WORDS
+STATUS_WORDS = 8
+# Of 32 bits each: cycles in which a queue's unit worked, and in which its next command waited.
+COUNTERS = tuple(f"{queue}_{what}" for queue in QUEUES for what in ("busy", "waiting"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a chip tells about itself: digest of the geometry, words of storage, clock in kHz, and name of the board (ASCII)."""
+
+    digest: int
+    storage_words: int
+    clock_khz: int
+    name: str
+
+    def __post_init__(self):
+        if not 0 <= self.digest < 1 << 64:
+            raise ValueError(f"digest must be 64 bits, not {self.digest:#x}")
+        if not 1 <= self.storage_words <= 1 << 24:
+            raise ValueError(f"storage_words must be 1..16777216, not {self.storage_words}")
+        if not 1 <= self.clock_khz < 1 << 32:
+            raise ValueError(f"clock_khz must be 1..4294967295, not {self.clock_khz}")
+        if not self.name.isascii() or len(self.name) > 2 * NAME_WORDS:
+            raise ValueError(f"name must be at most {2 * NAME_WORDS} ASCII characters, not {self.name!r}")
+
+    def words(self, counters: int) -> list[int]:
+        """What follows the nonce in the reply to INFO."""
+        name = self.name.encode().ljust(2 * NAME_WORDS, b"\0")
+        return [VERSION, counters, *(self.digest >> 16 * n & 0xFFFF for n in range(4)),
+                self.storage_words & 0xFFFF, self.storage_words >> 16, self.clock_khz & 0xFFFF, self.clock_khz >> 16,
+                *(name[n] | name[n + 1] << 8 for n in range(0, len(name), 2))]

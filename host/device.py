@@ -1,0 +1,101 @@
+"""The board's side of the protocol: the reference that the gateware equals reply by reply, and a board for tests."""
+from collections.abc import Callable
+
+import numpy as np
+
+from arch.protocol import COUNTERS, DATA_WORDS, REFUSED, REPLY, Identity, Kind, Refusal, arguments
+from host.protocol import Deframer, Message, Status, checksum, number, pair
+
+__all__ = ["Device"]
+
+_IDLE = Status(running=False, finished=False, failed=False)
+
+
+class Device:
+    """A board without an engine: bytes in, bytes out, at once.
+
+    `storage` is uint16 of the identity's size. `run`, if given, is called with the program's address at START and returns the
+    status that follows; otherwise a program is over at once.
+    """
+
+    def __init__(self, identity: Identity, run: Callable[[int], Status] | None = None):
+        self.identity = identity
+        self.storage = np.zeros(identity.storage_words, "<u2")
+        self.starts: list[int] = []
+        self.counters = [0] * len(COUNTERS)
+        self._run = run or (lambda address: Status(running=False, finished=True, failed=False))
+        self.reset()
+
+    def reset(self) -> None:
+        """As the button does: storage stays, everything else begins anew."""
+        self.status = _IDLE
+        self._deframer, self._connected, self._awaited, self._last = Deframer(), False, 0, 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes bytes from the line and returns those that go back."""
+        return b"".join(self.answer(message).to_bytes() for message in self._deframer.feed(data))
+
+    def answer(self, message: Message | None) -> Message:
+        """Obeys a message, or refuses it; None is a damaged one."""
+        reason = self._refusal(message)
+        if reason is not None:
+            return Message.of(REFUSED, message.sequence if message else 0, [reason, self._awaited])
+        kind, words = Kind(message.kind), message.words
+        if kind is Kind.INFO:
+            self._connected = True
+        again = kind is not Kind.INFO and message.sequence != self._awaited
+        self._awaited, self._last = (message.sequence + 1) % 256, kind
+        return Message.of(kind | REPLY, message.sequence, self._obey(kind, words, again))
+
+    def _refusal(self, message: Message | None) -> Refusal | None:
+        if message is None:
+            return Refusal.DAMAGED
+        kind, words = message.kind, message.words
+        if kind != Kind.INFO:
+            if not self._connected:
+                return Refusal.UNCONNECTED
+            again = message.sequence == (self._awaited - 1) % 256 and kind == self._last
+            if message.sequence != self._awaited and not again:
+                return Refusal.SEQUENCE
+        if kind not in list(Kind):
+            return Refusal.UNKNOWN
+        low, high = arguments(Kind(kind))
+        if not low <= len(words) <= high:
+            return Refusal.LENGTH
+        if kind in (Kind.WRITE, Kind.READ, Kind.CHECKSUM, Kind.START):
+            again = kind == Kind.START and message.sequence != self._awaited
+            if self.status.running and not again:
+                return Refusal.BUSY
+            if not self._inside(Kind(kind), words):
+                return Refusal.RANGE
+        return None
+
+    def _inside(self, kind: Kind, words: np.ndarray) -> bool:
+        count = {Kind.WRITE: len(words) - 2, Kind.START: 1}.get(kind)
+        if count is None:
+            count = number(words[2:])
+            if not 1 <= count <= (DATA_WORDS if kind == Kind.READ else 1 << 24):
+                return False
+        return number(words[:2]) + count <= len(self.storage)
+
+    def _obey(self, kind: Kind, words: np.ndarray, again: bool) -> list[int] | np.ndarray:
+        address = number(words[:2])
+        match kind:
+            case Kind.INFO:
+                return [*words, *self.identity.words(len(self.counters))]
+            case Kind.WRITE:
+                self.storage[address:address + len(words) - 2] = words[2:]
+            case Kind.READ:
+                return self.storage[address:address + number(words[2:])]
+            case Kind.CHECKSUM:
+                return pair(checksum(self.storage[address:address + number(words[2:])]))
+            case Kind.START if not again:
+                self.starts.append(address)
+                self.status = self._run(address)
+            case Kind.STATUS:
+                return self.status.words()
+            case Kind.COUNTERS:
+                return [word for counter in self.counters for word in pair(counter)]
+            case Kind.CLEAR if not again:
+                self.status = _IDLE
+        return []
