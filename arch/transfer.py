@@ -6,7 +6,7 @@ from arch.geometry import Geometry
 from arch.instruction import Opcode, storage_words
 
 __all__ = ["BURST_WORDS", "CHECK", "FETCHED", "FIRST_BURST", "LOADED", "NEXT_BURST", "NEXT_RUN", "PIXEL", "PIXELS", "PIXEL_BACK",
-           "RAM_READ", "STORED", "STORE_REQUEST", "STORE_WORDS", "TransferFault", "WRITE", "burst_words", "places"]
+           "RAM_READ", "STORED", "STORE_BACK", "STORE_REQUEST", "STORE_WORDS", "TransferFault", "WRITE", "burst_words", "places"]
 
 
 class TransferFault(IntEnum):
@@ -25,7 +25,7 @@ STORE_WORDS = 8         # of activation memory stored at once, at most; as many 
 # the next run checked (all but the first); burst taken -> the next one of the run offered.
 FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST = 5, 2, 3, 2
 # Pixels reserve room when their row is checked. A pixel taken -> its place may be reserved again.
-PIXELS, PIXEL_BACK = 1024, 2
+PIXELS, PIXEL_BACK = 1024, 3
 
 # Word read from storage -> at the sequencer; written to a memory on the chip, if it completes a word there; its command
 # completed, since the word can be read.
@@ -37,8 +37,8 @@ PIXEL = 6
 
 # Burst of a store taken -> its request offered to the arbiter: the first word is read, queued, and ready to be cut.
 STORE_REQUEST = 2 + pipeline.WINDOW + pipeline.ACTIVATION_READ
-# Word taken by storage -> its store completed, or its half of the buffer free.
-STORED = 1
+# Last word taken by storage -> its store completed; its half of the buffer free for the next burst but one.
+STORED, STORE_BACK = 1, 2
 
 # Block RAM storage: word's turn -> on the read stream.
 RAM_READ = pipeline.ACTIVATION_READ

@@ -1,24 +1,26 @@
 """Transfers between storage and the memories on the chip, and the program's way to the sequencer."""
-from amaranth import Module
+from amaranth import Module, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
-from arch.command import Record
 from arch.geometry import Geometry
-from arch.instruction import STORAGE, PixelTransfer, Transfer
+from arch.instruction import STORAGE, Opcode, Transfer
 from arch.transfer import TransferFault
+from hw.dma_bursts import Bursts, load_layout
+from hw.dma_fill import DmaFill
+from hw.dma_store import DmaStore
 from hw.layout import record_layout
-from hw.storage_arbiter import request_layout, source_layout, word_layout
+from hw.pixel_fifo import PixelFifo
+from hw.pixel_gearbox import PixelGearbox
+from hw.storage_arbiter import StorageArbiter, request_layout, source_layout, word_layout
+from hw.tokens import Tokens
 from hw.weights import bias_layout, scale_layout, weight_layout
 
 __all__ = ["Dma", "fault_layout", "load_layout", "store_layout"]
 
-
-def load_layout() -> data.StructLayout:
-    """A load: its opcode and, in the same bits, the record that goes with it."""
-    body = data.UnionLayout({"transfer": record_layout(Transfer), "pixels": record_layout(PixelTransfer)})
-    return data.StructLayout({"opcode": 4, "body": body})
+LOADS = (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS, Opcode.LOAD_PIXELS)
+WAITING = 31            # commands that may be under way: one is walked through, others have words to come
 
 
 def store_layout() -> data.StructLayout:
@@ -90,8 +92,8 @@ class Dma(wiring.Component):
             "load": In(stream.Signature(load_layout())), "store": In(stream.Signature(store_layout())),
             "store_base": In(STORAGE), "store_words": In(STORAGE + 1),
             "fetch": In(stream.Signature(source_layout(STORAGE))), "fetched": Out(word_layout()),
-            "request": Out(stream.Signature(request_layout(address_bits))), "w": Out(stream.Signature(16)), "r": In(word_layout()),
-            "a_addr": Out(address), "a_data": Out(word), "a_en": Out(geometry.blocks_per_word),
+            "request": Out(stream.Signature(request_layout(address_bits))), "w": Out(stream.Signature(16)),
+            "r": In(word_layout()), "a_addr": Out(address), "a_data": Out(word), "a_en": Out(geometry.blocks_per_word),
             "w_addr": Out(ceil_log2(geometry.weight_words)), "w_data": Out(weight_layout(geometry)), "w_en": Out(1),
             "p_addr": Out(ceil_log2(geometry.parameter_words)), "biases": Out(bias_layout()), "scales": Out(scale_layout()),
             "p_en": Out(1), "h_addr": Out(address), "h_data": In(word), "read_grant": Out(1, init=1),
@@ -99,4 +101,63 @@ class Dma(wiring.Component):
             "load_done": Out(1), "store_done": Out(1), "fault": Out(fault_layout()), "clear": In(1), "idle": Out(1, init=1)})
 
     def elaborate(self, platform):
-        return Module()
+        m = Module()
+        geometry = self.geometry
+        m.submodules.arbiter = arbiter = StorageArbiter(self.address_bits)
+        load = Bursts(geometry, LOADS, self.words)
+        store = Bursts(geometry, [Opcode.STORE], self.words)
+        fill, reader, gearbox, pixels = DmaFill(geometry), DmaStore(geometry), PixelGearbox(), PixelFifo()
+        loads, stores = Tokens(WAITING), Tokens(WAITING)        # commands under way
+        for name, unit in (("load", load), ("store", store), ("fill", fill), ("reader", reader), ("gearbox", gearbox),
+                           ("pixel_fifo", pixels), ("loads", loads), ("stores", stores)):
+            m.submodules[name] = ResetInserter(arbiter.dead)(unit)
+        for name in ("request", "w"):
+            connect(m, flipped(getattr(self, name)), getattr(arbiter, name))
+        m.d.comb += [arbiter.r.eq(self.r), arbiter.clear.eq(self.clear)]
+
+        # Nothing is taken while the arbiter is dead, although units in reset are ready.
+        live = Signal()
+        m.d.comb += live.eq(~arbiter.dead)
+        commands = ((self.load, load, loads), (self.store, store, stores))
+        for outer, unit, waiting in commands:
+            m.d.comb += [unit.i.valid.eq(outer.valid & live), outer.ready.eq(unit.i.ready & live),
+                         waiting.give.eq(unit.i.valid & unit.i.ready)]
+        m.d.comb += [
+            load.i.payload.eq(self.load.payload), store.i.payload.opcode.eq(Opcode.STORE),
+            store.i.payload.body.transfer.eq(self.store.payload), loads.take.eq(fill.done), stores.take.eq(reader.done),
+            self.load_done.eq(fill.done), self.store_done.eq(reader.done),
+            self.idle.eq(arbiter.idle & live & ~loads.any & ~stores.any)]
+
+        # The store's region, which may come late: it is stable long before a store.
+        high = Signal(STORAGE + 1, reset_less=True)
+        m.d.sync += high.eq(self.store_base + self.store_words)
+        m.d.comb += [load.low.eq(0), load.high.eq(self.words), store.low.eq(self.store_base), store.high.eq(high)]
+
+        m.d.comb += [
+            arbiter.fetch.valid.eq(self.fetch.valid), arbiter.fetch.payload.eq(self.fetch.payload),
+            self.fetch.ready.eq(arbiter.fetch.ready), arbiter.load.valid.eq(load.o.valid), load.o.ready.eq(arbiter.load.ready),
+            arbiter.load.payload.source.eq(load.o.payload.source), arbiter.load.payload.tag.eq(load.o.payload.tag)]
+        connect(m, store.o, reader.i)
+        connect(m, reader.request, arbiter.store)
+        connect(m, reader.words, arbiter.words)
+
+        m.d.comb += [
+            fill.i.eq(arbiter.routed), gearbox.i.eq(fill.pixels), pixels.i.eq(gearbox.o), pixels.width.eq(load.width),
+            pixels.reserve.eq(load.reserve), load.room.eq(pixels.room), self.fetched.eq(fill.fetched),
+            self.read_grant.eq(reader.read_grant), self.h_addr.eq(reader.h_addr), reader.h_data.eq(self.h_data),
+            self.write_grant.eq(fill.write_grant)]
+        m.d.comb += [getattr(self, name).eq(getattr(fill, name)) for name in (
+            "a_addr", "a_data", "a_en", "w_addr", "w_data", "w_en", "p_addr", "biases", "scales", "p_en")]
+        connect(m, flipped(self.pixels), pixels.o)
+
+        fault = Signal(fault_layout())
+        with m.If(arbiter.dead):
+            m.d.sync += fault.valid.eq(0)
+        with m.Elif(~fault.valid):
+            for signal, code in ((load.chip_fault, TransferFault.LOAD_CHIP), (load.storage_fault, TransferFault.LOAD_STORAGE),
+                                 (store.chip_fault, TransferFault.STORE_CHIP),
+                                 (store.storage_fault, TransferFault.STORE_STORAGE)):
+                with m.If(signal):
+                    m.d.sync += [fault.valid.eq(1), fault.code.eq(code)]
+        m.d.comb += self.fault.eq(fault)
+        return m

@@ -1,11 +1,17 @@
 """Who asks storage next, and whose the words are that come back."""
-from amaranth.lib import data
+from amaranth import Module, Mux, Signal
+from amaranth.hdl import Assert
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 
+from arch.command import ADDRESS
+from arch.instruction import STORAGE
 from arch.transfer import BURST_WORDS
+from hw.queue import Queue
 from hw.sdram import word_layout
 from hw.sdram_segments import LENGTH_BITS
 
-__all__ = ["request_layout", "source_layout", "word_layout"]
+__all__ = ["StorageArbiter", "request_layout", "routed_layout", "source_layout", "tag_layout", "word_layout"]
 
 
 def request_layout(address_bits: int) -> data.StructLayout:
@@ -16,3 +22,107 @@ def request_layout(address_bits: int) -> data.StructLayout:
 def source_layout(address_bits: int) -> data.StructLayout:
     """A burst of 1..`BURST_WORDS` words."""
     return data.StructLayout({"address": address_bits, "length": range(BURST_WORDS + 1)})
+
+
+def tag_layout() -> data.StructLayout:
+    """What becomes of the words of a load's burst: `opcode` of the load, `chip` address of the first word on the chip; `first`
+    and `last` burst of its run, `end`: last of its command. Pixels: `channels`, `odd`: a row's last word has a byte left over."""
+    return data.StructLayout({"opcode": 4, "chip": ADDRESS, "first": 1, "last": 1, "end": 1, "channels": 3, "odd": 1})
+
+
+def routed_layout() -> data.StructLayout:
+    """A word that was read, for the sequencer (`fetch`) or as its `tag` says; `first` and `last` of its burst."""
+    return data.StructLayout({"valid": 1, "data": 16, "fetch": 1, "first": 1, "last": 1, "tag": tag_layout()})
+
+
+class StorageArbiter(wiring.Component):
+    """Gives storage one request after the other: of the fetches, else the stores, else the loads.
+
+    A burst is taken in the first cycle in which one is offered and no request waits for storage, and is offered to storage in
+    the next cycle. The words that come back are routed in the order of the requests, in the cycle in which they come.
+
+    `clear` (see `hw.dma.Dma`) makes it `dead` from the next cycle on, until all words of all requests have passed: then none is
+    routed, nothing new is taken, and writes get any words.
+
+    Storage has less than 16 requests at a time of which words are still to come: it serves one and prepares two.
+
+    Members
+    -------
+    fetch, store : ``In(stream.Signature(source_layout(STORAGE)))``
+    load : ``In(stream.Signature(...))``
+        `source` and `tag`.
+    words : ``In(stream.Signature(16))``
+        Of the stores.
+    routed : ``Out(routed_layout())``
+    request, w, r :
+        Storage.
+    clear : ``In(1)``
+    dead : ``Out(1)``
+        A register.
+    idle : ``Out(1)``
+        No request is under way.
+    """
+
+    def __init__(self, address_bits: int):
+        source = source_layout(STORAGE)
+        self.tag = data.StructLayout({"fetch": 1, "length": source["length"].shape, "load": tag_layout()})
+        super().__init__({
+            "fetch": In(stream.Signature(source)), "store": In(stream.Signature(source)),
+            "load": In(stream.Signature(data.StructLayout({"source": source, "tag": tag_layout()}))),
+            "words": In(stream.Signature(16)), "routed": Out(routed_layout()),
+            "request": Out(stream.Signature(request_layout(address_bits))), "w": Out(stream.Signature(16)),
+            "r": In(word_layout()), "clear": In(1), "dead": Out(1), "idle": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.tags = tags = Queue(self.tag)
+        waits, dead, quiet = Signal(), self.dead, Signal()
+        fetch, store, load = self.fetch, self.store, self.load
+
+        free = Signal()
+        m.d.comb += [
+            free.eq(~waits & ~dead), fetch.ready.eq(free), store.ready.eq(free & ~fetch.valid),
+            load.ready.eq(free & ~fetch.valid & ~store.valid), self.request.valid.eq(waits)]
+        request = Signal(self.request.payload.shape(), reset_less=True)
+        m.d.comb += self.request.payload.eq(request)
+        with m.If(~waits):
+            source = Mux(fetch.valid, fetch.payload, Mux(store.valid, store.payload, load.payload.source))
+            source = data.View(fetch.payload.shape(), source)
+            m.d.sync += [request.write.eq(~fetch.valid & store.valid), request.address.eq(source.address),
+                         request.length.eq(source.length), waits.eq(~dead & (fetch.valid | store.valid | load.valid))]
+        with m.Elif(self.request.ready):
+            m.d.sync += waits.eq(0)
+
+        # Tags of reads; the first one is looked at long before its words come.
+        active, first, last = Signal(), Signal(reset_less=True), Signal(reset_less=True)
+        current, left = Signal(self.tag, reset_less=True), Signal(range(BURST_WORDS + 1), reset_less=True)
+        following, step, r = tags.o.payload, Signal(), self.r
+        m.d.comb += [
+            tags.w_en.eq(free & (fetch.valid | ~store.valid & load.valid)), tags.w_data.fetch.eq(fetch.valid),
+            tags.w_data.length.eq(Mux(fetch.valid, fetch.payload.length, load.payload.source.length)),
+            tags.w_data.load.eq(load.payload.tag),
+            step.eq(~active | r.valid & last), tags.o.ready.eq(step)]
+        with m.If(step):
+            m.d.sync += [current.eq(following), left.eq(following.length), last.eq(following.length == 1), first.eq(1),
+                         active.eq(tags.o.valid)]
+        with m.Elif(r.valid):
+            m.d.sync += [left.eq(left - 1), last.eq(left == 2), first.eq(0)]
+        routed = self.routed
+        m.d.comb += [routed.valid.eq(r.valid & ~dead), routed.data.eq(r.data), routed.fetch.eq(current.fetch),
+                     routed.first.eq(first), routed.last.eq(last), routed.tag.eq(current.load)]
+        if platform is None:
+            m.d.sync += Assert(~r.valid | active, "a word that nobody asked for")
+
+        # Words that storage still waits for. A clear finds none added any more, so one less each time is all that happens.
+        owed, owes, written = Signal(range(4 * BURST_WORDS)), Signal(), Signal()
+        m.d.comb += [self.w.payload.eq(self.words.payload), self.w.valid.eq(Mux(dead, owes, self.words.valid)),
+                     self.words.ready.eq(self.w.ready & ~dead), written.eq(self.w.ready & self.w.valid)]
+        m.d.sync += [owed.eq(owed + Mux(store.ready & store.valid, store.payload.length, 0) - written),
+                     owes.eq(~((owed == 0) | (owed == 1) & written))]
+
+        m.d.comb += [quiet.eq(~(waits | tags.o.valid | active | (owed != 0))), self.idle.eq(quiet)]
+        with m.If(self.clear):
+            m.d.sync += dead.eq(1)
+        with m.Elif(quiet):
+            m.d.sync += dead.eq(0)
+        return m

@@ -1,0 +1,60 @@
+"""Cycles of storage, block RAM or SDRAM, as the DMA sees it."""
+import numpy as np
+
+from arch.transfer import RAM_READ
+from golden.cycles.sdram import Request, SdramCycles
+from golden.cycles.streams import Readiness
+
+__all__ = ["RamCycles", "RamServed", "SdramStorage"]
+
+
+class RamServed:
+    """A request in time: `taken` is the cycle in which it was taken, `words` those of its words, as in `Served`."""
+
+    def __init__(self, request: Request, taken: int, words: np.ndarray):
+        self.request, self.taken, self.words = request, taken, words
+
+
+class RamCycles:
+    """Storage of `words` words in time, counted from the end of reset, request by request. All is decided at once.
+
+    `data`: cycles in which a word is newly offered on the write stream (it then waits until taken); always, if not given.
+    """
+
+    def __init__(self, words: int, data: Readiness | None = None):
+        self.words, self.data = words, data or Readiness()
+        self.free, self.written = 0, -1         # the next request may be taken in this cycle; last word that was written
+
+    def request(self, request: Request) -> RamServed:
+        """The next request. Raises ValueError for an address or a length that storage cannot be given."""
+        bits = (self.words - 1).bit_length()
+        if not 0 <= request.address < 1 << bits:
+            raise ValueError(f"Address must be 0..{(1 << bits) - 1} words, not {request.address}")
+        if not 0 <= request.length < 1 << 17:
+            raise ValueError(f"Length must be 0..131071 words, not {request.length}")
+        taken = max(self.free, request.offered)
+        turn = taken + 1 + np.arange(request.length, dtype=np.int64)
+        if request.write and request.length and not self.data.always:
+            # A word once offered waits, so only the first may be taken when none is newly offered.
+            first = max(taken + 1, int(self.data.following(self.written + 1)))
+            turn[0], turn[1:] = first, self.data.cycle(self.data.index(first + 1) + np.arange(request.length - 1))
+        self.free = int(turn[-1]) + 1 if request.length else taken + 1
+        if request.write and request.length:
+            self.written = int(turn[-1])
+        return RamServed(request, taken, turn if request.write else turn + RAM_READ)
+
+    def finish(self) -> None:
+        """Nothing is left to decide."""
+
+    def settle(self, cycle: int) -> None:
+        """Nothing is left to decide."""
+
+
+class SdramStorage(SdramCycles):
+    """`SdramCycles` that can be asked before all requests are known."""
+
+    def settle(self, cycle: int) -> None:
+        """Decides all words up to and with those of `cycle`. No request must follow that was offered before the next cycle."""
+        while self.hold <= cycle and self._busy_after(self.hold):
+            self._refresh()
+        self._columns(cycle + 1)

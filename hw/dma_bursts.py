@@ -1,0 +1,167 @@
+"""A transfer walked through: runs, checked, and cut into bursts."""
+from collections.abc import Sequence
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from arch.command import ADDRESS
+from arch.geometry import Geometry
+from arch.instruction import STORAGE, Opcode, PixelTransfer, Transfer
+from arch.transfer import BURST_WORDS, CHECK, FIRST_BURST, NEXT_BURST, NEXT_RUN, burst_words, places
+from hw.layout import record_layout
+from hw.storage_arbiter import source_layout, tag_layout
+
+__all__ = ["Bursts", "burst_layout", "load_layout"]
+
+
+def load_layout() -> data.StructLayout:
+    """A load: its opcode and, in the same bits, the record that goes with it."""
+    body = data.UnionLayout({"transfer": record_layout(Transfer), "pixels": record_layout(PixelTransfer)})
+    return data.StructLayout({"opcode": 4, "body": body})
+
+
+def burst_layout() -> data.StructLayout:
+    """A burst and its tag; `count` words on the chip (not of pixels)."""
+    return data.StructLayout({"source": source_layout(STORAGE), "tag": tag_layout(), "count": range(BURST_WORDS // 2 + 1)})
+
+
+class Bursts(wiring.Component):
+    """Walks one transfer after the other: each run is checked, then offered in bursts, all of them whole words on the chip.
+
+    `arch.transfer` has the cycles: `FIRST_BURST`, `CHECK`, `NEXT_RUN`, `NEXT_BURST`. A row of pixels is checked in the first
+    cycle from then on in which ``room`` is high; in that cycle ``reserve`` is. A run that is not allowed is the last thing that
+    happens until a reset. The next transfer is taken from the cycle after that in which the last burst was.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    opcodes : sequence of Opcode
+        Transfers that come.
+    storage_words : int
+        Words of storage.
+
+    Members
+    -------
+    i : ``In(stream.Signature(load_layout()))``
+    low, high : ``In(24)``, ``In(25)``
+        Where in storage runs must lie, `high` excluded; storage's end is looked at anyway.
+    room : ``In(1)``
+        From a register; there is room for ``width`` pixels.
+    width : ``Out(10)``
+        Of the row to be checked, at least two cycles before it is.
+    reserve : ``Out(1)``
+    o : ``Out(stream.Signature(burst_layout()))``
+    chip_fault, storage_fault : ``Out(1)``
+        Registers.
+    """
+
+    def __init__(self, geometry: Geometry, opcodes: Sequence[Opcode], storage_words: int):
+        self.geometry, self.opcodes, self.storage_words = geometry, tuple(opcodes), storage_words
+        super().__init__({
+            "i": In(stream.Signature(load_layout())), "low": In(STORAGE), "high": In(STORAGE + 1), "room": In(1),
+            "width": Out(10), "reserve": Out(1),
+            "o": Out(stream.Signature(burst_layout())), "chip_fault": Out(1), "storage_fault": Out(1)})
+
+    def _chosen(self, opcode, values):
+        """The value for the transfer's opcode."""
+        *others, value = (values[one] for one in self.opcodes)
+        for one, other in zip(self.opcodes, others, strict=False):
+            value = Mux(opcode == one, other, value)
+        return value
+
+    def elaborate(self, platform):
+        m = Module()
+        geometry, opcodes = self.geometry, self.opcodes
+        memory = {Opcode.LOAD_WEIGHTS: geometry.weight_words, Opcode.LOAD_PARAMETERS: geometry.parameter_words,
+                  Opcode.LOAD_ACTIVATIONS: geometry.activation_words, Opcode.STORE: geometry.activation_words,
+                  Opcode.LOAD_PIXELS: (1 << ADDRESS + 2) - 1}
+        chip_words = {one: burst_words(geometry, one) for one in opcodes}
+        has_pixels = Opcode.LOAD_PIXELS in opcodes
+
+        def register(name, shape):
+            return Signal(shape, name=name, reset_less=True)
+        opcode, transfer = register("opcode", 4), self.i.payload.body.transfer
+        pixels = Signal()
+        m.d.comb += pixels.eq((opcode == Opcode.LOAD_PIXELS) if has_pixels else 0)
+
+        # The transfer. `run_...` is where the run to be checked next begins.
+        run_chip, run_storage = register("run_chip", ADDRESS + 1), register("run_storage", STORAGE + 1)
+        chip_step, storage_step = register("chip_step", ADDRESS), register("storage_step", STORAGE)
+        words, runs, width = register("words", ADDRESS + 1), register("runs", 10), register("row_width", 10)
+        channels, size = register("channels", 3), register("size", 12)          # bytes of a row
+        amount, odd = register("amount", ADDRESS + 5), register("odd", 1)       # storage words of a run
+        limit, last_run = register("limit", ADDRESS + 2), register("last_run", 1)
+
+        # The burst, and what is left of the run from there.
+        source, chip, left = (register("source", self.o.payload.source.shape()), register("chip", ADDRESS),
+                              register("left", len(amount)))
+        first, last = register("first", 1), register("last", 1)
+        count, chip_left = register("count", len(self.o.payload.count)), register("chip_left", len(words))
+        tag = self.o.payload.tag
+        m.d.comb += [self.o.payload.source.eq(source), self.o.payload.count.eq(count), tag.opcode.eq(opcode), tag.chip.eq(chip),
+                     tag.first.eq(first), tag.last.eq(last), tag.end.eq(last & last_run), tag.channels.eq(channels),
+                     tag.odd.eq(odd), self.width.eq(width)]
+
+        chip_end, storage_end = register("chip_end", ADDRESS + 2), register("storage_end", STORAGE + 2)
+        chip_bad, storage_bad = register("chip_bad", 1), register("storage_bad", 1)
+        assert (FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST) == (5, 2, 3, 2)       # states below
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [opcode.eq(self.i.payload.opcode), run_chip.eq(transfer.chip), run_storage.eq(transfer.storage),
+                             chip_step.eq(transfer.chip_step), storage_step.eq(transfer.storage_step), words.eq(transfer.words),
+                             runs.eq(transfer.runs)]
+                if has_pixels:
+                    row = self.i.payload.body.pixels
+                    with m.If(self.i.payload.opcode == Opcode.LOAD_PIXELS):
+                        m.d.sync += [storage_step.eq(row.storage_step), runs.eq(row.rows)]
+                    m.d.sync += [width.eq(row.width), channels.eq(row.channels)]
+                with m.If(self.i.valid):
+                    m.next = "SIZE"
+            with m.State("SIZE"):
+                m.d.sync += [size.eq(Mux(channels[2], width << 2, Mux(channels[1], width << 1, 0) + Mux(channels[0], width, 0))),
+                             limit.eq(self._chosen(opcode, memory))]
+                m.next = "AMOUNT"
+            with m.State("AMOUNT"):
+                amounts = {one: words * places(geometry, one) for one in opcodes} | {Opcode.LOAD_PIXELS: (size + 1) >> 1}
+                m.d.sync += [amount.eq(self._chosen(opcode, amounts)), odd.eq(size[0])]
+                m.next = "ADD"
+            with m.State("ADD"):
+                m.d.sync += [chip_end.eq(run_chip + words), storage_end.eq(run_storage + amount), last_run.eq(runs == 1)]
+                m.next = "COMPARE"
+            with m.State("COMPARE"):
+                m.d.sync += [chip_bad.eq((chip_end > limit) & ~pixels),
+                             storage_bad.eq((storage_end > self.storage_words) | (storage_end > self.high) |
+                                            (run_storage < self.low))]
+                m.next = "CHECK"
+            with m.State("CHECK"):
+                m.d.sync += [source.address.eq(run_storage), chip.eq(run_chip), left.eq(amount), chip_left.eq(words), first.eq(1)]
+                with m.If(chip_bad | storage_bad):
+                    m.d.sync += [self.chip_fault.eq(chip_bad), self.storage_fault.eq(storage_bad)]
+                    m.next = "FAULT"
+                with m.Elif(~pixels | self.room):
+                    m.d.comb += self.reserve.eq(pixels)
+                    m.d.sync += [run_chip.eq(run_chip + chip_step), run_storage.eq(run_storage + storage_step), runs.eq(runs - 1)]
+                    m.next = "CUT"
+            with m.State("CUT"):
+                most = self._chosen(opcode, {one: chip_words[one] * places(geometry, one) for one in opcodes})
+                fits = left <= most
+                m.d.sync += [last.eq(fits), source.length.eq(Mux(fits, left, most)),
+                             count.eq(Mux(fits, chip_left, self._chosen(opcode, chip_words)))]
+                m.next = "OFFER"
+            with m.State("OFFER"):
+                m.d.comb += self.o.valid.eq(1)
+                with m.If(self.o.ready):
+                    m.d.sync += [source.address.eq(source.address + source.length), left.eq(left - source.length),
+                                 chip.eq(chip + count), chip_left.eq(chip_left - count), first.eq(0)]
+                    m.next = "CUT"
+                    with m.If(last):
+                        m.next = "ADD"
+                        with m.If(last_run):
+                            m.next = "IDLE"
+            with m.State("FAULT"):
+                pass
+        return m
+
+

@@ -1,0 +1,93 @@
+"""The sending side of stores: words of the activation memory become storage's words."""
+from amaranth import Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import ceil_log2
+
+from arch import pipeline
+from arch.geometry import Geometry
+from arch.instruction import STORAGE
+from arch.transfer import STORE_BACK, STORE_REQUEST, STORE_WORDS, STORED
+from hw.delay import delayed
+from hw.dma_bursts import burst_layout
+from hw.queue import Queue
+from hw.storage_arbiter import source_layout
+from hw.tokens import Tokens
+
+__all__ = ["DmaStore"]
+
+
+class DmaStore(wiring.Component):
+    """Reads bursts of at most `STORE_WORDS` words and asks storage to take them when the first one is there.
+
+    A burst taken in cycle t is read in t + 1 and the cycles that follow, with ``read_grant`` low, and offered as ``request`` from
+    t + `STORE_REQUEST` on; from then on words are offered without a pause. The next burst is taken when all this is over, and
+    when half of the buffer is free: `STORE_BACK` cycles after the last word of the burst before the last has been taken.
+    ``done`` is high `STORED` cycles after the last word of a transfer has been taken.
+
+    Members
+    -------
+    i : ``In(stream.Signature(burst_layout()))``
+    read_grant, h_addr : ``Out``
+    h_data : ``In(8 * PI)``
+    request : ``Out(stream.Signature(source_layout(STORAGE)))``
+    words : ``Out(stream.Signature(16))``
+    done : ``Out(1)``
+    """
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
+        assert 2 * STORE_WORDS <= Queue.PLACES
+        super().__init__({
+            "i": In(stream.Signature(burst_layout())), "read_grant": Out(1, init=1),
+            "h_addr": Out(ceil_log2(geometry.activation_words)),
+            "h_data": In(8 * geometry.input_lanes), "request": Out(stream.Signature(source_layout(STORAGE))),
+            "words": Out(stream.Signature(16)), "done": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        bits = 8 * self.geometry.input_lanes
+        m.submodules.buffer = buffer = Queue(data.StructLayout({"data": bits, "last": 1, "end": 1}))
+        m.submodules.halves = halves = Tokens(2, 2)
+        burst = self.i.payload
+
+        # Reading. `asks`: the request is offered, or will be.
+        reading, asks, take = Signal(), Signal(), Signal()
+        left, last, end = Signal(range(STORE_WORDS + 1), reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        source = Signal(self.request.payload.shape(), reset_less=True)
+        m.d.comb += [self.i.ready.eq(halves.any & ~reading & ~asks), take.eq(self.i.ready & self.i.valid), halves.take.eq(take),
+                     self.read_grant.eq(~reading), self.request.payload.eq(source)]
+        with m.If(take):
+            m.d.sync += [self.h_addr.eq(burst.tag.chip), left.eq(burst.count), last.eq(burst.count == 1), end.eq(burst.tag.end),
+                         source.eq(burst.source), reading.eq(1), asks.eq(1)]
+        with m.Elif(reading):
+            m.d.sync += [self.h_addr.eq(self.h_addr + 1), left.eq(left - 1), last.eq(left == 2), reading.eq(~last)]
+        way = pipeline.WINDOW + pipeline.ACTIVATION_READ
+        came = delayed(m, reading, way, "came", reset=True)
+        m.d.comb += [buffer.w_en.eq(came), buffer.w_data.data.eq(self.h_data),
+                     buffer.w_data.last.eq(delayed(m, last, way, "last")),
+                     buffer.w_data.end.eq(delayed(m, last & end, way, "end"))]
+        offer = delayed(m, take, STORE_REQUEST - 1, "offer", reset=True)
+        with m.If(self.request.valid & self.request.ready):
+            m.d.sync += [self.request.valid.eq(0), asks.eq(0)]
+        with m.Elif(offer):
+            m.d.sync += self.request.valid.eq(1)
+
+        # Cutting: `ahead` words follow the one that is offered.
+        count = bits // 16
+        present, single = Signal(), Signal(reset_less=True)
+        word, ahead = Signal(bits, reset_less=True), Signal(range(count), reset_less=True)
+        word_last, word_end, over = Signal(reset_less=True), Signal(reset_less=True), Signal()
+        taken = Signal()
+        m.d.comb += [self.words.valid.eq(present), self.words.payload.eq(word[:16]), taken.eq(present & self.words.ready),
+                     buffer.o.ready.eq(~present | taken & single), over.eq(taken & single & word_last)]
+        with m.If(buffer.o.ready):
+            m.d.sync += [word.eq(buffer.o.payload.data), word_last.eq(buffer.o.payload.last), word_end.eq(buffer.o.payload.end),
+                         ahead.eq(count - 1), single.eq(count == 1), present.eq(buffer.o.valid)]
+        with m.Elif(taken):
+            m.d.sync += [word.eq(word[16:]), ahead.eq(ahead - 1), single.eq(ahead == 1)]
+        freed = Signal()
+        m.d.sync += [freed.eq(over), self.done.eq(over & word_end)]
+        m.d.comb += halves.give.eq(freed)
+        assert (STORED, STORE_BACK) == (1, 2)
+        return m
