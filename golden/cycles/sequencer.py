@@ -1,0 +1,212 @@
+"""Cycles of the sequencer: from the words of a program to commands that are offered to their units."""
+from collections.abc import Iterable, Sequence
+
+from arch import control
+from arch.control import body_words
+from arch.instruction import CONTROL, QUEUES, Instruction, Opcode
+
+__all__ = ["SequencerCycles", "instruction_words"]
+
+
+def instruction_words(instruction: Instruction) -> int:
+    """Words of an instruction: header, waits, fields."""
+    return 1 + sum(getattr(instruction.waits, queue) > 0 for queue in QUEUES) + body_words(instruction.opcode)
+
+
+class SequencerCycles:
+    """The sequencer in time, as far as it follows from what it was told with `asked`, `arrive`, `taken` and `done`: each of them
+    in the order of time. All that follows is then known at once, and never changes, but for a request for words which was not
+    yet taken: it goes when the end of the program turns out to be read before.
+
+    `start`: cycle of the start pulse. `fetches`: cycles in which requests for more of the program are offered. `offered`: for
+    each queue the cycles in which its commands are offered. `finished`: in which the machine shows it, None while it is not
+    known.
+    """
+
+    def __init__(self, program: Sequence[Instruction], start: int):
+        self.fetches: list[int] = []
+        self.offered: dict[str, list[int]] = {queue: [] for queue in QUEUES}
+        self.finished: int | None = None
+        self._start = start
+        self._asked = 0
+        self._came: list[int] = []              # words from storage
+        self._left: list[int] = []              # words out of the program's block RAM
+        self._took: list[int] = []              # words into the checker
+        self._gave: list[int] = []              # words out of the checker
+        self._end: int | None = None            # END given
+        self._queues = {queue: _Queue([i for i in program if i.queue == queue]) for queue in QUEUES}
+        self._to = [self._queues.get(instruction.queue) for instruction in program
+                    for _ in range(instruction_words(instruction))]
+        if not program or program[-1].opcode is not Opcode.END or program[-1].queue != CONTROL:
+            raise ValueError("program must end with END")
+        self._advance()
+
+    def asked(self, cycle: int) -> None:
+        """The request offered last was taken."""
+        self._asked += 1
+
+    def arrive(self, cycles: Iterable[int]) -> None:
+        """Words of the program come."""
+        self._came += cycles
+        self._advance()
+
+    def taken(self, queue: str, cycle: int) -> None:
+        """The next command of a queue was taken by its unit."""
+        self._queues[queue].taken.append(cycle)
+        self._advance()
+
+    def done(self, queue: str, cycle: int) -> None:
+        """The next command of a queue gave its token."""
+        self._queues[queue].done.append(cycle)
+        self._advance()
+
+    def _advance(self) -> None:
+        for queue in self._queues.values():
+            queue.advance()
+        self._words()
+        for name, queue in self._queues.items():
+            self._offer(name, queue)
+        self._fetch()
+        if self.finished is None and self._end is not None and all(
+                len(queue.done) == len(queue.program) for queue in self._queues.values()):
+            last = max((queue.done[-1] for queue in self._queues.values() if queue.done), default=0)
+            self.finished = max(last, self._end) + control.FINISH
+
+    def _words(self) -> None:
+        """Words through the program's RAM and the checker."""
+        came, left, took, gave, to = self._came, self._left, self._took, self._gave, self._to
+        fifo, places, check, more = control.FIFO, control.FIFO_PLACES, control.CHECK, control.CHECK_PLACES
+        total = len(to)
+        while True:
+            moved = False
+            n = len(left)
+            while n < len(came) and n - places < len(took):         # words behind the end leave the RAM too
+                at = came[n] + 1
+                if n and at <= left[-1]:
+                    at = left[-1] + 1
+                if n >= places and at <= took[n - places]:
+                    at = took[n - places] + 1
+                left.append(at)
+                n += 1
+                moved = True
+            n = len(took)
+            while n < len(left) and n < total and n - more < len(gave):
+                at = left[n] + fifo - 1
+                if n and at <= took[-1]:
+                    at = took[-1] + 1
+                if n >= more and at <= gave[n - more]:
+                    at = gave[n - more] + 1
+                took.append(at)
+                n += 1
+                moved = True
+            n = len(gave)
+            while n < len(took):
+                at, queue = took[n] + check, to[n]
+                if n and at <= gave[-1]:
+                    at = gave[-1] + 1
+                if queue is not None:
+                    free = queue.free()
+                    if free is None:
+                        break
+                    if at < free:
+                        at = free
+                    queue.came.append(at + control.SPREAD)
+                    queue.advance()
+                gave.append(at)
+                n += 1
+                moved = True
+            if not moved:
+                break
+        if len(gave) == total and self._end is None:
+            self._end = gave[-1]
+
+    def _offer(self, name: str, queue: "_Queue") -> None:
+        """Heads whose tokens are known."""
+        offered = self.offered[name]
+        while len(offered) < len(queue.ready):
+            at, waits = queue.ready[len(offered)], queue.program[len(offered)].waits
+            for other in QUEUES:
+                count = getattr(waits, other)
+                if count:
+                    done = self._queues[other].done
+                    if len(done) < count:
+                        return
+                    at = max(at, done[count - 1] + control.TOKEN)
+            offered.append(at)
+
+    def _fetch(self) -> None:
+        """The next request, if the last one's words are in and there is room."""
+        n = len(self.fetches)
+        over = self._took[-1] if len(self._took) == len(self._to) else None
+        if n > self._asked and over is not None and self.fetches[-1] - 1 > over:
+            self.fetches.pop()
+        if n > self._asked or len(self._came) < n * control.BURST:
+            return
+        at = self._start + control.FETCH_FIRST
+        if n:
+            at = self._came[n * control.BURST - 1] + control.FETCH_AGAIN
+        place = (n + 1) * control.BURST - control.PROGRAM_WORDS - 1     # the word whose place is the last one needed
+        if place >= 0:
+            if place >= len(self._left):
+                return
+            at = max(at, self._left[place] + control.FETCH_FREE)
+        if over is not None and at - 1 > over:
+            return
+        self.fetches.append(at)
+
+
+class _Queue:
+    """Words of a queue: `came` to its RAM, `left` it, `took` by the unpacker; `ready`: commands complete."""
+
+    def __init__(self, program: list[Instruction]):
+        self.program = program
+        self.came: list[int] = []
+        self.left: list[int] = []
+        self.took: list[int] = []
+        self.ready: list[int] = []
+        self.taken: list[int] = []
+        self.done: list[int] = []
+        self._ends: list[int] = []              # words up to and with each instruction
+        for instruction in program:
+            self._ends.append((self._ends[-1] if self._ends else 0) + instruction_words(instruction))
+
+    def free(self) -> int | None:
+        """First cycle in which the next word may be given; None if not known."""
+        n = len(self.came) - control.QUEUE_WORDS
+        if n < 0:
+            return 0
+        return self.left[n] + 1 if n < len(self.left) else None
+
+    def advance(self) -> None:
+        came, left, took = self.came, self.left, self.took
+        fifo, places = control.FIFO, control.FIFO_PLACES
+        while True:
+            n = len(left)
+            moved = False
+            while n < len(came) and n - places < len(took):
+                at = came[n] + 1
+                if n and at <= left[-1]:
+                    at = left[-1] + 1
+                if n >= places and at <= took[n - places]:
+                    at = took[n - places] + 1
+                left.append(at)
+                n += 1
+                moved = True
+            n = len(took)
+            while n < len(left):
+                command = len(self.ready)
+                at = left[n] + fifo - 1
+                if n and at <= took[-1]:
+                    at = took[-1] + 1
+                if command and n == self._ends[command - 1]:        # a header waits for the record's place
+                    if len(self.taken) < command:
+                        break
+                    if at <= self.taken[command - 1]:
+                        at = self.taken[command - 1] + 1
+                took.append(at)
+                n += 1
+                moved = True
+                if n == self._ends[command]:
+                    self.ready.append(at + control.UNPACK)
+            if not moved:
+                return

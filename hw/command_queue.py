@@ -1,0 +1,146 @@
+"""A queue of commands: words in block RAM, one record unpacked, and a head that waits for tokens."""
+from collections.abc import Iterable
+
+from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from arch import control
+from arch.command import Command, GatherConfig, Record
+from arch.instruction import QUEUES, Opcode, PixelTransfer, Transfer
+from hw.delay import delayed
+from hw.layout import command_layout, record_layout
+from hw.word_fifo import WordFifo
+
+__all__ = ["CommandQueue", "TOKENS", "queue_layout", "word_layout"]
+
+TOKENS = 17             # bits of a count of tokens; it stays where its upper bit is set, above any that is waited for
+
+
+def queue_layout(queue: str) -> data.StructLayout:
+    """What a queue offers: a unit's record; with `load` one of two in the same bits, and the `opcode` that says which."""
+    loads = data.UnionLayout({"transfer": record_layout(Transfer), "pixels": record_layout(PixelTransfer)})
+    return {"load": data.StructLayout({"opcode": 4, "body": loads}),
+            "store": record_layout(Transfer), "gather": record_layout(GatherConfig), "compute": command_layout()}[queue]
+
+
+def word_layout() -> data.StructLayout:
+    """A word of an instruction, whether it is the header, and whether it is the last."""
+    return data.StructLayout({"word": 16, "header": 1, "last": 1})
+
+
+def _records(queue: str) -> list[list[type[Record]]]:
+    """For each kind of instruction of a queue the records that it brings, one after the other."""
+    return {"load": [[Transfer], [PixelTransfer]], "store": [[Transfer]], "gather": [[GatherConfig]],
+            "compute": [list(Command.records().values())]}[queue]
+
+
+def _places(records: Iterable[type[Record]]) -> list[int]:
+    """Bits of a payload that each word of an instruction brings; they lie side by side."""
+    return [bits for record in records for entry in record.fields()
+            for bits in ([16, entry.bits - 16] if entry.bits > 16 else [entry.bits])]
+
+
+class CommandQueue(wiring.Component):
+    """Holds `control.QUEUE_WORDS` words of instructions and offers their records, in order, each when its tokens are there.
+
+    A word a cycle is unpacked, into a register for each word of the record, whose enables are a register with a single one.
+    The next record is unpacked when the present one has been taken: engines have short queues of their own, and words do not
+    come faster than that either. A record is offered `control.UNPACK` cycles after its last word left the queue of words, and
+    in cycle t + `control.TOKEN` if the last token it waits for is given in cycle t. Its payload stays for three cycles more.
+
+    Members
+    -------
+    w_en : ``In(1)``
+    w_data : ``In(word_layout())``
+    leaves : ``Out(1)``
+        A place for a word is free again.
+    tokens : ``In(ArrayLayout(17, 4))``
+        Counts of tokens, for each of `QUEUES`.
+    halt : ``In(1)``
+        Nothing new is offered.
+    o : ``Out(stream.Signature(queue_layout(queue)))``
+    waiting : ``Out(1)``
+        A record is there, its tokens are not.
+    """
+
+    def __init__(self, queue: str):
+        self.queue = queue
+        super().__init__({"w_en": In(1), "w_data": In(word_layout()), "leaves": Out(1),
+                          "tokens": In(data.ArrayLayout(TOKENS, len(QUEUES))), "halt": In(1),
+                          "o": Out(stream.Signature(queue_layout(queue))), "waiting": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.words = words = WordFifo(depth=control.QUEUE_WORDS, width=word_layout().size)
+        m.d.comb += [words.w_en.eq(self.w_en), words.w_data.eq(self.w_data), self.leaves.eq(words.leaves)]
+
+        full, taken = Signal(), Signal()
+        head = data.View(word_layout(), words.o.payload)
+        m.d.comb += [words.o.ready.eq(~full), taken.eq(words.o.valid & ~full)]
+        sent = self.o.valid & self.o.ready
+        with m.If(taken & head.last):
+            m.d.sync += full.eq(1)
+        with m.Elif(sent):
+            m.d.sync += full.eq(0)
+        came = delayed(m, taken, 1, "came", reset=True)
+        word = Signal(word_layout(), reset_less=True)
+        m.d.sync += word.eq(head)
+
+        needs, ready = self._unpack(m, came, word)
+
+        # Tokens only ever become more, so what is enough stays enough.
+        enough = []
+        for n, (need, there) in enumerate(zip(needs, ready, strict=True)):
+            tokens = self.tokens[n]
+            ok = Signal(name=f"enough{n}", reset_less=True)
+            m.d.sync += ok.eq(~there | tokens[-1] | (tokens[:-1] >= need))
+            enough.append(ok)
+        complete = Signal()
+        offer = complete & Cat(enough).all() & ~self.halt
+        m.d.sync += [complete.eq(full & ~sent), self.o.valid.eq((offer | self.o.valid) & ~sent),
+                     self.waiting.eq(complete & ~Cat(enough).all())]
+        return m
+
+    def _unpack(self, m, came, word):
+        """Registers of the record; returns those of the waits, and which of them count."""
+        bodies = [_places(records) for records in _records(self.queue)]
+        most = max(map(len, bodies))
+        value, place, first = Signal(16, reset_less=True), Signal(most), Signal(reset_less=True)
+        left, place_wait = Signal(len(QUEUES), reset_less=True), Signal(len(QUEUES))
+        there = Signal(len(QUEUES), reset_less=True)
+        opcode = Signal(4, reset_less=True)
+        wait = left.any()
+        # Until the next word comes a place keeps taking the same one, which does no harm.
+        with m.If(came):
+            m.d.sync += value.eq(word.word)
+            with m.If(word.header):
+                m.d.sync += [place.eq(0), place_wait.eq(0), first.eq(1), left.eq(word.word[4:8]), there.eq(word.word[4:8]),
+                             opcode.eq(word.word[:4])]
+            with m.Elif(wait):
+                m.d.sync += [place_wait.eq(left & ~(left - 1)), left.eq(left & (left - 1))]
+            with m.Else():
+                m.d.sync += [place_wait.eq(0), place.eq(place << 1 | first), first.eq(0)]
+        needs = []
+        for n in range(len(QUEUES)):
+            need = Signal(16, name=f"need{n}", reset_less=True)
+            with m.If(place_wait[n]):
+                m.d.sync += need.eq(value)
+            needs.append(need)
+        # A register for each word, as wide as the widest field that it fills.
+        stores = []
+        for n in range(most):
+            store = Signal(max(body[n] for body in bodies if n < len(body)), name=f"word{n}", reset_less=True)
+            with m.If(place[n]):
+                m.d.sync += store.eq(value)
+            stores.append(store)
+        payloads = [Cat(store[:bits] for store, bits in zip(stores, body, strict=False)) for body in bodies]
+        payload = self.o.payload
+        if self.queue == "load":
+            pixels = Signal(reset_less=True)
+            m.d.sync += pixels.eq(opcode == Opcode.LOAD_PIXELS)
+            m.d.comb += [payload.opcode.eq(opcode), Value.cast(payload.body).eq(Mux(pixels, payloads[1], payloads[0]))]
+        else:
+            m.d.comb += Value.cast(payload).eq(payloads[0])
+            assert len(payloads[0]) == payload.shape().size
+        return needs, there

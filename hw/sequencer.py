@@ -1,0 +1,194 @@
+"""Runs a program: fetches and checks its words, and hands commands to the units when their tokens are there."""
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from arch import control
+from arch.control import Fault
+from arch.geometry import Geometry
+from arch.instruction import QUEUES, STORAGE, Opcode, Start
+from arch.transfer import TransferFault
+from hw.command_queue import TOKENS, CommandQueue, queue_layout, word_layout
+from hw.program_fetch import ProgramFetch, fetch_layout
+from hw.sequencer_check import Checker
+from hw.sequencer_counters import Counters, counters_layout
+from hw.storage_arbiter import word_layout as storage_word_layout
+from hw.tokens import Tokens
+
+__all__ = ["Sequencer", "error_layout", "fault_layout", "region_layout"]
+
+
+def error_layout() -> data.StructLayout:
+    """Why the machine stopped: an `arch.control.Fault`, and which command.
+
+    A word of the program: `queue` is NO_QUEUE, `opcode` its instruction's, `index` the number of the instruction and `word` of
+    the word in the program, from 0. Anything else: `index` is the number of the command in its queue.
+    """
+    return data.StructLayout({"valid": 1, "code": 5, "queue": 3, "opcode": 4, "index": 24, "word": 24})
+
+
+def fault_layout() -> data.StructLayout:
+    """A unit refuses the command that it runs, see `arch.transfer.TransferFault`."""
+    return data.StructLayout({"valid": 1, "code": range(max(TransferFault) + 1)})
+
+
+def region_layout() -> data.StructLayout:
+    """Words of storage that a program may write: `words` from `base` on."""
+    return data.StructLayout({"base": STORAGE, "words": STORAGE + 1})
+
+
+class Sequencer(wiring.Component):
+    """Fetch -> check -> four queues -> units, as `arch.instruction` has it; cycles are in `golden.cycles.sequencer`.
+
+    Each word is checked before it goes to a queue, in the order of the program; a full queue holds up all that follows. A
+    program is over when its end was read and each command that was given has given its token. It stops with an error, readable
+    until reset, at an illegal word, when a unit reports a fault, when all commands left wait for tokens that nobody will
+    give, and when units that run are silent for `silence` cycles.
+
+    Members
+    -------
+    start : ``In(1)``
+        A pulse, once after a reset.
+    program : ``In(24)``
+        Address of the program in storage, when it starts.
+    fetch, fetched
+        Stream of `fetch_layout()`, and the words that were asked for; nobody can refuse them.
+    load, store, gather, compute : ``Out(stream.Signature(queue_layout(name)))``
+        A payload stays for three cycles after it was taken.
+    done : ``In(4)``
+        A bit for each of `QUEUES`: a command is through.
+    fault : ``In(fault_layout())``
+    alive : ``In(1)``
+        Something moves in a unit that runs.
+    region : ``Out(region_layout())``
+        Set before the first command.
+    running, finished : ``Out(1)``
+    error : ``Out(error_layout())``
+    cycles : ``Out(32)``
+        From `start` to `finished` or `error`.
+    counters : ``Out(ArrayLayout(counters_layout(), 4))``
+    """
+
+    def __init__(self, geometry: Geometry, *, silence: int = control.SILENCE):
+        self.geometry, self.silence = geometry, silence
+        super().__init__({
+            "start": In(1), "program": In(STORAGE), "fetch": Out(stream.Signature(fetch_layout())),
+            "fetched": In(storage_word_layout()), **{name: Out(stream.Signature(queue_layout(name))) for name in QUEUES},
+            "done": In(len(QUEUES)), "fault": In(fault_layout()), "alive": In(1), "region": Out(region_layout()),
+            "running": Out(1), "finished": Out(1), "error": Out(error_layout()), "cycles": Out(32),
+            "counters": Out(data.ArrayLayout(counters_layout(), len(QUEUES)))})
+        self.queues = {name: CommandQueue(name) for name in QUEUES}
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.fetch = fetch = ProgramFetch()
+        m.submodules.check = check = Checker(self.geometry)
+        connect(m, flipped(self.fetch), fetch.fetch)
+        connect(m, fetch.o, check.i)
+        m.d.comb += [fetch.start.eq(self.start), fetch.program.eq(self.program), fetch.fetched.eq(self.fetched),
+                     fetch.stop.eq(check.over | self.error.valid)]
+        ended, blocked, given = self._spread(m, check.o)
+        tokens = data.View(data.ArrayLayout(TOKENS, len(QUEUES)), Signal(TOKENS * len(QUEUES)))
+        pending, flying = self._queues(m, given, tokens)
+        self._status(m, check.found, ended, blocked, pending, flying, tokens)
+        return m
+
+    def _spread(self, m, words):
+        """Words to their queues; returns whether the end came, whether a full queue holds up the rest, and whether a new
+        instruction was given to each queue."""
+        word, ended, blocked, ready = Signal(word_layout(), reset_less=True), Signal(), Signal(), [words.payload.to[-1]]
+        m.d.sync += [word.word.eq(words.payload.word), word.header.eq(words.payload.header), word.last.eq(words.payload.last)]
+        given = []
+        for n, (name, queue) in enumerate(self.queues.items()):
+            m.submodules[f"{name}_places"] = places = Tokens(control.QUEUE_WORDS, control.QUEUE_WORDS)
+            go = words.payload.to[n] & places.any
+            give = Signal(name=f"{name}_give")
+            m.d.sync += give.eq(words.valid & go)
+            m.d.comb += [places.take.eq(words.valid & go), places.give.eq(queue.leaves), queue.w_en.eq(give),
+                         queue.w_data.eq(word)]
+            ready.append(go)
+            given.append(give & word.header)
+        m.d.comb += words.ready.eq(Cat(ready).any())
+        m.d.sync += blocked.eq(words.valid & ~words.ready)
+
+        # START's fields pass a shift register of the last words.
+        control_word = words.valid & words.payload.to[-1]
+        parts = [Signal(16, name=f"start{n}", reset_less=True) for n in range(4)]
+        assert [entry.name for entry in Start.fields()][4:] == ["store_base", "store_words"]
+        with m.If(control_word):
+            m.d.sync += Cat(*parts).eq(Cat(*parts[1:], words.payload.word))
+            with m.If(words.payload.header & (words.payload.word[:4] == Opcode.END)):
+                m.d.sync += ended.eq(1)
+        with m.If(control_word & words.payload.last):
+            m.d.sync += [self.region.base.eq(Cat(parts[1], parts[2])), self.region.words.eq(Cat(parts[3], words.payload.word))]
+        return ended, blocked, given
+
+    def _queues(self, m, given, tokens):
+        """Queues and their tokens; returns for each whether instructions are not yet through, and whether one is with the
+        unit."""
+        pending, flying = [], []
+        for n, (name, queue) in enumerate(self.queues.items()):
+            m.submodules[name] = queue
+            m.submodules[f"{name}_pending"] = waits = Tokens(2 * control.QUEUE_WORDS)
+            m.submodules[f"{name}_flying"] = flight = Tokens(64)
+            m.submodules[f"{name}_counters"] = counters = Counters()
+            o, done = getattr(self, name), self.done[n]
+            connect(m, flipped(o), queue.o)
+            m.d.comb += [queue.tokens.eq(tokens), queue.halt.eq(self.error.valid), waits.give.eq(given[n]), waits.take.eq(done),
+                         flight.give.eq(o.valid & o.ready), flight.take.eq(done), counters.busy.eq(flight.any),
+                         counters.waiting.eq(queue.waiting & self.running),
+                         counters.stalled.eq(o.valid & ~o.ready & self.running),
+                         self.counters[n].eq(counters.o)]
+            with m.If(done & ~tokens[n][-1]):
+                m.d.sync += tokens[n].eq(tokens[n] + 1)
+            pending.append(waits.any)
+            flying.append(flight.any)
+        return pending, flying
+
+    def _status(self, m, found, ended, blocked, pending, flying, tokens):
+        with m.If(self.running):
+            m.d.sync += self.cycles.eq(self.cycles + 1)
+
+        # A deadlock: nothing runs, nothing more can come, and the heads that there are wait. All of it for long enough that no
+        # token and no word is on its way.
+        still, quiet = Signal(), Signal(range(control.QUIET + 1))
+        calm = [~has | queue.waiting & ~runs for has, runs, queue in zip(pending, flying, self.queues.values(), strict=True)]
+        m.d.sync += still.eq((ended | blocked) & Cat(calm).all() & Cat(pending).any() & self.running)
+        with m.If(~still):
+            m.d.sync += quiet.eq(0)
+        with m.Elif(quiet != control.QUIET):
+            m.d.sync += quiet.eq(quiet + 1)
+        waiting = Signal(range(len(QUEUES)))
+        for n in reversed(range(len(QUEUES))):
+            with m.If(pending[n]):
+                m.d.comb += waiting.eq(n)
+
+        silent = Signal(range(self.silence + 1))
+        with m.If(self.alive | ~self.running | flying[QUEUES.index("compute")] | self.fault.valid):
+            m.d.sync += silent.eq(0)
+        with m.Elif(silent != self.silence):
+            m.d.sync += silent.eq(silent + 1)
+
+        dead, stalled, over = Signal(), Signal(), Signal()
+        m.d.sync += [dead.eq(quiet == control.QUIET), stalled.eq(silent == self.silence), over.eq(ended & ~Cat(pending).any())]
+        store = self.fault.code >= TransferFault.STORE_CHIP
+        transfer = Mux(store, QUEUES.index("store"), QUEUES.index("load"))
+        error = self.error
+        with m.If(self.start):
+            m.d.sync += self.running.eq(1)
+        with m.If(self.running):
+            with m.If(found.valid):
+                m.d.sync += [error.valid.eq(1), error.code.eq(found.code), error.queue.eq(control.NO_QUEUE),
+                             error.opcode.eq(found.opcode), error.index.eq(found.index), error.word.eq(found.word)]
+            with m.Elif(self.fault.valid):
+                m.d.sync += [error.valid.eq(1), error.code.eq(control.TRANSFER | self.fault.code), error.queue.eq(transfer),
+                             error.index.eq(Mux(store, tokens[1][:16], tokens[0][:16]))]
+            with m.Elif(dead | stalled):
+                m.d.sync += [error.valid.eq(1), error.code.eq(Mux(dead, Fault.DEADLOCK, Fault.STALLED)), error.queue.eq(waiting)]
+                for n in range(len(QUEUES)):
+                    with m.If(waiting == n):
+                        m.d.sync += error.index.eq(tokens[n][:16])
+            with m.Elif(over):
+                m.d.sync += self.finished.eq(1)
+            with m.If(found.valid | self.fault.valid | dead | stalled | over):
+                m.d.sync += self.running.eq(0)
