@@ -268,6 +268,10 @@ def decode(words: Iterable[int], geometry: Geometry) -> Iterator[Instruction]:
             if not entry.low <= value <= entry.high:
                 raise InstructionError(position, f"{opcode.name} {entry.name} must be {entry.low}..{entry.high}, not {value}")
             found.append(word)
+        for at, name, entry, value in _values(opcode, found):
+            if not entry.low <= value <= entry.high:        # a wide field whose halves are each in range
+                raise InstructionError(position - len(found) + at, f"{opcode.name} {name} must be {entry.low}..{entry.high}, "
+                                                                   f"not {value}")
         if opcode is Opcode.START and Start.of(geometry, 0, 0).digest != sum(word << 16 * n for n, word in enumerate(found[:4])):
             raise InstructionError(position - len(found) + 1, "the program was compiled for another geometry")
         yield Instruction(opcode=opcode, body=_body(opcode, found), waits=Waits(**waits))
@@ -275,17 +279,22 @@ def decode(words: Iterable[int], geometry: Geometry) -> Iterator[Instruction]:
             return
 
 
+def _values(opcode: Opcode, words: list[int]) -> Iterator[tuple[int, str, Field, int]]:
+    """Each field's number of words up to its end, name and value."""
+    at = 0
+    for name, entry in _fields(opcode):
+        width = 16 if entry.bits <= 16 else 32
+        value = words[at] | (words[at + 1] << 16 if width == 32 else 0)
+        at += width // 16
+        yield at, name, entry, value - (1 << width) if entry.signed and value >> width - 1 else value
+
+
 def _body(opcode: Opcode, words: list[int]) -> Record | Command:
     """The record whose words were found to be in range."""
-    stream = iter(words)
+    values = (value for *_, value in _values(opcode, words))
 
     def record(kind: type[Record]) -> Record:
-        values = {}
-        for entry in kind.fields():
-            width = 16 if entry.bits <= 16 else 32
-            value = next(stream) | (next(stream) << 16 if width == 32 else 0)
-            values[entry.name] = value - (1 << width) if entry.signed and value >> width - 1 else value
-        return kind(**values)
+        return kind(**{entry.name: next(values) for entry in kind.fields()})
     if opcode is Opcode.COMPUTE:
         return Command(**{name: record(kind) for name, kind in Command.records().items()})
     return record(BODIES[opcode])
