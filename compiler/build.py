@@ -1,0 +1,123 @@
+"""From a quantised network to a program."""
+from dataclasses import dataclass
+import hashlib
+
+from arch.geometry import Geometry
+from arch.instruction import QUEUES, encode
+from arch.program import Part, Program, Tensor
+from compiler.emit import emit
+from compiler.jobs import Job, Jobs, build
+from compiler.place import PlaceError, place
+from compiler.schedule import Group, schedule
+from compiler.stages import NetworkError, Problem, Stages, lower
+from compiler.storage import Layout, constants, lay_out
+from nets.quantised import QNetwork
+
+__all__ = ["Compiled", "MOST_TOKENS", "compile_network"]
+
+MOST_TOKENS = 0xFFFF
+STORAGE_WORDS = 1 << 24
+FRAGMENTED = (1, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7)      # shares of the memory to plan for, until places are found
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A program, and how it came about."""
+
+    program: Program
+    stages: Stages
+    groups: list[Group]
+    layout: Layout
+    jobs: Jobs
+
+
+def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int = STORAGE_WORDS) -> Compiled:
+    """The program of a network for an engine with so many words of storage. Raises NetworkError with all that is
+    wrong."""
+    stages = lower(network, geometry)
+    groups = _scheduled(stages, geometry)
+    # Addresses in the program change none of its sizes.
+    jobs = build(stages, groups, geometry, lay_out(stages, groups, geometry, 0))
+    words = sum(len(encode(instruction)) for instruction in emit(geometry, jobs, 0, 0))
+    layout = lay_out(stages, groups, geometry, words)
+    if layout.end > min(storage_words, STORAGE_WORDS):
+        missing = layout.end - min(storage_words, STORAGE_WORDS)
+        raise NetworkError([Problem(network.name, f"storage must have at least {layout.end} words of 16 bits, not "
+                                                  f"{min(storage_words, STORAGE_WORDS)}: {missing} are missing")])
+    jobs = build(stages, groups, geometry, layout)
+    instructions = emit(geometry, jobs, layout.store_base, layout.end - layout.store_base)
+    code = [word for instruction in instructions for word in encode(instruction)]
+    for queue in QUEUES:
+        count = sum(instruction.queue == queue for instruction in instructions)
+        if count > MOST_TOKENS:
+            raise NetworkError([Problem(network.name, f"{queue} commands must be at most {MOST_TOKENS}, not {count}")])
+    program = Program(
+        name=network.name, geometry=geometry, instructions=tuple(instructions), parts=tuple(map(_part, jobs.computes)),
+        storage=constants(layout, stages, code), program=layout.program, program_words=len(code), store_base=layout.store_base,
+        store_words=layout.end - layout.store_base, input=_input(network, stages, layout, geometry),
+        output=_tensor(stages.output_name, network, stages.output, layout, geometry), meta=_meta(network, stages, layout))
+    return Compiled(program, stages, groups, layout, jobs)
+
+
+def _scheduled(stages: Stages, geometry: Geometry) -> list[Group]:
+    for share in FRAGMENTED:
+        groups = schedule(stages, geometry, int(geometry.activation_words * share))
+        try:
+            place(groups, geometry)
+        except PlaceError as error:
+            problem = str(error)
+            continue
+        return groups
+    raise NetworkError([Problem(stages.output_name, problem)])
+
+
+def _part(job: Job) -> Part:
+    step, stage = job.step, job.stage
+    lanes, channels = stage.work.geometry.output_lanes, len(stage.work.conv.weight)
+    return Part(layer=stage.layer, writes=stage.tensor, rows=step.band.rows, pooled=step.writes,
+                channels=range(step.blocks.start * lanes, min(step.blocks.stop * lanes, channels)))
+
+
+def _input(network: QNetwork, stages: Stages, layout: Layout, geometry: Geometry) -> Tensor:
+    name = network.input.name
+    if stages.image is None:
+        return _tensor(name, network, stages.input, layout, geometry)
+    channels, height, width = network.tensors[name].shape
+    return Tensor(name=name, address=layout.input, words=height * -(-width * channels // 2), shape=(channels, height, width),
+                  layout="pixels")
+
+
+def _tensor(name: str, network: QNetwork, buffer, layout: Layout, geometry: Geometry) -> Tensor:
+    channels = network.tensors[name].shape[0]
+    if (buffer.height, buffer.width) != network.tensors[name].shape[1:]:         # it was flattened
+        channels //= buffer.height * buffer.width
+    return Tensor(name=name, address=layout.buffers[buffer], words=buffer.words * geometry.input_lanes // 2,
+                  shape=(channels, buffer.height, buffer.width), layout="map", pixel_words=buffer.pixel_words)
+
+
+def digest(network: QNetwork) -> str:
+    """SHA-256 of what a network computes."""
+    found = hashlib.sha256()
+    for layer in network.layers:
+        found.update(repr((layer.op, layer.name, layer.inputs, network.tensors[layer.name])).encode())
+        for name, value in sorted(vars(layer).items()):
+            if hasattr(value, "tobytes"):
+                found.update(value.tobytes())
+            elif hasattr(value, "multiplier"):
+                found.update(value.multiplier.tobytes() + value.shift.tobytes()
+                             + repr((value.zero_point, value.low, value.high)).encode())
+            else:
+                found.update(repr((name, value)).encode())
+    return found.hexdigest()
+
+
+def _meta(network: QNetwork, stages: Stages, layout: Layout) -> dict:
+    output, given = network.tensors[stages.output_name], network.tensors[network.input.name]
+    return {
+        "network": network.name, "digest": digest(network), "spec": network.spec.to_json(), "labels": list(network.labels),
+        "input": {"scale": given.scale, "zero_point": given.zero_point},
+        "output": {"name": network.output, "tensor": stages.output_name, "shape": list(output.shape), "scale": output.scale,
+                   "zero_point": output.zero_point, "softmax": stages.softmax},
+        "stages": [{"layer": stage.layer, "writes": stage.tensor, "channel": stage.channel} for stage in stages.stages],
+        "storage": dict(layout.sizes),
+    }

@@ -1,0 +1,260 @@
+"""Groups of consecutive stages: the order of their commands, and how much of each buffer must be on the chip for it.
+
+A group of several stages runs depth-first in row bands: always the deepest stage whose input is there, but rather not one that
+reads what the command just before it writes, since that would wait until the engine is empty. A group of one stage may cut its
+output blocks into chunks, so that weights stream through the weight memory: chunk by chunk with all bands inside, or
+band by band with all chunks inside.
+"""
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from arch import pipeline
+from arch.geometry import Geometry
+from compiler.layer import Band
+from compiler.stages import Buffer, Stage
+
+__all__ = ["Order", "Step", "brought_rows", "chunked", "interleaved", "ring_rows", "row_steps", "step_cycles", "turns",
+           "visible_after"]
+
+CHUNKS = 4              # chunks that the weight memory holds when weights stream: one in use, others on their way
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One compute command: a band of a stage for some of its output blocks. `turn` counts how often the stage began anew.
+
+    `writes`: rows of the target, `reads`: of the source.
+    """
+
+    stage: Stage
+    band: Band
+    blocks: range
+    turn: int = 0
+
+    @property
+    def reads(self) -> range:
+        return self.stage.work.input_rows(self.band.rows)
+
+    @property
+    def writes(self) -> range:
+        return range(int(self.band.last)) if self.stage.work.average else self.band.pooled
+
+    @property
+    def words(self) -> range:
+        """Words of the target's pixels that are written."""
+        per_word = self.stage.work.geometry.blocks_per_word
+        first = self.stage.writes.start
+        return range(first + self.blocks.start // per_word, first + -(-self.blocks.stop // per_word))
+
+
+@dataclass(eq=False)
+class Order:
+    """Steps in the order in which they run. `kind`: "bands", "chunks" (outside, bands inside) or "reload" (chunks inside).
+
+    `resident`: all weights stay from their first use to the group's end.
+    """
+
+    stages: Sequence[Stage]
+    steps: list[Step]
+    kind: str
+    rows: int
+    pipelined: bool
+    resident: bool
+    rings: dict[tuple, int] = field(default_factory=dict)
+
+
+def step_cycles(geometry: Geometry, step: Step) -> int:
+    """Cycles in which the array is taken by a step, if nothing is waited for."""
+    pixels = len(step.band.rows) * step.stage.work.size[1]
+    # A pass lasts as long as the next one's weights take to shift in.
+    least = pipeline.weights_free_after(geometry) + geometry.pairs - pipeline.weights_soon(geometry) + 3
+    return len(step.blocks) * step.stage.work.passes * max(pixels, least) + 1
+
+
+def visible_after(geometry: Geometry) -> int:
+    """Last beat of a command issued -> first beat of a command that waits for what it writes, about."""
+    return pipeline.vector(geometry) + pipeline.OUTPUT_FIFO + pipeline.POOL + pipeline.AVERAGE_PASS + pipeline.WRITER + 25
+
+
+def row_steps(height: int, rows: int, first: int | None = None) -> list[range]:
+    """Rows 0..height-1 in bands of `rows`, the first one of `first`."""
+    edges = [0, *range(first or min(rows, height), height, rows), height]
+    return [range(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+
+
+def _rows_for(geometry: Geometry, stage: Stage, fraction: float) -> int:
+    """Rows of a stage's convolution in a band, for a fraction of the map; a multiple of the pool's stride where possible."""
+    height, width = stage.work.size
+    stride = stage.work.pool_window.stride[0]
+    rows = max(1, round(fraction * height))
+    most = max(1, geometry.band_pixels // width)
+    parts = -(-rows // most)
+    rows = -(-rows // parts)
+    if stride > 1 and rows >= stride and rows < height:
+        rows = max(stride, rows // stride * stride)
+    return min(rows, height)
+
+
+def _cut(geometry: Geometry, stage: Stage, fraction: float) -> list[Band]:
+    rows = _rows_for(geometry, stage, fraction)
+    gathered = stage.source.made == "gather"
+    return stage.work.bands(row_steps(stage.work.size[0], rows, 1 if gathered else None))
+
+
+def interleaved(geometry: Geometry, stages: Sequence[Stage], rows: int, pipelined: bool) -> Order:
+    """All stages band by band, bands matched to `rows` rows of the last stage's output."""
+    fraction = rows / stages[-1].target.height
+    cuts = [_cut(geometry, stage, fraction) for stage in stages]
+    # Weights that a single band uses need not all be there at once.
+    parts = [chunks_of(geometry, stage, 1) if len(cut) == 1 else [range(stage.work.blocks)]
+             for stage, cut in zip(stages, cuts, strict=True)]
+    return depth_first(stages, cuts, parts, rows=rows, pipelined=pipelined, resident=True)
+
+
+def depth_first(stages: Sequence[Stage], cuts: list[list[Band]], parts: list[list[range]], *, rows: int, pipelined: bool,
+                resident: bool) -> Order:
+    """Steps of stages cut into these bands and output blocks, the deepest possible one first."""
+    count = len(stages)
+    # For each stage the earlier ones whose rows it reads.
+    makers = [[m for m in range(n) if stages[m].target is stage.source and _meet(stages[m].writes, stage.reads)]
+              for n, stage in enumerate(stages)]
+    made = [[] for _ in stages]                                 # (rows of the target that are complete, step) per band
+    steps: list[Step] = []
+    left = [len(cut) for cut in cuts]
+    position = [0] * count
+    while any(left):
+        fallback = None
+        for n in reversed(range(count)):
+            if not left[n]:
+                continue
+            band = cuts[n][position[n]]
+            reads, latest, ready = stages[n].work.input_rows(band.rows), -1, True
+            for m in makers[n]:
+                found = next((at for rows_made, at in made[m] if rows_made >= reads.stop), None)
+                if found is None:
+                    ready = False
+                    break
+                latest = max(latest, found)
+            if not ready:
+                continue
+            if pipelined and latest == len(steps) - 1 and steps:
+                fallback = n if fallback is None else fallback
+                continue
+            break
+        else:
+            n = fallback
+        band = cuts[n][position[n]]
+        for blocks in parts[n]:
+            steps.append(Step(stages[n], band, blocks))
+        made[n].append((steps[-1].writes.stop, len(steps) - 1))
+        position[n] += 1
+        left[n] -= 1
+    return Order(stages=stages, steps=steps, kind="bands", rows=rows, pipelined=pipelined, resident=resident)
+
+
+def _meet(a: range, b: range) -> bool:
+    return a.start < b.stop and b.start < a.stop
+
+
+def chunks_of(geometry: Geometry, stage: Stage, cut: int) -> list[range]:
+    """Output blocks in chunks of which the weight memory holds `CHUNKS`, and the pool's line memory one."""
+    work = stage.work
+    most = work.blocks
+    if work.blocks * work.block_words > geometry.weight_words // CHUNKS:
+        most = max(1, geometry.weight_words // (CHUNKS * work.block_words))
+    most = min(most, max(1, geometry.parameter_words // (2 * geometry.pairs)))
+    if work.places:
+        most = min(most, max(1, geometry.pool_words // work.places))
+    if work.average and cut > 1:
+        most = 1
+    if most < work.blocks and most >= geometry.blocks_per_word:
+        most -= most % geometry.blocks_per_word
+    count = -(-work.blocks // most)
+    if not (work.average and cut > 1):
+        most = -(-work.blocks // count)
+        most = -(-most // geometry.blocks_per_word) * geometry.blocks_per_word if most >= geometry.blocks_per_word else most
+    return [range(a, min(a + most, work.blocks)) for a in range(0, work.blocks, most)]
+
+
+def chunked(geometry: Geometry, stage: Stage, rows: int, outside: bool) -> Order | None:
+    """One stage in bands of `rows` rows of its convolution and chunks of blocks; None where that is impossible."""
+    cut = stage.work.bands(row_steps(stage.work.size[0], rows))
+    chunks = chunks_of(geometry, stage, len(cut))
+    if outside:
+        steps = [Step(stage, band, blocks, turn) for turn, blocks in enumerate(chunks) for band in cut]
+    else:
+        too_many = stage.work.places * stage.work.blocks > geometry.pool_words
+        if len(chunks) > 1 and (stage.work.average and len(cut) > 1 or too_many):
+            return None
+        steps = [Step(stage, band, blocks) for band in cut for blocks in chunks]
+    whole = stage.work.blocks * stage.work.block_words <= geometry.weight_words
+    pairs = stage.work.blocks * geometry.pairs <= geometry.parameter_words
+    return Order(stages=[stage], steps=steps, kind="chunks" if outside else "reload", rows=rows, pipelined=False,
+                 resident=whole and pairs and not outside)
+
+
+def turns(order: Order, buffer: Buffer) -> int:
+    """How often a group goes over a buffer's rows from the top."""
+    return 1 + max((step.turn for step in order.steps if step.stage.source is buffer), default=0)
+
+
+def ring_rows(order: Order, buffer: Buffer, *, stored: bool = False) -> int:
+    """Rows of a buffer, written and perhaps read within the group, that must be on the chip; `stored` rows go to storage too."""
+    key = buffer, stored
+    if key not in order.rings:
+        order.rings[key] = _ring_rows(order, buffer, stored)
+    return order.rings[key]
+
+
+def _ring_rows(order: Order, buffer: Buffer, stored: bool) -> int:
+    writes = [(n, step) for n, step in enumerate(order.steps) if step.stage.target is buffer and len(step.writes)]
+    needs = sorted(((n, step.reads.start) for n, step in enumerate(order.steps)
+                    if step.stage.source is buffer and len(step.reads)), reverse=True)
+    most, lowest, at = 1, buffer.height, 0
+    for n, step in reversed(writes):
+        while at < len(needs) and needs[at][0] > n:
+            lowest = min(lowest, needs[at][1])
+            at += 1
+        most = max(most, step.writes.stop - min(lowest, step.writes.start))
+    return min(max(most, _unstored_rows(order, [step for _, step in writes]) if stored else 0), buffer.height)
+
+
+def _unstored_rows(order: Order, writes: Sequence[Step]) -> int:
+    """Rows that a step writes and those that are not yet stored then: what a step completes is stored during the next one."""
+    most, turn, progress, complete = 0, -1, {}, [0, 0]
+    for step in writes:
+        if step.turn != turn:
+            turn, complete = step.turn, [0, 0]
+            progress = {s: 0 for s in order.stages if s.target is step.stage.target}
+        most = max(most, step.writes.stop - complete[-2])
+        if step.blocks.stop == step.stage.work.blocks or order.kind == "chunks":
+            progress[step.stage] = step.writes.stop
+        complete.append(min(progress.values()))
+    return most
+
+
+def brought_rows(order: Order, buffer: Buffer, depth: int) -> int:
+    """Rows of a buffer, brought from storage or by the gather, that must be on the chip so that `depth` bands find room."""
+    key = buffer, depth, "brought"
+    if key not in order.rings:
+        reads = [step.reads for step in order.steps if step.stage.source is buffer and len(step.reads)]
+        most = 1
+        turns_of = [step.turn for step in order.steps if step.stage.source is buffer and len(step.reads)]
+        lows, low = [0] * len(reads), None
+        for n in reversed(range(len(reads))):
+            same = n + 1 < len(reads) and turns_of[n + 1] == turns_of[n]
+            low = min(low, reads[n].start) if same else reads[n].start
+            lows[n] = low
+        for n in range(len(reads)):
+            stop, ahead = reads[n].stop, 0
+            for later, turn in zip(reads[n + 1:], turns_of[n + 1:], strict=True):
+                if turn != turns_of[n]:
+                    break
+                if later.stop > stop:
+                    ahead += 1
+                    if ahead >= depth:
+                        break
+                    stop = later.stop
+            most = max(most, stop - lows[n])
+        order.rings[key] = min(most, buffer.height)
+    return order.rings[key]

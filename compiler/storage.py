@@ -1,0 +1,78 @@
+"""What lies where in storage."""
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arch.geometry import Geometry
+from compiler.images import parameter_words, weight_words
+from compiler.schedule import Group
+from compiler.stages import Buffer, Stage, Stages
+
+__all__ = ["ALIGN", "Layout", "constants", "lay_out"]
+
+ALIGN = 32              # words: nothing shares a burst
+
+
+@dataclass(eq=False)
+class Layout:
+    """Addresses in words of 16 bits, and words by kind (`sizes`). Constants come first, then the program, input, spills, output.
+
+    Addresses of input and buffers count from the program's end, and are moved by `move` when that is known.
+    """
+
+    weights: dict[Stage, int]
+    parameters: dict[Stage, int]
+    program: int
+    input: int
+    buffers: dict[Buffer, int]
+    store_base: int
+    end: int
+    sizes: dict[str, int]
+
+
+def _up(words: int) -> int:
+    return -(-words // ALIGN) * ALIGN
+
+
+def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program_words: int) -> Layout:
+    """The layout for a program of so many words."""
+    weights, parameters, at = {}, {}, 0
+    for stage in stages.stages:
+        weights[stage] = at
+        at = _up(at + stage.work.blocks * stage.work.block_words * geometry.input_lanes)
+    constants_end = at
+    for stage in stages.stages:
+        parameters[stage] = at
+        at = _up(at + stage.work.blocks * geometry.pairs * 6)
+    program, parameters_end = at, at
+    at = _up(at + program_words)
+    image = stages.input
+    buffers: dict[Buffer, int] = {}
+    start = at
+    if stages.image is not None:
+        at = _up(at + image.height * -(-image.width * stages.image.weight.shape[1] // 2))
+    else:
+        buffers[image] = at
+        at = _up(at + image.words * geometry.input_lanes // 2)
+    store_base = at
+    spilled = dict.fromkeys(buffer for group in groups for buffer, local in group.locals.items()
+                            if local.stored and buffer is not stages.output)
+    for buffer in [*spilled, stages.output]:
+        buffers[buffer] = at
+        at = _up(at + buffer.words * geometry.input_lanes // 2)
+    sizes = {"weights": constants_end, "parameters": parameters_end - constants_end, "program": start - program,
+             "input": store_base - start, "spilled": buffers[stages.output] - store_base, "output": at - buffers[stages.output]}
+    return Layout(weights=weights, parameters=parameters, program=program, input=start, buffers=buffers, store_base=store_base,
+                  end=at, sizes=sizes)
+
+
+def constants(layout: Layout, stages: Stages, program: Sequence[int]) -> np.ndarray:
+    """Storage up to the program's end: uint16."""
+    storage = np.zeros(layout.program + len(program), np.uint16)
+    for stage in stages.stages:
+        for address, words in ((layout.weights[stage], weight_words(stage.work.weights)),
+                               (layout.parameters[stage], parameter_words(*stage.work.parameters))):
+            storage[address:address + len(words)] = words
+    storage[layout.program:] = program
+    return storage
