@@ -1,0 +1,268 @@
+"""The board's side of the host protocol (docs/protocol.md): frames in, commands to machine and storage, replies out."""
+from amaranth import Array, Cat, Const, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from arch import protocol
+from arch.protocol import COUNTERS, DATA_WORDS, REFUSED, REPLY, Identity, Kind, Refusal, State, arguments
+from hw.crc import CRC_INIT, crc_step
+from hw.link_read import LinkRead
+from hw.link_receive import LinkReceiver
+from hw.link_send import LinkSender
+from hw.primitives import BlockRam
+from hw.storage_arbiter import request_layout, word_layout
+from hw.uart import byte_layout
+
+__all__ = ["Link", "status_layout"]
+
+_HEAD = 5                               # words of a frame that are looked at: header, and up to four arguments
+_CHECKS = 4                             # cycles until all is known about them
+
+
+def status_layout() -> data.StructLayout:
+    """State of the machine, as `host.protocol.Status` tells it."""
+    return data.StructLayout({"running": 1, "finished": 1, "failed": 1, "fault": 8, "queue": 8, "instruction": 32, "word": 32,
+                              "cycles": 32})
+
+
+class Link(wiring.Component):
+    """Obeys one frame after the other; the next one is received meanwhile.
+
+    What a frame asks for is only done if all of it arrived undamaged, in its turn, and inside storage. A reset at any time
+    leaves a board that waits for `INFO`. Words written go to storage at one in four cycles, which is faster than any line.
+
+    Parameters
+    ----------
+    identity : Identity
+
+    Members
+    -------
+    rx : ``In(stream.Signature(byte_layout()))``, tx : ``Out(stream.Signature(8))``
+        The line. A receiver that cannot wait for `rx.ready` loses frames, which are sent again.
+    request, w, r : ``Out(stream.Signature(request_layout(24)))``, ``Out(stream.Signature(16))``, ``In(word_layout())``
+        Storage; nothing is requested while `status.running`.
+    start, program : ``Out(1)``, ``Out(24)``
+        Starts the program at a word of storage, for a cycle.
+    clear : ``Out(1)``
+        Ends a program, forgets its end and its fault, for a cycle.
+    status : ``In(status_layout())``
+    counters : ``In(ArrayLayout(32, len(COUNTERS)))``
+    heard : ``Out(1)``
+        For a cycle, for each undamaged frame.
+    """
+
+    def __init__(self, identity: Identity):
+        self.identity = identity
+        super().__init__({
+            "rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)),
+            "request": Out(stream.Signature(request_layout(24))), "w": Out(stream.Signature(16)), "r": In(word_layout()),
+            "start": Out(1), "program": Out(24), "clear": Out(1), "status": In(status_layout()),
+            "counters": In(data.ArrayLayout(32, len(COUNTERS))), "heard": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.receiver = receiver = LinkReceiver()
+        m.submodules.sender = sender = LinkSender()
+        m.submodules.read = read = LinkRead()
+        connect(m, flipped(self.rx), receiver.i)
+        connect(m, sender.o, flipped(self.tx))
+        frame = receiver.o.payload
+
+        head = Signal(16 * _HEAD, reset_less=True)
+        kind, sequence, first = head[:8], head[8:16], head[16:48]
+        awaited, previous, previous_kind, connected = Signal(8), Signal(8), Signal(8), Signal()
+        again, count, refusal = Signal(reset_less=True), Signal(25, reset_less=True), Signal(4, reset_less=True)
+        self._check(m, frame, head, awaited, previous, previous_kind, connected, again, count, refusal)
+
+        crc = Signal(32, reset_less=True)
+        reason = Signal(4, reset_less=True)
+        table, spans = self._table(reason, awaited, crc, first)
+        place, end = Signal(range(len(table)), reset_less=True), Signal(range(len(table) + 1), reset_less=True)
+        word, last = Signal(16, reset_less=True), Signal(reset_less=True)
+        m.d.sync += [word.eq(Array(table)[place]), last.eq(place + 1 == end)]
+
+        step, left, ended = Signal(range(_HEAD + BlockRam.LATENCY)), Signal(9, reset_less=True), Signal(reset_less=True)
+        out, is_read = sender.i, Signal(reset_less=True)
+        m.d.comb += [
+            self.program.eq(first), read.address.eq(first), read.count.eq(count), read.r.eq(self.r),
+            self.request.payload.write.eq(1), self.request.payload.address.eq(first), self.request.payload.length.eq(count)]
+        m.d.sync += [self.w.payload.eq(receiver.data), self.start.eq(0), self.clear.eq(0), self.heard.eq(0), step.eq(step + 1),
+                     ended.eq(left == 1)]
+
+        def reply(name):
+            m.d.sync += [place.eq(spans[name][0]), end.eq(spans[name][1])]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [step.eq(0), receiver.word.eq(0), reason.eq(Refusal.DAMAGED)]
+                with m.If(receiver.o.valid):
+                    m.next = "HEAD"
+            with m.State("HEAD"):
+                m.d.sync += [head.eq(Cat(head[16:], receiver.data)), receiver.word.eq(receiver.word + 1)]
+                with m.If(step == _HEAD + BlockRam.LATENCY - 1):
+                    m.d.sync += [step.eq(0), self.heard.eq(~frame.damaged)]
+                    m.next = "CHECK"
+            with m.State("CHECK"):
+                with m.If(frame.damaged):
+                    m.d.sync += head[8:16].eq(0)
+                    m.next = "REFUSE"
+                with m.Elif(step == _CHECKS):
+                    m.next = "DECIDE"
+            with m.State("DECIDE"):
+                m.d.sync += [reason.eq(refusal), is_read.eq(0), left.eq(count), receiver.word.eq(3)]
+                with m.If(refusal != 0):
+                    m.next = "REFUSE"
+                with m.Else():
+                    m.d.sync += [awaited.eq(sequence + 1), previous.eq(sequence), previous_kind.eq(kind)]
+                    m.next = "REPLY"
+                    reply("NOTHING")
+                    with m.Switch(kind):
+                        with m.Case(Kind.INFO):
+                            m.d.sync += connected.eq(1)
+                            reply("INFO")
+                        with m.Case(Kind.WRITE):
+                            m.next = "WRITE"
+                        with m.Case(Kind.READ):
+                            m.d.sync += is_read.eq(1)
+                            m.d.comb += read.start.eq(1)
+                        with m.Case(Kind.CHECKSUM):
+                            m.d.sync += crc.eq(CRC_INIT)
+                            m.d.comb += read.start.eq(1)
+                            reply("CHECKSUM")
+                            m.next = "LOW"
+                        with m.Case(Kind.START):
+                            m.d.sync += self.start.eq(~again)
+                        with m.Case(Kind.STATUS):
+                            reply("STATUS")
+                        with m.Case(Kind.COUNTERS):
+                            reply("COUNTERS")
+                        with m.Case(Kind.CLEAR):
+                            m.d.sync += self.clear.eq(~again)
+            with m.State("REFUSE"):
+                m.d.sync += [head[:8].eq(REFUSED), is_read.eq(0)]
+                reply("REFUSED")
+                m.next = "REPLY"
+
+            with m.State("WRITE"):
+                m.d.comb += self.request.valid.eq(1)
+                with m.If(self.request.ready):
+                    m.d.sync += step.eq(0)
+                    m.next = "FETCH"
+            with m.State("FETCH"):
+                with m.If(step == BlockRam.LATENCY):        # in `w.payload` with the next edge
+                    m.next = "GIVE"
+            with m.State("GIVE"):
+                # `w.payload` stays: it follows the RAM, whose address does not change before the word is taken.
+                m.d.comb += self.w.valid.eq(1)
+                m.d.sync += step.eq(0)
+                with m.If(self.w.ready):
+                    m.d.sync += [left.eq(left - 1), receiver.word.eq(receiver.word + 1)]
+                    m.next = "FETCH"
+                    with m.If(ended):
+                        m.next = "REPLY"
+
+            with m.State("LOW"):
+                with m.If(read.o.valid):
+                    m.d.sync += crc.eq(crc_step(crc, read.o.payload[:8]))
+                    m.next = "HIGH"
+            with m.State("HIGH"):
+                m.d.comb += read.o.ready.eq(1)
+                m.d.sync += crc.eq(crc_step(crc, read.o.payload[8:]))
+                m.next = "LOW"
+                with m.If(read.last):
+                    m.next = "REPLY"
+
+            with m.State("REPLY"):
+                m.d.comb += [out.valid.eq(1), out.payload.word.eq(head[:16] | REPLY), out.payload.last.eq(~is_read & (end == 0))]
+                with m.If(out.ready):
+                    m.d.comb += receiver.o.ready.eq(1)      # nothing of the frame is needed any more
+                    m.next = "IDLE"
+                    with m.If(is_read):
+                        m.next = "STORAGE"
+                    with m.Elif(end != 0):
+                        m.next = "TABLE"
+            with m.State("TABLE"):
+                m.next = "WORD"
+            with m.State("WORD"):
+                m.d.comb += [out.valid.eq(1), out.payload.word.eq(word), out.payload.last.eq(last)]
+                with m.If(out.ready):
+                    m.d.sync += place.eq(place + 1)
+                    m.next = "TABLE"
+                    with m.If(last):
+                        m.next = "IDLE"
+            with m.State("STORAGE"):
+                m.d.comb += [out.valid.eq(read.o.valid), out.payload.word.eq(read.o.payload), out.payload.last.eq(read.last),
+                             read.o.ready.eq(out.ready)]
+                with m.If(read.o.valid & out.ready & read.last):
+                    m.next = "IDLE"
+
+        # Reads and writes never ask at once.
+        with m.If(read.request.valid):
+            m.d.comb += [self.request.valid.eq(1), self.request.payload.eq(read.request.payload),
+                         read.request.ready.eq(self.request.ready)]
+        return m
+
+    def _check(self, m, frame, head, awaited, previous, previous_kind, connected, again, count, refusal):
+        """What is wrong with a frame (`refusal`, 0 if nothing), whether it is a repeated one, and how many words it is about;
+        all up to date `_CHECKS` cycles after `head`."""
+        kind, sequence, first, second = head[:8], head[8:16], head[16:48], head[48:80]
+        words = Signal(10, reset_less=True)                 # behind the header
+        fits, known, turn = (Signal(name=name, reset_less=True) for name in ("fits", "known", "turn"))
+        storage, sane, inside = (Signal(name=name, reset_less=True) for name in ("storage", "sane", "inside"))
+        beyond = Signal(26, reset_less=True)
+        is_info, busy = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [
+            words.eq(frame.words - 3), known.eq((kind >= min(Kind)) & (kind <= max(Kind))), is_info.eq(kind == Kind.INFO),
+            again.eq((sequence == previous) & (sequence != awaited) & (kind == previous_kind)),
+            turn.eq(sequence == awaited), beyond.eq(first[:25] + count), storage.eq(0), fits.eq(0),
+            inside.eq((beyond <= self.identity.storage_words) & sane & ~first[24:].any()),
+            sane.eq((count != 0) & ~((kind == Kind.CHECKSUM) & second[25:].any())
+                    & ~((kind == Kind.READ) & (count > DATA_WORDS))),
+            busy.eq(self.status.running & storage & ~((kind == Kind.START) & again))]
+        with m.Switch(kind):
+            for one in Kind:
+                with m.Case(one):
+                    low, high = arguments(one)
+                    m.d.sync += fits.eq((words == low) if low == high else (words >= low) & (words <= high))
+            with m.Default():
+                m.d.sync += fits.eq(0)
+        with m.Switch(kind):
+            with m.Case(Kind.WRITE):
+                m.d.sync += [storage.eq(1), count.eq(words - 2)]
+            with m.Case(Kind.READ):
+                m.d.sync += [storage.eq(1), count.eq(second[:16])]
+            with m.Case(Kind.CHECKSUM):
+                m.d.sync += [storage.eq(1), count.eq(second)]
+            with m.Default():
+                m.d.sync += [storage.eq(kind == Kind.START), count.eq(1)]
+        m.d.sync += refusal.eq(0)
+        with m.If(~is_info & ~connected):
+            m.d.sync += refusal.eq(Refusal.UNCONNECTED)
+        with m.Elif(~is_info & ~turn & ~again):
+            m.d.sync += refusal.eq(Refusal.SEQUENCE)
+        with m.Elif(~known):
+            m.d.sync += refusal.eq(Refusal.UNKNOWN)
+        with m.Elif(~fits):
+            m.d.sync += refusal.eq(Refusal.LENGTH)
+        with m.Elif(busy):
+            m.d.sync += refusal.eq(Refusal.BUSY)
+        with m.Elif(storage & ~inside):
+            m.d.sync += refusal.eq(Refusal.RANGE)
+
+    def _table(self, reason, awaited, crc, nonce):
+        """Words of replies, and where those of each kind begin and end."""
+        status = self.status
+        state = Cat(status[bit.name.lower()] for bit in State)
+        assert [1 << n for n in range(len(State))] == list(State)
+        parts = {
+            "REFUSED": [reason, awaited], "CHECKSUM": [~crc[:16], ~crc[16:]],
+            "INFO": [nonce[:16], nonce[16:], *(Const(word, 16) for word in self.identity.words(len(COUNTERS)))],
+            "STATUS": [state, Cat(status.fault, status.queue), status.instruction[:16], status.instruction[16:], status.word[:16],
+                       status.word[16:], status.cycles[:16], status.cycles[16:]],
+            "COUNTERS": [half for n in range(len(COUNTERS)) for half in (self.counters[n][:16], self.counters[n][16:])]}
+        assert len(parts["INFO"]) == protocol.INFO_WORDS and len(parts["STATUS"]) == protocol.STATUS_WORDS
+        table, spans = [], {"NOTHING": (0, 0)}
+        for name, words in parts.items():
+            spans[name] = len(table), len(table) + len(words)
+            table += words
+        return table, spans

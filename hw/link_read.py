@@ -1,0 +1,66 @@
+"""Words of storage, as fast as they are taken."""
+from amaranth import Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hw.queue import Queue
+from hw.storage_arbiter import request_layout, word_layout
+
+__all__ = ["LinkRead"]
+
+
+class LinkRead(wiring.Component):
+    """Reads in bursts of at most `Queue.PLACES` words, for which there is always room.
+
+    Members
+    -------
+    start : ``In(1)``
+        With `address` (24 bits) and `count` (25 bits, at least 1); not before the last word of the read before was taken.
+    request : ``Out(stream.Signature(request_layout(24)))``
+    r : ``In(word_layout())``
+    o : ``Out(stream.Signature(16))``
+    last : ``Out(1)``
+        Beside the last word.
+    """
+
+    def __init__(self):
+        super().__init__({"start": In(1), "address": In(24), "count": In(25),
+                          "request": Out(stream.Signature(request_layout(24))), "r": In(word_layout()),
+                          "o": Out(stream.Signature(16)), "last": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.queue = queue = Queue(16)
+        address, left = Signal(24, reset_less=True), Signal(25, reset_less=True)      # of the burst, and behind it
+        burst, many, final = Signal(range(Queue.PLACES + 1), reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        one, wait = Signal(reset_less=True), Signal()
+        connect(m, flipped(self.o), queue.o)
+        # Only while a read is under way: other words are not ours.
+        m.d.comb += [queue.w_en.eq(self.r.valid & wait), queue.w_data.eq(self.r.data), self.last.eq(final & one),
+                     self.request.payload.address.eq(address), self.request.payload.length.eq(burst)]
+        m.d.sync += many.eq(left > Queue.PLACES)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [address.eq(self.address), left.eq(self.count)]
+                with m.If(self.start):
+                    m.next = "MEASURE"
+            with m.State("MEASURE"):
+                m.next = "CUT"
+            with m.State("CUT"):
+                m.d.sync += [burst.eq(Mux(many, Queue.PLACES, left)), final.eq(~many)]
+                m.next = "REQUEST"
+            with m.State("REQUEST"):
+                m.d.comb += self.request.valid.eq(1)
+                m.d.sync += one.eq(burst == 1)
+                with m.If(self.request.ready):
+                    m.d.sync += [wait.eq(1), address.eq(address + burst), left.eq(left - burst)]
+                    m.next = "WORDS"
+            with m.State("WORDS"):
+                with m.If(self.o.valid & self.o.ready):
+                    m.d.sync += [burst.eq(burst - 1), one.eq(burst == 2)]
+                    with m.If(one):
+                        m.d.sync += wait.eq(0)
+                        m.next = "CUT"              # `many` is up to date: words take longer than a cycle to come
+                        with m.If(final):
+                            m.next = "IDLE"
+        return m

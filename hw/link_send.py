@@ -1,0 +1,83 @@
+"""Bytes from words: flags, escapes, CRC."""
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from arch.protocol import ESCAPE, FLAG, FLIP
+from hw.crc import CRC_INIT, crc_step
+
+__all__ = ["LinkSender", "reply_layout"]
+
+
+def reply_layout() -> data.StructLayout:
+    """A word of a frame; `last` before its CRC."""
+    return data.StructLayout({"word": 16, "last": 1})
+
+
+class LinkSender(wiring.Component):
+    """Sends frames, a byte every third cycle at most.
+
+    Members
+    -------
+    i : ``In(stream.Signature(reply_layout()))``
+    o : ``Out(stream.Signature(8))``
+        Registers.
+    """
+
+    def __init__(self):
+        super().__init__({"i": In(stream.Signature(reply_layout())), "o": Out(stream.Signature(8))})
+
+    def elaborate(self, platform):
+        m = Module()
+        crc, word, last = Signal(32, init=CRC_INIT), Signal(16, reset_less=True), Signal(reset_less=True)
+        # What is sent next, most urgent first: the other half of an escape, the second byte of a word.
+        byte, special, pending = Signal(8, reset_less=True), Signal(reset_less=True), Signal()
+        left = Signal(range(5))                         # bytes of the CRC
+        sent = Signal()
+        m.d.comb += sent.eq(~self.o.valid | self.o.ready)
+        with m.If(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+
+        def send(value):
+            m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(value)]
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += crc.eq(CRC_INIT)
+                with m.If(self.i.valid & sent):
+                    send(FLAG)
+                    m.next = "WORD"
+            with m.State("WORD"):
+                m.d.comb += self.i.ready.eq(1)
+                m.d.sync += [word.eq(self.i.payload.word), last.eq(self.i.payload.last), byte.eq(self.i.payload.word[:8]),
+                             pending.eq(1), left.eq(0)]
+                with m.If(self.i.valid):
+                    m.next = "CLASSIFY"
+            with m.State("CLASSIFY"):
+                m.d.sync += special.eq((byte == FLAG) | (byte == ESCAPE))
+                with m.If(left == 0):
+                    m.d.sync += crc.eq(crc_step(crc, byte))
+                m.next = "BYTE"
+            with m.State("BYTE"):
+                with m.If(sent):
+                    send(Mux(special, ESCAPE, byte))
+                    m.next = "NEXT"
+                    with m.If(special):
+                        m.d.sync += [special.eq(0), byte.eq(byte ^ FLIP)]
+                        m.next = "BYTE"
+            with m.State("NEXT"):
+                with m.If(pending):
+                    m.d.sync += [pending.eq(0), byte.eq(word[8:])]
+                    m.next = "CLASSIFY"
+                with m.Elif((left == 0) & ~last):
+                    m.next = "WORD"
+                with m.Elif(left == 1):
+                    m.next = "END"
+                with m.Else():
+                    m.d.sync += [byte.eq(~crc[:8]), crc.eq(crc >> 8), left.eq(Mux(left == 0, 4, left - 1))]
+                    m.next = "CLASSIFY"
+            with m.State("END"):
+                with m.If(sent):
+                    send(FLAG)
+                    m.next = "IDLE"
+        return m

@@ -1,0 +1,95 @@
+"""The link with storage and a machine that only counts starts, beside the reference of the board's side."""
+from amaranth import Module, Mux
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+import numpy as np
+
+from arch.protocol import COUNTERS, Identity
+from host.device import Device
+from host.protocol import Status
+from hw.link import Link, status_layout
+from hw.storage_ram import StorageRam
+from hw.uart import byte_layout
+from sim.native import Design
+
+__all__ = ["IDENTITY", "LinkBoard", "STORAGE"]
+
+STORAGE = 4096
+IDENTITY = Identity(digest=0xFEDCBA9876543210, storage_words=STORAGE - 96, clock_khz=140_000, name="bench")
+_STATUS = Status(running=False, finished=True, failed=True, fault=8, queue=3, instruction=123_456, word=654_321,
+                 cycles=0xDEADBEEF)
+
+
+class System(wiring.Component):
+    """`program` keeps the last start's; `starts` and `clears` count."""
+
+    def __init__(self):
+        self.link, self.storage = Link(IDENTITY), StorageRam(STORAGE)
+        super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)),
+                          "status": In(status_layout()), "counters": In(data.ArrayLayout(32, len(COUNTERS))),
+                          "program": Out(24), "starts": Out(16), "clears": Out(16), "heard": Out(16)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.link, m.submodules.storage = link, storage = self.link, self.storage
+        connect(m, flipped(self.rx), link.rx)
+        connect(m, flipped(self.tx), link.tx)
+        connect(m, link.w, storage.w)
+        asked, request = link.request.payload, storage.request.payload
+        m.d.comb += [storage.request.valid.eq(link.request.valid), link.request.ready.eq(storage.request.ready),
+                     request.write.eq(asked.write), request.address.eq(asked.address), request.length.eq(asked.length),
+                     link.r.eq(storage.r), link.status.eq(self.status), link.counters.eq(self.counters)]
+        m.d.sync += [self.program.eq(Mux(link.start, link.program, self.program)), self.starts.eq(self.starts + link.start),
+                     self.clears.eq(self.clears + link.clear), self.heard.eq(self.heard + link.heard)]
+        return m
+
+
+class LinkBoard:
+    """The simulated board at the frame layer's door, a `sim.line.Board`; with `twin` every byte of each reply is compared."""
+
+    design = None
+
+    def __init__(self):
+        if LinkBoard.design is None:
+            LinkBoard.design = Design(System())
+        self.sim = LinkBoard.design.simulate()
+        self.twin = Device(IDENTITY)
+        self.twin.status, self.twin.counters = _STATUS, [0x01234567 * n + 0x7E7D for n in range(len(COUNTERS))]
+        self.twin._run = lambda address: self.twin.status
+        self._status(_STATUS)
+        self.sim.set("counters", sum(value << 32 * n for n, value in enumerate(self.twin.counters)))
+        self._sent = 0
+
+    def close(self) -> None:
+        self.sim.close()
+
+    def _status(self, status: Status) -> None:
+        self.twin.status = status
+        self.sim.set("status", status_layout().const(
+            {name: getattr(status, name) for name in status_layout().members}).as_bits())
+
+    def running(self, running: bool) -> None:
+        self._status(Status(running=running, finished=False, failed=False))
+
+    def feed(self, sent: bytes) -> bytes:
+        """Until all is taken and nothing more comes back."""
+        status = self.twin.status                  # which this machine does not change
+        expected = self.twin.feed(sent)
+        self.twin.status = status
+        self.sim.feed("rx", np.stack([np.frombuffer(sent, np.uint8), np.zeros(len(sent), np.uint8)], 1))
+        self._sent += len(expected)
+        if expected:
+            self.sim.run_until(beats=("tx", self._sent), deadline=100_000)
+        self.sim.run_until(drained="rx", deadline=100_000)
+        self.sim.step(60)
+        back = self.sim.beats("tx").payload[:, 0].tobytes()
+        assert back == expected, (sent.hex(), back.hex(), expected.hex())
+        return back
+
+    def reset(self) -> None:
+        self.sim.set("rst", 1)
+        self.sim.step(1)
+        self.sim.set("rst", 0)
+        status = self.twin.status
+        self.twin.reset()
+        self.twin.status = status
