@@ -14,7 +14,7 @@ __all__ = [
     "weights_free_after", "weights_soon"]
 
 # Window generator: beat issued -> address at its output register.
-WINDOW = 1
+WINDOW = 2
 # Activation, weight and parameter memories, address -> data: address registers (2), block RAM (2), bank selection.
 ACTIVATION_READ = WEIGHT_READ = PARAMETER_READ = 5
 # Write given -> the earliest cycle in which a read of it may be given.
@@ -24,9 +24,9 @@ ACTIVATION_WRITE = 2
 # Commands that may wait for a unit. A command taken -> its records offered to the units; least distance of two commands; a record
 # taken by the last unit -> the command that has its place taken.
 COMMANDS = 4
-DISPATCH = 2
+DISPATCH = 4
 COMMAND_SPACING = 3
-COMMAND_BACK = 2
+COMMAND_BACK = 3
 # Padding inserted behind the activation memory.
 PAD = 1
 
@@ -55,8 +55,8 @@ def swap_after_load(geometry: Geometry) -> int:
 MIN_REVISIT = 5         # least distance of two beats with the same partial sum
 
 
-# Requantising lane: product (3), its sum, shift in three steps, rounding, comparison, clamp.
-REQUANTISE_LANE = 10
+# Requantising lane: product (3), the way back from the multiplier, sum, shift in three steps, rounding, comparison, clamp.
+REQUANTISE_LANE = 11
 
 
 def requantise(lanes: int) -> int:

@@ -11,6 +11,7 @@ from arch.command import POOL_NONE
 from arch.geometry import Geometry
 from formal.properties import assert_stable, keeps_order, saboteur
 from formal.prove import Claim
+from hw.delay import delayed
 from hw.dispatch import Dispatch
 from hw.global_average import GlobalAverage
 import hw.output_fifo
@@ -254,15 +255,16 @@ class WindowClaim(StageClaim):
         m.d.comb += [new.kernel_y.eq(1), window.config.valid.eq(self.free(1, "command"))]
 
         before = {}
-        for name, value in (*inputs.items(), ("reserve", window.reserve), ("pass_start", window.pass_start),
-                            ("block_start", window.block_start)):
+        for name, value in (*inputs.items(), ("pass_start", window.pass_start), ("block_start", window.block_start)):
             before[name] = Signal(name=f"{name}_before")
             m.d.sync += before[name].eq(value)
         issue = window.issue
+        granted, reserved = (delayed(m, value, pipeline.WINDOW, name, reset=True) for value, name in (
+            (inputs["read_grant"], "granted"), (window.reserve, "reserved")))
         m.d.comb += [
             Assert(~window.reserve | (inputs["read_grant"] & inputs["room"])),
-            Assert(~issue.valid | before["read_grant"] if self.fault != "no grant" else ~issue.valid),
-            Assert((issue.valid & issue.last) == before["reserve"]), Assert(~issue.swap | issue.valid),
+            Assert(~issue.valid | granted if self.fault != "no grant" else ~issue.valid),
+            Assert((issue.valid & issue.last) == reserved), Assert(~issue.swap | issue.valid),
             Assert(~issue.emit_start | issue.swap & issue.last), Assert(~window.pass_start | before["weights_ready"]),
             Assert(~window.block_start | window.pass_start & before["parameters_ready"])]
 
@@ -280,16 +282,19 @@ class WindowClaim(StageClaim):
                 result = Mux(factor == 2, result << 1, result)
             return result
         per_block = product(sizes["kernel_x"], sizes["blocks"])
-        start = window.pass_start                           # a pass started in the cycle before; a beat seen now is older
+        start = window.pass_start
+        shows = delayed(m, start, pipeline.WINDOW - 1, "shows", reset=True)     # beats seen from the next cycle on are the pass's
         with m.If(window.config.valid & window.config.ready):
             m.d.sync += [size.eq(product(sizes["rows"], sizes["columns"]) + (self.fault == "one more")), block.eq(per_block),
                          in_block.eq(per_block)]
             m.d.sync += to_go.eq(Mux(sizes["output_blocks"] == 2, per_block << 1, per_block))
         with m.If(start):
-            m.d.sync += [left.eq(size), fresh.eq(1), to_go.eq(to_go - 1), in_block.eq(Mux(in_block == 1, block, in_block - 1))]
+            m.d.sync += [to_go.eq(to_go - 1), in_block.eq(Mux(in_block == 1, block, in_block - 1))]
+        with m.If(shows):
+            m.d.sync += [left.eq(size), fresh.eq(1)]
         with m.Elif(issue.valid):
             m.d.sync += [left.eq(left - 1), fresh.eq(0)]
-        m.d.comb += [Assert(~start | (left == issue.valid)), Assert(~issue.valid | (left != 0)), Assert(~start | (to_go != 0)),
+        m.d.comb += [Assert(~shows | (left == issue.valid)), Assert(~issue.valid | (left != 0)), Assert(~start | (to_go != 0)),
                      Assert(issue.swap == (issue.valid & fresh)), Assert(window.block_start == (start & (in_block == 1))),
                      Assert(~window.config.ready | (to_go == 0)), Cover(start & (to_go == 1) & (size == 4))]
         least = pipeline.MIN_REVISIT + (self.fault == "too soon")

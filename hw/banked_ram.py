@@ -7,10 +7,12 @@ from amaranth.utils import ceil_log2
 from arch import pipeline
 from hw.delay import delayed
 from hw.primitives import BlockRam, Copy
+from hw.primitives.block_ram import tile_shape
 
 __all__ = ["BankedRam"]
 
 SLICE_BITS = 18         # each slice of the word has address registers of its own, beside its block RAMs
+WIDEST = tile_shape(1)  # words and bits of the widest block RAM: memories that small have slices as wide
 GROUP_SLICES = 2        # slices that share the registers before those
 BANK_WORDS = 8192       # deeper block RAMs would be a single bit wide
 
@@ -54,13 +56,14 @@ class BankedRam(wiring.Component):
         m = Module()
         read, write = Signal(self.lanes * self.lane_bits), delayed(m, self.w_data, 2, "w_data")
         m.d.comb += self.r_data.eq(read)
+        bits = WIDEST[1] if self.depth <= WIDEST[0] else SLICE_BITS
         for lane in range(self.lanes):
-            for n, low in enumerate(range(0, self.lane_bits, SLICE_BITS)):
+            for n, low in enumerate(range(0, self.lane_bits, bits)):
                 if n % GROUP_SLICES == 0:
                     name = f"group{lane}_{low}_"
                     r_addr, w_addr, w_en = (self._copies(m, value, name + what) for what, value in (
                         ("r_addr", self.r_addr), ("w_addr", self.w_addr), ("w_en", self.w_en[lane])))
-                span = slice(lane * self.lane_bits + low, lane * self.lane_bits + min(low + SLICE_BITS, self.lane_bits))
+                span = slice(lane * self.lane_bits + low, lane * self.lane_bits + min(low + bits, self.lane_bits))
                 m.submodules[f"slice{lane}_{low}"] = self._slice(r_addr, w_addr, w_en, write[span], read[span])
         return m
 

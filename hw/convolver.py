@@ -28,7 +28,7 @@ class Convolver(wiring.Component):
     - `read_grant`: In(1), the window generator may read in this cycle. Otherwise `h_addr` is read, and `r_data` shows the word
       `pipeline.WINDOW` + `pipeline.ACTIVATION_READ` cycles later. Drive both from registers.
     - `room`: In(1), from a register; `reserve`: Out(1), combinational. `o`: Out, `valid` and `vector`.
-    - `issued`: Out(1), a beat was issued in the cycle before.
+    - `issued`: Out(1), a beat was issued `pipeline.WINDOW` cycles before.
     - `a_addr`, `a_data`, `a_en`; `w_addr`, `w_data`, `w_en`; `p_addr`, `biases`, `scales`, `p_en`: write ports of the
       activation memory, the weight memory and the two parameter memories.
     - `busy`: Out(1), a command is in progress or waits in a unit.
@@ -61,12 +61,8 @@ class Convolver(wiring.Component):
 
         for config, unit in ((self.window, window), (self.load, weights), (self.scale, parameters)):
             wiring.connect(m, wiring.flipped(config), unit.config)
-        granted = Signal()
-        m.d.sync += granted.eq(self.read_grant)
-        host = Signal.like(self.h_addr, reset_less=True)
-        m.d.sync += host.eq(self.h_addr)
         m.d.comb += [
-            window.read_grant.eq(self.read_grant), window.room.eq(self.room), self.reserve.eq(window.reserve),
+            window.read_grant.eq(self.read_grant), window.h_addr.eq(self.h_addr), window.room.eq(self.room), self.reserve.eq(window.reserve),
             window.weights_ready.eq(weights.ready), window.parameters_ready.eq(parameters.ready),
             weights.pass_start.eq(window.pass_start), weights.swap.eq(window.issue.swap),
             parameters.block_start.eq(window.block_start), parameters.emit_start.eq(window.issue.emit_start),
@@ -83,8 +79,6 @@ class Convolver(wiring.Component):
             requantise.results.eq(array.results), requantise.load.valid.eq(parameters.load_valid),
             requantise.load.multiplier.eq(parameters.scales.multiplier), requantise.load.shift.eq(parameters.scales.shift),
             requantise.rule.eq(parameters.rule), self.o.eq(requantise.o)]
-        with m.If(~granted):
-            m.d.comb += activations.address.eq(host)
 
         # The requantiser changes parameters one cycle before the first result of an output block.
         swap = window.issue.emit_start

@@ -20,8 +20,9 @@ class Dispatch(wiring.Component):
     """Splits commands into a record for each unit, in a queue for each, so that units take them in their own time.
 
     A command is taken every `pipeline.COMMAND_SPACING` cycles at most, and when each unit has taken the one `pipeline.COMMANDS`
-    before it `pipeline.COMMAND_BACK` cycles ago; its records are offered `pipeline.DISPATCH` cycles later. The units lie all over
-    the chip, so what goes there and comes back has a register to itself: the payload, a strobe for each queue, and
+    before it `pipeline.COMMAND_BACK` cycles ago; its records are offered `pipeline.DISPATCH` cycles later, and not in the cycle
+    after the unit took another. The units lie all over the chip, so what goes there and comes back has registers to itself:
+    the payload, once for all and once for each queue, strobes, the record at the queue's output, the unit's taking it, and
     `command.ready`. Reset drops everything, commands taken during it too.
 
     Members: `command`, stream of `command_layout()`; streams `window`, `load`, `scale` (of `rules_layout()`), `pool`, `average`,
@@ -48,17 +49,26 @@ class Dispatch(wiring.Component):
             m.submodules[f"{name}_queue"] = queue = Queue(o.payload.shape())
             m.submodules[f"{name}_places"] = places = Tokens(pipeline.COMMANDS, pipeline.COMMANDS)
             m.submodules[f"{name}_strobe"] = strobe = Copy()
-            m.d.comb += [strobe.d.eq(put), queue.w_en.eq(strobe.q), places.take.eq(strobe.q), places.give.eq(o.valid & o.ready)]
+            m.submodules[f"{name}_write"] = write = Copy()
+            record, offered = Signal(o.payload.shape(), name=f"{name}_record", reset_less=True), Signal(name=f"{name}_offered")
+            present, back = Signal(o.payload.shape(), name=f"{name}_present", reset_less=True), Signal(name=f"{name}_back")
             if name == "scale":
-                m.d.comb += [queue.w_data.load.eq(c.load), queue.w_data.rule.eq(c.requantise)]
+                m.d.sync += [record.load.eq(c.load), record.rule.eq(c.requantise)]
             else:
-                m.d.comb += queue.w_data.eq(c[name])
-            wiring.connect(m, wiring.flipped(o), queue.o)
+                m.d.sync += record.eq(c[name])
+            m.d.sync += back.eq(o.valid & o.ready)
+            m.d.comb += [strobe.d.eq(put), write.d.eq(strobe.q & ~ResetSignal()), places.take.eq(strobe.q), places.give.eq(back),
+                         queue.w_en.eq(write.q), queue.w_data.eq(record), queue.o.ready.eq(~offered),
+                         o.valid.eq(offered), o.payload.eq(present)]
+            with m.If(~offered):
+                m.d.sync += [present.eq(queue.o.payload), offered.eq(queue.o.valid)]
+            with m.Elif(o.ready):
+                m.d.sync += offered.eq(0)
             ready.append(places.any)
         # Tokens taken for a command are missed two cycles after it.
         accept = Signal(init=1)
         m.d.sync += accept.eq(Cat(ready).all() & ~taken & ~was_taken)
         m.d.comb += self.command.ready.eq(accept)
-        assert (pipeline.DISPATCH, pipeline.COMMAND_SPACING, pipeline.COMMAND_BACK) == (2, 3, 2)
+        assert (pipeline.DISPATCH, pipeline.COMMAND_SPACING, pipeline.COMMAND_BACK) == (4, 3, 3)
         assert pipeline.COMMANDS <= Queue.PLACES
         return m

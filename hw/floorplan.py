@@ -31,6 +31,7 @@ _DEVICES = {
 }
 
 _MULTIPLIER = re.compile(r"(?:^|\.)pair(\d+)\.lane(\d+)\.mult\.mult$")
+_REQUANTISE = re.compile(r"(?:^|\.)requantise\.lane(\d+)\.mult\.mult$")
 _PARTIAL_SUMS = re.compile(r"(?:^|\.)column(\d+)\.psums\.tile\d+$")
 # A word of an activation or weight memory: slice of the word, bank of the depth, tile of the slice.
 _WORDS = re.compile(r"(?:^|\.)(?:activations\.memory|(weights(?:\$\d+)?))\.slice0_(\d+)\.bank(\d+)\.tile(\d+)$")
@@ -54,8 +55,9 @@ def floorplan(cells: Iterable[str], device: str) -> dict[str, str]:
 
     A row of multiplier sites takes as many column pairs as fit, interleaved: lane 0 of each, then lane 1 of each, so that an
     activation moves to the next site and a sum moves on by the number of pairs. Rows run back and forth, which puts the last
-    pair of a row opposite the first one of the next. Partial sums stand at the end of their pair's row; activations and
-    weights beside the first pair's lanes, where they enter. Empty if the array does not fit.
+    pair of a row opposite the first one of the next. Rows in the middle take fewer pairs if not all are needed: what is left
+    of them is near the others. Partial sums and the requantiser's multipliers stand at the end of their pair's row; activations
+    and weights beside the first pair's lanes, where they enter. Empty if the array does not fit.
     """
     cells = list(cells)
     array = {}
@@ -70,10 +72,38 @@ def floorplan(cells: Iterable[str], device: str) -> dict[str, str]:
     if per_row * len(rows) < pairs:
         return {}
     at = {}
-    for pair, lane in array:
-        row, column = divmod(pair, per_row)
-        at[pair, lane] = rows[row][lane * per_row + (per_row - 1 - column if row % 2 else column)]
-    return {array[key]: site.name for key, site in at.items()} | _memories(cells, device, at, lanes)
+    for pair, (row, column) in enumerate(_places(pairs, per_row, len(rows))):
+        for lane in range(lanes):
+            at[pair, lane] = rows[row][lane * per_row + (per_row - 1 - column if row % 2 else column)]
+    plan = {array[key]: at[key].name for key in array}
+    free = {row: len(rows[row]) - sum(site.y == rows[row][0].y for site in at.values()) for row in range(len(rows))}
+    requantise = []
+    for name in cells:
+        if match := _REQUANTISE.search(name):
+            wish = at[min(int(match[1]) // 2, pairs - 1), lanes - 1]
+            requantise.append((free[[row[0].y for row in rows].index(wish.y)], int(match[1]), name, wish))
+    # Those of crowded rows first: the others have more to choose from.
+    plan |= _nearest([(name, wish) for *_, name, wish in sorted(requantise)],
+                     [site for row in rows for site in row if site not in at.values()])
+    return plan | _memories(cells, device, at, lanes)
+
+
+def _places(pairs: int, per_row: int, rows: int) -> list[tuple[int, int]]:
+    """Row and number in it for each pair: outer rows are full first."""
+    used = -(-pairs // per_row)
+    counts = [per_row] * used + [0] * (rows - used)
+    counts[used // 2 if used > 2 else used - 1] -= per_row * used - pairs
+    return [(row, n) for row, count in enumerate(counts) for n in range(count)]
+
+
+def _nearest(wishes: list[tuple[str, Site]], free: list[Site]) -> dict[str, str]:
+    """The free site nearest to its wish for each name, first come, first served."""
+    plan, free = {}, list(free)
+    for name, wish in wishes:
+        best = min(free, key=lambda site: abs(site.x - wish.x) + abs(site.y - wish.y))
+        free.remove(best)
+        plan[name] = best.name
+    return plan
 
 
 def _memories(cells: list[str], device: str, at: dict[tuple[int, int], Site], lanes: int) -> dict[str, str]:
@@ -92,12 +122,7 @@ def _memories(cells: list[str], device: str, at: dict[tuple[int, int], Site], la
         bit = int(match[2]) + int(match[4]) * _SLICE_BITS // tiles[match[1], match[3]]
         lane = min(bit // (16 if match[1] else 8), lanes - 1)
         wishes.append((1, lane, name, at[0, lane]))
-    plan, free = {}, memory_sites(device)
-    for *_, name, wish in sorted(wishes):
-        best = min(free, key=lambda site: abs(site.x - wish.x) + abs(site.y - wish.y))
-        free.remove(best)
-        plan[name] = best.name
-    return plan
+    return _nearest([(name, wish) for *_, name, wish in sorted(wishes)], memory_sites(device))
 
 
 def plan_netlist(netlist: Path, device: str) -> Path:

@@ -40,6 +40,8 @@ class Gather(wiring.Component):
     w_data : ``Out(8 * PI)``
     last : ``Out(1)``
         A command's last word was written, in this cycle or before.
+    either : ``Out(1)``
+        `w_en` or `last`, from a register.
     """
 
     LATENCY = pipeline.GATHER
@@ -49,7 +51,7 @@ class Gather(wiring.Component):
         super().__init__({
             "command": In(stream.Signature(record_layout(GatherConfig))), "i": In(stream.Signature(8 * PIXEL_BYTES)),
             "grant": In(1), "w_en": Out(1), "w_addr": Out(ceil_log2(geometry.activation_words)), "w_data": Out(8 * self.lanes),
-            "last": Out(1)})
+            "last": Out(1), "either": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -99,7 +101,9 @@ class Gather(wiring.Component):
         m.d.sync += wrap.eq(config.row_words - config.ring_words)
         m.d.comb += [forward.eq(offset + config.row_words), back.eq(offset + wrap)]
         new_row = later(read.new_row, self.LATENCY - 1, "new_row")
-        m.d.comb += self.last.eq(later(read.end, self.LATENCY, "end"))
+        ending, last = later(read.end, self.LATENCY - 1, "end"), Signal()
+        m.d.sync += [last.eq(ending), self.either.eq(packer.soon | ending)]
+        m.d.comb += self.last.eq(last)
         with m.If(setup):
             m.d.sync += offset.eq(config.row_start)
         with m.Elif(new_row):

@@ -113,19 +113,25 @@ class GlobalAverage(wiring.Component):
     def _one_by_one(self, m, read, sums):
         """The sums in turn, the first one 4 cycles after `read`, and a bit that comes with the last one."""
         m.submodules.turns = turns = Countdown(len(sums).bit_length())
-        index, reading, ready = Signal(range(len(sums))), Signal(), Signal()
+        index, following, reading, ready = Signal(range(len(sums))), Signal(range(len(sums))), Signal(), Signal()
         m.d.sync += ready.eq(read)              # the last vector is added in the cycle after it was taken
         m.d.comb += [turns.start.eq(ready), turns.count.eq(len(sums)), turns.step.eq(reading)]
+        m.d.comb += following.eq(Mux(ready, 0, index + reading))
+        m.d.sync += index.eq(following)
         with m.If(ready):
-            m.d.sync += [reading.eq(1), index.eq(0)]
+            m.d.sync += reading.eq(1)
         with m.Elif(reading):
-            m.d.sync += [reading.eq(~turns.last), index.eq(index + 1)]
+            m.d.sync += reading.eq(~turns.last)
         last, late_index = [Signal(name=f"last{n}") for n in range(2)], Signal.like(index, reset_less=True)
         m.d.sync += [last[0].eq(reading & turns.last), last[1].eq(last[0]), late_index.eq(index)]
         groups = []
         for first in range(0, len(sums), 4):
-            group = Signal(SUM_BITS, name=f"group{first}", reset_less=True)
-            m.d.sync += group.eq(Array(sums[first:first + 4])[index[:2]])
+            group, own_index = Signal(SUM_BITS, name=f"group{first}", reset_less=True), []
+            for n, bit in enumerate(following[:2]):
+                m.submodules[f"index{first}_{n}"] = copy = Copy()
+                m.d.comb += copy.d.eq(bit)
+                own_index.append(copy.q)
+            m.d.sync += group.eq(Array(sums[first:first + 4])[Cat(own_index)])
             groups.append(group)
         chosen = Signal(SUM_BITS, reset_less=True)
         m.d.sync += chosen.eq(Array(groups)[late_index[2:]] if len(groups) > 1 else groups[0])

@@ -100,7 +100,7 @@ class LineFill(wiring.Component):
 
         ended = Signal()
         m.d.sync += ended.eq(end)
-        m.d.comb += [packer.i.valid.eq(go), packer.i.count.eq(config.channels), packer.i.skip.eq(0), packer.i.flush.eq(end),
+        m.d.comb += [packer.i.valid.eq(go), packer.i.count.eq(Mux(go, config.channels, 0)), packer.i.skip.eq(0), packer.i.flush.eq(end),
                      packer.release.eq(ended), packer.clear.eq(setup),
                      packer.i.bytes.eq(Mux(row, self.i.payload, config.zero_point.replicate(PIXEL_BYTES)))]
         ring_end = Signal(len(config.line_ring), reset_less=True)

@@ -93,8 +93,8 @@ class ColumnPair(wiring.Component):
     even, odd : sums of columns 2j and 2j + 1
     """
 
-    # Lanes that share a copy of the shift enable: 88 registers.
-    GROUP = 4
+    # Lanes that share a copy of the shift enable: 44 registers.
+    GROUP = 2
 
     def __init__(self, lanes: int, *, lut: bool = False):
         self.lanes, self.lut = lanes, lut

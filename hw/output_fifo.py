@@ -61,12 +61,12 @@ class OutputFifo(wiring.Component):
         connect(m, flipped(self.o), tail.o)
 
         taken, fetch, returned = Signal(), Signal(), Signal()
-        m.d.sync += returned.eq(taken)          # the way from the pool to the window generator is long
+        m.d.sync += returned.eq(taken)          # the way from the pool to the window generator and to the RAM is long
         assert self.BACK == 2
         m.d.comb += [taken.eq(tail.o.valid & tail.o.ready), fetch.eq(stored.any & space.any),
                      places.give.eq(returned), places.take.eq(self.reserve), self.room.eq(places.any),
                      stored.give.eq(self.i.valid), stored.take.eq(fetch),
-                     space.give.eq(taken), space.take.eq(fetch)]
+                     space.give.eq(returned), space.take.eq(fetch)]
         m.d.comb += [ram.w_en.eq(self.i.valid), ram.w_data.eq(self.i.vector)]
         with m.If(self.i.valid):
             m.d.sync += ram.w_addr.eq(ram.w_addr + 1)

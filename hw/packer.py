@@ -12,7 +12,8 @@ BYTES_PER_COPY = 4          # bytes of the word served by one copy of a control 
 
 
 def chunk_layout(size: int) -> data.StructLayout:
-    """`count` bytes of `bytes`, from number `skip` on; all of them are within. With `flush` the word ends behind them."""
+    """`count` bytes of `bytes`, from number `skip` on; all of them are within. With `flush` the word ends behind them. Without
+    `valid` there are none, and no `flush`."""
     return data.StructLayout({"valid": 1, "bytes": data.ArrayLayout(unsigned(8), size), "skip": ceil_log2(size),
                               "count": ceil_log2(size + 1), "flush": 1})
 
@@ -37,6 +38,8 @@ class Packer(wiring.Component):
     release, clear : ``In(1)``
     valid : ``Out(1)``
     word : ``Out(8 * lanes)``
+    soon : ``Out(1)``
+        From a register: there is a word in the next cycle.
     """
 
     LATENCY = 3
@@ -48,19 +51,18 @@ class Packer(wiring.Component):
             raise ValueError(f"Bytes of a word must be a multiple of {size}, not {lanes!r}")
         self.size, self.lanes = size, lanes
         super().__init__({"i": In(chunk_layout(size)), "release": In(1), "clear": In(1), "valid": Out(1),
-                          "word": Out(8 * lanes)})
+                          "word": Out(8 * lanes), "soon": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         size, lanes, chunk = self.size, self.lanes, self.i
         position, end, beyond = Signal(range(lanes)), Signal(range(lanes + size + 1)), Signal()
-        count = Mux(chunk.valid, chunk.count, 0)
-        m.d.comb += [end.eq(position + count), beyond.eq(end >= lanes)]
+        m.d.comb += [end.eq(position + chunk.count), beyond.eq(end >= lanes)]
         left_over = Signal()
-        with m.If(self.clear | chunk.valid & chunk.flush):
+        with m.If(self.clear | chunk.flush):
             m.d.sync += position.eq(0)
-        with m.Elif(chunk.valid):
-            m.d.sync += position.eq(Mux(beyond, end - lanes, end))
+        with m.Else():
+            m.d.sync += position.eq(end if lanes & lanes - 1 == 0 else Mux(beyond, end - lanes, end))
         with m.If(chunk.valid):
             m.d.sync += left_over.eq(chunk.flush & (end > lanes))
         with m.Elif(self.release | self.clear):
@@ -73,9 +75,9 @@ class Packer(wiring.Component):
         ends1, clear1 = Signal(), Signal(reset_less=True)
         m.d.sync += [
             turn.eq(position - chunk.skip), bytes1.eq(chunk.bytes), clear1.eq(self.clear),
-            here1.eq(Cat(chunk.valid & (n >= position) & (n < end) for n in range(lanes))),
-            there1.eq(Cat(chunk.valid & (n + lanes < end) for n in range(size))),
-            ends1.eq(Mux(chunk.valid, beyond | chunk.flush, self.release & left_over))]
+            here1.eq(Cat((n >= position) & (n < end) for n in range(lanes))),
+            there1.eq(Cat(n + lanes < end for n in range(size))),
+            ends1.eq(beyond | chunk.flush | self.release & left_over)]
 
         # Stage 2: turned.
         turned = Signal(8 * size, reset_less=True)
@@ -91,6 +93,7 @@ class Packer(wiring.Component):
         # Stage 3: the word, and what is there of the next.
         rest = Signal(8 * lanes, reset_less=True)
         m.d.sync += self.valid.eq(ends)
+        m.d.comb += self.soon.eq(ends)
         for first in range(0, lanes, BYTES_PER_COPY):
             m.submodules[f"drop{first}"] = drop = Copy()
             m.d.comb += drop.d.eq(ends1 | clear1)

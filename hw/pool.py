@@ -83,13 +83,15 @@ class Pool(wiring.Component):
         # Combination n takes the n-th of these operands if it is real.
         operands = (step.column.real[1] & step.row.real[0], step.column.real[2] & step.row.real[0], step.row.real[1],
                     step.row.real[2])
-        take_sum = Cat(at(2 + 2 * n, one & step.average, f"take_sum{n}_") for n, one in enumerate(operands))
-        take_maximum = Cat(at(2 + 2 * n, one & ~step.average, f"take_maximum{n}_") for n, one in enumerate(operands))
+        take_sum = [at(1 + 2 * n, one & step.average, f"take_sum{n}_") for n, one in enumerate(operands)]
+        take_maximum = [at(1 + 2 * n, one & ~step.average, f"take_maximum{n}_") for n, one in enumerate(operands)]
         offset, halve, triple, ninefold = self._mean(m, at, step)
         for first in range(0, self.lanes, LANES_PER_COPY):
             valid, present = copy(made, f"valid_{first}"), copy(at(1, real, "real"), f"present_{first}")
             maximum = Cat(copy(at(2 * n, ~step.average & (real if n == 0 else 1), f"maximum{n}_"), f"maximum{n}_{first}")
                           for n in range(4))
+            sums = Cat(copy(bit, f"take_sum{n}_{first}") for n, bit in enumerate(take_sum))
+            maxima = Cat(copy(bit, f"take_maximum{n}_{first}") for n, bit in enumerate(take_maximum))
             offsets = Cat(copy(bit, f"offset{n}_{first}") for n, bit in enumerate(offset))
             halves = Cat(copy(halve[n], f"halve{n}_{first}") for n in range(2))
             triples, ninefolds = copy(triple, f"triple_{first}"), copy(ninefold, f"ninefold_{first}")
@@ -98,7 +100,7 @@ class Pool(wiring.Component):
                 line = lines.r_data.word_select(n, 2 * RESULT_BITS)
                 m.d.comb += [
                     lane.byte.eq(self.i.payload[n]), lane.step.eq(valid), lane.present.eq(present), lane.maximum.eq(maximum),
-                    lane.take_sum.eq(take_sum), lane.take_maximum.eq(take_maximum),
+                    lane.take_sum.eq(sums), lane.take_maximum.eq(maxima),
                     lane.older1.eq(line[:RESULT_BITS]), lane.older2.eq(line[RESULT_BITS:]), lane.offset.eq(offsets),
                     lane.halve.eq(halves), lane.triple.eq(triples), lane.ninefold.eq(ninefolds), queue.w_data[n].eq(lane.o),
                     lines.w_data.word_select(n, 2 * RESULT_BITS).eq(Cat(lane.result, lane.older1))]

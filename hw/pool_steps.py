@@ -99,19 +99,23 @@ class PoolSteps(wiring.Component):
     def _columns(self, m, config, pooled, counts, load, tick):
         """Where the next step lies in its row; rows follow each other without end."""
         column = Signal(data.StructLayout({"valid": 1, "position": position_layout(), "complete": 1, "ends_row": 1}))
-        inside, complete, ends, row_end, done = (Signal(name=name) for name in (
-            "in_columns", "complete", "ends_row", "row_end", "columns_done"))
+        inside, complete, ends, row_end, done, now_done = (Signal(name=name) for name in (
+            "in_columns", "complete", "ends_row", "row_end", "columns_done", "columns_now_done"))
         phase = Signal(2)
         last = self._countdown(m, "columns", config.columns, load | row_end, tick & inside)
         last_complete = self._countdown(m, "windows", config.out_columns, load | row_end, tick & complete)
-        m.d.comb += [complete.eq(~pooled | (phase == 0) & ~done), row_end.eq(tick & ends),
-                     ends.eq((last | ~inside) & (~pooled | done | complete & last_complete))]
+        # Registers of what stays during a command; without a pool every step is complete, and no row waits for windows.
+        first_phase, first_complete, stride_is_one = Signal(2), Signal(), Signal()
+        reach = Signal(2, name="column_reach")
+        left = config.kernel_x - 1 - config.left
+        m.d.sync += [first_phase.eq(left), first_complete.eq(~pooled | (left == 0)), stride_is_one.eq(config.stride_x == 1),
+                     reach.eq(Cat(config.kernel_x >= 2, config.kernel_x == 3) & pooled.replicate(2))]
+        m.d.comb += [row_end.eq(tick & ends), now_done.eq(done | complete & last_complete), ends.eq((last | ~inside) & now_done)]
         with m.If(load | row_end):
-            m.d.sync += [inside.eq(1), done.eq(0), phase.eq(config.kernel_x - 1 - config.left)]
+            m.d.sync += [inside.eq(1), done.eq(~pooled), phase.eq(first_phase), complete.eq(first_complete)]
         with m.Elif(tick):
-            m.d.sync += [inside.eq(inside & ~last), done.eq(done | complete & last_complete),
-                         phase.eq(Mux(phase == 0, config.stride_x - 1, phase - 1))]
-        reach = Cat(config.kernel_x >= 2, config.kernel_x == 3) & pooled.replicate(2)
+            m.d.sync += [inside.eq(inside & ~last), done.eq(now_done), phase.eq(Mux(phase == 0, config.stride_x - 1, phase - 1)),
+                         complete.eq(~pooled | ((phase == 1) | (phase == 0) & stride_is_one) & ~now_done)]
         position = self._position(m, "column", inside, counts & config.padded_right, reach, tick, load | row_end,
                                   0, Cat(config.left & counts, 0))
         with m.If(load):
@@ -124,12 +128,17 @@ class PoolSteps(wiring.Component):
         """The step of `column` in its row and block, and whether it is the command's last."""
         inside, emits, done, last, row_end, block_end = (Signal(name=name) for name in (
             "in_rows", "row_emits", "rows_done", "last_row", "end_of_row", "end_of_block"))
-        overhang = Signal(2)
+        overhang, overhang_is_one = Signal(2), Signal()
         m.d.comb += [row_end.eq(made & column.ends_row), block_end.eq(row_end & last)]
         last_in_map = self._countdown(m, "rows", config.rows, load | block_end, row_end & inside)
         due, left = Signal(), Signal(11, reset_less=True)           # as a countdown, but of two numbers
-        lead_is_one, stride_is_one = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.sync += [lead_is_one.eq(lead == 1), stride_is_one.eq(config.stride_y == 1)]
+        # Registers of what stays during a command.
+        lead_is_one, stride_is_one, ends_in_map = (Signal(name=name, reset_less=True) for name in (
+            "lead_is_one", "row_stride_is_one", "ends_in_map"))
+        reach = Signal(2, name="row_reach", reset_less=True)
+        m.d.sync += [lead_is_one.eq(lead == 1), stride_is_one.eq(config.stride_y == 1),
+                     ends_in_map.eq(~pooled | (config.overhang_rows == 0)),
+                     reach.eq(Cat(config.kernel_y >= 2, config.kernel_y == 3) & pooled.replicate(2))]
         with m.If(load | row_end & last):
             m.d.sync += [left.eq(lead), due.eq(lead_is_one)]
         with m.Elif(row_end & emits):
@@ -138,11 +147,14 @@ class PoolSteps(wiring.Component):
             m.d.sync += [left.eq(left - 1), due.eq(left == 2)]
         last_emit = self._countdown(m, "out_rows", config.out_rows, load | block_end, row_end & emits)
         m.d.comb += [emits.eq(~pooled | due & ~done),
-                     last.eq(Mux(inside, last_in_map & (~pooled | (overhang == 0)), overhang == 1))]
+                     last.eq(Mux(inside, last_in_map & ends_in_map, overhang_is_one))]
         with m.If(load | block_end):
-            m.d.sync += [inside.eq(1), done.eq(config.out_rows == 0), overhang.eq(config.overhang_rows)]
+            m.d.sync += [inside.eq(1), done.eq(config.out_rows == 0), overhang.eq(config.overhang_rows),
+                         overhang_is_one.eq(config.overhang_rows == 1)]
         with m.Elif(row_end):
-            m.d.sync += [inside.eq(inside & ~last_in_map), done.eq(done | emits & last_emit), overhang.eq(overhang - ~inside)]
+            m.d.sync += [inside.eq(inside & ~last_in_map), done.eq(done | emits & last_emit)]
+            with m.If(~inside):
+                m.d.sync += [overhang.eq(overhang - 1), overhang_is_one.eq(overhang == 2)]
         last_block = self._countdown(m, "blocks", config.output_blocks, load, block_end)
 
         # Places of the line memory: every row of a block goes over the same ones.
@@ -156,7 +168,6 @@ class PoolSteps(wiring.Component):
                 m.d.sync += first.eq(following)
 
         above, padding = config.history, counts & config.top
-        reach = Cat(config.kernel_y >= 2, config.kernel_y == 3) & pooled.replicate(2)
         position = self._position(m, "row", inside, counts & config.padded_bottom, reach, row_end, load | block_end,
                                   Cat(above != 0, above == 2), Cat((above != 0) | padding, (above == 2) | (above == 1) & padding))
         step = Signal(step_layout())

@@ -7,7 +7,9 @@ from amaranth.utils import ceil_log2
 from arch import pipeline
 from arch.command import ADDRESS, SIZE, WindowConfig
 from arch.geometry import Geometry
+from hw.delay import delayed
 from hw.layout import record_layout
+from hw.primitives import Copy
 
 __all__ = ["PassGenerator", "WindowGenerator", "issue_layout"]
 
@@ -60,19 +62,28 @@ class PassGenerator(wiring.Component):
         blocks_left, blocks_out_left = Signal.like(c.blocks, reset_less=True), Signal.like(c.output_blocks, reset_less=True)
         kx_left, ky_left = Signal.like(c.kernel_x, reset_less=True), Signal.like(c.kernel_y, reset_less=True)
         last_block, last_kx, last_out = (Signal(name=f"last_{name}", reset_less=True) for name in ("block", "kx", "out"))
-        wrapped = o.line - c.ring_words
+        # Worked out ahead: what comes next, and the next row's offset, one of two.
+        turn_block, turn_kx, turn_ky = (Signal(name=f"turn_{name}", reset_less=True) for name in ("block", "kx", "ky"))
+        forward, back = Signal(ADDRESS, reset_less=True), Signal(signed(ADDRESS + 2), reset_less=True)
+        around = Signal(signed(ADDRESS + 2), reset_less=True)
+        idle = Signal(init=1)
 
         m.d.comb += self.o.eq(o)
         m.d.sync += [o[name].eq(c[name]) for name in (
             "row_step", "column_step", "stride_y", "stride_x", "rows", "columns", "height", "width", "zero_point")]
         m.d.sync += [o.ring_step.eq(c.row_step - c.ring_words), o.one_row.eq(c.rows == 1), o.one_column.eq(c.columns == 1)]
 
-        with m.FSM() as fsm:
-            m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
+        m.d.sync += [around.eq(c.row_words - c.ring_words), forward.eq(o.line + c.row_words), back.eq(o.line + around),
+                     turn_block.eq(~o.last & ~last_block), turn_kx.eq(~o.last & last_block & ~last_kx),
+                     turn_ky.eq(~o.last & last_block & last_kx)]
+        m.d.comb += [self.busy.eq(~idle), self.config.ready.eq(idle)]
+        with m.If(idle):
+            m.d.sync += [c.eq(self.config.payload), blocks_out_left.eq(self.config.payload.output_blocks)]
+
+        with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.config.ready.eq(1)
-                m.d.sync += [c.eq(self.config.payload), blocks_out_left.eq(self.config.payload.output_blocks)]
                 with m.If(self.config.valid):
+                    m.d.sync += idle.eq(0)
                     m.next = "BLOCK"
             with m.State("BLOCK"):                          # a new output block
                 m.d.sync += [
@@ -94,24 +105,23 @@ class PassGenerator(wiring.Component):
                     m.next = "STEP"
             with m.State("STEP"):
                 m.d.sync += o.first.eq(0)
-                m.next = "WRAP"
+                m.next = "SETTLE"
                 with m.If(o.last):
                     m.d.sync += blocks_out_left.eq(blocks_out_left - 1)
                     m.next = "BLOCK"
                     with m.If(last_out):
+                        m.d.sync += idle.eq(1)
                         m.next = "IDLE"
-                with m.Elif(~last_block):
+                with m.If(turn_block):
                     m.d.sync += [o.column.eq(o.column + 1), blocks_left.eq(blocks_left - 1)]
-                with m.Elif(~last_kx):
+                with m.If(turn_kx):
                     m.d.sync += [o.column.eq(corner + c.pixel_words), corner.eq(corner + c.pixel_words), o.ix.eq(o.ix + 1),
                                  blocks_left.eq(c.blocks), kx_left.eq(kx_left - 1)]
-                with m.Else():
+                with m.If(turn_ky):
                     m.d.sync += [o.column.eq(c.start), corner.eq(c.start), o.ix.eq(c.first_column),
                                  blocks_left.eq(c.blocks), kx_left.eq(c.kernel_x),
-                                 o.line.eq(o.line + c.row_words), o.iy.eq(o.iy + 1), ky_left.eq(ky_left - 1)]
-            with m.State("WRAP"):
-                with m.If(wrapped >= 0):
-                    m.d.sync += o.line.eq(wrapped)
+                                 o.line.eq(Mux(back[-1], forward, back)), o.iy.eq(o.iy + 1), ky_left.eq(ky_left - 1)]
+            with m.State("SETTLE"):                         # as long as the way by BLOCK
                 m.next = "FLAGS"
         return m
 
@@ -119,8 +129,8 @@ class PassGenerator(wiring.Component):
 class WindowGenerator(wiring.Component):
     """Issues the beats of convolutions, at most one a cycle, in the order output block, ky, kx, input block, row, column.
 
-    A beat is issued in a cycle with `read_grant`; its `address` and `issue` show `pipeline.WINDOW` cycles later. There are no
-    bubbles between rows, passes, output blocks and commands as long as passes have enough beats for the next weights to load.
+    A beat is issued in a cycle with `read_grant`; its `address` and `issue` show `pipeline.WINDOW` cycles later, as `h_addr` does
+    for a cycle without. There are no bubbles between rows, passes, output blocks and commands as long as passes have enough beats for the next weights to load.
     Three things besides the grant delay a beat:
 
     * A pass starts only with `weights_ready`, the last pass of an output block only with `parameters_ready` too. Both are
@@ -133,6 +143,7 @@ class WindowGenerator(wiring.Component):
     Members:
     - `config`: stream of `WindowConfig`, taken when the last pass of the command before has started.
     - `read_grant`, `weights_ready`, `parameters_ready`, `room`: In(1), driven from registers. `reserve`: Out(1), combinational.
+    - `h_addr`: In, somebody else's word of the activation memory.
     - `address`: Out, word of the activation memory. `issue`: Out(issue_layout(geometry)).
     - `pass_start`, `block_start`: Out(1), the weights (the parameters of an output block) are used up by a pass that starts.
     - `busy`: Out(1), a command is in progress.
@@ -143,7 +154,7 @@ class WindowGenerator(wiring.Component):
         super().__init__({
             "config": In(stream.Signature(CONFIG)),
             "read_grant": In(1), "weights_ready": In(1), "parameters_ready": In(1), "room": In(1), "reserve": Out(1),
-            "address": Out(ceil_log2(geometry.activation_words)), "issue": Out(issue_layout(geometry)),
+            "h_addr": In(ceil_log2(geometry.activation_words)), "address": Out(ceil_log2(geometry.activation_words)), "issue": Out(issue_layout(geometry)),
             "pass_start": Out(1), "block_start": Out(1), "busy": Out(1)})
 
     def elaborate(self, platform):
@@ -152,57 +163,85 @@ class WindowGenerator(wiring.Component):
         wiring.connect(m, wiring.flipped(self.config), passes.config)
         m.d.comb += [passes.weights_ready.eq(self.weights_ready), passes.parameters_ready.eq(self.parameters_ready)]
 
-        active, first_beat = Signal(), Signal(reset_less=True)
+        # When a beat is issued and which one: few registers, for `step` enables them all.
+        n = passes.o
+        active, first_beat, emits = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         last_row, last_column = Signal(reset_less=True), Signal(reset_less=True)
-        p = Signal(pass_layout(), reset_less=True)          # the running pass; the generator moves on to the next one
+        columns, one_column = Signal.like(n.columns, reset_less=True), Signal(reset_less=True)
+        rows_left, columns_left = Signal.like(n.rows, reset_less=True), Signal.like(n.columns, reset_less=True)
         fire, step, load = Signal(), Signal(), Signal()
         settled = self._settled(m, step, passes.start)
         m.d.comb += [
-            fire.eq(active & self.read_grant & (~p.last | self.room)), self.reserve.eq(fire & p.last),
+            fire.eq(active & self.read_grant & (~emits | self.room)), self.reserve.eq(fire & emits),
             step.eq(fire | ~active),
             load.eq(~active | last_row & last_column),      # with `step`: the next pass replaces this one
             passes.start.eq(step & load & passes.ready & settled),
             self.busy.eq(active | passes.busy)]
         with m.If(step & load):
             m.d.sync += active.eq(passes.ready & settled)
-
         # What `step` loads while no pass is ready is never looked at.
-        line, column = Signal(ADDRESS, reset_less=True), Signal(ADDRESS, reset_less=True)
-        iy, ix = Signal.like(p.iy, reset_less=True), Signal.like(p.ix, reset_less=True)
-        rows_left, columns_left = Signal.like(p.rows, reset_less=True), Signal.like(p.columns, reset_less=True)
-        pixel = Signal(ceil_log2(self.geometry.band_pixels), reset_less=True)
-        ahead = line + p.row_step
-        wrapped = line + p.ring_step
         with m.If(step):
             m.d.sync += first_beat.eq(load)
             with m.If(load):
-                n = passes.o
-                m.d.sync += [
-                    p.eq(n), line.eq(n.line), iy.eq(n.iy), column.eq(n.column), ix.eq(n.ix), pixel.eq(0),
-                    rows_left.eq(n.rows), columns_left.eq(n.columns), last_row.eq(n.one_row), last_column.eq(n.one_column)]
+                m.d.sync += [emits.eq(n.last), columns.eq(n.columns), one_column.eq(n.one_column), rows_left.eq(n.rows),
+                             columns_left.eq(n.columns), last_row.eq(n.one_row), last_column.eq(n.one_column)]
+            with m.Elif(last_column):
+                m.d.sync += [rows_left.eq(rows_left - 1), columns_left.eq(columns),
+                             last_row.eq(rows_left == 2), last_column.eq(one_column)]
             with m.Else():
-                m.d.sync += pixel.eq(pixel + 1)
-                with m.If(last_column):
-                    m.d.sync += [
-                        line.eq(Mux(wrapped[-1], ahead, wrapped)), iy.eq(iy + p.stride_y), column.eq(p.column), ix.eq(p.ix),
-                        rows_left.eq(rows_left - 1), columns_left.eq(p.columns),
-                        last_row.eq(rows_left == 2), last_column.eq(p.one_column)]
-                with m.Else():
-                    m.d.sync += [column.eq(column + p.column_step), ix.eq(ix + p.stride_x),
-                                 columns_left.eq(columns_left - 1), last_column.eq(columns_left == 2)]
+                m.d.sync += [columns_left.eq(columns_left - 1), last_column.eq(columns_left == 2)]
+        m.d.sync += [self.pass_start.eq(passes.start), self.block_start.eq(passes.start & n.last)]
 
-        issue = Signal(self.issue.shape(), reset_less=True)
-        valid, swap, emit_start = Signal(), Signal(), Signal()
-        m.d.sync += [
-            valid.eq(fire), swap.eq(fire & first_beat), emit_start.eq(fire & first_beat & p.last),
-            self.address.eq(line + column), issue.first.eq(p.first), issue.last.eq(p.last), issue.addr.eq(pixel),
-            # Negative coordinates are huge ones.
-            issue.row.eq(iy.as_unsigned() < p.height), issue.column.eq(ix.as_unsigned() < p.width),
-            issue.zero_point.eq(p.zero_point)]
-        m.d.sync += [self.pass_start.eq(passes.start), self.block_start.eq(passes.start & passes.o.last)]
-        m.d.comb += [self.issue.eq(issue), self.issue.valid.eq(valid), self.issue.swap.eq(swap),
-                     self.issue.emit_start.eq(emit_start)]
+        self._addresses(m, n, step & load, step & ~load & last_column, step & ~load & ~last_column)
+        valid, swap, emit_start = (delayed(m, bit, pipeline.WINDOW, name, reset=True) for bit, name in (
+            (fire, "valid"), (fire & first_beat, "swap"), (fire & first_beat & emits, "emit_start")))
+        m.d.comb += [self.issue.valid.eq(valid), self.issue.swap.eq(swap), self.issue.emit_start.eq(emit_start)]
         return m
+
+    def _addresses(self, m, n, load, new_row, new_column):
+        """Where the beats read, a cycle behind: the pass `n` is still there a cycle after it is loaded."""
+        load, new_row, new_column = (self._copies(m, bit, name) for bit, name in (
+            (load, "load"), (new_row, "new_row"), (new_column, "new_column")))
+        p = Signal(pass_layout(), reset_less=True)
+        line, column = Signal(ADDRESS, reset_less=True), Signal(ADDRESS, reset_less=True)
+        iy, ix = Signal.like(p.iy, reset_less=True), Signal.like(p.ix, reset_less=True)
+        pixel = Signal(ceil_log2(self.geometry.band_pixels), reset_less=True)
+        ahead, wrapped = line + p.row_step, line + p.ring_step
+        with m.If(load[0]):
+            m.d.sync += p.eq(n)
+        with m.If(load[1]):
+            m.d.sync += [line.eq(n.line), iy.eq(n.iy), pixel.eq(0)]
+        with m.Else():
+            with m.If(new_row[1] | new_column[1]):
+                m.d.sync += pixel.eq(pixel + 1)
+            with m.If(new_row[1]):
+                m.d.sync += [line.eq(Mux(wrapped[-1], ahead, wrapped)), iy.eq(iy + p.stride_y)]
+        with m.If(load[2]):
+            m.d.sync += [column.eq(n.column), ix.eq(n.ix)]
+        with m.Elif(new_row[2]):
+            m.d.sync += [column.eq(p.column), ix.eq(p.ix)]
+        with m.Elif(new_column[2]):
+            m.d.sync += [column.eq(column + p.column_step), ix.eq(ix + p.stride_x)]
+
+        granted, host = delayed(m, self.read_grant, 1, "granted"), delayed(m, self.h_addr, 1, "host")
+        issue = Signal(self.issue.shape(), reset_less=True)
+        m.d.sync += [
+            self.address.eq(Mux(granted, line + column, host)), issue.first.eq(p.first), issue.last.eq(p.last),
+            issue.addr.eq(pixel), issue.zero_point.eq(p.zero_point),
+            # Negative coordinates are huge ones.
+            issue.row.eq(iy.as_unsigned() < p.height), issue.column.eq(ix.as_unsigned() < p.width)]
+        m.d.comb += self.issue.eq(issue)
+        assert pipeline.WINDOW == 2
+
+    @staticmethod
+    def _copies(m, bit, name):
+        """Registers of `bit`: for the pass, for rows, for columns."""
+        copies = []
+        for n in range(3):
+            m.submodules[f"{name}{n}"] = copy = Copy()
+            m.d.comb += copy.d.eq(bit)
+            copies.append(copy.q)
+        return copies
 
     def _settled(self, m, step, start):
         """High when the next pass may start: MIN_REVISIT - 1 beats, or idle cycles after the last one, before this cycle."""

@@ -132,10 +132,13 @@ class WindowRead(wiring.Component):
         image_top, image_row = Signal(signed(12), reset_less=True), Signal(signed(12), reset_less=True)
         next_top = self._around(m, top, config.line_step, config, "top")
         next_line = self._around(m, line, config.line_words, config, "line")
+        # Rows are longer than a cycle.
+        following_top, following_image_top = Signal.like(top), Signal.like(image_top)
+        m.d.sync += [following_top.eq(next_top), following_image_top.eq(image_top + config.stride)]
         with m.If(setup):
             m.d.sync += [top.eq(config.read_start), image_top.eq(config.first_row)]
         with m.Elif(end_row):
-            m.d.sync += [top.eq(next_top), image_top.eq(image_top + config.stride)]
+            m.d.sync += [top.eq(following_top), image_top.eq(following_image_top)]
         # A row's lines are read before the next one begins, so `top` may change at its end.
         new_line1, new_window1 = delayed(m, go & new_line & ~tail, 1, "new_line"), delayed(m, new_window, 1, "new_window")
         top1, image_top1 = delayed(m, top, 1, "top"), delayed(m, image_top, 1, "image_top")
@@ -147,7 +150,7 @@ class WindowRead(wiring.Component):
                      inside.eq((image_row >= 0) & (image_row < config.height))]
         m.d.comb += [
             self.inside.eq(delayed(m, inside, self.DATA - 3, "inside")), self.skip.eq(delayed(m, chunk.skip, self.DATA, "skip")),
-            self.count.eq(delayed(m, chunk.count, self.DATA, "count")),
+            self.count.eq(delayed(m, Mux(go & ~tail, chunk.count, 0), self.DATA, "count")),
             self.flush.eq(delayed(m, end_line & taps.last, self.DATA, "flush")),
             self.release.eq(delayed(m, end_pixel, self.DATA, "release", reset=True)),
             self.valid.eq(delayed(m, go & ~tail, self.DATA, "valid", reset=True))]

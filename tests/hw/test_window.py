@@ -1,3 +1,4 @@
+from collections import deque
 from dataclasses import replace
 import random
 
@@ -66,7 +67,7 @@ def test_beats_in_order_within_grant_and_room(density):
     async def watch(ctx):
         ctx.set(dut.weights_ready, 1)
         ctx.set(dut.parameters_ready, 1)
-        allowed = room = 0
+        granted = deque([(0, 0)] * pipeline.WINDOW)           # of the cycles between a beat's and now
         cycle = 0
         while len(got) < len(want):
             issue = ctx.get(dut.issue)
@@ -75,12 +76,15 @@ def test_beats_in_order_within_grant_and_room(density):
                 got.append((ctx.get(dut.address) if inside else None, issue.swap, issue.emit_start, issue.first, issue.last,
                             issue.addr, issue.zero_point))
                 assert got[-1] == want[len(got) - 1], f"beat {len(got) - 1}, seed {seed}"
+                allowed, room = granted[0]
                 assert allowed and (room or not issue.last)
                 assert cycle - seen.get(issue.addr, -99) >= pipeline.MIN_REVISIT
                 seen[issue.addr] = cycle
             else:
                 assert not issue.swap and not issue.emit_start
             allowed, room = rng.random() < density, rng.random() < density
+            granted.append((allowed, room))
+            granted.popleft()
             ctx.set(dut.read_grant, allowed)
             ctx.set(dut.room, room)
             assert ctx.get(dut.reserve) <= (allowed and room)
