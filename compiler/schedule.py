@@ -28,7 +28,7 @@ __all__ = ["Group", "Local", "schedule"]
 LONGEST = 16            # stages of a group at most
 LOAD_SHARE = 0.93       # of the storage's words that long loads reach
 RUN_CYCLES = 14         # lost by a run of a transfer that does not follow on
-SPILL_CYCLES = 0.5      # for each word of a spilled buffer that is moved, so that buffers stay where time is not lost by it
+SPILL_CYCLES = 2        # for each word of a spilled buffer that is moved, so that buffers stay where time is not lost by it
 GROUP_CYCLES = 200      # a group's start, so that of equal schedules the one with fewer groups is taken
 
 

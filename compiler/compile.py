@@ -1,0 +1,114 @@
+"""Compile a network for a board: a program and memory images in one file (.flp)."""
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+import re
+import sys
+
+from rich.console import Console
+
+from arch.geometry import PRESETS, Geometry
+from boards import BOARDS, find
+from compiler import explain
+from compiler.build import STORAGE_WORDS, Compiled, compile_network
+from compiler.program_file import SUFFIX, ProgramFileError, load, save
+from compiler.stages import NetworkError
+from nets.cli import OutputError, print_notes, run_command, write_json
+from nets.network import add_network_arguments, network_from_arguments
+
+__all__ = ["Target", "get_parser", "main", "target_of"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a program is made for. `storage_words` words of 16 bits."""
+
+    name: str
+    geometry: Geometry
+    storage_words: int
+
+
+def target_of(board: str, geometry: Path | None = None) -> Target:
+    """The board of this name, or an engine with SDRAM of 32 MB for the name of a preset; with another engine if a file names one.
+
+    Raises ValueError for an unknown name, OutputError for a file that holds no geometry.
+    """
+    if board in PRESETS:
+        target = Target(board, PRESETS[board], STORAGE_WORDS)
+    else:
+        try:
+            found = find(board)
+        except ValueError as error:
+            raise ValueError(f"{error}; or an engine of {', '.join(PRESETS)}") from None
+        target = Target(found.name, found.geometry, found.storage_words)
+    if geometry is None:
+        return target
+    try:
+        return Target(target.name, Geometry.from_json(geometry.read_text(encoding="utf-8")), target.storage_words)
+    except (OSError, ValueError, TypeError) as error:
+        raise OutputError(f"{geometry}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m compiler.compile", description=__doc__)
+    add_network_arguments(parser)
+    parser.add_argument("--board", default="ulx3s", metavar="B",
+                        help=f"board or engine: {', '.join([*BOARDS, *PRESETS])} (%(default)s)")
+    parser.add_argument("--geometry", type=Path, metavar="FILE", help="another engine than the board's, as JSON")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the program (<network>-<board>.flp)")
+    parser.add_argument("--explain", action="store_true",
+                        help="also print schedule, memories over time, storage and predicted cycles of each layer")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw schedule and activation memory (.png, .svg)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what --explain shows as JSON")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int | None:
+    if args.plot and args.plot.suffix.lower() not in explain.PLOTS:
+        raise OutputError(f"{args.plot}: a picture must end in {' or '.join(explain.PLOTS)}")
+    target = target_of(args.board, args.geometry)
+    network = network_from_arguments(args)
+    out = _output(args.out or Path(re.sub(r"[^\w.-]", "_", f"{network.name}-{target.name}") + SUFFIX))
+    try:
+        compiled = compile_network(network, target.geometry, storage_words=target.storage_words)
+    except NetworkError as error:
+        for problem in error.problems:
+            print(f"error: {network.name} on {target.name}: {problem}", file=sys.stderr)
+        return 2
+    save(compiled.program, out)
+    print_notes(network.notes)
+    if args.explain or args.plot or args.json:
+        _explain(args, compiled)
+    print(out)
+    return None
+
+
+def _explain(args: argparse.Namespace, compiled: Compiled) -> None:
+    record = explain.record(compiled)
+    if args.explain:
+        explain.show(Console(), compiled, record)
+    if args.json:
+        write_json(args.json, record)
+    if args.plot:
+        explain.plot(args.plot, compiled)
+
+
+def _output(path: Path) -> Path:
+    """The file to write. Raises ProgramFileError if it is there and holds something else, so that nothing is lost by surprise."""
+    if path.suffix != SUFFIX:
+        raise ProgramFileError(f"{path}: a program must end in {SUFFIX}")
+    if path.is_file() and path.stat().st_size:
+        try:
+            load(path)
+        except ProgramFileError as error:
+            if "is no program" in str(error):
+                raise ProgramFileError(f"{path}: is there already and holds no program: remove it first") from None
+    return path
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(run, get_parser().parse_args(argv), ProgramFileError, ValueError)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
