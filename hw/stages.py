@@ -53,28 +53,46 @@ class Stages:
     def _record(self, name: str) -> Path:
         return self.folder / f"{name}.stage.json"
 
-    def fresh(self, name: str, depends: Mapping[str, object]) -> bool:
+    def forget(self, name: str) -> None:
+        """Removes a stage's files and its record."""
+        try:
+            files = json.loads(self._record(name).read_text(encoding="utf-8"))["files"]
+        except (OSError, ValueError, KeyError, TypeError):
+            files = ()
+        for path in (self._record(name), *(self.folder / file for file in files)):
+            path.unlink(missing_ok=True)
+
+    def fresh(self, name: str, depends: Mapping[str, object], inputs: Sequence[str] = ()) -> bool:
         """Whether the stage's files are there, whole, and made from just this."""
         try:
             record = json.loads(self._record(name).read_text(encoding="utf-8"))
-            return record["key"] == _key(depends) and all(_sha256(self.folder / file) == digest
-                                                          for file, digest in record["files"].items())
+            return record["key"] == self._key(depends, inputs) and all(_sha256(self.folder / file) == digest
+                                                                       for file, digest in record["files"].items())
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
-    def make(self, name: str, depends: Mapping[str, object], action: Callable[[Path], None]) -> bool:
-        """Runs `action` on an empty folder, unless the stage is fresh; all files that it leaves there become the stage's.
+    def _key(self, depends: Mapping[str, object], inputs: Sequence[str]) -> str:
+        files = {name: _sha256(self.folder / name) for name in inputs}
+        return hashlib.sha256(json.dumps([depends, files], sort_keys=True).encode()).hexdigest()
 
-        `depends` holds everything that the result depends on, as JSON. Returns whether the action ran. What it raises passes
-        through; the stage's files are then as before.
+    def make(self, name: str, depends: Mapping[str, object], action: Callable[[Path], None], inputs: Sequence[str] = ()) -> bool:
+        """Runs `action` on a folder of its own, unless the stage is fresh; all files that it leaves there become the stage's.
+
+        `inputs`: files of earlier stages, which the folder begins with and which do not become the stage's. `depends` holds
+        everything else that the result depends on, as JSON. Returns whether the action ran. What it raises passes through; the
+        stage's files are then as before.
         """
-        if self.fresh(name, depends):
+        if self.fresh(name, depends, inputs):
             return False
+        key = self._key(depends, inputs)
         with self._folder(name) as making:
+            for file in inputs:
+                shutil.copyfile(self.folder / file, making / file)
             action(making)
+            for file in inputs:
+                (making / file).unlink(missing_ok=True)
             files = sorted(path for path in making.rglob("*") if path.is_file())
-            record = {"key": _key(depends), "depends": depends,
-                      "files": {str(path.relative_to(making)): _sha256(path) for path in files}}
+            record = {"key": key, "depends": depends, "files": {str(path.relative_to(making)): _sha256(path) for path in files}}
             self._record(name).unlink(missing_ok=True)      # from here to the end the stage counts as not made
             for path in files:
                 target = self.folder / path.relative_to(making)
@@ -97,7 +115,3 @@ class Stages:
             raise
         finally:
             shutil.rmtree(making, ignore_errors=True)
-
-
-def _key(depends: Mapping[str, object]) -> str:
-    return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()

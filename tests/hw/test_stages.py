@@ -45,6 +45,19 @@ def test_interrupted_leaves_what_was(tmp_path, why):
     assert (tmp_path / "tool.log").read_text() == "reason" and not list(tmp_path.glob(".making-*"))
 
 
+def test_inputs_count_and_are_not_outputs(tmp_path):
+    stages = Stages(tmp_path)
+    stages.make("one", {}, write("x"))
+
+    def second(folder):
+        (folder / "c.txt").write_text((folder / "a.txt").read_text() + "!")
+    assert stages.make("two", {}, second, inputs=["a.txt"]) and not stages.make("two", {}, second, inputs=["a.txt"])
+    stages.make("one", {"changed": True}, write("y"))
+    assert stages.make("two", {}, second, inputs=["a.txt"]) and (tmp_path / "c.txt").read_text() == "y!"
+    stages.forget("two")
+    assert not (tmp_path / "c.txt").exists() and (tmp_path / "a.txt").exists() and not stages.fresh("two", {}, ["a.txt"])
+
+
 def test_left_over_of_a_killed_run_is_removed(tmp_path):
     (tmp_path / ".making-one-abc").mkdir()
     Stages(tmp_path)
