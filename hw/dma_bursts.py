@@ -26,6 +26,11 @@ def burst_layout() -> data.StructLayout:
     return data.StructLayout({"source": source_layout(STORAGE), "tag": tag_layout(), "count": range(BURST_WORDS // 2 + 1)})
 
 
+def _times(value, factor: int):
+    """A product by shifts and additions: multipliers are for the array."""
+    return sum((value << n for n in range(factor.bit_length()) if factor >> n & 1), 0)
+
+
 class Bursts(wiring.Component):
     """Walks one transfer after the other: each run is checked, then offered in bursts, all of them whole words on the chip.
 
@@ -103,65 +108,55 @@ class Bursts(wiring.Component):
                      tag.first.eq(first), tag.last.eq(last), tag.end.eq(last & last_run), tag.channels.eq(channels),
                      tag.odd.eq(odd), self.width.eq(width)]
 
+        # Where a run ends is worked out all the time: it is right when the run has stood still for long enough.
         chip_end, storage_end = register("chip_end", ADDRESS + 2), register("storage_end", STORAGE + 2)
         chip_bad, storage_bad = register("chip_bad", 1), register("storage_bad", 1)
-        assert (FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST) == (5, 2, 3, 2)       # states below
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.i.ready.eq(1)
-                m.d.sync += [opcode.eq(self.i.payload.opcode), run_chip.eq(transfer.chip), run_storage.eq(transfer.storage),
-                             chip_step.eq(transfer.chip_step), storage_step.eq(transfer.storage_step), words.eq(transfer.words),
-                             runs.eq(transfer.runs)]
-                if has_pixels:
-                    row = self.i.payload.body.pixels
-                    with m.If(self.i.payload.opcode == Opcode.LOAD_PIXELS):
-                        m.d.sync += [storage_step.eq(row.storage_step), runs.eq(row.rows)]
-                    m.d.sync += [width.eq(row.width), channels.eq(row.channels)]
-                with m.If(self.i.valid):
-                    m.next = "SIZE"
-            with m.State("SIZE"):
-                m.d.sync += [size.eq(Mux(channels[2], width << 2, Mux(channels[1], width << 1, 0) + Mux(channels[0], width, 0))),
-                             limit.eq(self._chosen(opcode, memory))]
-                m.next = "AMOUNT"
-            with m.State("AMOUNT"):
-                amounts = {one: words * places(geometry, one) for one in opcodes} | {Opcode.LOAD_PIXELS: (size + 1) >> 1}
-                m.d.sync += [amount.eq(self._chosen(opcode, amounts)), odd.eq(size[0])]
-                m.next = "ADD"
-            with m.State("ADD"):
-                m.d.sync += [chip_end.eq(run_chip + words), storage_end.eq(run_storage + amount), last_run.eq(runs == 1)]
-                m.next = "COMPARE"
-            with m.State("COMPARE"):
-                m.d.sync += [chip_bad.eq((chip_end > limit) & ~pixels),
-                             storage_bad.eq((storage_end > self.storage_words) | (storage_end > self.high) |
-                                            (run_storage < self.low))]
-                m.next = "CHECK"
-            with m.State("CHECK"):
-                m.d.sync += [source.address.eq(run_storage), chip.eq(run_chip), left.eq(amount), chip_left.eq(words), first.eq(1)]
-                with m.If(chip_bad | storage_bad):
-                    m.d.sync += [self.chip_fault.eq(chip_bad), self.storage_fault.eq(storage_bad)]
-                    m.next = "FAULT"
-                with m.Elif(~pixels | self.room):
-                    m.d.comb += self.reserve.eq(pixels)
-                    m.d.sync += [run_chip.eq(run_chip + chip_step), run_storage.eq(run_storage + storage_step), runs.eq(runs - 1)]
-                    m.next = "CUT"
-            with m.State("CUT"):
-                most = self._chosen(opcode, {one: chip_words[one] * places(geometry, one) for one in opcodes})
-                fits = left <= most
-                m.d.sync += [last.eq(fits), source.length.eq(Mux(fits, left, most)),
-                             count.eq(Mux(fits, chip_left, self._chosen(opcode, chip_words)))]
-                m.next = "OFFER"
-            with m.State("OFFER"):
-                m.d.comb += self.o.valid.eq(1)
-                with m.If(self.o.ready):
-                    m.d.sync += [source.address.eq(source.address + source.length), left.eq(left - source.length),
-                                 chip.eq(chip + count), chip_left.eq(chip_left - count), first.eq(0)]
-                    m.next = "CUT"
-                    with m.If(last):
-                        m.next = "ADD"
-                        with m.If(last_run):
-                            m.next = "IDLE"
-            with m.State("FAULT"):
-                pass
+        amounts = {one: _times(words, places(geometry, one)) for one in opcodes} | {Opcode.LOAD_PIXELS: (size + 1) >> 1}
+        m.d.sync += [
+            size.eq(Mux(channels[2], width << 2, Mux(channels[1], width << 1, 0) + Mux(channels[0], width, 0))),
+            limit.eq(self._chosen(opcode, memory)), amount.eq(self._chosen(opcode, amounts)), odd.eq(size[0]),
+            chip_end.eq(run_chip + words), storage_end.eq(run_storage + amount), chip_bad.eq((chip_end > limit) & ~pixels),
+            storage_bad.eq((storage_end > self.storage_words) | (storage_end > self.high) | (run_storage < self.low))]
+        most = self._chosen(opcode, {one: chip_words[one] * places(geometry, one) for one in opcodes})
+        fits = left <= most
+        m.d.sync += [last.eq(fits), source.length.eq(Mux(fits, left, most)),
+                     count.eq(Mux(fits, chip_left, self._chosen(opcode, chip_words)))]
+
+        # One register a state: they enable wide registers.
+        states = {name: Signal(name=name, init=name == "idle") for name in (
+            "idle", "sized", "counted", "added", "compared", "check", "cut", "offer")}
+        idle, check, offer = states["idle"], states["check"], states["offer"]
+        start, good, taken, over = Signal(), Signal(), Signal(), Signal()
+        bad = chip_bad | storage_bad
+        m.d.comb += [self.i.ready.eq(idle), self.o.valid.eq(offer), start.eq(idle & self.i.valid),
+                     good.eq(check & ~bad & (~pixels | self.room)), self.reserve.eq(good & pixels),
+                     taken.eq(offer & self.o.ready), over.eq(taken & last & last_run)]
+        m.d.sync += [
+            idle.eq(idle & ~start | over), states["sized"].eq(start), states["counted"].eq(states["sized"]),
+            states["added"].eq(states["counted"] | taken & last & ~last_run), states["compared"].eq(states["added"]),
+            check.eq(states["compared"] | check & ~good & ~bad), states["cut"].eq(good | taken & ~last),
+            offer.eq(states["cut"] | offer & ~taken)]
+        assert (FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST) == (5, 2, 3, 2)
+        with m.If(check & bad):
+            m.d.sync += [self.chip_fault.eq(chip_bad), self.storage_fault.eq(storage_bad)]
+
+        with m.If(idle):
+            m.d.sync += [opcode.eq(self.i.payload.opcode), run_chip.eq(transfer.chip), run_storage.eq(transfer.storage),
+                         chip_step.eq(transfer.chip_step), storage_step.eq(transfer.storage_step), words.eq(transfer.words),
+                         runs.eq(transfer.runs)]
+            if has_pixels:
+                row = self.i.payload.body.pixels
+                with m.If(self.i.payload.opcode == Opcode.LOAD_PIXELS):
+                    m.d.sync += [storage_step.eq(row.storage_step), runs.eq(row.rows)]
+                m.d.sync += [width.eq(row.width), channels.eq(row.channels)]
+        with m.Elif(good):
+            m.d.sync += [run_chip.eq(run_chip + chip_step), run_storage.eq(run_storage + storage_step), runs.eq(runs - 1),
+                         last_run.eq(runs == 1)]
+        with m.If(check):
+            m.d.sync += [source.address.eq(run_storage), chip.eq(run_chip), left.eq(amount), chip_left.eq(words), first.eq(1)]
+        with m.Elif(taken):
+            m.d.sync += [source.address.eq(source.address + source.length), left.eq(left - source.length),
+                         chip.eq(chip + count), chip_left.eq(chip_left - count), first.eq(0)]
         return m
 
 

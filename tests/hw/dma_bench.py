@@ -39,7 +39,7 @@ def formula(address, n):
 
 
 class System(wiring.Component):
-    """Host access to block RAM before a run is by `hosting`."""
+    """Host access to block RAM before a run is by `hosting`. Commands come to nothing while `drop` is high."""
 
     def __init__(self, geometry: Geometry, storage: Timing | int):
         self.geometry, self.kind = geometry, storage
@@ -48,8 +48,9 @@ class System(wiring.Component):
         bits = storage.address_bits if sdram else self.storage.address_bits
         self.dma = Dma(geometry, address_bits=bits, storage_words=None if sdram else storage)
         members = {"load": In(stream.Signature(load_layout())), "store": In(stream.Signature(store_layout())),
-                   "fetch": In(stream.Signature(source_layout(STORAGE))), "store_base": In(STORAGE), "store_words": In(STORAGE + 1),
-                   "pixels": Out(stream.Signature(32)), "clear": In(1), "idle": Out(1), "fault": Out(fault_layout())}
+                   "fetch": In(stream.Signature(source_layout(STORAGE))), "drop": In(1),
+                   "store_base": In(STORAGE), "store_words": In(STORAGE + 1), "pixels": Out(stream.Signature(32)),
+                   "clear": In(1), "idle": Out(1), "fault": Out(fault_layout())}
         if sdram:
             self.chip = SdramChip(storage)
             members |= {"timing": In(ChipTiming), "blocks": self.chip.signature.members["load"]}
@@ -61,8 +62,11 @@ class System(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.dma, m.submodules.storage = dma, storage = self.dma, self.storage
-        for name in ("load", "store", "fetch", "pixels"):
-            connect(m, flipped(getattr(self, name)), getattr(dma, name))
+        connect(m, flipped(self.pixels), dma.pixels)
+        for name in ("load", "store", "fetch"):
+            outer, inner = getattr(self, name), getattr(dma, name)
+            m.d.comb += [inner.valid.eq(outer.valid & ~self.drop), inner.payload.eq(outer.payload),
+                         outer.ready.eq(inner.ready | self.drop)]
         m.d.comb += [dma.store_base.eq(self.store_base), dma.store_words.eq(self.store_words), dma.clear.eq(self.clear),
                      self.idle.eq(dma.idle), self.fault.eq(dma.fault), dma.r.eq(storage.r)]
         if isinstance(self.kind, Timing):
