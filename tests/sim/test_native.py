@@ -94,3 +94,35 @@ def test_refuses(design, call, message):
 def test_ints_and_beats():
     assert beats_of_ints([1, -1, 0x123], 12).tolist() == [[1, 0], [0xff, 0x0f], [0x23, 1]]
     assert ints_of_beats(beats_of_ints([5, 1 << 82], 83)) == [5, 1 << 82]
+
+
+def test_waveform_of_a_window(tmp_path, design):
+    traced = Design(Queue(), trace=True)
+    path = tmp_path / "window.vcd"
+    with traced.simulate() as sim, design.simulate() as plain:
+        for one in (sim, plain):
+            one.feed("i", values(50, 2))
+            one.step(10)
+        sim.trace(path, 20)
+        plain.step(20)
+        assert sim.cycle == plain.cycle == 30
+        for one in (sim, plain):
+            one.run_until(beats=("o", 50), deadline=100)
+        assert (sim.beats("o").payload == plain.beats("o").payload).all()
+    text = path.read_text()
+    times = [int(line[1:]) for line in text.splitlines() if line.startswith("#")]
+    assert times == sorted(times) and times[0] == 100 and times[-1] == 295
+    assert "level" in text and "clk" in text
+    with traced.simulate() as sim:
+        sim.feed("i", values(5, 2))
+        sim.trace(path, 1000, high="o__valid")
+        assert sim.get("o__valid") and sim.cycle == 2
+        with pytest.raises(OSError, match="cannot be written"):
+            sim.trace(tmp_path / "none" / "window.vcd", 1)
+
+
+def test_advance_says_whether_the_port_rose(design):
+    with design.simulate() as sim:
+        assert not sim.advance(5, high="o__valid") and sim.cycle == 5
+        sim.feed("i", values(1, 1))
+        assert sim.advance(100, high="o__valid") and sim.cycle == 7
