@@ -115,17 +115,18 @@ def depth_first(stages: Sequence[Stage], cuts: list[list[Band]], parts: list[lis
                 resident: bool) -> Order:
     """Steps of stages cut into these bands and output blocks, the deepest possible one first."""
     count = len(stages)
-    # For each stage the earlier ones whose rows it reads.
+    # For each stage the earlier ones whose rows it reads, and those that write beside it.
     makers = [[m for m in range(n) if stages[m].target is stage.source and _meet(stages[m].writes, stage.reads)]
               for n, stage in enumerate(stages)]
-    made = [[] for _ in stages]                                 # (rows of the target that are complete, step) per band
+    beside = [[m for m in range(count) if m != n and stages[m].target is stage.target] for n, stage in enumerate(stages)]
+    made = [[(0, -1)] for _ in stages]                          # (rows of the target that are complete, step) per band
     steps: list[Step] = []
     left = [len(cut) for cut in cuts]
     position = [0] * count
     while any(left):
         fallback = None
         for n in reversed(range(count)):
-            if not left[n]:
+            if not left[n] or any(left[m] and made[m][-1][0] < made[n][-1][0] for m in beside[n]):
                 continue
             band = cuts[n][position[n]]
             reads, latest, ready = stages[n].work.input_rows(band.rows), -1, True
