@@ -63,12 +63,12 @@ class State(IntEnum):
 
 
 # Words of replies. INFO: nonce 2, version, number of counters, geometry digest 4, storage words 2, clock in kHz 2, name. STATUS:
-# state, fault (code low, queue high), instruction 2, word 2, cycles 2. Two words are one number, the low one first.
+# state, fault (code low, then 4 bits each of queue and opcode), index 2, word 2, cycles 2. Of two words the low one comes first.
 NAME_WORDS = 8
 INFO_WORDS = 12 + NAME_WORDS
 STATUS_WORDS = 8
-# Of 32 bits each: cycles in which a queue's unit worked, and in which its next command waited.
-COUNTERS = tuple(f"{queue}_{what}" for queue in QUEUES for what in ("busy", "waiting"))
+# Of 32 bits each: cycles in which a command of the queue ran, in which its head waited for tokens, and for its unit.
+COUNTERS = tuple(f"{queue}_{what}" for queue in QUEUES for what in ("busy", "waiting", "stalls"))
 
 
 @dataclass(frozen=True, kw_only=True)

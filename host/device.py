@@ -48,12 +48,12 @@ class Device:
         return Message.of(kind | REPLY, message.sequence, self._obey(kind, words, again))
 
     def _refusal(self, message: Message | None) -> Refusal | None:
+        if not self._connected and (message is None or message.kind != Kind.INFO):
+            return Refusal.UNCONNECTED      # even if damaged: the awaited number means nothing yet
         if message is None:
             return Refusal.DAMAGED
         kind, words = message.kind, message.words
         if kind != Kind.INFO:
-            if not self._connected:
-                return Refusal.UNCONNECTED
             again = message.sequence == (self._awaited - 1) % 256 and kind == self._last
             if message.sequence != self._awaited and not again:
                 return Refusal.SEQUENCE

@@ -121,14 +121,19 @@ class Info:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """State of the machine; fault, queue, instruction and word matter if it failed; cycles since the start of the program."""
+    """State of the machine; cycles from the start of the program to its end.
+
+    If it failed: `fault` is an `arch.control.Fault`; below DEADLOCK it is about word `word` of the program, in
+    instruction `index`, which has `opcode`; otherwise about command `index` of `queue`.
+    """
 
     running: bool
     finished: bool
     failed: bool
     fault: int = 0
     queue: int = 0
-    instruction: int = 0
+    opcode: int = 0
+    index: int = 0
     word: int = 0
     cycles: int = 0
 
@@ -139,13 +144,14 @@ class Status:
             raise ProtocolError(f"Reply to STATUS must be {STATUS_WORDS} words, not {len(words)}")
         state = int(words[0])
         return cls(running=bool(state & State.RUNNING), finished=bool(state & State.FINISHED), failed=bool(state & State.FAILED),
-                   fault=int(words[1]) & 0xFF, queue=int(words[1]) >> 8, instruction=number(words[2:4]), word=number(words[4:6]),
+                   fault=int(words[1]) & 0xFF,
+                   queue=int(words[1]) >> 8 & 15, opcode=int(words[1]) >> 12, index=number(words[2:4]), word=number(words[4:6]),
                    cycles=number(words[6:8]))
 
     def words(self) -> list[int]:
         """Inverse of `of`."""
         state = State.RUNNING * self.running | State.FINISHED * self.finished | State.FAILED * self.failed
-        return [state, self.fault | self.queue << 8, *pair(self.instruction), *pair(self.word), *pair(self.cycles)]
+        return [state, self.fault | self.queue << 8 | self.opcode << 12, *pair(self.index), *pair(self.word), *pair(self.cycles)]
 
 
 def counters(words: np.ndarray) -> dict[str, int]:

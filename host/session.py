@@ -1,7 +1,7 @@
 """A conversation with a board: every request answered or an error, whatever the line does in between."""
 from collections import deque
 from collections.abc import Callable
-import secrets
+import random
 import time
 
 import numpy as np
@@ -36,21 +36,23 @@ class Session:
     """One conversation. Addresses and counts are in words of 16 bits.
 
     `patience_s`: how long the board may be silent beyond the time that the bytes need on the line; damaged or lost frames are
-    sent again after that at the latest. `clock` tells seconds, as `link` keeps them.
+    sent again after that at the latest. `clock` tells seconds, as `link` keeps them;
+    `numbers` makes the first sequence number and nonces.
 
     Every method raises LinkError when the line is gone or the board silent for good, BoardReset after a reset of the board,
     Refused if it will not obey, and ProtocolError if it speaks another version.
     """
 
-    def __init__(self, link: Link, patience_s: float = 0.1, clock: Callable[[], float] = time.monotonic):
-        self.link, self.patience_s, self._clock = link, patience_s, clock
+    def __init__(self, link: Link, patience_s: float = 0.1, clock: Callable[[], float] = time.monotonic,
+                 numbers: random.Random | None = None):
+        self.link, self.patience_s, self._clock, self._numbers = link, patience_s, clock, numbers or random.SystemRandom()
         self.info: Info | None = None
         self.sent_again = 0                         # frames, for whoever wants to know how good the line is
-        self._deframer, self._next = Deframer(), secrets.randbelow(256)
+        self._deframer, self._next = Deframer(), self._numbers.randrange(256)
 
     def connect(self) -> Info:
         """Says hello; must come first, and again after `BoardReset`."""
-        nonce = secrets.randbits(32)
+        nonce = self._numbers.getrandbits(32)
         # Ends whatever another session left half sent.
         self.link.write(bytes([FLAG]))
         reply = self._ask(Kind.INFO, pair(nonce), accept=lambda words: len(words) >= 2 and number(words[:2]) == nonce)
@@ -169,7 +171,7 @@ class Session:
         reason, awaited = (int(word) for word in message.words)
         if reason == Refusal.UNCONNECTED:
             if kind is Kind.INFO:
-                return None
+                return done
             raise BoardReset
         ahead = (awaited - first - done) % 256
         known = ahead <= sent - done

@@ -1,5 +1,5 @@
 """The board's side of the host protocol (docs/protocol.md): frames in, commands to machine and storage, replies out."""
-from amaranth import Array, Cat, Const, Module, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -21,8 +21,16 @@ _CHECKS = 4                             # cycles until all is known about them
 
 def status_layout() -> data.StructLayout:
     """State of the machine, as `host.protocol.Status` tells it."""
-    return data.StructLayout({"running": 1, "finished": 1, "failed": 1, "fault": 8, "queue": 8, "instruction": 32, "word": 32,
-                              "cycles": 32})
+    return data.StructLayout({"running": 1, "finished": 1, "failed": 1, "fault": 8, "queue": 4, "opcode": 4, "index": 24,
+                              "word": 24, "cycles": 32})
+
+
+def _selected(words, index):
+    """One of `words`; a tree by the index's bits, for which synthesis has hard multiplexers."""
+    for bit in index:
+        pairs = (words[n:n + 2] for n in range(0, len(words), 2))
+        words = [Mux(bit, pair[1], pair[0]) if len(pair) == 2 else pair[0] for pair in pairs]
+    return words[0]
 
 
 class Link(wiring.Component):
@@ -74,27 +82,31 @@ class Link(wiring.Component):
         again, count, refusal = Signal(reset_less=True), Signal(25, reset_less=True), Signal(4, reset_less=True)
         self._check(m, frame, head, awaited, previous, previous_kind, connected, again, count, refusal)
 
-        crc = Signal(32, reset_less=True)
+        crc, byte, step_crc = Signal(32, reset_less=True), Signal(8, reset_less=True), Signal()
+        with m.If(step_crc):
+            m.d.sync += crc.eq(crc_step(crc, byte))
         reason = Signal(4, reset_less=True)
         table, spans = self._table(reason, awaited, crc, first)
         place, end = Signal(range(len(table)), reset_less=True), Signal(range(len(table) + 1), reset_less=True)
         word, last = Signal(16, reset_less=True), Signal(reset_less=True)
-        m.d.sync += [word.eq(Array(table)[place]), last.eq(place + 1 == end)]
+        m.d.sync += [word.eq(_selected(table, place)), last.eq(place + 1 == end)]
 
+        checking = Signal(reset_less=True)
         step, left, ended = Signal(range(_HEAD + BlockRam.LATENCY)), Signal(9, reset_less=True), Signal(reset_less=True)
         out, is_read = sender.i, Signal(reset_less=True)
         m.d.comb += [
             self.program.eq(first), read.address.eq(first), read.count.eq(count), read.r.eq(self.r),
             self.request.payload.write.eq(1), self.request.payload.address.eq(first), self.request.payload.length.eq(count)]
         m.d.sync += [self.w.payload.eq(receiver.data), self.start.eq(0), self.clear.eq(0), self.heard.eq(0), step.eq(step + 1),
-                     ended.eq(left == 1)]
+                     ended.eq(Mux(checking, read.last, left == 1))]
 
         def reply(name):
             m.d.sync += [place.eq(spans[name][0]), end.eq(spans[name][1])]
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [step.eq(0), receiver.word.eq(0), reason.eq(Refusal.DAMAGED)]
+                m.d.sync += [step.eq(0), receiver.word.eq(0),
+                             reason.eq(Mux(connected, Refusal.DAMAGED, Refusal.UNCONNECTED))]
                 with m.If(receiver.o.valid):
                     m.next = "HEAD"
             with m.State("HEAD"):
@@ -109,7 +121,8 @@ class Link(wiring.Component):
                 with m.Elif(step == _CHECKS):
                     m.next = "DECIDE"
             with m.State("DECIDE"):
-                m.d.sync += [reason.eq(refusal), is_read.eq(0), left.eq(count), receiver.word.eq(3)]
+                m.d.sync += [reason.eq(refusal), is_read.eq(0), checking.eq(kind == Kind.CHECKSUM), left.eq(count),
+                             receiver.word.eq(3)]
                 with m.If(refusal != 0):
                     m.next = "REFUSE"
                 with m.Else():
@@ -162,14 +175,17 @@ class Link(wiring.Component):
                         m.next = "REPLY"
 
             with m.State("LOW"):
+                m.d.sync += byte.eq(read.o.payload[:8])
                 with m.If(read.o.valid):
-                    m.d.sync += crc.eq(crc_step(crc, read.o.payload[:8]))
                     m.next = "HIGH"
             with m.State("HIGH"):
-                m.d.comb += read.o.ready.eq(1)
-                m.d.sync += crc.eq(crc_step(crc, read.o.payload[8:]))
+                m.d.comb += [read.o.ready.eq(1), step_crc.eq(1)]
+                m.d.sync += byte.eq(read.o.payload[8:])
+                m.next = "CRC"
+            with m.State("CRC"):
+                m.d.comb += step_crc.eq(1)
                 m.next = "LOW"
-                with m.If(read.last):
+                with m.If(ended):
                     m.next = "REPLY"
 
             with m.State("REPLY"):
@@ -257,8 +273,8 @@ class Link(wiring.Component):
         parts = {
             "REFUSED": [reason, awaited], "CHECKSUM": [~crc[:16], ~crc[16:]],
             "INFO": [nonce[:16], nonce[16:], *(Const(word, 16) for word in self.identity.words(len(COUNTERS)))],
-            "STATUS": [state, Cat(status.fault, status.queue), status.instruction[:16], status.instruction[16:], status.word[:16],
-                       status.word[16:], status.cycles[:16], status.cycles[16:]],
+            "STATUS": [state, Cat(status.fault, status.queue, status.opcode), status.index[:16], status.index[16:],
+                       status.word[:16], status.word[16:], status.cycles[:16], status.cycles[16:]],
             "COUNTERS": [half for n in range(len(COUNTERS)) for half in (self.counters[n][:16], self.counters[n][16:])]}
         assert len(parts["INFO"]) == protocol.INFO_WORDS and len(parts["STATUS"]) == protocol.STATUS_WORDS
         table, spans = [], {"NOTHING": (0, 0)}

@@ -87,14 +87,15 @@ def test_replies_and_their_meaning():
     device = Device(IDENTITY)
     reply = device.answer(Message.of(Kind.INFO, 9, [1, 2]))
     assert reply.kind == Kind.INFO | REPLY and Info.of(reply.words).identity == IDENTITY and Info.of(reply.words).nonce == 0x20001
-    status = Status(running=False, finished=True, failed=True, fault=6, queue=3, instruction=70_000, word=80_000, cycles=1 << 31)
+    status = Status(running=False, finished=True, failed=True, fault=6, queue=3, opcode=9, index=70_000,
+                    word=80_000, cycles=1 << 31)
     assert Status.of(np.array(status.words(), "<u2")) == status
-    device.counters = list(range(8))
-    assert list(counters(device.answer(Message.of(Kind.COUNTERS, 10)).words).values()) == list(range(8))
+    device.counters = list(range(12))
+    assert list(counters(device.answer(Message.of(Kind.COUNTERS, 10)).words).values()) == list(range(12))
     for reader, words, message in ((Info.of, [1] * 19, "Reply to INFO must be 20 words, not 19"),
                                    (Info.of, [0xFFFF] * 12 + [0] * 8, "Reply to INFO makes no sense: storage_words must be"),
                                    (Status.of, [1], "Reply to STATUS must be 8 words, not 1"),
-                                   (counters, [1], "Reply to COUNTERS must be 16 words, not 1")):
+                                   (counters, [1], "Reply to COUNTERS must be 24 words, not 1")):
         with pytest.raises(ProtocolError, match=message):
             reader(np.array(words, "<u2"))
 

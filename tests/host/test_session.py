@@ -1,4 +1,6 @@
 """Sessions over good and bad lines: what is written is what was meant, and everything comes to an end."""
+import random
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ IDENTITY = Identity(digest=77, storage_words=6000, clock_khz=125_000, name="test
 def pair(rate=0.0, seed=1, **options):
     device = Device(IDENTITY)
     line = FaultyLine(device, seed=seed, rate=rate, **options)
-    return device, line, Session(line, clock=line.now)
+    return device, line, Session(line, clock=line.now, numbers=random.Random(seed))
 
 
 def words(count: int, seed: int = 0) -> np.ndarray:
@@ -34,7 +36,7 @@ def test_good_line():
     assert session.checksum(0, 6000) == checksum(device.storage)
     session.start(17)
     assert device.starts == [17] and session.wait(1) == Status(running=False, finished=True, failed=False)
-    device.counters[3] = 12345
+    device.counters[4] = 12345
     assert session.counters()["store_waiting"] == 12345
     session.clear()
     assert not session.status().finished and session.sent_again == 0

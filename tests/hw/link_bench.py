@@ -16,7 +16,7 @@ __all__ = ["IDENTITY", "LinkBoard", "STORAGE"]
 
 STORAGE = 4096
 IDENTITY = Identity(digest=0xFEDCBA9876543210, storage_words=STORAGE - 96, clock_khz=140_000, name="bench")
-_STATUS = Status(running=False, finished=True, failed=True, fault=8, queue=3, instruction=123_456, word=654_321,
+_STATUS = Status(running=False, finished=True, failed=True, fault=8, queue=3, opcode=9, index=123_456, word=654_321,
                  cycles=0xDEADBEEF)
 
 
