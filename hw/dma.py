@@ -105,7 +105,7 @@ class Dma(wiring.Component):
         geometry = self.geometry
         m.submodules.arbiter = arbiter = StorageArbiter(self.address_bits)
         load = Bursts(geometry, LOADS, self.words)
-        store = Bursts(geometry, [Opcode.STORE], self.words)
+        store = Bursts(geometry, [Opcode.STORE], self.words, region=True)
         fill, reader, gearbox, pixels = DmaFill(geometry), DmaStore(geometry), PixelGearbox(), PixelFifo()
         loads, stores = Tokens(WAITING), Tokens(WAITING)        # commands under way
         for name, unit in (("load", load), ("store", store), ("fill", fill), ("reader", reader), ("gearbox", gearbox),
@@ -131,7 +131,7 @@ class Dma(wiring.Component):
         # The store's region, which may come late: it is stable long before a store.
         high = Signal(STORAGE + 1, reset_less=True)
         m.d.sync += high.eq(self.store_base + self.store_words)
-        m.d.comb += [load.low.eq(0), load.high.eq(self.words), store.low.eq(self.store_base), store.high.eq(high)]
+        m.d.comb += [store.low.eq(self.store_base), store.high.eq(high)]
 
         m.d.comb += [
             arbiter.fetch.valid.eq(self.fetch.valid), arbiter.fetch.payload.eq(self.fetch.payload),

@@ -45,12 +45,14 @@ class Bursts(wiring.Component):
         Transfers that come.
     storage_words : int
         Words of storage.
+    region : bool
+        Runs must lie between `low` and `high`.
 
     Members
     -------
     i : ``In(stream.Signature(load_layout()))``
     low, high : ``In(24)``, ``In(25)``
-        Where in storage runs must lie, `high` excluded; storage's end is looked at anyway.
+        Words of storage, `high` excluded.
     room : ``In(1)``
         From a register; there is room for ``width`` pixels.
     width : ``Out(10)``
@@ -61,7 +63,8 @@ class Bursts(wiring.Component):
         Registers.
     """
 
-    def __init__(self, geometry: Geometry, opcodes: Sequence[Opcode], storage_words: int):
+    def __init__(self, geometry: Geometry, opcodes: Sequence[Opcode], storage_words: int, *, region: bool = False):
+        self.region = region
         self.geometry, self.opcodes, self.storage_words = geometry, tuple(opcodes), storage_words
         super().__init__({
             "i": In(stream.Signature(load_layout())), "low": In(STORAGE), "high": In(STORAGE + 1), "room": In(1),
@@ -111,12 +114,15 @@ class Bursts(wiring.Component):
         # Where a run ends is worked out all the time: it is right when the run has stood still for long enough.
         chip_end, storage_end = register("chip_end", ADDRESS + 2), register("storage_end", STORAGE + 2)
         chip_bad, storage_bad = register("chip_bad", 1), register("storage_bad", 1)
+        outside = storage_end > self.storage_words
+        if self.region:
+            outside |= (storage_end > self.high) | (run_storage < self.low)
         amounts = {one: _times(words, places(geometry, one)) for one in opcodes} | {Opcode.LOAD_PIXELS: (size + 1) >> 1}
         m.d.sync += [
             size.eq(Mux(channels[2], width << 2, Mux(channels[1], width << 1, 0) + Mux(channels[0], width, 0))),
             limit.eq(self._chosen(opcode, memory)), amount.eq(self._chosen(opcode, amounts)), odd.eq(size[0]),
             chip_end.eq(run_chip + words), storage_end.eq(run_storage + amount), chip_bad.eq((chip_end > limit) & ~pixels),
-            storage_bad.eq((storage_end > self.storage_words) | (storage_end > self.high) | (run_storage < self.low))]
+            storage_bad.eq(outside)]
         most = self._chosen(opcode, {one: chip_words[one] * places(geometry, one) for one in opcodes})
         fits = left <= most
         m.d.sync += [last.eq(fits), source.length.eq(Mux(fits, left, most)),
