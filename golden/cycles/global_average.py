@@ -1,23 +1,36 @@
 """Cycles of the global average."""
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from arch import pipeline
 from arch.command import AverageConfig
-from golden.cycles.streams import Readiness, issue
+from golden.cycles.streams import PLACES, Readiness, issue
 
-__all__ = ["passed"]
+__all__ = ["State", "passed"]
+
+
+@dataclass
+class State:
+    """What is left of the commands before: cycles of their last results, and from which on the next one may be taken."""
+
+    left: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    free: int = 0
 
 
 def passed(commands: Sequence[AverageConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
-           lanes: int, taker: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+           lanes: int, taker: np.ndarray | None = None, state: State | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cycles in which commands and vectors are taken and vectors leave, from those in which they are offered and the taker's.
 
-    `taker`: for each vector that leaves a cycle before which it is not taken.
+    `taker`: for each vector that leaves a cycle before which it is not taken. With a `state` the commands follow others, and
+    it is brought up to date.
     """
-    command_cycles, taken, left = [], [], np.zeros(0, np.int64)
-    position, free = 0, 0
+    state = state or State()
+    command_cycles, taken, left = [], [], state.left
+    position, free, before = 0, state.free, len(left)
+    if taker is not None:
+        taker = np.concatenate((np.zeros(before, np.int64), taker))
     for config, at in zip(commands, offered, strict=True):
         start = max(int(at), free)
         count = config.pixels * config.output_blocks
@@ -29,11 +42,12 @@ def passed(commands: Sequence[AverageConfig], offered: np.ndarray, vector_offere
         latency = pipeline.average(lanes) if config.enable else pipeline.AVERAGE_PASS
         earliest = np.maximum(vector_offered[position:position + count], start + 2)
         made, left = issue(earliest, pause=pause, waits=np.ones(count, bool), gives=gives, latency=latency, left=left,
-                           ready=ready, taker=taker)
+                           ready=ready, taker=taker, back=pipeline.AVERAGE_BACK)
         command_cycles.append(start)
         taken.append(made)
         position += count
         free = start + 2
         if count:
             free = int(made[-1]) + (latency if config.enable and config.last else 1)
-    return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left
+    state.left, state.free = left[-PLACES:], free
+    return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left[before:]

@@ -1,5 +1,6 @@
 """Cycles of the pool."""
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -7,7 +8,7 @@ from arch import pipeline
 from arch.command import POOL_NONE, PoolConfig
 from golden.cycles.streams import PLACES, Readiness, issue
 
-__all__ = ["passed", "steps"]
+__all__ = ["State", "passed", "steps"]
 
 SHORT = 3               # rows of fewer columns are followed by a pause of two cycles, where rows are combined
 
@@ -39,15 +40,30 @@ def steps(config: PoolConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return real, gives, pause
 
 
+@dataclass
+class State:
+    """What is left of the commands before: cycles of their last results and steps, the pause behind these, and from which
+    cycle on the next command may be taken."""
+
+    left: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    recent: np.ndarray = field(default_factory=lambda: np.full(PLACES, -1, np.int64))
+    rest: int = 0
+    free: int = 0
+
+
 def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
-           taker: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+           taker: np.ndarray | None = None, state: State | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cycles in which commands and vectors are taken and results leave, from those in which they are offered and the taker's.
 
-    `taker`: for each result a cycle before which it is not taken.
+    `taker`: for each result a cycle before which it is not taken. With a `state` the commands follow others, and it is brought
+    up to date.
     """
-    command_cycles, taken, left = [], [], np.zeros(0, np.int64)
-    position, free, rest = 0, 0, 0                  # rest: the pause behind the last step
-    recent = np.full(PLACES, -1, np.int64)          # cycles of the last steps: when places for steps prepared ahead came back
+    state = state or State()
+    command_cycles, taken, left = [], [], state.left
+    position, free, rest, before = 0, state.free, state.rest, len(left)
+    recent = state.recent                           # when places for steps prepared ahead came back
+    if taker is not None:
+        taker = np.concatenate((np.zeros(before, np.int64), taker))
     for config, at in zip(commands, offered, strict=True):
         start = max(int(at), free)
         real, gives, pause = steps(config)
@@ -63,4 +79,5 @@ def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: 
         recent, rest = np.append(recent, made), 2 * _short(config)
         free = max(prepared + len(made), int(recent[-PLACES - 1]) + 2)      # the cycle after the last step was prepared
         recent = recent[-PLACES:]
-    return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left
+    state.left, state.recent, state.rest, state.free = left[-PLACES:], recent, rest, free
+    return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left[before:]

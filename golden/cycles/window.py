@@ -9,7 +9,7 @@ from arch.command import WindowConfig
 from arch.geometry import Geometry
 from golden.cycles.streams import Readiness, depart
 
-__all__ = ["Issue", "issue"]
+__all__ = ["Issue", "State", "issue"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,17 +50,37 @@ class _Loader:
         self.free = shown + self.free_after
 
 
+@dataclass
+class State:
+    """What is left of the commands before: the loaders, and from which cycles on a command may be taken (`idle`), passes may
+    follow (`settled`), no beat is left (`over`)."""
+
+    weights: _Loader
+    scales: _Loader
+    idle: int = 0
+    settled: int = 0
+    over: int = 0
+
+    @classmethod
+    def fresh(cls, geometry: Geometry) -> "State":
+        """After a reset."""
+        return cls(_Loader(geometry.pairs, pipeline.weights_soon(geometry), pipeline.weights_free_after(geometry)),
+                   _Loader(geometry.pairs, geometry.pairs - 1, pipeline.parameters_free_after(geometry)))
+
+
 def issue(geometry: Geometry, windows: Sequence[WindowConfig], window_offered: np.ndarray, load_offered: np.ndarray,
-          scale_offered: np.ndarray, grant: Readiness, room: np.ndarray | None = None) -> Issue:
+          scale_offered: np.ndarray, grant: Readiness, room: np.ndarray | None = None, state: State | None = None) -> Issue:
     """Cycles of commands whose records are offered in the given cycles.
 
-    `grant`: the cycles with `read_grant`. `room`: for each emitting beat, the first cycle in which its place is free.
+    `grant`: the cycles with `read_grant`. `room`: for each emitting beat, the first cycle in which its place is free. With a
+    `state` the commands follow others, and it is brought up to date.
     """
-    weights = _Loader(geometry.pairs, pipeline.weights_soon(geometry), pipeline.weights_free_after(geometry))
-    scales = _Loader(geometry.pairs, geometry.pairs - 1, pipeline.parameters_free_after(geometry))
+    state = state or State.fresh(geometry)
+    weights, scales = state.weights, state.scales
+    weights.taken, scales.taken = [], []
     least = pipeline.MIN_REVISIT - 1
     first, last, emitting, window_taken, position = [], [], [], [], 0
-    idle = settled = over = 0       # from these cycles on: a command may be taken; passes may follow; no beat is left
+    idle, settled, over = state.idle, state.settled, state.over
     for window, at, load_at, scale_at in zip(windows, window_offered, load_offered, scale_offered, strict=True):
         window_taken.append(max(idle, int(at)))
         weights.take(load_at)
@@ -94,5 +114,6 @@ def issue(geometry: Geometry, windows: Sequence[WindowConfig], window_offered: n
             last.append(end)
             waiting = start + 4
             idle = start + 2
+    state.idle, state.settled, state.over = idle, settled, over
     return Issue(first=np.array(first, np.int64), last=np.array(last, np.int64), emitting=np.concatenate(emitting),
                  window_taken=np.array(window_taken), load_taken=np.array(weights.taken), scale_taken=np.array(scales.taken))

@@ -1,5 +1,6 @@
 """Cycles of the writer."""
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -7,7 +8,7 @@ from arch import pipeline
 from arch.command import WriterConfig
 from golden.cycles.streams import Readiness, depart
 
-__all__ = ["addresses", "taken", "vectors", "written"]
+__all__ = ["State", "addresses", "taken", "vectors", "written"]
 
 
 def vectors(config: WriterConfig) -> int:
@@ -15,10 +16,21 @@ def vectors(config: WriterConfig) -> int:
     return config.output_blocks * config.rows * config.columns
 
 
-def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered: np.ndarray,
-          grant: Readiness) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles in which commands and vectors are taken, from those in which they are offered and those with `grant`."""
-    command_cycles, cycles, position, free = [], [], 0, 0
+@dataclass
+class State:
+    """What is left of the commands before: the next one may be taken from cycle `free` on."""
+
+    free: int = 0
+
+
+def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered: np.ndarray, grant: Readiness,
+          state: State | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Cycles in which commands and vectors are taken, from those in which they are offered and those with `grant`.
+
+    With a `state` the commands follow others, and it is brought up to date.
+    """
+    state = state or State()
+    command_cycles, cycles, position, free = [], [], 0, state.free
     for config, at in zip(commands, offered, strict=True):
         start = max(int(at), free)
         count = vectors(config)
@@ -27,6 +39,7 @@ def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered:
         cycles.append(went)
         position += count
         free = int(went[-1]) + 1 if count else start + 2
+    state.free = free
     return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *cycles])
 
 
