@@ -28,7 +28,8 @@ class GlobalAverage(wiring.Component):
     vector (or command) is taken when it is done, in the cycle of the offer at the earliest. Otherwise the next command is taken
     from the cycle after the last vector on, and its first vector two cycles later.
 
-    A token is taken for each result and comes back when the result is taken; vectors are taken while there is one. So
+    A token is taken for each result and comes back when the result is taken, `pipeline.AVERAGE_BACK` cycles later; vectors are
+    taken while there is one. So
     ``i.ready`` depends on registers only, ``o.valid`` is a register and ``o.payload`` stable until taken. After reset nothing
     is under way; sums start with the first vector of a command with `first`.
 
@@ -75,8 +76,10 @@ class GlobalAverage(wiring.Component):
         with m.If(result):
             m.d.sync += [run.eq(~over), idle.eq(over)]
 
-        passes, passed = Signal(), Signal()
-        m.d.comb += [passes.eq(go & ~config.enable), room.take.eq(passes | read), room.give.eq(queue.o.valid & queue.o.ready),
+        passes, passed, left = Signal(), Signal(), Signal()
+        m.d.sync += left.eq(queue.o.valid & queue.o.ready)
+        assert pipeline.AVERAGE_BACK == 2
+        m.d.comb += [passes.eq(go & ~config.enable), room.take.eq(passes | read), room.give.eq(left),
                      queue.w_en.eq(passed | result)]
         m.d.sync += passed.eq(passes)
 

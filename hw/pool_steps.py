@@ -133,11 +133,11 @@ class PoolSteps(wiring.Component):
         last_in_map = self._countdown(m, "rows", config.rows, load | block_end, row_end & inside)
         due, left = Signal(), Signal(11, reset_less=True)           # as a countdown, but of two numbers
         # Registers of what stays during a command.
-        lead_is_one, stride_is_one, ends_in_map = (Signal(name=name, reset_less=True) for name in (
-            "lead_is_one", "row_stride_is_one", "ends_in_map"))
+        lead_is_one, stride_is_one, ends_in_map, no_rows = (Signal(name=name, reset_less=True) for name in (
+            "lead_is_one", "row_stride_is_one", "ends_in_map", "no_rows"))
         reach = Signal(2, name="row_reach", reset_less=True)
         m.d.sync += [lead_is_one.eq(lead == 1), stride_is_one.eq(config.stride_y == 1),
-                     ends_in_map.eq(~pooled | (config.overhang_rows == 0)),
+                     no_rows.eq(config.out_rows == 0), ends_in_map.eq(~pooled | (config.overhang_rows == 0)),
                      reach.eq(Cat(config.kernel_y >= 2, config.kernel_y == 3) & pooled.replicate(2))]
         with m.If(load | row_end & last):
             m.d.sync += [left.eq(lead), due.eq(lead_is_one)]
@@ -149,7 +149,7 @@ class PoolSteps(wiring.Component):
         m.d.comb += [emits.eq(~pooled | due & ~done),
                      last.eq(Mux(inside, last_in_map & ends_in_map, overhang_is_one))]
         with m.If(load | block_end):
-            m.d.sync += [inside.eq(1), done.eq(config.out_rows == 0), overhang.eq(config.overhang_rows),
+            m.d.sync += [inside.eq(1), done.eq(no_rows), overhang.eq(config.overhang_rows),
                          overhang_is_one.eq(config.overhang_rows == 1)]
         with m.Elif(row_end):
             m.d.sync += [inside.eq(inside & ~last_in_map), done.eq(done | emits & last_emit)]

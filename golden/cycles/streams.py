@@ -52,12 +52,12 @@ def depart(offered: np.ndarray, ready: Readiness) -> np.ndarray:
 
 
 def issue(earliest: np.ndarray, *, pause: np.ndarray, waits: np.ndarray, gives: np.ndarray, latency: int | np.ndarray,
-          left: np.ndarray, ready: Readiness, taker: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+          left: np.ndarray, ready: Readiness, taker: np.ndarray | None = None, back: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Cycles of a unit's steps, one a cycle in order, and those in which their results leave, appended to `left`.
 
     A step is made no earlier than `earliest` and `pause` cycles later than its turn; one that `waits` needs one of `PLACES`
     tokens to be there. One that `gives` takes it, for a result that is offered `latency` cycles later; the token is there again
-    in the cycle after the result left. `taker`: for each result, those in `left` included, a cycle before which nobody takes it.
+    `back` cycles after the result left. `taker`: for each result, those in `left` included, a cycle before which nobody takes it.
     """
     turn = np.arange(len(earliest)) + np.cumsum(pause)
     results = np.flatnonzero(gives)
@@ -75,7 +75,7 @@ def issue(earliest: np.ndarray, *, pause: np.ndarray, waits: np.ndarray, gives: 
         group = slice(*np.searchsorted(before, (first, first + PLACES)))
         at, token = earliest[group].copy(), known + before[group] - PLACES
         needs = waits[group] & (token >= 0)
-        at[needs] = np.maximum(at[needs], left[token[needs]] + 1)
+        at[needs] = np.maximum(at[needs], left[token[needs]] + back)
         made[group] = np.maximum.accumulate(np.append(slack, at - turn[group]))[1:] + turn[group]
         slack = np.maximum.accumulate(np.append(slack, at - turn[group]))[-1]
         part = slice(first, first + PLACES)
