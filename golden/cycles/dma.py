@@ -167,8 +167,8 @@ class DmaCycles:
 
     def _read(self) -> int | None:
         """Cycle in which the next request of a store is offered; its words are read."""
+        offered = self._stores.find(self._pixels_taken)         # a command may be taken while a burst waits
         if self._asks is None:
-            offered = self._stores.find(self._pixels_taken)
             if offered is None:
                 return None
             before = self._stored[0]            # the burst before the last: all its words are decided
@@ -178,6 +178,7 @@ class DmaCycles:
             count = burst.length // places(self.geometry, Opcode.STORE)
             self._out["activation_reads"].append(taken + 1 + np.arange(count))
             self._reader, self._asks = taken + count + 1, (burst, taken + STORE_REQUEST)
+            self._stores.find(self._pixels_taken)
         return self._asks[1]
 
     def advance(self, until: int) -> None:

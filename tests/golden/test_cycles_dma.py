@@ -1,0 +1,114 @@
+"""The DMA's cycles: one pass in time finds what all at once does; every word is asked for once; long loads are fast."""
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from arch.geometry import PRESETS, Geometry
+from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
+from arch.sdram import CHIPS
+from arch.transfer import BURST_WORDS, LOADED, STORE_WORDS
+from golden.cycles.dma import SOURCES, DmaCycles, bursts
+from golden.cycles.storage import RamCycles, SdramStorage
+from golden.cycles.streams import Readiness, depart
+
+SMALL = Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=512)
+TIMING = replace(CHIPS["as4c32m16sb-7"].timing(142), power_up=200)
+RESULTS = ("load_done", "store_done", "load_taken", "store_taken", "activation_writes", "activation_reads", "pixels", "fetched",
+           "fetch_taken", "requests")
+
+
+def transfer(rng: np.random.Generator, opcode: Opcode) -> Transfer:
+    words, runs = int(rng.integers(1, rng.choice([4, 120]))), int(rng.integers(1, 5))
+    return Transfer(storage=int(rng.integers(0, 1 << 14)), storage_step=int(rng.integers(0, 3000)), chip=0, chip_step=1,
+                    words=words, runs=runs)
+
+
+def pixels(rng: np.random.Generator) -> PixelTransfer:
+    return PixelTransfer(storage=int(rng.integers(0, 1 << 14)), storage_step=int(rng.integers(0, 3000)),
+                         width=int(rng.integers(1, 1000)), channels=int(rng.integers(1, 5)), rows=int(rng.integers(1, 4)))
+
+
+def offers(rng: np.random.Generator, count: int) -> list[int]:
+    return np.cumsum(rng.integers(0, rng.choice([2, 50, 3000]), count)).tolist()
+
+
+@settings(max_examples=60, deadline=None, print_blob=True)
+@given(seed=st.integers(0, 1 << 30), sdram=st.booleans())
+def test_one_pass_in_time_is_enough(seed, sdram):
+    rng = np.random.default_rng(seed)
+    kinds = [Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS, Opcode.LOAD_PIXELS]
+    opcodes = [kinds[n] for n in rng.integers(0, 4, rng.integers(0, 8))]
+    loads = [(one, pixels(rng) if one is Opcode.LOAD_PIXELS else transfer(rng, one)) for one in opcodes]
+    stores = [(transfer(rng, Opcode.STORE),) for _ in range(rng.integers(0, 6))]
+    fetches = [(int(rng.integers(0, 1 << 14)), int(rng.integers(1, 513))) for _ in range(rng.integers(0, 8))]
+    commands = {name: list(zip(offers(rng, len(these)), these, strict=True))
+                for name, these in (("load", loads), ("store", stores), ("fetch", fetches))}
+    ready = Readiness(np.append(rng.random(97) < rng.choice([0.05, 0.4, 1]), True))
+
+    def model() -> DmaCycles:
+        return DmaCycles(SMALL, SdramStorage(TIMING) if sdram else RamCycles(1 << 17))
+    taken = np.zeros(0, np.int64)
+    while True:
+        whole = model()
+        for name, these in commands.items():
+            for at, command in these:
+                getattr(whole, name)(*command, at)
+        whole.take_pixels(taken)
+        whole.finish()
+        now = depart(whole.pixels, ready)
+        if np.array_equal(now, taken):
+            break
+        taken = now
+    assert len(whole.load_done) == len(loads) and len(whole.store_done) == len(stores)
+
+    steps, until, given_pixels = model(), 0, 0
+    left = {name: list(these) for name, these in commands.items()}
+    end = max([1, *(int(getattr(whole, name).max()) for name in RESULTS if getattr(whole, name).size)]) + 10
+    while until < end:
+        until += int(rng.integers(1, rng.choice([3, 400, 20000])))
+        for name, these in left.items():
+            while these and these[0][0] < until:
+                at, command = these.pop(0)
+                getattr(steps, name)(*command, at)
+        more = int(np.searchsorted(taken, until))
+        steps.take_pixels(taken[given_pixels:more])
+        given_pixels = more
+        steps.advance(until)
+        for name in RESULTS:        # all before that cycle is known, and nothing that is known is wrong
+            known, expected = getattr(steps, name), getattr(whole, name)
+            np.testing.assert_array_equal(known, expected[:len(known)], f"{name} until {until}, seed {seed}")
+            if name != "requests":
+                assert len(known) >= np.searchsorted(expected, until), f"{name} until {until}, seed {seed}"
+    for name in RESULTS:
+        np.testing.assert_array_equal(getattr(steps, name), getattr(whole, name), f"{name}, seed {seed}")
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 12, 16])
+@pytest.mark.parametrize("opcode", [Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS, Opcode.STORE])
+def test_bursts_are_whole_words(lanes, opcode):
+    geometry = Geometry(input_lanes=lanes, output_lanes=lanes // 2, activation_words=512, weight_words=512)
+    size, body = storage_words(geometry, opcode), Transfer(storage=7, storage_step=5000, chip=0, chip_step=0, words=301, runs=2)
+    found = list(bursts(geometry, opcode, body))
+    assert all(one.length % size == 0 and one.length <= BURST_WORDS for one in found)
+    if opcode is Opcode.STORE:
+        assert max(one.length for one in found) == STORE_WORDS * size
+    covered = np.concatenate([np.arange(one.address, one.address + one.length) for one in found])
+    assert covered.tolist() == [*range(7, 7 + 301 * size), *range(5007, 5007 + 301 * size)]
+    assert [one.end for one in found] == [False] * (len(found) - 1) + [True]
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_long_loads_use_the_pins(chip):
+    """Of the cycles from first to last word at least 95 % bring one."""
+    timing = replace(CHIPS[chip].timing(100), power_up=200)
+    dma = DmaCycles(PRESETS["85f"], SdramStorage(timing))
+    for n in range(4):
+        body = Transfer(storage=50_000 * n + 77, storage_step=0, chip=0, chip_step=0, words=3000, runs=1)
+        dma.load(Opcode.LOAD_WEIGHTS, body, 0)
+    dma.finish()
+    words, first = 4 * 3000 * 16, int(dma.requests[0, 0])
+    assert words / (int(dma.load_done[-1]) - LOADED - first) >= 0.95
+    assert {SOURCES[n] for n in dma.requests[:, 1]} == {"load"}
