@@ -3,7 +3,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from amaranth import Module
+from amaranth import Cat, Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 import numpy as np
@@ -70,13 +70,13 @@ class MachineTop(wiring.Component):
     def probes(self) -> dict[str, Boundary]:
         """Start of the program; requests to storage; words written on the chip; commands taken and completed."""
         machine = self.machine
-        engine, sequencer = machine.engine, machine.sequencer
+        engine, writer, sequencer = machine.engine, machine.engine.writer, machine.sequencer
         boundaries = {
             "started": Boundary(sequencer.start, sequencer.program),
             "request": Boundary(machine.request.valid, machine.request.payload.as_value(), machine.request.ready),
             "read": Boundary(machine.r.valid, machine.r.data),
             "wrote": Boundary(machine.w.valid, machine.w.payload, machine.w.ready),
-            "written": Boundary(engine.writer.w_en.any(), engine.writer.w_addr),
+            "written": Boundary(writer.w_en.any(), Cat(writer.w_en, writer.w_addr, writer.w_data)),
             "gathered": Boundary(engine.gather.w_en, engine.gather.w_addr),
             "pixels": Boundary(engine.pixels.valid, engine.pixels.payload[:1], engine.pixels.ready),
             "host_word": Boundary(machine.host_r.valid, machine.host_r.data)}
@@ -115,12 +115,12 @@ class MachineBench:
     """A machine and its storage, compiled for simulation."""
 
     def __init__(self, geometry: Geometry, *, timing: Timing | None = None, words: int = 16384, silence: int = control.SILENCE,
-                 build: Path = BUILD):
+                 build: Path = BUILD, trace: bool = False):
         self.geometry, self.timing = geometry, timing
         top = MachineTop(geometry, timing, words, silence=silence)
         self.address_bits = top.machine.address_bits
         self.words = words if timing is None else 1 << timing.address_bits
-        self.design = (Design if timing is None else SdramDesign)(top, probes=top.probes, build=build)
+        self.design = (Design if timing is None else SdramDesign)(top, probes=top.probes, build=build, trace=trace)
 
     def simulate(self) -> Simulation:
         """A machine after reset, whose SDRAM is not yet started."""
