@@ -7,7 +7,8 @@ from rich.table import Table
 
 from arch.instruction import QUEUES, Opcode, storage_words
 from compiler.build import Compiled
-from compiler.emit import times
+from compiler.groups import step_cycles
+from compiler.timing import timeline
 
 __all__ = ["PLOTS", "plot", "record", "show"]
 
@@ -18,12 +19,12 @@ WAYS = {"bands": "in bands", "chunks": "chunks, all bands of each", "reload": "b
 def record(compiled: Compiled) -> dict:
     """Everything that `show` prints, as plain values."""
     program, geometry = compiled.program, compiled.program.geometry
-    when, layers = times(geometry, compiled.jobs), {}
+    when, layers = timeline(geometry, compiled.jobs), {}
     for job in compiled.jobs.computes:
         entry = layers.setdefault(job.stage, {"commands": 0, "cycles": 0})
         entry["commands"] += 1
-        entry["cycles"] += when[job].end - when[job].start
-    total = max((time.end for time in when.values()), default=0)
+        entry["cycles"] += step_cycles(geometry, job.step)
+    total = round(max((time.end for time in when.values()), default=0))
     macs = sum(stage.work.macs for stage in compiled.stages.stages)
     loaded = Counter()
     for job in compiled.jobs.jobs:
@@ -79,7 +80,7 @@ def show(console: Console, compiled: Compiled, data: dict) -> None:
         console.print(f"{title}, bytes: {sizes}; {sum(data[kind].values()):,} in all", highlight=False)
     counts = ", ".join(f"{count} {queue}" for queue, count in data["instructions"].items())
     console.print(f"instructions: {counts}", highlight=False)
-    console.print(f"{data['cycles']:,} cycles without waiting for storage, {data['utilisation']:.1%} of peak", highlight=False)
+    console.print(f"{data['cycles']:,} cycles, estimated: {data['utilisation']:.1%} of peak", highlight=False)
 
 
 def plot(path: Path, compiled: Compiled) -> None:
@@ -88,7 +89,7 @@ def plot(path: Path, compiled: Compiled) -> None:
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    when = times(compiled.program.geometry, compiled.jobs)
+    when = timeline(compiled.program.geometry, compiled.jobs)
     names = [stage.layer for stage in compiled.stages.stages]
     figure = Figure(figsize=(14, 9), layout="constrained")
     FigureCanvasAgg(figure)

@@ -21,6 +21,14 @@ from compiler.storage import Layout
 
 __all__ = ["Job", "Jobs", "build"]
 
+PIXEL_FIFO = 1024       # pixels that wait for the gather
+LONGEST = 2048          # words of storage of a transfer of weights, behind which something more urgent may have to wait
+
+
+def _pieces(rows: range, most: int) -> Iterator[range]:
+    for start in range(rows.start, rows.stop, most):
+        yield range(start, min(start + most, rows.stop))
+
 
 @dataclass(eq=False)
 class Job:
@@ -158,11 +166,12 @@ class _Builder:
         if buffer is None:
             return iter(())
         rows, before = [], 0
+        conv, image = self.stages.image, self.stages.input
+        most = self._gather_rows()
         for step in group.order.steps:
             if step.stage.source is buffer and step.reads.stop > before:
-                rows.append(step.reads.stop - before)
+                rows += [len(part) for part in _pieces(range(before, step.reads.stop), most)]
                 before = step.reads.stop
-        conv, image = self.stages.image, self.stages.input
         local = group.locals[buffer]
         stage = next(stage for stage in group.stages if stage.source is buffer)
         return iter(gather.bands(self.geometry, shape=(conv.weight.shape[1], image.height, image.width),
@@ -226,10 +235,12 @@ class _Builder:
         start = ring.add(key, size)
         address += per_block * blocks.start * storage_words(self.geometry, opcode)
         places = (start + np.arange(size)) % words
-        # A transfer ends at the memory's end, and where the words behind were in use for longer.
+        # A transfer ends at the memory's end, where the words behind were in use for longer, and before it blocks the queue.
         users = memory.read["compute"][places]
-        edges = np.flatnonzero((np.diff(places) != 1) | (np.diff(users) != 0)) + 1
-        for a, b in zip([0, *edges], [*edges, size], strict=True):
+        edges = [0, *(np.flatnonzero((np.diff(places) != 1) | (np.diff(users) != 0)) + 1), size]
+        most = max(1, LONGEST // storage_words(self.geometry, opcode))
+        cuts = [piece for a, b in zip(edges, edges[1:], strict=False) for piece in _pieces(range(a, b), most)]
+        for a, b in ((piece.start, piece.stop) for piece in cuts):
             part = places[a:b]
             after = memory.writes("load", part, len(self.jobs))
             self._job(opcode, Transfer(storage=int(address + a * storage_words(self.geometry, opcode)), storage_step=0,
@@ -246,7 +257,8 @@ class _Builder:
         if begin >= step.reads.stop:
             return
         if buffer.made == "gather":
-            self._gather(buffer, local, begin)
+            for rows in _pieces(range(begin, step.reads.stop), self._gather_rows()):
+                self._gather(buffer, local, rows.start)
         else:
             for rows in self._runs(range(begin, step.reads.stop), local.rows):
                 self._load(buffer, local, rows, step.stage)
@@ -261,11 +273,15 @@ class _Builder:
             yield range(at, stop)
             at = stop
 
+    def _gather_rows(self) -> int:
+        """Rows that a gather makes at most: of no more pixels than the FIFO before it holds."""
+        return max(1, PIXEL_FIFO // self.stages.input.width // self.stages.image.window.stride[0])
+
     def _gather(self, buffer: Buffer, local: Local, begin: int):
         config = next(self.gathers)
         image = self.stages.input
         row_words = -(-image.width * config.channels // 2)
-        most = max(1, 1024 // image.width // 2)
+        most = max(1, PIXEL_FIFO // image.width)
         for first in range(0, config.image_rows, most):
             self._job(Opcode.LOAD_PIXELS, PixelTransfer(
                 storage=self.layout.input + (config.next_row + first) * row_words, storage_step=row_words, width=image.width,

@@ -1,0 +1,157 @@
+"""About when every job runs: an estimate that decides in which order things are loaded. `golden.cycles` knows the exact cycle.
+
+Compute commands follow each other as soon as what they wait for is there. The load queue always takes, of what may be loaded by
+then, what is needed first. Nothing in here is needed for a program to be right, only for it to be fast.
+"""
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arch.command import GatherConfig
+from arch.gather import line_bytes
+from arch.geometry import Geometry
+from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
+from compiler.groups import step_cycles, visible_after
+from compiler.jobs import Job, Jobs
+
+__all__ = ["Span", "gather_cycles", "timeline"]
+
+SHARE = 0.94            # of a storage word a cycle, in long transfers
+TRANSFER = 25           # cycles until a transfer's first word is there
+RUN = 12                # lost by each further run
+ISSUE = 12              # command taken by an idle engine -> first beat
+TOKEN = 6               # token given -> the command that waits for it taken
+MOST_AHEAD = 64         # loads that wait for their compute command, so that the sequencer never waits for room in the load queue
+WINDOW = 256            # loads that are looked at
+
+
+@dataclass(frozen=True)
+class Span:
+    """Cycles from which and until which a job runs."""
+
+    start: float
+    end: float
+
+
+def gather_cycles(geometry: Geometry, config: GatherConfig) -> float:
+    """Cycles of a gather that waits for nothing."""
+    slots = config.kernel * (1 + (config.tap_bytes - 1) / line_bytes(geometry)) + 0.5
+    return config.rows * (config.columns * slots + 20)
+
+
+def _transfer_cycles(geometry: Geometry, opcode: Opcode, body: Transfer | PixelTransfer) -> float:
+    if isinstance(body, PixelTransfer):
+        return TRANSFER + body.rows * body.row_words / SHARE
+    return TRANSFER + body.runs * body.words * storage_words(geometry, opcode) / SHARE + (body.runs - 1) * RUN
+
+
+def timeline(geometry: Geometry, jobs: Jobs) -> dict[Job, Span]:
+    """The span of every job, starts of a queue's jobs in the order in which the queue should have them."""
+    return _Simulation(geometry, jobs).run()
+
+
+class _Simulation:
+    def __init__(self, geometry: Geometry, jobs: Jobs):
+        self.geometry, self.computes = geometry, jobs.computes
+        self.spans: dict[Job, Span] = {}
+        self.latency = visible_after(geometry)
+        self.number = {job: n for n, job in enumerate(jobs.jobs)}
+        self.loads = [job for job in jobs.jobs if job.queue == "load"]
+        self.gathers = [job for job in jobs.jobs if job.queue == "gather"]
+        self.stores = [job for job in jobs.jobs if job.queue == "store"]
+        self.pixels: dict[Job, list[Job]] = {}          # of each gather, what loads its rows
+        self.taker: dict[Job, int] = {}                 # of a load of pixels, the number of the gather
+        waiting: list[Job] = []
+        for job in jobs.jobs:
+            if job.opcode is Opcode.LOAD_PIXELS:
+                waiting.append(job)
+            elif job.opcode is Opcode.GATHER:
+                self.taker |= dict.fromkeys(waiting, len(self.pixels))
+                self.pixels[job], waiting = waiting, []
+        self.free = {"load": 0.0, "gather": 0.0, "store": 0.0, "compute": 0.0}
+        self.gathered = self.stored = 0
+        self.ahead: list[int] = []
+
+    def run(self) -> dict[Job, Span]:
+        for number, job in enumerate(self.computes):
+            while self._next_load(number):
+                pass
+            self._gather()
+            through = self._through(job)
+            start = max(self.free["compute"], through + ISSUE if through > self.free["compute"] else 0)
+            end = start + step_cycles(self.geometry, job.step)
+            self.spans[job], self.free["compute"] = Span(start, end), end
+            self._store()
+        return self.spans
+
+    def _through(self, job: Job) -> float | None:
+        """When all that a job waits for is through; None if that is not known yet."""
+        latest = 0.0
+        for other in job.after:
+            span = self.spans.get(other)
+            if span is None:
+                return None
+            latest = max(latest, span.end + (self.latency if other.opcode is Opcode.COMPUTE else TOKEN))
+        return latest
+
+    def _next_load(self, compute: int) -> bool:
+        """Schedules one more load, if this compute command still waits for one."""
+        if not self.loads or not any(job.need <= compute for job in self.loads[:WINDOW]):
+            return False
+        self.ahead = [need for need in self.ahead if need > compute]
+        now, best = self.free["load"], None
+        for place, job in enumerate(self.loads[:WINDOW]):
+            if job.need > compute and len(self.ahead) >= MOST_AHEAD:
+                break
+            release = self._release(job)
+            if release is None:
+                continue
+            key = max(release, now), job.need, place
+            if best is None or key < best:
+                best = key
+        start, need, place = best
+        job = self.loads.pop(place)
+        if need > compute:
+            self.ahead.append(need)
+        end = start + _transfer_cycles(self.geometry, job.opcode, job.body)
+        self.spans[job], self.free["load"] = Span(start, end), end
+        self._gather()
+        return True
+
+    def _release(self, job: Job) -> float | None:
+        if job.opcode is not Opcode.LOAD_PIXELS:
+            return self._through(job)
+        # Pixels find room when the gather before has taken half of its own.
+        taker = self.taker[job]
+        if not taker:
+            return 0.0
+        span = self.spans.get(self.gathers[taker - 1])
+        return None if span is None else (span.start + span.end) / 2
+
+    def _gather(self):
+        """Schedules all gathers whose pixels are on their way."""
+        while self.gathered < len(self.gathers):
+            job = self.gathers[self.gathered]
+            pixels, through = self.pixels[job], self._through(job)
+            if through is None or any(load not in self.spans for load in pixels):
+                return
+            start = max(self.free["gather"], through, self.spans[pixels[0]].start + TRANSFER if pixels else 0)
+            cycles = gather_cycles(self.geometry, job.body)
+            end = max(start + cycles, self.spans[pixels[-1]].end + cycles / job.body.rows if pixels else 0)
+            self.spans[job], self.free["gather"] = Span(start, end), end
+            self.gathered += 1
+
+    def _store(self):
+        while self.stored < len(self.stores):
+            job = self.stores[self.stored]
+            through = self._through(job)
+            if through is None:
+                return
+            start = max(self.free["store"], through)
+            end = start + _transfer_cycles(self.geometry, job.opcode, job.body)
+            self.spans[job], self.free["store"] = Span(start, end), end
+            self.stored += 1
+
+
+def last_end(spans: dict[Job, Span], jobs: Sequence[Job]) -> float:
+    """When the last of some jobs is through."""
+    return max((spans[job].end for job in jobs), default=0.0)
