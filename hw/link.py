@@ -57,6 +57,8 @@ class Link(wiring.Component):
     counters : ``In(ArrayLayout(32, len(COUNTERS)))``
     heard : ``Out(1)``
         For a cycle, for each undamaged frame.
+    idle : ``Out(1)``
+        No whole frame waits or is obeyed, and no byte waits to be sent.
     """
 
     def __init__(self, identity: Identity):
@@ -65,7 +67,7 @@ class Link(wiring.Component):
             "rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)),
             "request": Out(stream.Signature(request_layout(24))), "w": Out(stream.Signature(16)), "r": In(word_layout()),
             "start": Out(1), "program": Out(24), "clear": Out(1), "status": In(status_layout()),
-            "counters": In(data.ArrayLayout(32, len(COUNTERS))), "heard": Out(1)})
+            "counters": In(data.ArrayLayout(32, len(COUNTERS))), "heard": Out(1), "idle": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -105,6 +107,7 @@ class Link(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
+                m.d.comb += self.idle.eq(~receiver.o.valid & sender.idle)
                 m.d.sync += [step.eq(0), receiver.word.eq(0),
                              reason.eq(Mux(connected, Refusal.DAMAGED, Refusal.UNCONNECTED))]
                 with m.If(receiver.o.valid):

@@ -22,10 +22,12 @@ class LinkSender(wiring.Component):
     i : ``In(stream.Signature(reply_layout()))``
     o : ``Out(stream.Signature(8))``
         Registers.
+    idle : ``Out(1)``
+        Nothing is being sent.
     """
 
     def __init__(self):
-        super().__init__({"i": In(stream.Signature(reply_layout())), "o": Out(stream.Signature(8))})
+        super().__init__({"i": In(stream.Signature(reply_layout())), "o": Out(stream.Signature(8)), "idle": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -43,6 +45,7 @@ class LinkSender(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
+                m.d.comb += self.idle.eq(~self.o.valid)
                 m.d.sync += crc.eq(CRC_INIT)
                 with m.If(self.i.valid & sent):
                     send(FLAG)

@@ -15,9 +15,9 @@ def byte_layout() -> data.StructLayout:
 
 
 def _increment(clock_hz: float, baud: float) -> int:
-    """Of the phase, in a cycle. Raises ValueError if the rate cannot be kept to a quarter of a percent."""
-    if not clock_hz / (1 << 12) <= baud <= clock_hz / MIN_CYCLES:
-        raise ValueError(f"Baud rate must be {clock_hz / (1 << 12):.0f}..{clock_hz / MIN_CYCLES:.0f} at {clock_hz / 1e6:g} MHz, "
+    """Of the phase, in a cycle. Raises ValueError if the rate cannot be kept to one percent."""
+    if not clock_hz / (1 << 14) <= baud <= clock_hz / MIN_CYCLES:
+        raise ValueError(f"Baud rate must be {clock_hz / (1 << 14):.0f}..{clock_hz / MIN_CYCLES:.0f} at {clock_hz / 1e6:g} MHz, "
                          f"not {baud:g}")
     return round(baud / clock_hz * (1 << _PHASE_BITS))
 

@@ -1,0 +1,84 @@
+"""Machine, storage and link: the chip but for its pins and clocks."""
+from amaranth import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from arch.geometry import Geometry
+from arch.protocol import Identity
+from arch.sdram import Timing
+from hw.link import Link
+from hw.machine import Machine
+from hw.sdram import Sdram, SdramPins
+from hw.storage_ram import StorageRam
+from hw.uart import byte_layout
+
+__all__ = ["Accelerator"]
+
+
+class Accelerator(wiring.Component):
+    """What obeys the host protocol's bytes.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    identity : Identity
+        Its digest must be the geometry's; its words of storage are those of the SDRAM that are used, or those of block RAM.
+    timing : Timing or None
+        Of the SDRAM; without one storage is block RAM.
+
+    Members
+    -------
+    rx : ``In(stream.Signature(byte_layout()))``
+    tx : ``Out(stream.Signature(8))``
+    pins : ``Out(SdramPins())``
+        If there is a `timing`.
+    heard, busy, failed : ``Out(1)``
+        A frame came; a program runs; it stopped with an error.
+    idle : ``Out(1)``
+        No program runs, and the link has nothing to do.
+    """
+
+    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None):
+        if identity.digest != geometry.digest:
+            raise ValueError(f"digest must be the geometry's, {geometry.digest:#x}, not {identity.digest:#x}")
+        self.link = Link(identity)
+        self.storage = StorageRam(identity.storage_words) if timing is None else Sdram(timing)
+        bits = self.storage.address_bits if timing is None else timing.address_bits
+        self.machine = Machine(geometry, address_bits=bits, storage_words=identity.storage_words)
+        pins = {} if timing is None else {"pins": Out(SdramPins())}
+        super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "heard": Out(1),
+                          "busy": Out(1), "failed": Out(1), "idle": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        link, machine, storage = self.link, self.machine, self.storage
+        m.submodules.link, m.submodules.machine, m.submodules.storage = link, machine, storage
+        connect(m, flipped(self.rx), link.rx)
+        connect(m, link.tx, flipped(self.tx))
+        connect(m, machine.request, storage.request)
+        connect(m, machine.w, storage.w)
+        connect(m, link.w, machine.host_w)
+        if isinstance(storage, Sdram):
+            connect(m, storage.pins, flipped(self.pins))
+        asked, request = link.request.payload, machine.host_request.payload
+        m.d.comb += [
+            machine.r.eq(storage.r), link.r.eq(machine.host_r), machine.host_request.valid.eq(link.request.valid),
+            link.request.ready.eq(machine.host_request.ready), request.write.eq(asked.write), request.address.eq(asked.address),
+            request.length.eq(asked.length)]
+
+        # The machine runs some cycles after it was told to; to the host it does at once.
+        starting, running, error = Signal(), Signal(), machine.error
+        m.d.sync += machine.start.eq(link.start)
+        m.d.comb += [running.eq(starting | link.start | machine.start | machine.running), machine.clear.eq(link.clear)]
+        with m.If(link.start):
+            m.d.sync += [machine.program.eq(link.program), starting.eq(1)]
+        with m.Elif(machine.running | link.clear):
+            m.d.sync += starting.eq(0)
+        status = link.status
+        m.d.comb += [
+            status.running.eq(running), status.finished.eq(machine.finished & ~running), status.failed.eq(error.valid & ~running),
+            status.fault.eq(error.code), status.queue.eq(error.queue), status.opcode.eq(error.opcode),
+            status.index.eq(error.index), status.word.eq(error.word), status.cycles.eq(machine.cycles),
+            link.counters.eq(machine.counters.as_value()), self.heard.eq(link.heard), self.busy.eq(running),
+            self.failed.eq(status.failed), self.idle.eq(link.idle & ~running)]
+        return m

@@ -1,0 +1,41 @@
+"""The clocks of a chip: the PLL of an ECP5, and the reset that lasts until it has locked."""
+from amaranth import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth.lib import cdc, io
+
+from arch.pll import Pll
+
+__all__ = ["LATER", "Clocks"]
+
+LATER = "later"                 # domain of the second output, without a reset
+
+
+class Clocks(Elaboratable):
+    """Drives the domains `sync` and `LATER`, which its parent declares, from the platform's clock.
+
+    `sync` is in reset until the PLL has locked, and while the platform's reset button is pressed if it has one.
+    """
+
+    def __init__(self, pll: Pll):
+        self.pll = pll
+
+    @staticmethod
+    def domains() -> list[ClockDomain]:
+        return [ClockDomain("sync"), ClockDomain(LATER, reset_less=True)]
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.source = source = io.Buffer("i", platform.request(platform.default_clk, dir="-"))
+        locked, clock, pressed = Signal(), Signal(), Const(0)
+        m.submodules.pll = Instance(
+            "EHXPLLL", **{f"p_{name}": value for name, value in self.pll.parameters.items()},
+            # What Lattice's tools set for any clock.
+            a_ICP_CURRENT="12", a_LPF_RESISTOR="8", a_MFG_ENABLE_FILTEROPAMP="1", a_MFG_GMCREF_SEL="2",
+            a_FREQUENCY_PIN_CLKI=str(float(self.pll.input_mhz)), a_FREQUENCY_PIN_CLKOP=str(float(self.pll.clock_mhz)),
+            a_FREQUENCY_PIN_CLKOS=str(float(self.pll.clock_mhz)),
+            i_CLKI=source.i, i_RST=Const(0), i_STDBY=Const(0), o_CLKOP=clock, o_CLKOS=ClockSignal(LATER), o_LOCK=locked)
+        m.d.comb += ClockSignal().eq(clock)
+        if platform.default_rst is not None:
+            m.submodules.button = button = io.Buffer("i", platform.request(platform.default_rst, dir="-"))
+            pressed = button.i
+        m.submodules.reset = cdc.ResetSynchronizer(~locked | pressed)
+        return m
