@@ -1,0 +1,237 @@
+"""A network on the RTL of the whole machine: every layer against golden, every cycle accounted for."""
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+import sys
+import time
+
+import numpy as np
+from rich.console import Console
+from rich.progress import Progress
+
+from arch.geometry import PRESETS
+from arch.program import Program
+from arch.sdram import CHIPS, Timing
+from boards import BOARDS, find
+from compiler.build import compile_network
+from compiler.compile import Target, target_of
+from compiler.stages import NetworkError
+from golden import compare, values
+from golden.consistency import ProgramError, check_program
+from golden.images import own_images
+from nets.cli import OutputError, print_notes, run_command, write_bytes, write_json
+from nets.network import add_network_arguments, network_from_arguments
+from nets.plot import PLOT_SUFFIXES
+from nets.preprocess import find_images, load_image
+from nets.quantised import QNetwork
+from nets.scores import ranking, score_table, top
+from sim import account, summary
+from sim.frame import Frame, FrameBench
+from sim.rtl import SimulationError
+from sim.timeline_plot import plot_timeline
+
+__all__ = ["Checked", "check_frame", "get_parser", "main", "timing_of"]
+
+CHIP, CLOCK_MHZ = "as4c16m16sa-7", 140      # beside an engine that is no board's
+RATE = 30e3                                 # cycles a second of a 16x16 model, for the progress bar
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checked:
+    """A frame held against golden: `output` of the whole network from the RTL, `golden` the same from the reference; `wrong`
+    elements of each compute command; wrong elements of the output, and vectors in wrong places, come on top of them."""
+
+    frame: Frame
+    output: np.ndarray
+    golden: np.ndarray
+    wrong: list[int]
+
+    @property
+    def mismatches(self) -> int:
+        return sum(self.wrong) + self.frame.wrong_places + int((self.output != self.golden).sum())
+
+
+def check_frame(network: QNetwork, program: Program, q: np.ndarray, frame: Frame) -> Checked:
+    """Compares every layer of a frame with input `q`."""
+    tensors = values.run(network, q, keep=network.by_name)
+    return Checked(frame=frame, output=compare.final_output(network, program, frame.output), golden=tensors[network.output],
+                   wrong=compare.mismatches(network, tensors, program, frame.written))
+
+
+def timing_of(name: str) -> Timing | None:
+    """Timings of the SDRAM of a board, None where storage is block RAM; of a common chip for a preset."""
+    return CHIPS[CHIP].timing(CLOCK_MHZ) if name in PRESETS else find(name).timing
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sim.run", description=__doc__)
+    add_network_arguments(parser)
+    parser.add_argument("--image", type=Path, metavar="I", help="a picture, or a folder of them (digits has its own)")
+    parser.add_argument("--images", type=_count, default=0, metavar="N", help="of a folder: take N of them, evenly spread (all)")
+    parser.add_argument("--board", default="ulx3s", metavar="B",
+                        help=f"board or engine: {', '.join([*BOARDS, *PRESETS])} (%(default)s)")
+    parser.add_argument("--geometry", type=Path, metavar="FILE", help="another engine than the board's, as JSON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=f"also draw what the queues did ({', '.join(PLOT_SUFFIXES)})")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table of layers as Markdown")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="also write a waveform (.vcd) of a window of the first frame")
+    parser.add_argument("--from", type=_count, default=0, dest="first", metavar="CYCLE",
+                        help="first cycle of the window, from the start of the program (%(default)s)")
+    parser.add_argument("--cycles", type=_count, default=2000, metavar="N", help="length of the window (%(default)s)")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
+    return int(text)
+
+
+@contextmanager
+def _working(what: str) -> Iterator[None]:
+    """A line on stderr while something is done that shows no progress of its own."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with console.status(what):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def _cycles(name: str, expected: int | None) -> Iterator[Callable[[int], None] | None]:
+    """A bar of cycles on stderr, if that is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task(name, total=expected)
+        yield lambda cycles: bar.update(task, completed=cycles)
+
+
+def _images(args: argparse.Namespace, network: QNetwork) -> list[Path]:
+    place = args.image or own_images(network, "--image")
+    found = find_images(place) if place.is_dir() else [place]
+    if args.image is None and not args.images:
+        return found[:1]
+    if args.images and args.images < len(found):
+        return [found[n * len(found) // args.images] for n in range(args.images)]
+    return found
+
+
+def _bench(program: Program, target: Target, *, trace: bool = False) -> FrameBench:
+    what = f"{program.geometry.input_lanes}x{program.geometry.output_lanes}"
+    started = time.monotonic()
+    with _working(f"building the model of the {what} machine: minutes the first time, kept afterwards"):
+        bench = FrameBench(program.geometry, timing=timing_of(target.name), words=target.storage_words, trace=trace)
+    print(f"model of the {what} machine: {time.monotonic() - started:.0f} s", file=sys.stderr)
+    return bench
+
+
+def _trace(args: argparse.Namespace, program: Program, target: Target, q: np.ndarray) -> None:
+    with _bench(program, target, trace=True) as bench, _working(f"running to cycle {args.first}"):
+        bench.trace(program, q, args.trace, first=args.first, cycles=args.cycles)
+    print(args.trace)
+
+
+def run(args: argparse.Namespace) -> int:
+    _check(args)
+    target = target_of(args.board, args.geometry)
+    network = network_from_arguments(args)
+    images = _images(args, network)
+    try:
+        program = compile_network(network, target.geometry, storage_words=target.storage_words).program
+    except NetworkError as error:
+        for problem in error.problems:
+            print(f"error: {network.name} on {target.name}: {problem}", file=sys.stderr)
+        return 2
+    check_program(program)
+    print_notes(network.notes)
+    inputs = [network.quantise_input(network.spec.normalise(load_image(image, network.spec))) for image in images]
+    if args.trace:
+        _trace(args, program, target, inputs[0])
+    checked = []
+    with _bench(program, target) as bench:
+        bench.load(program)
+        for image, q in zip(images, inputs, strict=True):
+            with _cycles(image.name, None) as status:
+                checked.append(check_frame(network, program, q, bench.run(q, status=status)))
+    record = _record(network, program, target, images, checked)
+    _show(network, program, record, checked, images)
+    _write(args, program, record, checked, network)
+    return int(record["mismatches"] > 0)
+
+
+def _check(args: argparse.Namespace) -> None:
+    for path, suffixes in ((args.plot, PLOT_SUFFIXES), (args.trace, (".vcd",))):
+        if path and path.suffix.lower() not in suffixes:
+            raise OutputError(f"{path}: must end in {' or '.join(suffixes)}")
+
+
+def _record(network: QNetwork, program: Program, target: Target, images: list[Path], checked: list[Checked]) -> dict:
+    """All figures: of the first frame where they are of one."""
+    first, geometry = checked[0], program.geometry
+    layers = account.layers_of(program, network, first.frame, mismatches=first.wrong)
+    macs = sum(layer.macs for layer in layers)
+    moved, least = account.traffic(program, first.frame.requests), account.least_words(program)
+    return {
+        "model": network.name, "board": target.name, "geometry": geometry.to_json(), "image": str(images[0]),
+        "top5": top(network, first.output), "cycles": {"predicted": None, "measured": first.frame.cycles},
+        "mismatches": sum(one.mismatches for one in checked),
+        "utilisation": macs / geometry.macs / first.frame.cycles,
+        "layers": [summary.layer_record(layer, geometry) for layer in layers],
+        "sdram_bytes": sum(moved.values()), "bytes": moved, "least_bytes": {kind: 2 * words for kind, words in least.items()},
+        "queues": summary.queue_record(first.frame, None), "time": summary.idle_causes(layers),
+        "simulation": {"cycles": first.frame.simulated, "seconds": first.frame.seconds},
+        "images": [{"image": str(image), "class": int(ranking(one.output)[0]), "golden": int(ranking(one.golden)[0]),
+                    "same_logits": bool((one.output == one.golden).all()), "mismatches": one.mismatches,
+                    "cycles": one.frame.cycles} for image, one in zip(images, checked, strict=True)],
+    }
+
+
+def _show(network: QNetwork, program: Program, record: dict, checked: list[Checked], images: list[Path]) -> None:
+    console, first = Console(), checked[0]
+    layers = account.layers_of(program, network, first.frame, mismatches=first.wrong)
+    console.print(f"{network.name} on {record['board']}: {images[0].name}", highlight=False, markup=False)
+    console.print(score_table(record["top5"]))
+    summary.show_layers(console, layers, program.geometry)
+    summary.show_queues(console, record["queues"])
+    summary.show_traffic(console, record["bytes"], account.least_words(program))
+    total = first.frame.cycles
+    parts = ", ".join(f"{cause} {cycles / total:.1%}" for cause, cycles in record["time"].items())
+    console.print(f"time: {parts}", highlight=False)
+    console.print(f"{total:,} cycles, {record['utilisation']:.1%} of the multipliers' peak; {first.frame.seconds:.0f} s, "
+                  f"{first.frame.simulated / max(first.frame.seconds, 1e-9) / 1e3:.0f} thousand cycles a second", highlight=False)
+    if len(checked) > 1:
+        same = sum(entry["same_logits"] for entry in record["images"])
+        agree = sum(entry["class"] == entry["golden"] for entry in record["images"])
+        console.print(f"{len(checked)} images: top-1 as golden's in {agree}, all logits in {same}", highlight=False)
+    wrong = record["mismatches"]
+    console.print("[green]every element of every layer equals golden[/]" if not wrong else
+                  f"[bold red]{wrong} elements differ from golden[/]", highlight=False)
+
+
+def _write(args: argparse.Namespace, program: Program, record: dict, checked: list[Checked], network: QNetwork) -> None:
+    if args.json:
+        write_json(args.json, record)
+    if args.plot:
+        write_bytes(args.plot, plot_timeline(program, checked[0].frame, args.plot.suffix))
+    if args.markdown:
+        layers = account.layers_of(program, network, checked[0].frame, mismatches=checked[0].wrong)
+        write_bytes(args.markdown, (summary.markdown(layers, program.geometry, checked[0].frame.cycles) + "\n").encode())
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = get_parser().parse_args(argv)
+    try:
+        return run_command(run, args, ProgramError, ValueError)
+    except SimulationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""What `sim.run` prints: tables of layers, queues and traffic, in text and in Markdown."""
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from arch.geometry import Geometry
+from arch.instruction import QUEUES
+from sim.account import LayerAccount
+from sim.frame import Frame
+
+__all__ = ["idle_causes", "layer_record", "markdown", "queue_record", "show_layers", "show_queues", "show_traffic"]
+
+
+def layer_record(account: LayerAccount, geometry: Geometry) -> dict:
+    """A layer as plain values."""
+    return {"name": account.name, "writes": account.writes, "macs": account.macs, "commands": account.commands,
+            "cycles": {"predicted": account.predicted, "measured": account.cycles}, "late_commands": account.late,
+            "utilisation": account.utilisation(geometry), "busy": account.busy, "bound": account.bound, "idle": account.idle,
+            "mismatches": account.mismatches}
+
+
+def idle_causes(accounts: Sequence[LayerAccount]) -> dict[str, int]:
+    """Cycles in which the array multiplies, and in which it waits, by cause."""
+    total = {"multipliers": sum(min(account.beats, account.cycles) for account in accounts)}
+    for account in accounts:
+        for cause, cycles in account.idle.items():
+            total[cause] = total.get(cause, 0) + cycles
+    return total
+
+
+def queue_record(frame: Frame, predicted: Mapping[str, np.ndarray] | None) -> dict[str, dict]:
+    """For each queue its commands, the cycles that it was busy and waited, and how its commands' ends differ from the
+    prediction."""
+    result = {}
+    for queue in QUEUES:
+        entry = {"commands": len(frame.done[queue]), **frame.counters[queue]}
+        if predicted is not None:
+            off = np.abs(frame.done[queue] - predicted[queue]) if len(frame.done[queue]) == len(predicted[queue]) else None
+            entry["late_commands"] = len(frame.done[queue]) if off is None else int((off > 0).sum())
+            entry["most_cycles_off"] = None if off is None else int(off.max(initial=0))
+        result[queue] = entry
+    return result
+
+
+def _cells(account: LayerAccount, geometry: Geometry) -> list[str]:
+    return [account.name, str(account.commands), f"{account.macs / 1e6:,.2f}", f"{account.cycles:,}",
+            f"{account.utilisation(geometry):.1%}", f"{account.busy:.1%}", account.bound]
+
+
+HEADINGS = ("layer", "commands", "MMAC", "cycles", "utilisation", "array busy", "bound by")
+
+
+def show_layers(console: Console, accounts: Sequence[LayerAccount], geometry: Geometry) -> None:
+    """Prints a line for each layer; one that differs from golden, or from its prediction, says so."""
+    table = Table(box=None, pad_edge=False)
+    predicted = any(account.predicted is not None for account in accounts)
+    for heading in (*HEADINGS, *(["off"] if predicted else []), "wrong"):
+        table.add_column(heading, justify="left" if heading in ("layer", "bound by") else "right")
+    for account in accounts:
+        off = [str(account.cycles - account.predicted) if account.predicted is not None else ""] if predicted else []
+        wrong = f"[bold red]{account.mismatches}[/]" if account.mismatches else "0"
+        table.add_row(*_cells(account, geometry), *off, wrong)
+    console.print(table)
+
+
+def markdown(accounts: Sequence[LayerAccount], geometry: Geometry, cycles: int) -> str:
+    """The table of layers for a document, its last line the frame."""
+    lines = [f"| {' | '.join(HEADINGS)} |", "|---|" + "---:|" * (len(HEADINGS) - 2) + "---|"]
+    lines += [f"| {' | '.join(_cells(account, geometry))} |" for account in accounts]
+    macs = sum(account.macs for account in accounts)
+    busy = sum(min(account.beats, account.cycles) for account in accounts) / cycles
+    commands = sum(account.commands for account in accounts)
+    share = macs / geometry.macs / cycles
+    lines.append(f"| **frame** | {commands} | {macs / 1e6:,.2f} | {cycles:,} | {share:.1%} | {busy:.1%} | |")
+    return "\n".join(lines)
+
+
+def show_queues(console: Console, record: Mapping[str, dict]) -> None:
+    """Prints a line for each queue."""
+    table = Table(box=None, pad_edge=False)
+    foretold = any("late_commands" in entry for entry in record.values())
+    for heading in ("queue", "commands", "busy", "waits for tokens", "waits for its unit",
+                    *(("off prediction", "most cycles off") if foretold else ())):
+        table.add_column(heading, justify="left" if heading == "queue" else "right")
+    for queue, entry in record.items():
+        cells = [queue, f"{entry['commands']}", *(f"{entry[name]:,}" for name in ("busy", "waiting", "stalls"))]
+        if foretold:
+            cells += [str(entry["late_commands"]), str(entry["most_cycles_off"])]
+        table.add_row(*cells)
+    console.print(table)
+
+
+def show_traffic(console: Console, moved: Mapping[str, int], least: Mapping[str, int]) -> None:
+    """Prints bytes between storage and chip by kind, and how much more than the least possible they are."""
+    total, minimum = sum(moved.values()), 2 * sum(least.values())
+    parts = ", ".join(f"{kind} {count:,}" for kind, count in moved.items() if count)
+    console.print(f"storage: {total:,} bytes ({parts}); at least {minimum:,}: {total / minimum - 1:+.2%}",
+                  highlight=False, markup=False, soft_wrap=True)

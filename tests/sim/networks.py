@@ -1,0 +1,165 @@
+"""Random quantised networks for the whole machine: branches, odd sizes, every operator that the compiler places."""
+from dataclasses import replace
+
+from hypothesis import strategies as st
+import numpy as np
+
+from nets.graph import Window
+from nets.preprocess import InputSpec
+from nets.quantised import (
+    QAvgPool,
+    QChannelShuffle,
+    QClamp,
+    QConcat,
+    QFlatten,
+    QGlobalAvgPool,
+    QInput,
+    QLayer,
+    QMaxPool,
+    QNetwork,
+    Requantise,
+    TensorType,
+)
+from tests.hw.layers import ZERO_POINTS, conv_of, windows
+
+__all__ = ["describe", "networks"]
+
+
+class _Maker:
+    """Adds layers; `shapes` holds every tensor made so far. All tensors have one scale and, but for the input, one zero point, so
+    that any two may be concatenated."""
+
+    def __init__(self, draw, shape: tuple[int, int, int], macs: int):
+        self.draw, self.macs = draw, macs
+        self.rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+        self.zero = draw(st.sampled_from(ZERO_POINTS))
+        self.layers: list[QLayer] = [QInput(name="x", inputs=())]
+        self.shapes = {"x": shape}
+        self.zeros = {"x": draw(st.sampled_from(ZERO_POINTS))}
+
+    def name(self) -> str:
+        """A tensor to go on from: one of the last three."""
+        return self.draw(st.sampled_from(list(self.shapes)[-3:]))
+
+    def add(self, layer: QLayer, shape: tuple[int, int, int], zero: int | None = None) -> str:
+        self.layers.append(layer)
+        self.shapes[layer.name], self.zeros[layer.name] = shape, self.zeros[layer.inputs[0]] if zero is None else zero
+        return layer.name
+
+    def fresh(self, what: str) -> str:
+        return f"{what}{len(self.layers)}"
+
+    def conv(self, source: str, window: Window | None = None, out: int | None = None) -> str:
+        channels, *size = self.shapes[source]
+        if window is None:
+            window = self.draw(windows(self.draw(st.sampled_from([1, 3, 3, 5])), 2, 2))
+            if any(k > n for k, n in zip(window.kernel, size, strict=True)):
+                window = Window(kernel=(1, 1))
+        out = out or self.draw(st.integers(1, 14))
+        size = window.output_size(*size)
+        cost = channels * window.kernel[0] * window.kernel[1] * size[0] * size[1]
+        out = max(1, min(out, self.macs // cost))
+        self.macs -= out * cost
+        conv = replace(conv_of(self.rng, channels, out, window), name=self.fresh("conv"), inputs=(source,))
+        conv = replace(conv, requantise=replace(conv.requantise, zero_point=self.zero))
+        return self.add(conv, (out, *size), self.zero)
+
+    def fire(self, source: str) -> str:
+        squeezed = self.conv(source, Window(kernel=(1, 1)), self.draw(st.integers(1, 6)))
+        branches = [self.conv(squeezed, Window(kernel=(1, 1))), self.conv(squeezed, Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
+                    if min(self.shapes[squeezed][1:]) > 1 else self.conv(squeezed, Window(kernel=(1, 1)))]
+        return self.join(branches)
+
+    def concat(self, source: str) -> str:
+        others = [name for name, shape in self.shapes.items() if shape[1:] == self.shapes[source][1:]
+                  and self.zeros[name] == self.zeros[source]]
+        return self.join([source, *self.draw(st.lists(st.sampled_from(others), min_size=1, max_size=2))])
+
+    def join(self, parts: list[str]) -> str:
+        channels = sum(self.shapes[part][0] for part in parts)
+        return self.add(QConcat(name=self.fresh("concat"), inputs=tuple(parts)), (channels, *self.shapes[parts[0]][1:]))
+
+    def pool(self, source: str) -> str:
+        channels, *size = self.shapes[source]
+        kind, window, ceil_mode = self.draw(st.sampled_from([QMaxPool, QAvgPool])), self.draw(windows(3, 3, 1)), self.draw(
+            st.booleans())
+        try:
+            size = window.output_size(*size, ceil_mode=ceil_mode)
+        except ValueError:
+            return self.conv(source)
+        extra = {"count_include_pad": self.draw(st.booleans())} if kind is QAvgPool else {}
+        return self.add(kind(name=self.fresh("pool"), inputs=(source,), window=window, ceil_mode=ceil_mode, **extra),
+                        (channels, *size))
+
+    def pooled_conv(self, source: str) -> str:
+        return self.pool(self.conv(source))
+
+    def pooled_fire(self, source: str) -> str:
+        return self.pool(self.fire(source))
+
+    def clamp(self, source: str) -> str:
+        low, high = sorted(self.draw(st.tuples(*[st.integers(0, 255)] * 2)))
+        return self.add(QClamp(name=self.fresh("clamp"), inputs=(source,), low=low, high=high), self.shapes[source])
+
+    def shuffle(self, source: str) -> str:
+        channels = self.shapes[source][0]
+        groups = self.draw(st.sampled_from([g for g in (1, 2, 3, channels) if channels % g == 0]))
+        return self.add(QChannelShuffle(name=self.fresh("shuffle"), inputs=(source,), groups=groups), self.shapes[source])
+
+    def finish(self, source: str) -> str:
+        """A classifier by one of the ways to get one, or nothing."""
+        match self.draw(st.integers(0, 3)):
+            case 0:
+                return source
+            case 1 if max(self.shapes[source][1:]) <= 7:
+                flat = self.add(QFlatten(name=self.fresh("flat"), inputs=(source,)),
+                                (int(np.prod(self.shapes[source])), 1, 1))
+                return self.conv(flat, Window(kernel=(1, 1)), 5)
+            case 2:
+                return self.average(source)
+        return self.average(self.conv(source, Window(kernel=(1, 1))))
+
+    def average(self, source: str) -> str:
+        channels, height, width = self.shapes[source]
+        how = Requantise(multiplier=np.array(int(self.rng.integers(100, 256))), shift=np.array(8 + int(np.log2(height * width))),
+                         zero_point=self.zero)
+        return self.add(QGlobalAvgPool(name=self.fresh("average"), inputs=(source,), requantise=how), (channels, 1, 1), self.zero)
+
+
+STEPS = ("conv", "conv", "fire", "pooled_conv", "pooled_fire", "pool", "concat", "clamp", "shuffle")
+
+
+@st.composite
+def networks(draw, *, layers: int = 12, side: int = 21, macs: int = 400_000) -> tuple[QNetwork, np.ndarray]:
+    """A network of about 2 to `layers` layers with at most some `macs` multiply-accumulates, and its input uint8."""
+    shape = (draw(st.sampled_from([1, 2, 3, 3, 4, 5])), draw(st.integers(3, side)), draw(st.integers(3, side)))
+    maker = _Maker(draw, shape, macs)
+    maker.conv("x")
+    most = draw(st.integers(2, layers))
+    while len(maker.layers) < most:
+        getattr(maker, draw(st.sampled_from(STEPS)))(maker.name())
+    output = maker.finish(list(maker.shapes)[-1])
+    used = _needed(maker.layers, output)
+    tensors = {name: TensorType(shape=maker.shapes[name], scale=0.05, zero_point=maker.zeros[name])
+               for name in maker.shapes if name in used}
+    network = QNetwork(name="random", layers=tuple(layer for layer in maker.layers if layer.name in used), tensors=tensors,
+                       output=output, spec=InputSpec(size=shape[1:]))
+    return network, maker.rng.integers(0, 256, shape, np.uint8)
+
+
+def _needed(layers: list[QLayer], output: str) -> set[str]:
+    """Layers that the output depends on; what nobody reads would be no part of a network."""
+    needed = {output, "x"}
+    for layer in reversed(layers):
+        if layer.name in needed:
+            needed.update(layer.inputs)
+    return needed
+
+
+def describe(network: QNetwork) -> str:
+    """A line a layer, for whoever reads a failure."""
+    lines = []
+    for layer in network.layers:
+        window = getattr(layer, "window", "")
+        lines.append(f"{layer.name} {layer.op} of {', '.join(layer.inputs)}: {network.tensors[layer.name].shape} {window}")
+    return "\n".join(lines)
