@@ -1,0 +1,176 @@
+"""The whole chip in Verilator behind a pseudo-terminal: give its path to --port of the host commands.
+
+Link, machine, storage controller and SDRAM chip are simulated cycle by cycle. The serial line is not: bytes are exchanged at the
+frame layer's door, as fast as the chip takes them, so that an upload takes seconds. Time stands still while nothing happens.
+"""
+import argparse
+import os
+import select
+import sys
+import tty
+
+from amaranth import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+import numpy as np
+
+from arch.geometry import PRESETS, Geometry
+from arch.protocol import Identity
+from arch.sdram import Timing
+from boards import ALIASES, BOARDS, Board, find
+from hw.accelerator import Accelerator
+from hw.uart import byte_layout
+from nets.cli import run_command
+from sim.native import Design
+from sim.rtl import SimulationError
+from sim.sdram import ChipTiming, SdramChip, SdramDesign, chip_timing
+
+__all__ = ["BoardTop", "PtyServer", "VirtualBoard", "get_parser", "main"]
+
+_BURST = 4000                   # cycles between looks at the line
+_PIECE = 4096                   # bytes taken from the line at once
+
+
+class BoardTop(wiring.Component):
+    """Accelerator and, with a `timing`, the SDRAM chip. Members: `rx`, `tx`, `idle`, `busy` as `Accelerator` has them."""
+
+    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None):
+        self.timing = timing
+        self.accelerator = Accelerator(geometry, identity, timing)
+        self.chip = None if timing is None else SdramChip(timing)
+        figures = {} if timing is None else {"chip_timing": In(ChipTiming)}
+        super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), "idle": Out(1),
+                          "busy": Out(1), **figures})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.accelerator = accelerator = self.accelerator
+        connect(m, flipped(self.rx), accelerator.rx)
+        connect(m, accelerator.tx, flipped(self.tx))
+        m.d.comb += [self.idle.eq(accelerator.idle), self.busy.eq(accelerator.busy)]
+        if self.chip is not None:
+            m.submodules.chip = self.chip
+            connect(m, accelerator.pins, self.chip.pins)
+            m.d.comb += [self.chip.timing.eq(self.chip_timing), self.chip.load.valid.eq(0)]
+        return m
+
+
+class VirtualBoard:
+    """A simulated board; `sim.line.Board`. `geometry` stands in for the board's own."""
+
+    def __init__(self, board: Board, geometry: Geometry | None = None):
+        self.board = board
+        geometry = geometry or board.geometry
+        self.timing = board.timing
+        identity = Identity(digest=geometry.digest, storage_words=board.storage_words, name=board.name,
+                            clock_khz=round(board.pll.clock_mhz * 1000))
+        top = BoardTop(geometry, identity, self.timing)
+        self.sim = (Design if self.timing is None else SdramDesign)(top).simulate()
+        if self.timing is not None:
+            self.sim.set("chip_timing", chip_timing(self.timing))
+        self.reset()
+
+    def close(self) -> None:
+        self.sim.close()
+
+    def reset(self) -> None:
+        """Presses the button: storage stays, everything else begins anew; bytes on their way to the board are lost."""
+        self.sim.set("rst", 1)
+        while self.sim.pending("rx"):
+            self.sim.step(1)
+        self.sim.step(2)
+        self.sim.set("rst", 0)
+        self.sim.beats("tx")
+
+    def send(self, data: bytes) -> None:
+        """Bytes for the board."""
+        self.sim.feed("rx", np.stack([np.frombuffer(data, np.uint8), np.zeros(len(data), np.uint8)], 1))
+
+    def step(self, cycles: int = _BURST) -> bytes:
+        """Bytes that the board sent in so many cycles."""
+        self.sim.step(cycles)
+        return self.sim.beats("tx").payload[:, 0].tobytes()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing will happen without more bytes."""
+        return not self.sim.pending("rx") and bool(self.sim.get("idle"))
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes bytes and returns what came back when nothing more happens but a program that runs."""
+        self.send(data)
+        back = self.step(50)
+        while self.sim.pending("rx") or not (self.sim.get("idle") or self.sim.get("busy")):
+            back += self.step(200)
+        return back + self.step(50 if not self.sim.get("busy") else _BURST)
+
+
+class PtyServer:
+    """A board behind a pseudo-terminal, whose path is `path`."""
+
+    def __init__(self, board: VirtualBoard):
+        self.board = board
+        self._master, self._slave = os.openpty()        # the slave stays open, so that hosts may come and go
+        tty.setraw(self._slave)
+        os.set_blocking(self._master, False)
+        self.path = os.ttyname(self._slave)
+        self._back = b""
+
+    def close(self) -> None:
+        os.close(self._master)
+        os.close(self._slave)
+
+    def serve(self, patience_s: float = 0.5) -> None:
+        """Exchanges bytes while there are any, or a program runs; returns after `patience_s` seconds without."""
+        board = self.board
+        while True:
+            idle = board.idle and not self._back
+            wanted = [self._master] if board.sim.pending("rx") < _PIECE else []
+            readable, *_ = select.select(wanted, [], [], patience_s if idle else 0)
+            if readable:
+                board.send(os.read(self._master, _PIECE))
+            elif idle:
+                return
+            self._back += board.step()
+            if self._back:
+                try:
+                    self._back = self._back[os.write(self._master, self._back):]
+                except BlockingIOError:         # nobody reads: bytes wait here
+                    pass
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m sim.board", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--board", default="ulx3s", metavar="B", help=f"{', '.join([*ALIASES, *BOARDS])} (%(default)s)")
+    parser.add_argument("--engine", choices=PRESETS, help="another engine than the board's, to simulate faster")
+    return parser
+
+
+def _run(args: argparse.Namespace) -> None:
+    board = find(args.board)
+    print(f"building the simulation of {board.title} ...", file=sys.stderr)
+    virtual = VirtualBoard(board, PRESETS[args.engine] if args.engine else None)
+    server = PtyServer(virtual)
+    print(server.path, flush=True)
+    print("stop with Ctrl-C", file=sys.stderr)
+    try:
+        while True:
+            server.serve()
+    finally:
+        server.close()
+        virtual.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; 1 if it cannot be simulated, 2 bad request, 130 interrupted."""
+    try:
+        return run_command(_run, get_parser().parse_args(argv), ValueError)
+    except SimulationError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
