@@ -28,10 +28,14 @@ class Link(Protocol):
 
 
 class SerialLink:
-    """A serial port (or pseudo-terminal) by its name. Raises LinkError if it cannot be opened."""
+    """A serial port (or pseudo-terminal) by its name. Raises LinkError if it cannot be opened.
+
+    `patience_s` is how long a board behind it may take to answer: simulated ones, behind pseudo-terminals, are slow.
+    """
 
     def __init__(self, port: str, baud: int):
         self.port, self.baud = port, baud
+        self.patience_s = 10.0 if port.startswith("/dev/pts/") else 0.1
         try:
             self._serial = serial.Serial(port, baud, timeout=0, write_timeout=10, exclusive=True)
         except (OSError, ValueError) as error:      # serial.SerialException is an OSError

@@ -1,0 +1,68 @@
+"""Run frames on a board: cycles, frames a second, and what each unit of the chip waited for."""
+import argparse
+import sys
+import time
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from arch.instruction import QUEUES
+from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
+from host.runner import Runner
+from nets.cli import write_json
+
+__all__ = ["get_parser", "main"]
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m host.bench", description=__doc__)
+    add_port_arguments(parser)
+    add_program_arguments(parser)
+    parser.add_argument("--frames", type=int, default=10, metavar="N", help="of noise, all the same (%(default)s)")
+    return parser
+
+
+def _stalls(counters: dict[str, int], cycles: int) -> Table:
+    table = Table(title="cycles of the last frame, by queue")
+    for heading in ("queue", "works", "waits for others", "waits for its unit"):
+        table.add_column(heading, justify="left" if heading == "queue" else "right")
+    for queue in QUEUES:
+        values = (counters[f"{queue}_{what}"] for what in ("busy", "waiting", "stalls"))
+        table.add_row(queue, *(f"{value} ({value / max(1, cycles):.0%})" for value in values))
+    return table
+
+
+def run(args: argparse.Namespace) -> int | None:
+    if args.frames < 1:
+        print(f"error: --frames must be at least 1, not {args.frames}", file=sys.stderr)
+        return 2
+    with board_session(args) as session:
+        program = program_of(args, session)
+        runner, clock_hz = Runner(session, program), session.info.identity.clock_khz * 1000
+        upload(runner)
+        q = np.random.default_rng(0).integers(0, 256, program.input.shape, dtype=np.uint8)
+        start, frames = time.monotonic(), [runner.run(q) for _ in range(args.frames)]
+        seconds, counters = time.monotonic() - start, session.counters()
+    cycles = [frame.cycles for frame in frames]
+    if any(not np.array_equal(frame.output, frames[0].output) for frame in frames):
+        print("error: the same input gave different outputs: the chip or its memory is at fault", file=sys.stderr)
+        return 1
+    console = Console()
+    console.print(f"{program.name}: {len(frames)} frames, all with the same output; {min(cycles)}..{max(cycles)} cycles, "
+                  f"{clock_hz / np.mean(cycles):.1f} frames/s on the chip at {clock_hz / 1e6:g} MHz, "
+                  f"{len(frames) / seconds:.1f} with the line", highlight=False)
+    console.print(_stalls(counters, cycles[-1]))
+    if args.json:
+        write_json(args.json, {"model": program.name, "frames": len(frames), "cycles": cycles, "clock_mhz": clock_hz / 1e6,
+                               "frames_per_s": clock_hz / float(np.mean(cycles)), "frames_per_s_line": len(frames) / seconds,
+                               "counters": counters})
+    return None
+
+
+def main(argv: list[str] | None = None) -> int:
+    return main_of(run, get_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

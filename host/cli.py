@@ -1,0 +1,99 @@
+"""What the host commands share: the port, the program, progress, exit codes."""
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+
+from arch.geometry import PRESETS, Geometry
+from arch.program import Program
+from boards import BOARDS
+from compiler.build import compile_network
+from compiler.program_file import ProgramFileError, load
+from compiler.stages import NetworkError
+from host.link import LinkError, SerialLink
+from host.protocol import ProtocolError
+from host.runner import Runner
+from host.session import Session
+from nets.cli import print_notes, run_command
+from nets.network import add_network_arguments, network_from_arguments
+
+__all__ = ["add_port_arguments", "add_program_arguments", "board_session", "geometry_of", "main_of", "program_of", "upload"]
+
+AUTO = "the board's"            # network
+
+
+def add_port_arguments(parser: ArgumentParser) -> None:
+    """Adds `--port`, `--baud` and `--json`."""
+    parser.add_argument("--port", required=True, metavar="P", help="serial port, or the path that sim.board prints")
+    parser.add_argument("--baud", type=int, default=3_000_000, metavar="N", help="of the port, as in boards.list (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
+
+
+def add_program_arguments(parser: ArgumentParser) -> None:
+    """Adds `--program`, and `--model` with what goes with it; `program_of` reads them."""
+    parser.add_argument("--program", type=Path, metavar="FILE", help="a compiled program (.flp) instead of a model")
+    add_network_arguments(parser, default=AUTO)
+
+
+@contextmanager
+def board_session(args: Namespace) -> Iterator[Session]:
+    """A session, connected. Raises LinkError."""
+    link = SerialLink(args.port, args.baud)
+    try:
+        link.drain()
+        session = Session(link, patience_s=link.patience_s)
+        session.connect()
+        yield session
+    finally:
+        link.close()
+
+
+def geometry_of(digest: int) -> Geometry:
+    """The engine of a digest, among those of boards and presets. Raises LinkError for another one."""
+    for geometry in (*(board.geometry for board in BOARDS.values()), *PRESETS.values()):
+        if geometry.digest == digest:
+            return geometry
+    raise LinkError(f"The board holds an engine of its own ({digest:016x}): compile for its geometry, give the file to --program")
+
+
+def program_of(args: Namespace, session: Session) -> Program:
+    """The program that the arguments name, for the board of the session."""
+    if args.program:
+        return load(args.program)
+    identity = session.info.identity
+    if args.model == AUTO:
+        args.model = BOARDS[identity.name].network if identity.name in BOARDS else "digits"
+    network = network_from_arguments(args)
+    print_notes(network.notes)
+    return compile_network(network, geometry_of(identity.digest), storage_words=identity.storage_words).program
+
+
+def upload(runner: Runner) -> bool:
+    """Uploads unless storage holds the program already, with progress to stderr; says whether it did."""
+    if runner.loaded():
+        return False
+    size = 2 * len(runner.program.storage)
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(runner.program.name, total=size)
+        runner.load(lambda words: progress.update(task, completed=2 * words))
+    return True
+
+
+def main_of(work: Callable[[Namespace], int | None], parser: ArgumentParser, argv: list[str] | None) -> int:
+    """Exit code: 0 done, 1 the board or its line failed, 2 bad request, 130 interrupted."""
+    def guarded(args: Namespace) -> int | None:
+        try:
+            return work(args)
+        except (LinkError, ProtocolError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except NetworkError as error:
+            for problem in error.problems:
+                print(f"error: {problem}", file=sys.stderr)
+            return 2
+    return run_command(guarded, parser.parse_args(argv), ProgramFileError)

@@ -1,0 +1,53 @@
+"""What is on the port: board, engine, clock, storage, and what it does."""
+import argparse
+from dataclasses import asdict
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from arch.control import Fault
+from boards import BOARDS
+from host.cli import add_port_arguments, board_session, geometry_of, main_of
+from host.link import LinkError
+from nets.cli import write_json
+
+__all__ = ["get_parser", "main"]
+
+
+def get_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m host.info", description=__doc__)
+    add_port_arguments(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    with board_session(args) as session:
+        identity, status = session.info.identity, session.status()
+    try:
+        geometry = geometry_of(identity.digest)
+        engine = f"{geometry.input_lanes}x{geometry.output_lanes}, {geometry.macs} MACs a cycle"
+    except LinkError:
+        engine = "of its own"
+    table = Table(show_header=False, box=None, pad_edge=False)
+    board = BOARDS.get(identity.name)
+    state = ("running" if status.running else f"stopped with {Fault(status.fault).name}" if status.failed else
+             f"finished after {status.cycles} cycles" if status.finished else "ready")
+    for name, value in (("board", board.title if board else identity.name), ("clock", f"{identity.clock_khz / 1000:g} MHz"),
+                        ("engine", f"{engine} (digest {identity.digest:016x})"),
+                        ("storage", f"{identity.storage_words / (1 << 19):g} MB"),
+                        ("protocol", f"version {session.info.version}"), ("state", state)):
+        table.add_row(name, value)
+    Console().print(table)
+    if args.json:
+        write_json(args.json, {
+            "board": identity.name, "clock_mhz": identity.clock_khz / 1000, "digest": f"{identity.digest:016x}",
+            "storage_words": identity.storage_words, "version": session.info.version, "status": asdict(status)})
+
+
+def main(argv: list[str] | None = None) -> int:
+    return main_of(run, get_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""A program on a board: upload, verify, run, counters."""
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from arch.control import NO_QUEUE, Fault
+from arch.instruction import QUEUES, Opcode
+from arch.program import Program
+from host.link import LinkError
+from host.protocol import Status
+from host.session import Session
+from host.tensors import tensor_of, words_of
+
+__all__ = ["Frame", "MachineError", "Runner"]
+
+_LONGEST_S = 3600               # of a frame, simulated ones too; the machine itself stops when nothing moves
+
+
+class MachineError(LinkError):
+    """The machine stopped; the message says why and at which command."""
+
+    def __init__(self, status: Status):
+        fault = Fault(status.fault).name if status.fault in list(Fault) else str(status.fault)
+        if status.queue == NO_QUEUE:
+            name = Opcode(status.opcode).name if status.opcode in list(Opcode) else "?"
+            where = f"word {status.word} of the program, in instruction {status.index} ({name})"
+        else:
+            where = f"command {status.index} of the queue {QUEUES[status.queue] if status.queue < len(QUEUES) else status.queue}"
+        super().__init__(f"The machine stopped with {fault} at {where}, after {status.cycles} cycles")
+        self.status = status
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frame:
+    """What a run left: the output tensor (uint8) and the cycles that it took."""
+
+    output: np.ndarray
+    cycles: int
+
+
+class Runner:
+    """Runs a program on the board of a session that is connected.
+
+    Raises LinkError if it cannot be for this board.
+    """
+
+    def __init__(self, session: Session, program: Program):
+        identity = session.info.identity
+        if program.geometry.digest != identity.digest:
+            raise LinkError(f"The program is for engine {program.geometry.digest:016x}, the board holds {identity.digest:016x}: "
+                            "compile it for this board")
+        if program.storage_words > identity.storage_words:
+            raise LinkError(f"The program needs {program.storage_words} words of storage, the board has {identity.storage_words}")
+        self.session, self.program = session, program
+
+    def loaded(self) -> bool:
+        """Whether storage holds the program and its weights already."""
+        program, storage = self.program, self.program.storage
+        part = slice(program.program, program.program + program.program_words)
+        # The code alone first: most other programs differ there.
+        return self.session.verify(part.start, storage[part]) and self.session.verify(0, storage)
+
+    def load(self, progress: Callable[[int], None] = lambda words: None) -> None:
+        """Uploads and verifies. Raises LinkError if storage does not hold afterwards what was written."""
+        self.session.clear()
+        self.session.write(0, self.program.storage, progress)
+        if not self.session.verify(0, self.program.storage):
+            raise LinkError("Storage does not hold what was written: its chip or the phase of its clock is at fault, "
+                            "see docs/boards.md")
+
+    def run(self, q: np.ndarray) -> Frame:
+        """One frame: input tensor (uint8) in, output tensor out. Raises MachineError if the machine stops."""
+        program, session = self.program, self.session
+        lanes = program.geometry.input_lanes
+        session.write(program.input.address, words_of(program.input, q, lanes))
+        session.start(program.program)
+        status = session.wait(_LONGEST_S)
+        if status.failed:
+            raise MachineError(status)
+        if not status.finished:
+            raise LinkError("The program was ended by somebody else")
+        output = program.output
+        return Frame(output=tensor_of(output, session.read(output.address, output.words), lanes), cycles=status.cycles)

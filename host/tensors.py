@@ -1,0 +1,63 @@
+"""Tensors as words of storage, and outputs as classes."""
+import numpy as np
+
+from arch.program import Program, Tensor
+from nets.preprocess import InputSpec
+from nets.scores import ranking
+
+__all__ = ["pixels_of", "quantised_input", "scores", "tensor_of", "top", "words_of"]
+
+_EXPONENTIALS = 0xFFFF          # what a table of exponentials begins with
+
+
+def words_of(tensor: Tensor, q: np.ndarray, input_lanes: int) -> np.ndarray:
+    """Words (uint16) of storage for values `q` (uint8 of the tensor's shape); bytes between the values are 0."""
+    if q.dtype != np.uint8 or q.shape != tensor.shape:
+        raise ValueError(f"{tensor.name} must be uint8 {tensor.shape}, not {q.dtype} {q.shape}")
+    data = np.zeros(2 * tensor.words, np.uint8)
+    pixels_of(tensor, data, input_lanes)[...] = q.transpose(1, 2, 0)
+    return data.view("<u2")
+
+
+def tensor_of(tensor: Tensor, words: np.ndarray, input_lanes: int) -> np.ndarray:
+    """Inverse of `words_of`."""
+    return pixels_of(tensor, np.ascontiguousarray(words, "<u2").view(np.uint8), input_lanes).transpose(2, 0, 1).copy()
+
+
+def pixels_of(tensor: Tensor, data: np.ndarray, input_lanes: int) -> np.ndarray:
+    """The values in a tensor's bytes: a view (height, width, channels)."""
+    channels, height, width = tensor.shape
+    if tensor.layout == "pixels":               # rows are whole words
+        row = -(-width * channels // 2) * 2
+        return data[:height * row].reshape(height, row)[:, :width * channels].reshape(height, width, channels)
+    size = tensor.pixel_words * input_lanes
+    return data[:height * width * size].reshape(height, width, size)[..., :channels]
+
+
+def quantised_input(program: Program, pixels: np.ndarray) -> np.ndarray:
+    """uint8 input tensor from a picture's pixels, as the network's quantisation has it (`nets.quantised`)."""
+    spec, kind = InputSpec.from_json(program.meta["spec"]), program.meta["input"]
+    x = spec.normalise(pixels)
+    return np.clip(np.floor(x / np.float32(kind["scale"]) + np.float32(0.5)) + kind["zero_point"], 0, 255).astype(np.uint8)
+
+
+def scores(program: Program, q: np.ndarray) -> np.ndarray:
+    """float64 (classes,) from the tensor that the machine leaves: probabilities.
+
+    A softmax at the network's end is done here, in the integers of `nets.quantised.QSoftmax`, so that equal scores are equal.
+    """
+    kind, flat = program.meta["output"], q.ravel().astype(np.int64)
+    if kind["softmax"]:
+        table = np.rint(np.exp(-kind["scale"] * np.arange(256)) * _EXPONENTIALS).astype(np.int64)
+        powers = table[flat.max() - flat]
+        return np.minimum((512 * powers + powers.sum()) // (2 * powers.sum()), 255) / 256
+    values = ((flat - kind["zero_point"]) * kind["scale"]).astype(np.float32).astype(np.float64)
+    powers = np.exp(values - values.max())
+    return powers / powers.sum()
+
+
+def top(program: Program, q: np.ndarray, count: int = 5) -> list[dict]:
+    """The best classes: `class`, `label` (the number as text where the network has none), `score`."""
+    found, names = scores(program, q), program.meta["labels"]
+    order = ranking(found if program.meta["output"]["softmax"] else q.ravel())
+    return [{"class": int(k), "label": names[k] if k < len(names) else str(k), "score": float(found[k])} for k in order[:count]]
