@@ -1,5 +1,7 @@
 """A transfer walked through: runs, checked, and cut into bursts."""
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -24,11 +26,6 @@ def load_layout() -> data.StructLayout:
 def burst_layout() -> data.StructLayout:
     """A burst and its tag; `count` words on the chip (not of pixels)."""
     return data.StructLayout({"source": source_layout(STORAGE), "tag": tag_layout(), "count": range(BURST_WORDS // 2 + 1)})
-
-
-def _times(value, factor: int):
-    """A product by shifts and additions: multipliers are for the array."""
-    return sum((value << n for n in range(factor.bit_length()) if factor >> n & 1), 0)
 
 
 class Bursts(wiring.Component):
@@ -117,7 +114,13 @@ class Bursts(wiring.Component):
         outside = storage_end > self.storage_words
         if self.region:
             outside |= (storage_end > self.high) | (run_storage < self.low)
-        amounts = {one: _times(words, places(geometry, one)) for one in opcodes} | {Opcode.LOAD_PIXELS: (size + 1) >> 1}
+        # Multipliers are for the array; products are made a cycle before one is chosen.
+        amounts = {Opcode.LOAD_PIXELS: (size + 1) >> 1}
+        for one in opcodes:
+            if one is not Opcode.LOAD_PIXELS:
+                amounts[one] = register(f"product_{one.name.lower()}", len(amount))
+                factor = places(geometry, one)
+                m.d.sync += amounts[one].eq(reduce(add, (words << n for n in range(factor.bit_length()) if factor >> n & 1)))
         m.d.sync += [
             size.eq(Mux(channels[2], width << 2, Mux(channels[1], width << 1, 0) + Mux(channels[0], width, 0))),
             limit.eq(self._chosen(opcode, memory)), amount.eq(self._chosen(opcode, amounts)), odd.eq(size[0]),

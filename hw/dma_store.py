@@ -52,14 +52,16 @@ class DmaStore(wiring.Component):
         burst = self.i.payload
 
         # Reading. `asks`: the request is offered, or will be.
-        reading, asks, take = Signal(), Signal(), Signal()
+        reading, asks, take, asked = Signal(), Signal(), Signal(), Signal()
         left, last, end = Signal(range(STORE_WORDS + 1), reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         source = Signal(self.request.payload.shape(), reset_less=True)
+        m.d.comb += asked.eq(self.request.valid & self.request.ready)
         m.d.comb += [self.i.ready.eq(halves.any & ~reading & ~asks), take.eq(self.i.ready & self.i.valid), halves.take.eq(take),
                      self.read_grant.eq(~reading), self.request.payload.eq(source)]
+        m.d.sync += asks.eq(take | asks & ~asked)
         with m.If(take):
             m.d.sync += [self.h_addr.eq(burst.tag.chip), left.eq(burst.count), last.eq(burst.count == 1), end.eq(burst.tag.end),
-                         source.eq(burst.source), reading.eq(1), asks.eq(1)]
+                         source.eq(burst.source), reading.eq(1)]
         with m.Elif(reading):
             m.d.sync += [self.h_addr.eq(self.h_addr + 1), left.eq(left - 1), last.eq(left == 2), reading.eq(~last)]
         way = pipeline.WINDOW + pipeline.ACTIVATION_READ
@@ -68,10 +70,7 @@ class DmaStore(wiring.Component):
                      buffer.w_data.last.eq(delayed(m, last, way, "last")),
                      buffer.w_data.end.eq(delayed(m, last & end, way, "end"))]
         offer = delayed(m, take, STORE_REQUEST - 1, "offer", reset=True)
-        with m.If(self.request.valid & self.request.ready):
-            m.d.sync += [self.request.valid.eq(0), asks.eq(0)]
-        with m.Elif(offer):
-            m.d.sync += self.request.valid.eq(1)
+        m.d.sync += self.request.valid.eq(offer | self.request.valid & ~asked)
 
         # Cutting: `ahead` words follow the one that is offered.
         count = bits // 16
@@ -83,9 +82,11 @@ class DmaStore(wiring.Component):
                      buffer.o.ready.eq(~present | taken & single), over.eq(taken & single & word_last)]
         with m.If(buffer.o.ready):
             m.d.sync += [word.eq(buffer.o.payload.data), word_last.eq(buffer.o.payload.last), word_end.eq(buffer.o.payload.end),
-                         ahead.eq(count - 1), single.eq(count == 1), present.eq(buffer.o.valid)]
+                         ahead.eq(count - 1), present.eq(buffer.o.valid)]
         with m.Elif(taken):
-            m.d.sync += [word.eq(word[16:]), ahead.eq(ahead - 1), single.eq(ahead == 1)]
+            m.d.sync += [word.eq(word[16:]), ahead.eq(ahead - 1)]
+        # Not in the branches above: Yosys would reset it with what it makes itself, and take that for a loop.
+        m.d.sync += single.eq(~buffer.o.ready & (taken & (ahead == 1) | ~taken & single))
         freed = Signal()
         m.d.sync += [freed.eq(over), self.done.eq(over & word_end)]
         m.d.comb += halves.give.eq(freed)
