@@ -1,0 +1,70 @@
+"""Random whole networks through compiler and RTL, an SDRAM behind it: values of every layer, cycles of every command."""
+from dataclasses import replace
+
+from hypothesis import HealthCheck, given, note, settings
+import numpy as np
+import pytest
+
+from arch.geometry import Geometry
+from arch.program import Program
+from arch.sdram import CHIPS
+from compiler.build import compile_network
+from compiler.stages import NetworkError
+from golden import compare, values
+from golden.consistency import check_program
+from golden.machine import execute
+from nets.quantised import QNetwork
+from sim.frame import FrameBench
+from sim.run import check_frame
+from tests.sim.networks import describe, networks
+
+# So small that nearly every network needs bands, and many spill.
+GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64)
+OTHERS = (Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=1024, band_pixels=64),
+          Geometry(input_lanes=16, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=128))
+TIMING = replace(CHIPS["as4c16m16sa-7"].timing(140), power_up=100)
+
+
+def compiled(network: QNetwork, geometry: Geometry) -> Program | None:
+    """The program, or None where the network does not fit the small engine."""
+    note(describe(network))
+    try:
+        program = compile_network(network, geometry).program
+    except NetworkError as error:
+        assert "must" in str(error) or "do not fit" in str(error)
+        return None
+    check_program(program)
+    return program
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(networks())
+def test_programs_compute_what_the_network_says(drawn):
+    network, q = drawn
+    tensors = values.run(network, q, keep=network.by_name)
+    for geometry in (GEOMETRY, *OTHERS):
+        program = compiled(network, geometry)
+        if program is not None:
+            result = execute(program, q)
+            assert not any(compare.mismatches(tensors, program, result.written))
+            np.testing.assert_array_equal(compare.final_output(network, program, result.output), tensors[network.output])
+
+
+@pytest.fixture(scope="module")
+def bench():
+    with FrameBench(GEOMETRY, timing=TIMING, words=1 << TIMING.address_bits) as bench:
+        yield bench
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(drawn=networks(macs=150_000))
+def test_random_networks_on_the_machine(bench, drawn):
+    network, q = drawn
+    program = compiled(network, GEOMETRY)
+    if program is None:
+        return
+    bench.load(program)
+    first = check_frame(network, program, q, bench.run(q))
+    assert first.mismatches == 0
+    again = check_frame(network, program, q[:, ::-1].copy(), bench.run(q[:, ::-1].copy()))
+    assert again.mismatches == 0
