@@ -5,8 +5,9 @@ from arch import pipeline
 from arch.geometry import Geometry
 from arch.instruction import Opcode, storage_words
 
-__all__ = ["BURST_WORDS", "CHECK", "FETCHED", "FIRST_BURST", "LOADED", "NEXT_BURST", "NEXT_RUN", "PIXEL", "PIXELS", "PIXEL_BACK",
-           "RAM_READ", "STORED", "STORE_BACK", "STORE_REQUEST", "STORE_WORDS", "TransferFault", "WRITE", "burst_words", "places"]
+__all__ = [
+    "BURST_WORDS", "CHECK", "DECIDE", "FETCHED", "FIRST_BURST", "LOADED", "NEXT_BURST", "NEXT_RUN", "PIXEL", "PIXELS", "PIXEL_BACK",
+    "RAM_READ", "STORED", "STORE_BACK", "STORE_REQUEST", "STORE_WORDS", "TransferFault", "WRITE", "burst_words", "places"]
 
 
 class TransferFault(IntEnum):
@@ -39,6 +40,10 @@ PIXEL = 6
 STORE_REQUEST = 2 + pipeline.WINDOW + pipeline.ACTIVATION_READ
 # Last word taken by storage -> its store completed; its half of the buffer free for the next burst but one.
 STORED, STORE_BACK = 1, 2
+
+# Arbiter: burst chosen -> taken. In the cycle after that it is offered to storage; the next one may be chosen in the cycle after
+# that in which storage takes it.
+DECIDE = 1
 
 # Block RAM storage: word's turn -> on the read stream.
 RAM_READ = pipeline.ACTIVATION_READ

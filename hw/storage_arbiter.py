@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from arch.command import ADDRESS
 from arch.instruction import STORAGE
-from arch.transfer import BURST_WORDS
+from arch.transfer import BURST_WORDS, DECIDE
 from hw.queue import Queue
 from hw.sdram import word_layout
 from hw.sdram_segments import LENGTH_BITS
@@ -38,8 +38,9 @@ def routed_layout() -> data.StructLayout:
 class StorageArbiter(wiring.Component):
     """Gives storage one request after the other: of the fetches, else the stores, else the loads.
 
-    A burst is taken in the first cycle in which one is offered and no request waits for storage, and is offered to storage in
-    the next cycle. The words that come back are routed in the order of the requests, in the cycle in which they come.
+    It chooses in the first cycle in which a burst is offered and no request waits for storage; the burst is taken `DECIDE` cycles
+    later, and offered to storage in the cycle after that. The words that come back are routed in the order of the requests, in
+    the cycle in which they come.
 
     `clear` (see `hw.dma.Dma`) makes it `dead` from the next cycle on, until all words of all requests have passed: then none is
     routed, nothing new is taken, and writes get any words.
@@ -79,27 +80,28 @@ class StorageArbiter(wiring.Component):
         waits, dead, quiet = Signal(), self.dead, Signal()
         fetch, store, load = self.fetch, self.store, self.load
 
-        free = Signal()
-        m.d.comb += [
-            free.eq(~waits & ~dead), fetch.ready.eq(free), store.ready.eq(free & ~fetch.valid),
-            load.ready.eq(free & ~fetch.valid & ~store.valid), self.request.valid.eq(waits)]
+        # `ready` is a register, and so is what selects among wide payloads. Who is cleared, too, may withdraw an offer.
+        free, taken = Signal(), Signal()
+        m.d.comb += [free.eq(~(waits | dead | fetch.ready | store.ready | load.ready)), self.request.valid.eq(waits),
+                     taken.eq(fetch.ready & fetch.valid | store.ready & store.valid | load.ready & load.valid)]
+        m.d.sync += [fetch.ready.eq(free & fetch.valid), store.ready.eq(free & store.valid & ~fetch.valid),
+                     load.ready.eq(free & load.valid & ~(fetch.valid | store.valid)),
+                     waits.eq(taken | waits & ~self.request.ready)]
+        assert DECIDE == 1
         request = Signal(self.request.payload.shape(), reset_less=True)
         m.d.comb += self.request.payload.eq(request)
+        source = Mux(fetch.ready, fetch.payload, Mux(store.ready, store.payload, load.payload.source))
+        source = data.View(fetch.payload.shape(), source)
         with m.If(~waits):
-            source = Mux(fetch.valid, fetch.payload, Mux(store.valid, store.payload, load.payload.source))
-            source = data.View(fetch.payload.shape(), source)
-            m.d.sync += [request.write.eq(~fetch.valid & store.valid), request.address.eq(source.address),
-                         request.length.eq(source.length), waits.eq(~dead & (fetch.valid | store.valid | load.valid))]
-        with m.Elif(self.request.ready):
-            m.d.sync += waits.eq(0)
+            m.d.sync += [request.write.eq(store.ready), request.address.eq(source.address), request.length.eq(source.length)]
 
         # Tags of reads; the first one is looked at long before its words come.
         active, first, last = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         current, left = Signal(self.tag, reset_less=True), Signal(range(BURST_WORDS + 1), reset_less=True)
         following, step, r = tags.o.payload, Signal(), self.r
         m.d.comb += [
-            tags.w_en.eq(free & (fetch.valid | ~store.valid & load.valid)), tags.w_data.fetch.eq(fetch.valid),
-            tags.w_data.length.eq(Mux(fetch.valid, fetch.payload.length, load.payload.source.length)),
+            tags.w_en.eq(taken & ~store.ready), tags.w_data.fetch.eq(fetch.ready),
+            tags.w_data.length.eq(Mux(fetch.ready, fetch.payload.length, load.payload.source.length)),
             tags.w_data.load.eq(load.payload.tag),
             step.eq(~active | r.valid & last), tags.o.ready.eq(step)]
         with m.If(step):
@@ -113,14 +115,15 @@ class StorageArbiter(wiring.Component):
         if platform is None:
             m.d.sync += Assert(~r.valid | active, "a word that nobody asked for")
 
-        # Words that storage still waits for. A clear finds none added any more, so one less each time is all that happens.
+        # Words that storage still waits for. `owes` may come late, but is never high without reason.
         owed, owes, written = Signal(range(4 * BURST_WORDS)), Signal(), Signal()
         m.d.comb += [self.w.payload.eq(self.words.payload), self.w.valid.eq(Mux(dead, owes, self.words.valid)),
                      self.words.ready.eq(self.w.ready & ~dead), written.eq(self.w.ready & self.w.valid)]
         m.d.sync += [owed.eq(owed + Mux(store.ready & store.valid, store.payload.length, 0) - written),
                      owes.eq(~((owed == 0) | (owed == 1) & written))]
 
-        m.d.comb += [quiet.eq(~(waits | tags.o.valid | active | (owed != 0))), self.idle.eq(quiet)]
+        m.d.comb += [quiet.eq(~(waits | fetch.ready | store.ready | load.ready | tags.o.valid | active | (owed != 0))),
+                     self.idle.eq(quiet)]
         with m.If(self.clear):
             m.d.sync += dead.eq(1)
         with m.Elif(quiet):

@@ -10,6 +10,7 @@ from arch.geometry import Geometry
 from arch.instruction import Opcode, PixelTransfer, Transfer
 from arch.transfer import (
     CHECK,
+    DECIDE,
     FETCHED,
     FIRST_BURST,
     LOADED,
@@ -31,6 +32,10 @@ from golden.cycles.storage import RamCycles, SdramStorage
 __all__ = ["SOURCES", "Burst", "DmaCycles", "bursts"]
 
 SOURCES = ("fetch", "store", "load")        # of requests, in the arbiter's order
+
+# Least cycles from a decision of the arbiter, and from a word of the program that is not the last one asked for, to an offer
+# that follows from it.
+DECIDED, PROGRAM_WORD = 5, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +150,7 @@ class DmaCycles:
         self._reader, self._asks = 0, None
         self._stored: deque = deque([None, None], maxlen=2)
         self._passing: deque[list] = deque()        # [burst, served, words seen]
+        self._seen: dict[str, int] = {}
         self._out: dict[str, list] = {name: [] for name in (
             "load_done", "store_done", "activation_writes", "activation_reads", "pixels", "fetched", "load_taken", "store_taken",
             "fetch_taken", "requests")}
@@ -188,6 +194,39 @@ class DmaCycles:
         self.storage.settle(until - 1)
         self._collect()
 
+    def new(self, name: str) -> np.ndarray:
+        """What one of the arrays got since the last time it was asked for here."""
+        parts, first = self._out[name], self._seen.get(name, 0)
+        self._seen[name] = len(parts)
+        return np.concatenate([np.zeros((0, 4) if name == "requests" else 0, np.int64), *parts[first:]])
+
+    @property
+    def missing(self) -> int | None:
+        """How many pixels must have been taken before the row that waits for room can be asked for; None if no row waits."""
+        row = self._loads.burst if self._loads.checked is not None else None
+        return None if row is None else self._loads.reserved + row.body.width - PIXELS
+
+    def horizon(self, now: int) -> int | None:
+        """A cycle before which nothing can be offered that follows from words and decisions of `now` or later, from what `advance`
+        up to `now` left unknown. None if nothing more can come without a new command."""
+        fetch = max(self._fetches[0][2], self._fetch_free) if self._fetches else None
+        offers = [cycle for cycle in (fetch, self._read(), self._loads.find(self._pixels_taken)) if cycle is not None]
+        bounds = [max(self._free, now, min(offers)) + DECIDED] if offers else []
+        before = now                                    # the next word that is not known comes then at the earliest
+        for burst, served, _ in self._passing:
+            known = len(served.words)
+            if known == burst.length:
+                continue
+            last = before + burst.length - known - 1
+            if burst.opcode is None:
+                bounds += [last + FETCHED + 2, before + FETCHED + PROGRAM_WORD]
+            elif burst.end:
+                bounds.append(last + 4)
+            else:
+                bounds.append(last + 2)
+            before = last + 1
+        return min(bounds, default=None)
+
     def finish(self) -> None:
         """Follows everything that was given to its end. Nothing must be given afterwards."""
         while self._decide(None):
@@ -205,18 +244,20 @@ class DmaCycles:
         cycle = max(self._free, min(known))
         if until is not None and cycle >= until:
             return False
+        taken = cycle + DECIDE
         source = next(n for n, offered in enumerate(offers) if offered is not None and offered <= cycle)
         if source == 0:
             address, length, _ = self._fetches.popleft()
-            self._fetch_free = cycle + 1
-            self._out["fetch_taken"].append([cycle])
+            self._fetch_free = taken + 1
+            self._out["fetch_taken"].append([taken])
             burst = Burst(None, address, length, 0, False, None)
         elif source == 1:
             burst, self._asks = self._asks[0], None
-            self._reader = max(self._reader, cycle + 1)
+            self._reader = max(self._reader, taken + 1)
         else:
-            burst = self._loads.take(cycle)
-        served = self.storage.request(Request(write=source == 1, address=burst.address, length=burst.length, offered=cycle + 1))
+            burst = self._loads.take(taken)
+        served = self.storage.request(
+            Request(write=source == 1, address=burst.address, length=burst.length, offered=taken + 1))
         self._free = served.taken + 1
         if source == 1:
             self._stored.append(served)
