@@ -27,9 +27,10 @@ class Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What a compute command computes: rows `rows` and channels `channels` of the convolution `layer` (of the quantised
-    network), and with the pool fused behind it rows `pooled` of `writes`, the layer whose tensor is written. With a global
-    average `writes` is complete with the last band."""
+    """What a compute command computes: rows `rows` of the convolution `layer` (of the quantised network), and with the pool fused
+    behind it rows `pooled` and channels `channels` of `writes`, the layer whose tensor is written: another one than `layer` also
+    where a branch of a concatenation is pooled, or copied into it. With a global average `writes` is complete with the last band.
+    """
 
     layer: str
     writes: str

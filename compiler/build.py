@@ -75,7 +75,8 @@ def _part(job: Job) -> Part:
     step, stage = job.step, job.stage
     lanes, channels = stage.work.geometry.output_lanes, len(stage.work.conv.weight)
     return Part(layer=stage.layer, writes=stage.tensor, rows=step.band.rows, pooled=step.writes,
-                channels=range(step.blocks.start * lanes, min(step.blocks.stop * lanes, channels)))
+                channels=range(stage.channel + step.blocks.start * lanes,
+                               stage.channel + min(step.blocks.stop * lanes, channels)))
 
 
 def _input(network: QNetwork, stages: Stages, layout: Layout, geometry: Geometry) -> Tensor:

@@ -78,10 +78,15 @@ def layers_of(program: Program, network: QNetwork, frame: Frame, *, mismatches: 
     for each queue the cycles in which its commands were to be through."""
     computes = [i for i in program.instructions if i.opcode is Opcode.COMPUTE]
     beats, done, taken = program_beats(program), frame.done["compute"], frame.taken["compute"]
-    visible, accounts = _visible(program.geometry), {}
+    visible = _visible(program.geometry)
+    accounts: dict[tuple[str, str], LayerAccount] = {}
     before = foretold = 0
     for n, (instruction, part) in enumerate(zip(computes, program.parts, strict=True)):
-        account = accounts.setdefault(part.layer, LayerAccount(part.layer, part.writes, layer_macs(network, part.layer)))
+        key = part.layer, part.writes
+        if key not in accounts:             # a copy of a layer's tensor into another one is no work of the layer
+            counted = any(layer == part.layer for layer, _ in accounts)
+            accounts[key] = LayerAccount(part.layer, part.writes, 0 if counted else layer_macs(network, part.layer))
+        account = accounts[key]
         cycles = int(done[n]) - before
         account.commands += 1
         account.cycles += cycles
