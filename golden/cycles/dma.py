@@ -207,8 +207,8 @@ class DmaCycles:
         return None if row is None else self._loads.reserved + row.body.width - PIXELS
 
     def horizon(self, now: int) -> int | None:
-        """A cycle before which nothing can be offered that follows from words and decisions of `now` or later, from what `advance`
-        up to `now` left unknown. None if nothing more can come without a new command."""
+        """A cycle before which nothing can be offered that follows from what `advance` up to `now` left unknown. None if nothing
+        more can come without a new command."""
         fetch = max(self._fetches[0][2], self._fetch_free) if self._fetches else None
         offers = [cycle for cycle in (fetch, self._read(), self._loads.find(self._pixels_taken)) if cycle is not None]
         bounds = [max(self._free, now, min(offers)) + DECIDED] if offers else []

@@ -41,7 +41,7 @@ class SequencerCycles:
             raise ValueError("program must end with END")
         self._advance()
 
-    def asked(self, cycle: int) -> None:
+    def asked(self) -> None:
         """The request offered last was taken."""
         self._asked += 1
 

@@ -42,7 +42,7 @@ def predict(instructions: list[Instruction], times, go: np.ndarray, allow: np.nd
         at, what = min(due)
         if what == "fetch":
             asked.append(at)
-            model.asked(at)
+            model.asked()
             came, free = [], at + 1
             for _ in range(control.BURST):
                 came.append(max(int(allow.following(offered_word)), free))

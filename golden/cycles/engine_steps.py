@@ -1,0 +1,141 @@
+"""The engine command by command, for programs whose commands come in the course of time."""
+from copy import copy, deepcopy
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from arch import pipeline
+from arch.command import Command
+from arch.geometry import Geometry
+from golden.cycles import array, global_average, pool, requantise, window, writer
+from golden.cycles.engine import READABLE
+from golden.cycles.global_average import State as AverageState
+from golden.cycles.pool import State as PoolState
+from golden.cycles.streams import Readiness
+from golden.cycles.window import State as WindowState
+from golden.cycles.writer import State as WriterState
+
+__all__ = ["CommandCycles", "Denials", "EngineCycles"]
+
+_NO_CYCLES = np.zeros(0, np.int64)
+
+
+class Denials(Readiness):
+    """All cycles but the given ones (sorted)."""
+
+    def __init__(self, cycles: np.ndarray):
+        super().__init__()
+        self.denied = np.asarray(cycles, np.int64)
+        self._shift = self.denied - np.arange(len(self.denied))
+
+    @property
+    def always(self) -> bool:
+        return not len(self.denied)
+
+    def index(self, cycle):
+        return cycle - np.searchsorted(self.denied, cycle)
+
+    def cycle(self, index):
+        return index + np.searchsorted(self._shift, index, side="right")
+
+    def since(self, cycle: int) -> "Denials":
+        """The same from a cycle on; before it there are none."""
+        return Denials(self.denied[np.searchsorted(self.denied, cycle):])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CommandCycles:
+    """A command in time, as `golden.cycles.engine.Timeline` has it: `taken`, `done`; `written` of its vectors; `issued` of the
+    first and last beat of each pass. From cycle `over` on no unit works on it: a command without a write is done before."""
+
+    taken: int
+    done: int
+    over: int
+    written: np.ndarray
+    issued: np.ndarray
+
+
+@dataclass
+class _State:
+    """The units after a command."""
+
+    window: WindowState
+    pool: PoolState = field(default_factory=PoolState)
+    average: AverageState = field(default_factory=AverageState)
+    writer: WriterState = field(default_factory=WriterState)
+    taken: int = -pipeline.COMMAND_SPACING
+    places: np.ndarray = field(default_factory=lambda: _NO_CYCLES)      # vectors that left the FIFO, the last ones
+    units: tuple[int, ...] = ()                                         # when all units had taken the last commands
+
+
+class EngineCycles:
+    """`golden.cycles.engine.timeline`, a command at a time: `give` them in order with the cycles from which on they are offered.
+
+    `grants` replaces what is known of the cycles in which the memory's ports are lent to others; commands that end behind the
+    first new one are followed again. `commands` holds what is known of each. Cycles only become later by that.
+    """
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
+        self.commands: list[CommandCycles] = []
+        self._given: list[tuple[Command, int]] = []
+        self._states = [_State(WindowState.fresh(geometry))]       # before each command, and after the last
+        self._read, self._write = Denials(_NO_CYCLES), Denials(_NO_CYCLES)
+
+    def give(self, command: Command, offered: int) -> None:
+        self._given.append((command, offered))
+        self._follow()
+
+    def grants(self, read: np.ndarray, write: np.ndarray) -> None:
+        """Cycles without `read_grant` and `write_grant`, sorted; those that were given before are among them."""
+        first = 1 << 62
+        for old, new in ((self._read.denied, read), (self._write.denied, write)):
+            if len(new) > len(old):
+                first = min(first, int(new[len(old)]))
+        self._read, self._write = Denials(read), Denials(write)
+        number = len(self.commands)
+        while number and self.commands[number - 1].over > first:
+            number -= 1
+        if number < len(self.commands):
+            del self.commands[number:], self._states[number + 1:]
+            while len(self.commands) < len(self._given):
+                self._follow()
+
+    def _follow(self) -> None:
+        """The next command; the only consistent answer, from below, as in `timeline`."""
+        command, offered = self._given[len(self.commands)]
+        before, geometry = self._states[-1], self.geometry
+        taken = max(offered, before.taken + pipeline.COMMAND_SPACING)
+        if len(before.units) >= pipeline.COMMANDS:
+            taken = max(taken, before.units[-pipeline.COMMANDS] + pipeline.COMMAND_BACK)
+        record = np.array([taken + pipeline.DISPATCH])
+        read, write = self._read.since(taken), self._write.since(taken)
+        count = command.window.pixels * command.window.output_blocks
+        places = np.zeros(count + geometry.fifo_words, np.int64)
+        places[geometry.fifo_words - len(before.places):geometry.fifo_words] = before.places
+        bound = bool(np.any(before.places + pipeline.OUTPUT_FIFO_BACK > taken))
+        pooled = averaged = None
+        while True:
+            state = _State(deepcopy(before.window), copy(before.pool), copy(before.average), copy(before.writer))
+            room = places[:count] + pipeline.OUTPUT_FIFO_BACK if bound else None
+            issued = window.issue(geometry, [command.window], record, record, record, read, room, state.window)
+            vectors = requantise.vectors(array.results(geometry, issued.emitting), geometry.output_lanes)
+            pool_taken, fifo, results = pool.passed([command.pool], record, vectors + pipeline.OUTPUT_FIFO, Readiness(), pooled,
+                                                    state.pool)
+            average_taken, summed, means = global_average.passed([command.average], record, results, write,
+                                                                 geometry.output_lanes, averaged, state.average)
+            writer_taken, went = writer.taken([command.writer], record, means, write, state.writer)
+            places[geometry.fifo_words:] = fifo
+            free = places[:count] + pipeline.OUTPUT_FIFO_BACK
+            takes = np.full(len(means), int(writer_taken[0]) + 2)
+            if np.all(free <= issued.emitting) and np.all(summed <= results) and np.all(takes <= means):
+                break
+            bound, pooled, averaged = bool(np.any(free > issued.emitting)) or bound, summed, takes
+        units = max(int(part[0]) for part in (issued.window_taken, issued.load_taken, issued.scale_taken, pool_taken,
+                                              average_taken, writer_taken))
+        over = max(units, int(issued.last[-1]), *(int(part[-1]) for part in (fifo, summed, went) if len(part))) + 1
+        last = int(went[-1]) if len(went) else int(writer_taken[0]) + 1
+        state.taken, state.places, state.units = taken, places[-geometry.fifo_words:], (*before.units, units)[-pipeline.COMMANDS:]
+        self._states.append(state)
+        self.commands.append(CommandCycles(taken=taken, done=last + pipeline.WRITER + READABLE, over=over,
+                                           written=writer.written(went), issued=np.stack([issued.first, issued.last], 1)))

@@ -1,0 +1,117 @@
+"""The gather in the engine command by command, as its pixels come."""
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from arch import pipeline
+from arch.command import GatherConfig
+from arch.gather import line_bytes
+from arch.geometry import Geometry
+from golden.cycles.engine_steps import Denials
+from golden.cycles.gather import gathered
+from golden.cycles.streams import depart
+
+__all__ = ["GatherCycles", "UNKNOWN"]
+
+UNKNOWN = 1 << 40           # cycles from here on follow from pixels of which nothing is known yet
+_NO_CYCLES = np.zeros(0, np.int64)
+
+
+@dataclass
+class _State:
+    """Between two commands: pixels used, and from which cycle on the next may be taken; words that came and left last."""
+
+    position: int = 0
+    free: int = 0
+    arrived: np.ndarray = field(default_factory=lambda: _NO_CYCLES)
+    left: np.ndarray = field(default_factory=lambda: _NO_CYCLES)
+
+
+class GatherCycles:
+    """`golden.cycles.gather_port.gather_timeline`, a command at a time, with as many pixels as are known.
+
+    Give commands with the cycles from which on they are offered, and `pixels` likewise; then `follow` finds out what that and
+    the `others`' writes mean. `taken`, `done` of commands, `pixels_taken`, `written`: cycles, from UNKNOWN on those that depend
+    on pixels to come.
+    """
+
+    def __init__(self, geometry: Geometry):
+        self.geometry = geometry
+        self.taken: list[int] = []
+        self.done: list[int] = []
+        self.pixels_taken = self.written = _NO_CYCLES
+        self._given: list[tuple[GatherConfig, int]] = []
+        self._offered = _NO_CYCLES
+        self._states = [_State()]           # before each command, and after the last one that is known to its end
+        self._parts: list[tuple[np.ndarray, np.ndarray]] = []       # pixels and words of these commands
+
+    def give(self, config: GatherConfig, offered: int) -> None:
+        self._given.append((config, offered))
+
+    def pixels(self, cycles: np.ndarray) -> None:
+        self._offered = np.append(self._offered, cycles)
+
+    @property
+    def short(self) -> int:
+        """Pixels that must still come for the first command that is not known to its end; 0 if there is none."""
+        if len(self._states) > len(self._given):
+            return 0
+        config = self._given[len(self._states) - 1][0]
+        return max(self._states[-1].position + config.image_rows * config.width - len(self._offered), 0)
+
+    @property
+    def since(self) -> int:
+        """Others' writes before this cycle matter no more."""
+        return int(self._states[-1].left[0]) if len(self._states[-1].left) else 0
+
+    def follow(self, others: np.ndarray, until: int) -> None:
+        """Finds out everything that is known; what happens before `until` is taken as settled."""
+        number = len(self._states) - 1
+        del self.taken[number:], self.done[number:], self._parts[number:]
+        state = self._states[-1]
+        for config, offered in self._given[number:]:
+            state, taken, done, pixels, words = self._command(state, config, offered, others)
+            self.taken.append(taken)
+            self.done.append(done)
+            self._parts.append((pixels, words))
+            if state.free >= UNKNOWN:
+                break
+            if done < until and len(self._states) == len(self.done):
+                self._states.append(state)
+        self.taken += [UNKNOWN] * (len(self._given) - len(self.taken))
+        self.done += [UNKNOWN] * (len(self._given) - len(self.done))
+        self.pixels_taken = np.concatenate([_NO_CYCLES, *(pixels for pixels, _ in self._parts)])
+        self.written = np.concatenate([_NO_CYCLES, *(words for _, words in self._parts)])
+
+    def _command(self, state: _State, config: GatherConfig, offered: int, others: np.ndarray):
+        wanted = config.image_rows * config.width
+        pixels = np.full(wanted, UNKNOWN, np.int64)
+        known = self._offered[state.position:state.position + wanted]
+        pixels[:len(known)] = known
+        stops, write = _stops(state.arrived, state.left), Denials(others)
+        while True:
+            taken, went, words, ended = gathered([config], [max(offered, state.free)], pixels, Denials(stops),
+                                                 line_bytes=line_bytes(self.geometry), lanes=self.geometry.input_lanes)
+            arrived = np.union1d(words, ended)
+            first = int(state.left[-1]) + 1 if len(state.left) else 0
+            left = depart(np.maximum(arrived + 1, first), write)
+            came, gone = np.append(state.arrived, arrived), np.append(state.left, left)
+            known = came < UNKNOWN
+            now = _stops(came[known], gone[known])
+            if np.array_equal(now, stops):
+                break
+            stops = now
+        start, last = int(taken[0]), int(went[-1]) + config.right if len(went) else int(taken[0]) + 1
+        free = max(last + pipeline.GATHER_FILL, int(ended[0]) - pipeline.GATHER + pipeline.GATHER_ROW)
+        done = int(left[np.searchsorted(arrived, ended[0])]) + pipeline.ACTIVATION_WRITE + pipeline.ACTIVATION_TO_READ
+        after = _State(state.position + wanted, free, came[-32:], gone[-32:])
+        return after, start, done, went, left[np.isin(arrived, words)]
+
+
+def _stops(arrived: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """Cycles without grant: those after a cycle in which too many words wait."""
+    if not len(arrived):
+        return _NO_CYCLES
+    cycles = np.arange(int(arrived[0]), int(left[-1]) + 2)
+    waiting = np.searchsorted(arrived, cycles) - np.searchsorted(left, cycles)
+    return cycles[waiting > pipeline.GATHER_WAITING] + 1

@@ -1,0 +1,223 @@
+"""Cycles of whole programs: front end, DMA, storage, gather and engine together."""
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arch import control, pipeline
+from arch.geometry import Geometry
+from arch.instruction import QUEUES, Instruction
+from arch.sdram import Timing
+from arch.transfer import CHECK, PIXEL, PIXEL_BACK
+from golden.cycles.dma import DmaCycles
+from golden.cycles.engine_steps import EngineCycles
+from golden.cycles.gather_steps import UNKNOWN, GatherCycles
+from golden.cycles.sequencer import SequencerCycles
+from golden.cycles.storage import RamCycles, SdramStorage
+
+__all__ = ["MachineTimeline", "run", "storage_of"]
+
+NEXT = 2                # least cycles from an event to an offer that follows from it
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MachineTimeline:
+    """A program in time; cycles, int64, as in `start`.
+
+    `offered`, `taken`, `done`: for each queue, of its commands offered by the sequencer, taken by their units, completed. `end`:
+    in which the machine shows it; `cycles`: what it counts. `written`: of the engine's writes to its activation memory, of all
+    compute commands; `gathered`: of the gather's. `requests`: as `golden.cycles.dma.DmaCycles` has them.
+    """
+
+    start: int
+    end: int
+    offered: Mapping[str, np.ndarray]
+    taken: Mapping[str, np.ndarray]
+    done: Mapping[str, np.ndarray]
+    written: np.ndarray
+    gathered: np.ndarray
+    requests: np.ndarray
+
+    @property
+    def cycles(self) -> int:
+        return self.end - self.start - 1
+
+
+def storage_of(timing: Timing | None, words: int) -> RamCycles | SdramStorage:
+    """Storage from its reset on: an SDRAM, or so many words of block RAM."""
+    return RamCycles(words) if timing is None else SdramStorage(timing)
+
+
+def run(program: Sequence[Instruction], geometry: Geometry, storage: RamCycles | SdramStorage, *, address: int,
+        start: int) -> MachineTimeline:
+    """The timeline of a program at word `address` of storage, whose sequencer starts in cycle `start`.
+
+    Cycles count from the reset of `storage`; requests of others before must have been made to it. Raises ValueError for a program
+    whose commands wait for ever.
+    """
+    return _Run(program, geometry, storage, address, start).follow()
+
+
+class _Run:
+    """All parts, followed in time: everything before cycle `now` is known, of every part.
+
+    A part's events may depend on those of others that are earlier by some cycles at least, so that time goes on by the distance
+    to the next event that is not known yet.
+    """
+
+    def __init__(self, program: Sequence[Instruction], geometry: Geometry, storage, address: int, start: int):
+        self.geometry, self.now, self.start, self.address = geometry, start, start, address
+        self.sequencer = SequencerCycles(program, start)
+        self.dma, self.engine, self.gather = DmaCycles(geometry, storage), EngineCycles(geometry), GatherCycles(geometry)
+        self.space = (1 << storage.timing.address_bits) if isinstance(storage, SdramStorage) else storage.words
+        self.commands = {queue: [i for i in program if i.queue == queue] for queue in QUEUES}
+        self.given = dict.fromkeys(QUEUES, 0)
+        self.fetched = 0                                # requests for words given to the DMA
+        self.pixels = 0                                 # taken, as the DMA was told
+        self.told = {(queue, what): 0 for queue in ("gather", "compute") for what in ("taken", "done")}
+        self.events: dict[tuple[str, str], list[int]] = {(queue, what): [] for queue in QUEUES for what in ("taken", "done")}
+        self.reads = self.writes = np.zeros(0, np.int64)        # of the DMA on the chip
+        self.denied, self.stale = False, False          # the engine, the gather have not heard of all that
+        self.others = np.zeros(0, np.int64)
+
+    def follow(self) -> MachineTimeline:
+        while self.sequencer.finished is None:
+            self._tell()
+            until = self._until()
+            if until is None:
+                if self.sequencer.finished is None:
+                    raise ValueError("program must not wait for ever")
+                break
+            assert until > self.now
+            self.dma.advance(until)
+            self.now = until
+        arrays = {key: np.array(cycles, np.int64) for key, cycles in self.events.items()}
+        return MachineTimeline(
+            start=self.start, end=self.sequencer.finished,
+            offered={queue: np.array(self.sequencer.offered[queue], np.int64) for queue in QUEUES},
+            taken={queue: arrays[queue, "taken"] for queue in QUEUES}, done={queue: arrays[queue, "done"] for queue in QUEUES},
+            written=np.concatenate([np.zeros(0, np.int64), *(c.written for c in self.engine.commands)]),
+            gathered=self.gather.written, requests=self.dma.requests)
+
+    def _tell(self) -> None:
+        """Tells each part what the others did up to now, until nobody has news."""
+        dma, sequencer = self.dma, self.sequencer
+        news = True
+        while news:
+            news = False
+            for _ in dma.new("fetch_taken"):
+                sequencer.asked()
+            words = dma.new("fetched")
+            if len(words):
+                sequencer.arrive(words.tolist())
+                news = True
+            for queue in ("load", "store"):
+                for what in ("taken", "done"):
+                    for cycle in dma.new(f"{queue}_{what}").tolist():
+                        self._event(queue, what, cycle)
+                        news = True
+            self._lend()
+            news |= self._units()
+            news |= self._offers()
+
+    def _event(self, queue: str, what: str, cycle: int) -> None:
+        self.events[queue, what].append(cycle)
+        getattr(self.sequencer, what)(queue, cycle)
+
+    def _lend(self) -> None:
+        """Cycles in which the DMA uses the activation memory, and pixels that it offers."""
+        reads, writes = self.dma.new("activation_reads"), self.dma.new("activation_writes")
+        if len(reads) or len(writes):
+            self.reads, self.writes = np.append(self.reads, reads), np.append(self.writes, writes)
+            self.denied = self.stale = True
+        pixels = self.dma.new("pixels")
+        if len(pixels):
+            self.gather.pixels(pixels)
+            self.stale = True
+
+    def _units(self) -> bool:
+        """Events of engine and gather up to now."""
+        news = False
+        # What is lent delays the engine: as long as nothing happens in it even without that, it need not know.
+        if self.denied and (self._next("compute") <= self.now or self._gathering):
+            self.engine.grants(self.reads, self.writes - pipeline.WRITER)
+            self.denied, self.stale = False, True
+        if self.stale and self.given["gather"]:
+            since = self.gather.since
+            others = [self.writes[np.searchsorted(self.writes, since):]]
+            others += [c.written for c in self.engine.commands if len(c.written) and c.written[-1] >= since]
+            self.gather.follow(np.sort(np.concatenate(others)), self.now)
+            self.stale = False
+        for queue in ("compute", "gather"):
+            for what in ("taken", "done"):
+                for cycle in self._cycles(queue, what):
+                    if cycle > self.now:
+                        break
+                    self._event(queue, what, cycle)
+                    self.told[queue, what] += 1
+                    news = True
+        until = int(np.searchsorted(self.gather.pixels_taken, self.now, side="right"))
+        if until > self.pixels:
+            self.dma.take_pixels(self.gather.pixels_taken[self.pixels:until])
+            self.pixels, news = until, True
+        return news
+
+    @property
+    def _gathering(self) -> bool:
+        return self.told["gather", "done"] < self.given["gather"]
+
+    def _cycles(self, queue: str, what: str) -> list[int]:
+        """Events that the sequencer was not yet told."""
+        first = self.told[queue, what]
+        if queue == "gather":
+            return getattr(self.gather, what)[first:]
+        return [getattr(command, what) for command in self.engine.commands[first:]]
+
+    def _next(self, queue: str) -> int:
+        """The next of these."""
+        return min((cycles[0] for what in ("taken", "done") if (cycles := self._cycles(queue, what))), default=UNKNOWN)
+
+    def _offers(self) -> bool:
+        """Commands that the sequencer offers, to their units."""
+        news, offered = False, self.sequencer.offered
+        for queue in QUEUES:
+            while self.given[queue] < len(offered[queue]):
+                command, cycle = self.commands[queue][self.given[queue]], offered[queue][self.given[queue]]
+                self.given[queue] += 1
+                match queue:
+                    case "load":
+                        self.dma.load(command.opcode, command.body, cycle)
+                    case "store":
+                        self.dma.store(command.body, cycle)
+                    case "gather":
+                        self.gather.give(command.body, cycle)
+                    case "compute":
+                        self.engine.give(command.body, cycle)
+                self.stale, news = True, True
+        fetches = self.sequencer.fetches
+        if self.fetched < len(fetches) and fetches[self.fetched] <= self.now:
+            self.dma.fetch((self.address + self.fetched * control.BURST) % self.space, control.BURST, fetches[self.fetched])
+            self.fetched, news = self.fetched + 1, True
+        return news
+
+    def _until(self) -> int | None:
+        """A cycle before which nothing can be offered that is not known now."""
+        bounds = [self.sequencer.fetches[-1]] if self.fetched < len(self.sequencer.fetches) else []
+        horizon = self.dma.horizon(self.now)
+        if horizon is not None:
+            bounds.append(horizon)
+        bounds += [at + NEXT for at in (self._next("compute"), self._next("gather")) if at < UNKNOWN]
+        if self._gathering:
+            if self.gather.short and horizon is not None:
+                bounds.append(self.now + PIXEL + self.gather.short)
+            missing = self.dma.missing
+            if missing is not None and missing > self.pixels:
+                taken = self.gather.pixels_taken
+                at = int(taken[missing - 1]) if missing <= len(taken) else UNKNOWN
+                if at >= UNKNOWN:
+                    at = self.now + PIXEL
+                bounds.append(max(at, self.now) + PIXEL_BACK + CHECK)
+            if horizon is not None and (len(self.reads) or len(self.writes)):
+                # Lending may move the engine's writes, and these those of the gather.
+                bounds.append(self.now + pipeline.WRITER + NEXT)
+        return min(bounds, default=None)
