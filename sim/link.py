@@ -1,4 +1,4 @@
-"""The link with storage and a machine that only counts starts, beside the reference of the board's side."""
+"""The link's gateware with storage and a machine that only counts starts, beside the reference of the board's side."""
 from amaranth import Module, Mux
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -11,8 +11,9 @@ from hw.link import Link, status_layout
 from hw.storage_ram import StorageRam
 from hw.uart import byte_layout
 from sim.native import Design
+from sim.rtl import SimulationError
 
-__all__ = ["IDENTITY", "LinkBoard", "STORAGE"]
+__all__ = ["IDENTITY", "LinkBoard", "LinkTop", "STORAGE"]
 
 STORAGE = 4096
 IDENTITY = Identity(digest=0xFEDCBA9876543210, storage_words=STORAGE - 96, clock_khz=140_000, name="bench")
@@ -20,7 +21,7 @@ _STATUS = Status(running=False, finished=True, failed=True, fault=8, queue=3, op
                  cycles=0xDEADBEEF)
 
 
-class System(wiring.Component):
+class LinkTop(wiring.Component):
     """`program` keeps the last start's; `starts` and `clears` count."""
 
     def __init__(self):
@@ -45,34 +46,36 @@ class System(wiring.Component):
 
 
 class LinkBoard:
-    """The simulated board at the frame layer's door, a `sim.line.Board`; with `twin` every byte of each reply is compared."""
+    """The simulated link at the frame layer's door, a `sim.line.Board`; every byte that it answers is compared with `twin`'s."""
 
     design = None
 
     def __init__(self):
         if LinkBoard.design is None:
-            LinkBoard.design = Design(System())
+            LinkBoard.design = Design(LinkTop())
         self.sim = LinkBoard.design.simulate()
         self.twin = Device(IDENTITY)
         self.twin.status, self.twin.counters = _STATUS, [0x01234567 * n + 0x7E7D for n in range(len(COUNTERS))]
         self.twin._run = lambda address: self.twin.status
-        self._status(_STATUS)
+        self._show(_STATUS)
         self.sim.set("counters", sum(value << 32 * n for n, value in enumerate(self.twin.counters)))
         self._sent = 0
 
     def close(self) -> None:
+        """Frees the model."""
         self.sim.close()
 
-    def _status(self, status: Status) -> None:
+    def _show(self, status: Status) -> None:
         self.twin.status = status
         self.sim.set("status", status_layout().const(
             {name: getattr(status, name) for name in status_layout().members}).as_bits())
 
     def running(self, running: bool) -> None:
-        self._status(Status(running=running, finished=False, failed=False))
+        """Sets what the machine says."""
+        self._show(Status(running=running, finished=False, failed=False))
 
     def feed(self, sent: bytes) -> bytes:
-        """Until all is taken and nothing more comes back."""
+        """Takes bytes and returns what the board answers. Raises SimulationError if that is not what the reference does."""
         status = self.twin.status                  # which this machine does not change
         expected = self.twin.feed(sent)
         self.twin.status = status
@@ -83,10 +86,12 @@ class LinkBoard:
         self.sim.run_until(drained="rx", deadline=100_000)
         self.sim.step(60)
         back = self.sim.beats("tx").payload[:, 0].tobytes()
-        assert back == expected, (sent.hex(), back.hex(), expected.hex())
+        if back != expected:
+            raise SimulationError(f"the link answered {sent.hex()} with {back.hex()}, not {expected.hex()}")
         return back
 
     def reset(self) -> None:
+        """Resets link and storage, whose words stay."""
         self.sim.set("rst", 1)
         self.sim.step(1)
         self.sim.set("rst", 0)

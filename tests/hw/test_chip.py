@@ -1,0 +1,59 @@
+# amaranth: UnusedElaboratable=no
+"""The chip's top on every board: resources exist, pins are taken, clocks are constrained. No tool runs."""
+from collections import Counter
+from dataclasses import replace
+import re
+
+from amaranth import Module
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+import pytest
+
+from arch.protocol import Identity
+import boards
+from hw.accelerator import Accelerator
+from hw.chip import Chip
+from hw.sdram import SdramPins
+from hw.uart import byte_layout
+
+
+class Hollow(wiring.Component):
+    """The ports of an accelerator."""
+
+    def __init__(self, geometry, identity, timing):
+        pins = {} if timing is None else {"pins": Out(SdramPins())}
+        super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "heard": Out(1),
+                          "busy": Out(1), "failed": Out(1), "idle": Out(1)})
+
+    def elaborate(self, platform):
+        return Module()
+
+
+@pytest.mark.parametrize("board", boards.BOARDS.values(), ids=lambda board: board.name)
+def test_prepares(board, monkeypatch):
+    monkeypatch.setattr("hw.chip.Accelerator", Hollow)
+    chip = Chip.of(board)
+    assert chip.identity.digest == board.geometry.digest and chip.identity.clock_khz == board.pll.clock_mhz * 1000
+    plan = board.platform().prepare(chip, "top", emit_src=False)
+    lpf, rtlil = plan.files["top.lpf"], plan.files["top.il"]
+    assert lpf.count("FREQUENCY PORT") == 1
+    for name, value in board.pll.parameters.items():
+        assert f"parameter \\{name} " in rtlil, (name, value)
+    # Value and enable of every pin: 16 of data, 13 + 2 + 2 + 5 others, the line; enable of the SDRAM clock. Words that come.
+    cells = Counter(re.findall(r"cell \\(\w+) ", rtlil))
+    assert cells["OFS1P3DX"] == (2 * (16 + 22) + 1 if board.chip else 0) + 2
+    assert cells["IFS1P3DX"] == (16 if board.chip else 0) and cells["ODDRX1F"] == bool(board.chip) and cells["EHXPLLL"] == 1
+    for led in board.leds:
+        assert lpf.count(f'COMP "{led.split(".")[0]}_{led.split(".")[1]}__') >= 1
+
+
+def test_registers_at_the_pins_are_required():
+    board = boards.find("ulx3s")
+    with pytest.raises(ValueError, match="pin_registers must be 1, not 0"):
+        Chip(board.geometry, name="x", pll=board.pll, timing=replace(board.timing, pin_registers=0), storage_words=1, baud=1e6)
+
+
+def test_digest_must_be_the_geometrys():
+    identity = Identity(digest=1, storage_words=1024, clock_khz=1, name="x")
+    with pytest.raises(ValueError, match="digest must be the geometry's, 0x"):
+        Accelerator(boards.find("ulx3s").geometry, identity, None)
