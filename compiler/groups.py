@@ -14,7 +14,7 @@ from compiler.layer import Band
 from compiler.stages import Buffer, Stage
 
 __all__ = ["Order", "Step", "brought_rows", "chunked", "interleaved", "ring_rows", "row_steps", "step_cycles", "turns",
-           "visible_after"]
+           "visible_after", "weight_words"]
 
 CHUNKS = 4              # chunks that the weight memory holds when weights stream: one in use, others on their way
 
@@ -51,7 +51,7 @@ class Step:
 class Order:
     """Steps in the order in which they run. `kind`: "bands", "chunks" (outside, bands inside) or "reload" (chunks inside).
 
-    `resident`: all weights stay from their first use to the group's end.
+    `pinned`: stages whose weights stay to the group's end; those of others are loaded again for each band.
     """
 
     stages: Sequence[Stage]
@@ -59,7 +59,7 @@ class Order:
     kind: str
     rows: int
     pipelined: bool
-    resident: bool
+    pinned: frozenset[Stage]
     rings: dict[tuple, int] = field(default_factory=dict)
 
 
@@ -101,18 +101,44 @@ def _cut(geometry: Geometry, stage: Stage, fraction: float) -> list[Band]:
     return stage.work.bands(row_steps(stage.work.size[0], rows, 1 if gathered else None))
 
 
-def interleaved(geometry: Geometry, stages: Sequence[Stage], rows: int, pipelined: bool) -> Order:
-    """All stages band by band, bands matched to `rows` rows of the last stage's output."""
+def interleaved(geometry: Geometry, stages: Sequence[Stage], rows: int, pipelined: bool) -> Order | None:
+    """All stages band by band, bands matched to `rows` rows of the last stage's output; None if constants do not fit."""
     fraction = rows / stages[-1].target.height
     cuts = [_cut(geometry, stage, fraction) for stage in stages]
-    # Weights that a single band uses need not all be there at once.
-    parts = [chunks_of(geometry, stage, 1) if len(cut) == 1 else [range(stage.work.blocks)]
-             for stage, cut in zip(stages, cuts, strict=True)]
-    return depth_first(stages, cuts, parts, rows=rows, pipelined=pipelined, resident=True)
+    several = [stage for stage, cut in zip(stages, cuts, strict=True) if len(cut) > 1]
+    single = len(several) < len(stages)
+    if sum(stage.work.blocks for stage in several) * geometry.pairs > geometry.parameter_words // (1 + single):
+        return None
+    pinned = _pinned(geometry, stages, several)
+    # Weights that a single band uses, or that come again for each, need not all be there at once.
+    free = geometry.weight_words - sum(weight_words(stage) for stage in pinned)
+    if any(stage not in pinned and 2 * stage.work.block_words > free for stage in stages):
+        return None
+    parts = [[range(stage.work.blocks)] if stage in pinned else chunks_of(geometry, stage, 1, free) for stage in stages]
+    return depth_first(stages, cuts, parts, rows=rows, pipelined=pipelined, pinned=pinned)
+
+
+def weight_words(stage: Stage) -> int:
+    """All weight words of a stage."""
+    return stage.work.blocks * stage.work.block_words
+
+
+def _pinned(geometry: Geometry, stages: Sequence[Stage], several: Sequence[Stage]) -> frozenset[Stage]:
+    """Of the stages with several bands, those whose weights stay: all, or so many that others find room to stream."""
+    if sum(map(weight_words, stages)) <= geometry.weight_words:
+        return frozenset(several)
+    largest = max(stage.work.block_words for stage in stages)
+    room = geometry.weight_words - max(geometry.weight_words // 5, 2 * largest)
+    pinned = []
+    for stage in sorted(several, key=weight_words, reverse=True):
+        if weight_words(stage) <= room:
+            pinned.append(stage)
+            room -= weight_words(stage)
+    return frozenset(pinned)
 
 
 def depth_first(stages: Sequence[Stage], cuts: list[list[Band]], parts: list[list[range]], *, rows: int, pipelined: bool,
-                resident: bool) -> Order:
+                pinned: frozenset[Stage]) -> Order:
     """Steps of stages cut into these bands and output blocks, the deepest possible one first."""
     count = len(stages)
     # For each stage the earlier ones whose rows it reads, and those that write beside it.
@@ -124,10 +150,12 @@ def depth_first(stages: Sequence[Stage], cuts: list[list[Band]], parts: list[lis
     left = [len(cut) for cut in cuts]
     position = [0] * count
     while any(left):
-        fallback = None
+        # Of the stages that could run: rather none ahead of those beside it, rather none that waits for the last step.
+        choices: list[tuple[bool, bool, int]] = []
         for n in reversed(range(count)):
-            if not left[n] or any(left[m] and made[m][-1][0] < made[n][-1][0] for m in beside[n]):
+            if not left[n]:
                 continue
+            ahead = any(left[m] and made[m][-1][0] < made[n][-1][0] for m in beside[n])
             band = cuts[n][position[n]]
             reads, latest, ready = stages[n].work.input_rows(band.rows), -1, True
             for m in makers[n]:
@@ -136,33 +164,31 @@ def depth_first(stages: Sequence[Stage], cuts: list[list[Band]], parts: list[lis
                     ready = False
                     break
                 latest = max(latest, found)
-            if not ready:
-                continue
-            if pipelined and latest == len(steps) - 1 and steps:
-                fallback = n if fallback is None else fallback
-                continue
-            break
-        else:
-            n = fallback
+            if ready:
+                waits = pipelined and 0 <= latest == len(steps) - 1
+                choices.append((ahead, waits, -n))
+                if not ahead and not waits:
+                    break
+        n = -min(choices)[2]
         band = cuts[n][position[n]]
         for blocks in parts[n]:
             steps.append(Step(stages[n], band, blocks))
         made[n].append((steps[-1].writes.stop, len(steps) - 1))
         position[n] += 1
         left[n] -= 1
-    return Order(stages=stages, steps=steps, kind="bands", rows=rows, pipelined=pipelined, resident=resident)
+    return Order(stages=stages, steps=steps, kind="bands", rows=rows, pipelined=pipelined, pinned=pinned)
 
 
 def _meet(a: range, b: range) -> bool:
     return a.start < b.stop and b.start < a.stop
 
 
-def chunks_of(geometry: Geometry, stage: Stage, cut: int) -> list[range]:
-    """Output blocks in chunks of which the weight memory holds `CHUNKS`, and the pool's line memory one."""
+def chunks_of(geometry: Geometry, stage: Stage, cut: int, words: int) -> list[range]:
+    """Output blocks in chunks of which `words` weight words hold `CHUNKS`, and the pool's line memory one."""
     work = stage.work
     most = work.blocks
-    if work.blocks * work.block_words > geometry.weight_words // CHUNKS:
-        most = max(1, geometry.weight_words // (CHUNKS * work.block_words))
+    if work.blocks * work.block_words > words // CHUNKS:
+        most = max(1, words // (CHUNKS * work.block_words))
     most = min(most, max(1, geometry.parameter_words // (2 * geometry.pairs)))
     if work.places:
         most = min(most, max(1, geometry.pool_words // work.places))
@@ -180,7 +206,7 @@ def chunks_of(geometry: Geometry, stage: Stage, cut: int) -> list[range]:
 def chunked(geometry: Geometry, stage: Stage, rows: int, outside: bool) -> Order | None:
     """One stage in bands of `rows` rows of its convolution and chunks of blocks; None where that is impossible."""
     cut = stage.work.bands(row_steps(stage.work.size[0], rows))
-    chunks = chunks_of(geometry, stage, len(cut))
+    chunks = chunks_of(geometry, stage, len(cut), geometry.weight_words)
     if outside:
         steps = [Step(stage, band, blocks, turn) for turn, blocks in enumerate(chunks) for band in cut]
     else:
@@ -191,7 +217,7 @@ def chunked(geometry: Geometry, stage: Stage, rows: int, outside: bool) -> Order
     whole = stage.work.blocks * stage.work.block_words <= geometry.weight_words
     pairs = stage.work.blocks * geometry.pairs <= geometry.parameter_words
     return Order(stages=[stage], steps=steps, kind="chunks" if outside else "reload", rows=rows, pipelined=False,
-                 resident=whole and pairs and not outside)
+                 pinned=frozenset([stage] if whole and pairs and not outside and len(cut) > 1 else []))
 
 
 def turns(order: Order, buffer: Buffer) -> int:

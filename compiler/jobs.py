@@ -12,7 +12,7 @@ from arch import gather
 from arch.command import Command, GatherConfig
 from arch.geometry import Geometry
 from arch.instruction import QUEUE_OF, Opcode, PixelTransfer, Transfer, storage_words
-from compiler.groups import Step
+from compiler.groups import Step, weight_words
 from compiler.layer import Map
 from compiler.place import map_of
 from compiler.schedule import Group, Local
@@ -85,21 +85,37 @@ class _Memory:
 
 
 class _Ring:
-    """A memory of weights or parameters, filled in turn."""
+    """A memory of weights or parameters, filled in turn: first what a group pins, then again and again the words that are left.
+
+    What is alone in a part of the memory lies there in one piece; only the memory's end is no border.
+    """
 
     def __init__(self, words: int):
-        self.words, self.filled = words, 0
-        self.places: dict[tuple[Stage, range], int] = {}
+        self.words, self.end = words, 0
+        self.places: dict[tuple[Stage, range], tuple[int, int]] = {}        # word, size
+        self.begin(0)
+
+    def begin(self, pinned: int):
+        """A new group, which pins so many words."""
+        self.parts = {True: [self.end, pinned, 0], False: [self.end + pinned, self.words - pinned, 0]}     # first, size, used
 
     def find(self, key: tuple[Stage, range]) -> int | None:
         """Where something lies, if nothing has come over it."""
-        start = self.places.get(key)
-        return None if start is None or self.filled - start > self.words else start % self.words
+        return self.places[key][0] if key in self.places else None
 
-    def add(self, key: tuple[Stage, range], size: int) -> int:
-        self.places[key] = self.filled
-        self.filled += size
-        return self.places[key] % self.words
+    def add(self, key: tuple[Stage, range], size: int, pinned: bool) -> int:
+        first, room, used = self.parts[pinned]
+        if used + size > room and room < self.words:
+            used = 0
+        if size > room:
+            raise AssertionError(f"{size} words in {room}")
+        start = (first + used) % self.words
+        self.parts[pinned][2] = used + size
+        self.end = (start + size) % self.words
+        self.places = {other: (at, words) for other, (at, words) in self.places.items()
+                       if (at - start) % self.words >= size and (start - at) % self.words >= words}
+        self.places[key] = start, size
+        return start
 
 
 @dataclass(eq=False)
@@ -137,6 +153,12 @@ class _Builder:
         self.progress: dict[tuple[Buffer, range], dict[Stage, int]] = {}
         self.rows_stored: dict[tuple[Buffer, range], int] = {}
         self.bases = self._pool_bases(group)
+        self.pinned = group.order.pinned
+        several = {stage for stage in group.stages
+                   if len({step.band.rows for step in group.order.steps if step.stage is stage}) > 1}
+        self.several = several if group.order.kind == "bands" else frozenset()
+        self.weight_ring.begin(sum(map(weight_words, self.pinned)))
+        self.parameter_ring.begin(sum(stage.work.blocks for stage in self.several) * self.geometry.pairs)
         self.gathers = self._gathers(group)
         self.lows = self._lows(group)
         for at, step in enumerate(group.order.steps):
@@ -232,7 +254,7 @@ class _Builder:
         if start is not None:
             return start
         size = per_block * len(blocks)
-        start = ring.add(key, size)
+        start = ring.add(key, size, stage in (self.pinned if ring is self.weight_ring else self.several))
         address += per_block * blocks.start * storage_words(self.geometry, opcode)
         places = (start + np.arange(size)) % words
         # A transfer ends at the memory's end, where the words behind were in use for longer, and before it blocks the queue.

@@ -20,12 +20,14 @@ from compiler.groups import (
     step_cycles,
     turns,
     visible_after,
+    weight_words,
 )
 from compiler.stages import Buffer, NetworkError, Problem, Stage, Stages
 
 __all__ = ["Group", "Local", "schedule"]
 
 LONGEST = 16            # stages of a group at most
+MOST_STREAMED = 3       # times the weight memory: weights of a group at most
 LOAD_SHARE = 0.93       # of the storage's words that long loads reach
 RUN_CYCLES = 14         # lost by a run of a transfer that does not follow on
 SPILL_CYCLES = 2        # for each word of a spilled buffer that is moved, so that buffers stay where time is not lost by it
@@ -133,8 +135,7 @@ class _Scheduler:
 
     def _too_big(self, first: int, last: int) -> bool:
         part, geometry = self.stages[first:last], self.geometry
-        return (sum(stage.work.blocks * stage.work.block_words for stage in part) > geometry.weight_words
-                or sum(stage.work.blocks * geometry.pairs for stage in part) > geometry.parameter_words
+        return (sum(map(weight_words, part)) > MOST_STREAMED * geometry.weight_words
                 or sum(stage.work.blocks * stage.work.places for stage in part) > geometry.pool_words)
 
     def _orders(self, first: int, last: int) -> Iterator[Order]:
@@ -149,11 +150,13 @@ class _Scheduler:
         for rows in sorted({min(height, r) for r in (1, 2, 3, 4, 5, 6, 7, 8, 10, 13, 16, 20, 28, 1023)}):
             for pipelined in (True, False):
                 order = interleaved(self.geometry, part, rows, pipelined)
+                if order is None:
+                    continue
                 key = tuple((id(step.stage), step.band.rows) for step in order.steps)
                 if key not in tried:
                     tried.add(key)
                     yield order
-            least = sum(ring_rows(order, buffer) * buffer.row_words
+            least = 0 if order is None else sum(ring_rows(order, buffer) * buffer.row_words
                         for buffer in {s.target for s in part} & {s.source for s in part})
             if least > self.capacity:
                 return
@@ -274,8 +277,7 @@ class _Scheduler:
 
     def _held(self, order: Order) -> float:
         """Cycles lost because weights that stay to a group's end leave no room for those of the next."""
-        held = sum(stage.work.blocks * stage.work.block_words for stage in order.stages
-                   if len({step.band.rows for step in order.steps if step.stage is stage}) > 1) if order.resident else 0
+        held = sum(map(weight_words, order.pinned))
         return max(0, held - self.geometry.weight_words / 2) * self.geometry.input_lanes / 2
 
     def _traffic(self, order: Order, locals_: dict[Buffer, Local]) -> tuple[int, int, int]:
@@ -283,7 +285,7 @@ class _Scheduler:
         lanes, words, spilled, runs = self.geometry.input_lanes, 0, 0, 0
         for stage in order.stages:
             again = 1
-            if order.kind == "reload" and not order.resident:
+            if order.kind != "chunks" and stage not in order.pinned:
                 again = len({step.band.rows for step in order.steps if step.stage is stage})
             words += again * stage.work.blocks * (stage.work.block_words * lanes + 6 * self.geometry.pairs)
         for buffer, local in locals_.items():

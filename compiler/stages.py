@@ -32,6 +32,7 @@ from nets.quantised import (
 __all__ = ["Buffer", "NetworkError", "Problem", "Stage", "Stages", "lower"]
 
 _POOLS = QMaxPool | QAvgPool | QGlobalAvgPool
+MOST_COPIES = 32                # stages of a copy
 GATHERED_CHANNELS = 4           # an image of so many channels at most goes through the gather
 
 
@@ -204,6 +205,8 @@ class _Lowering:
             before = by_name[layer.inputs[0]]
             if self._sole_reader(before.name) is not layer:
                 continue
+            if isinstance(layer, QGlobalAvgPool) and not self._fits_whole(before):
+                continue
             if isinstance(before, QConv):
                 self.fused[before.name] = layer
             elif isinstance(before, QConcat):
@@ -211,6 +214,17 @@ class _Lowering:
                 if all(isinstance(branch, QConv) and self._sole_reader(branch.name) is before for branch in branches):
                     self.fused |= {branch.name: layer for branch in branches}
                     self.pushed[layer.name] = before
+
+    def _fits_whole(self, layer: QLayer) -> bool:
+        """Whether the inputs of convolutions fit activation memory: a global average has but one sum, and wants all pixels of
+        a block in a row, so a fused one would have to load its input again for each block."""
+        for conv in [layer] if isinstance(layer, QConv) else [self.network.by_name[name] for name in layer.inputs]:
+            if isinstance(conv, QConv):
+                channels, height, width = self.network.tensors[conv.inputs[0]].shape
+                words = height * width * self._aligned(channels) // self.geometry.input_lanes
+                if words + self._aligned(len(conv.weight)) // self.geometry.input_lanes > self.geometry.activation_words:
+                    return False
+        return True
 
     def _joins(self, name: str) -> bool:
         """Whether a layer's tensor is made of several parts."""
@@ -317,16 +331,30 @@ class _Lowering:
     def _alone(self, layer: QLayer, pool: QLayer | None = None):
         """A layer without a convolution before it."""
         source, kind = layer.inputs[0], self.network.tensors[layer.inputs[0]]
-        change = {}
-        if isinstance(layer, QClamp):
-            change = {"low": layer.low, "high": layer.high}
-        elif isinstance(layer, QChannelShuffle):
-            change = {"order": np.arange(kind.shape[0]).reshape(layer.groups, -1).T.reshape(-1)}
         if self._flat(layer.name, source):
             return
-        self.views[layer.name] = self._own(layer.name)
-        self._stage(layer.name, layer.name, identity(layer.name, source, kind.shape[0], kind.zero_point, **change), pool,
-                    self.views[source], self.views[layer.name])
+        self.views[layer.name] = target = self._own(layer.name)
+        if isinstance(layer, QChannelShuffle):
+            order = np.arange(kind.shape[0]).reshape(layer.groups, -1).T.reshape(-1)
+            self._stage(layer.name, layer.name, identity(layer.name, source, kind.shape[0], kind.zero_point, order), pool,
+                        self.views[source], target)
+        else:
+            limits = (layer.low, layer.high) if isinstance(layer, QClamp) else (0, 255)
+            self._copy(layer.name, layer.name, source, target, pool=pool, limits=limits)
+
+    def _copy(self, layer: str, tensor: str, source: str, target: _View, *, channel: int = 0, pool: QLayer | None = None,
+              limits: tuple[int, int] = (0, 255)):
+        """Copies a tensor, perhaps through a pool: a stage for each word of a pixel, or for a few where they are many."""
+        view, (channels, _, _), zero_point = self.views[source], *self._kind(source)
+        words = -(-channels // self.geometry.input_lanes)
+        most = -(-words // MOST_COPIES) * self.geometry.input_lanes
+        for first in range(0, channels, most):
+            part = slice(first, min(first + most, channels))
+            self._stage(layer, tensor, identity(layer, source, part.stop - first, zero_point, None, *limits), pool,
+                        _View(view.buffer, view.channels[part]), _View(target.buffer, target.channels[part]), channel + first)
+
+    def _kind(self, name: str) -> tuple[tuple[int, int, int], int]:
+        return self.network.tensors[name].shape, self.network.tensors[name].zero_point
 
     def _flat(self, name: str, source: str) -> bool:
         if self.views[source].flat:
@@ -340,10 +368,8 @@ class _Lowering:
             if part.copied:
                 if self._flat(layer.name, part.name):
                     return
-                zero_point = self.network.tensors[part.name].zero_point
                 target = _View(self.places[layer.name][0], part.start + np.arange(channels))
-                self._stage(part.name, layer.name, identity(part.name, part.name, channels, zero_point), None,
-                            self.views[part.name], target, first)
+                self._copy(part.name, layer.name, part.name, target, channel=first)
             first += channels
         self.views[layer.name] = self._joined(layer.name)
 
@@ -369,13 +395,11 @@ class _Lowering:
         plain = np.array_equal(view.channels, np.arange(channels)) and view.buffer.made == "stages"
         if plain and view.buffer.pixel_words * self.geometry.input_lanes == self._aligned(channels):
             return
-        kind = self.network.tensors[self.output]
-        height, width = view.buffer.height, view.buffer.width
-        buffer = Buffer(name=f"{self.output}, packed", height=height, width=width,
+        buffer = Buffer(name=f"{self.output}, packed", height=view.buffer.height, width=view.buffer.width,
                         pixel_words=self._aligned(channels) // self.geometry.input_lanes)
         packed = _View(buffer, np.arange(channels), view.flat)
-        self._stage(self.output, self.output, identity(self.output, self.output, channels, kind.zero_point), None,
-                    replace(view, flat=None), packed)
+        conv = identity(self.output, self.output, channels, self.network.tensors[self.output].zero_point)
+        self._stage(self.output, self.output, conv, None, view, packed)
         self.views[self.output] = packed
 
     # Stages

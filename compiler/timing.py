@@ -134,7 +134,7 @@ class _Simulation:
             pixels, through = self.pixels[job], self._through(job)
             if through is None or any(load not in self.spans for load in pixels):
                 return
-            start = max(self.free["gather"], through, self.spans[pixels[0]].start + TRANSFER if pixels else 0)
+            start = max(self.free["gather"], through, self.spans[pixels[-1]].start + TRANSFER if pixels else 0)
             cycles = gather_cycles(self.geometry, job.body)
             end = max(start + cycles, self.spans[pixels[-1]].end + cycles / job.body.rows if pixels else 0)
             self.spans[job], self.free["gather"] = Span(start, end), end
