@@ -11,6 +11,7 @@ from arch.geometry import Geometry
 from arch.instruction import QUEUES, Opcode
 from arch.program import Program
 from arch.sdram import Timing
+from golden.cycles import machine
 from golden.machine import get_tensor, put_tensor
 from golden.places import writer_places
 from hw.storage_arbiter import request_layout
@@ -20,7 +21,8 @@ from sim.rtl import SimulationError
 from sim.sdram import LOAD_WORDS
 from sim.verilate import BUILD
 
-__all__ = ["Frame", "FrameBench", "MachineFault", "Requests", "written_vectors"]
+__all__ = ["Frame", "FrameBench", "MachineFault", "Prediction", "Requests", "predict",
+           "written_vectors"]
 
 Status = Callable[[int], None]
 CHUNK = 20_000          # cycles between two reports of progress
@@ -46,12 +48,14 @@ class Frame:
 
     `taken`, `done`: for each queue the cycles in which its commands began and were through. `written`: for each compute command
     the vectors it wrote, uint8 (channels, rows, columns), as in `golden.machine.Result`. `wrong_places`: vectors that went to
-    another place than the command says. `simulated` cycles took `seconds` of processor time.
+    another place than the command says. `start`: cycle of the start, from the end of reset. `simulated` cycles took `seconds` of
+    processor time.
     """
 
     output: np.ndarray
     written: tuple[np.ndarray, ...]
     wrong_places: int
+    start: int
     cycles: int
     taken: Mapping[str, np.ndarray]
     done: Mapping[str, np.ndarray]
@@ -59,6 +63,34 @@ class Frame:
     counters: Mapping[str, Mapping[str, int]]
     simulated: int
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """What `golden.cycles` says of a frame: as in `Frame`."""
+
+    cycles: int
+    taken: Mapping[str, np.ndarray]
+    done: Mapping[str, np.ndarray]
+
+    def late(self, frame: Frame) -> dict[str, int]:
+        """For each queue how many of its commands began or ended in another cycle than predicted, or are missing."""
+        result = {}
+        for queue in QUEUES:
+            counts = [len(frame.taken[queue]), len(frame.done[queue]), len(self.taken[queue]), len(self.done[queue])]
+            if len(set(counts)) > 1:
+                result[queue] = max(counts)
+            else:
+                result[queue] = int(((frame.taken[queue] != self.taken[queue]) | (frame.done[queue] != self.done[queue])).sum())
+        return result
+
+
+def predict(program: Program, *, timing: Timing | None, words: int, start: int) -> Prediction:
+    """The first frame after reset, whose program starts in cycle `start`. Raises ValueError for a program that waits for ever."""
+    line = machine.run(program.instructions, program.geometry, machine.storage_of(timing, words), address=program.program,
+                       start=start)
+    return Prediction(cycles=line.cycles, taken={queue: cycles - start for queue, cycles in line.taken.items()},
+                      done={queue: cycles - start for queue, cycles in line.done.items()})
 
 
 def written_vectors(program: Program, beats: Beats) -> tuple[tuple[np.ndarray, ...], int]:
@@ -148,7 +180,7 @@ class FrameBench:
         if run.error["valid"]:
             raise MachineFault(self._fault(run.error))
         written, wrong = written_vectors(self.program, run.beats["written"])
-        return Frame(output=self._output(), written=written, wrong_places=wrong, cycles=run.cycles,
+        return Frame(output=self._output(), written=written, wrong_places=wrong, start=run.start, cycles=run.cycles,
                      taken={name: cycles - run.start for name, cycles in run.taken.items()},
                      done={name: cycles - run.start for name, cycles in run.done.items()},
                      requests=self._requests(run.beats["request"], run.start), counters=run.counters,

@@ -28,14 +28,13 @@ from nets.preprocess import find_images, load_image
 from nets.quantised import QNetwork
 from nets.scores import ranking, score_table, top
 from sim import account, summary
-from sim.frame import Frame, FrameBench
+from sim.frame import Frame, FrameBench, Prediction, predict
 from sim.rtl import SimulationError
 from sim.timeline_plot import plot_timeline
 
 __all__ = ["Checked", "check_frame", "get_parser", "main", "timing_of"]
 
 CHIP, CLOCK_MHZ = "as4c16m16sa-7", 140      # beside an engine that is no board's
-RATE = 30e3                                 # cycles a second of a 16x16 model, for the progress bar
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,19 +121,13 @@ def _images(args: argparse.Namespace, network: QNetwork) -> list[Path]:
     return found
 
 
-def _bench(program: Program, target: Target, *, trace: bool = False) -> FrameBench:
+def _bench(program: Program, target: Target, *, trace: bool) -> FrameBench:
     what = f"{program.geometry.input_lanes}x{program.geometry.output_lanes}"
     started = time.monotonic()
     with _working(f"building the model of the {what} machine: minutes the first time, kept afterwards"):
         bench = FrameBench(program.geometry, timing=timing_of(target.name), words=target.storage_words, trace=trace)
     print(f"model of the {what} machine: {time.monotonic() - started:.0f} s", file=sys.stderr)
     return bench
-
-
-def _trace(args: argparse.Namespace, program: Program, target: Target, q: np.ndarray) -> None:
-    with _bench(program, target, trace=True) as bench, _working(f"running to cycle {args.first}"):
-        bench.trace(program, q, args.trace, first=args.first, cycles=args.cycles)
-    print(args.trace)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -151,18 +144,22 @@ def run(args: argparse.Namespace) -> int:
     check_program(program)
     print_notes(network.notes)
     inputs = [network.quantise_input(network.spec.normalise(load_image(image, network.spec))) for image in images]
-    if args.trace:
-        _trace(args, program, target, inputs[0])
-    checked = []
-    with _bench(program, target) as bench:
+    checked, expected = [], sum(account.program_beats(program))
+    with _bench(program, target, trace=args.trace is not None) as bench:
+        if args.trace:
+            with _working(f"waveform of {args.cycles} cycles from {args.first} on"):
+                bench.trace(program, inputs[0], args.trace, first=args.first, cycles=args.cycles)
         bench.load(program)
         for image, q in zip(images, inputs, strict=True):
-            with _cycles(image.name, None) as status:
+            with _cycles(image.name, expected) as status:
                 checked.append(check_frame(network, program, q, bench.run(q, status=status)))
-    record = _record(network, program, target, images, checked)
-    _show(network, program, record, checked, images)
-    _write(args, program, record, checked, network)
-    return int(record["mismatches"] > 0)
+    with _working("predicting the cycles"):
+        foretold = predict(program, timing=timing_of(target.name), words=target.storage_words, start=checked[0].frame.start)
+    layers = account.layers_of(program, network, checked[0].frame, mismatches=checked[0].wrong, predicted=foretold.done)
+    record = _record(network, program, target, images, checked, foretold, layers)
+    _show(program, record, checked, images, layers)
+    _write(args, program, record, checked, layers)
+    return int(record["mismatches"] > 0 or record["late_commands"] > 0 or len(set(record["cycles"].values())) > 1)
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -171,20 +168,20 @@ def _check(args: argparse.Namespace) -> None:
             raise OutputError(f"{path}: must end in {' or '.join(suffixes)}")
 
 
-def _record(network: QNetwork, program: Program, target: Target, images: list[Path], checked: list[Checked]) -> dict:
+def _record(network: QNetwork, program: Program, target: Target, images: list[Path], checked: list[Checked],
+            foretold: Prediction, layers: list[account.LayerAccount]) -> dict:
     """All figures: of the first frame where they are of one."""
     first, geometry = checked[0], program.geometry
-    layers = account.layers_of(program, network, first.frame, mismatches=first.wrong)
     macs = sum(layer.macs for layer in layers)
     moved, least = account.traffic(program, first.frame.requests), account.least_words(program)
     return {
         "model": network.name, "board": target.name, "geometry": geometry.to_json(), "image": str(images[0]),
-        "top5": top(network, first.output), "cycles": {"predicted": None, "measured": first.frame.cycles},
-        "mismatches": sum(one.mismatches for one in checked),
+        "top5": top(network, first.output), "cycles": {"predicted": foretold.cycles, "measured": first.frame.cycles},
+        "late_commands": sum(foretold.late(first.frame).values()), "mismatches": sum(one.mismatches for one in checked),
         "utilisation": macs / geometry.macs / first.frame.cycles,
         "layers": [summary.layer_record(layer, geometry) for layer in layers],
         "sdram_bytes": sum(moved.values()), "bytes": moved, "least_bytes": {kind: 2 * words for kind, words in least.items()},
-        "queues": summary.queue_record(first.frame, None), "time": summary.idle_causes(layers),
+        "queues": summary.queue_record(first.frame, foretold), "time": summary.idle_causes(layers),
         "simulation": {"cycles": first.frame.simulated, "seconds": first.frame.seconds},
         "images": [{"image": str(image), "class": int(ranking(one.output)[0]), "golden": int(ranking(one.golden)[0]),
                     "same_logits": bool((one.output == one.golden).all()), "mismatches": one.mismatches,
@@ -192,10 +189,10 @@ def _record(network: QNetwork, program: Program, target: Target, images: list[Pa
     }
 
 
-def _show(network: QNetwork, program: Program, record: dict, checked: list[Checked], images: list[Path]) -> None:
+def _show(program: Program, record: dict, checked: list[Checked], images: list[Path],
+          layers: list[account.LayerAccount]) -> None:
     console, first = Console(), checked[0]
-    layers = account.layers_of(program, network, first.frame, mismatches=first.wrong)
-    console.print(f"{network.name} on {record['board']}: {images[0].name}", highlight=False, markup=False)
+    console.print(f"{record['model']} on {record['board']}: {images[0].name}", highlight=False, markup=False)
     console.print(score_table(record["top5"]))
     summary.show_layers(console, layers, program.geometry)
     summary.show_queues(console, record["queues"])
@@ -203,8 +200,12 @@ def _show(network: QNetwork, program: Program, record: dict, checked: list[Check
     total = first.frame.cycles
     parts = ", ".join(f"{cause} {cycles / total:.1%}" for cause, cycles in record["time"].items())
     console.print(f"time: {parts}", highlight=False)
-    console.print(f"{total:,} cycles, {record['utilisation']:.1%} of the multipliers' peak; {first.frame.seconds:.0f} s, "
-                  f"{first.frame.simulated / max(first.frame.seconds, 1e-9) / 1e3:.0f} thousand cycles a second", highlight=False)
+    off, late = record["cycles"]["predicted"] - total, record["late_commands"]
+    console.print(f"{total:,} cycles, {record['utilisation']:.1%} of the multipliers' peak; predicted {off:+d} cycles, "
+                  f"{late} commands off", highlight=False, soft_wrap=True)
+    seconds = max(first.frame.seconds, 1e-9)
+    console.print(f"simulated in {seconds:.0f} s, {first.frame.simulated / seconds / 1e3:.0f} thousand cycles a second",
+                  highlight=False)
     if len(checked) > 1:
         same = sum(entry["same_logits"] for entry in record["images"])
         agree = sum(entry["class"] == entry["golden"] for entry in record["images"])
@@ -214,13 +215,13 @@ def _show(network: QNetwork, program: Program, record: dict, checked: list[Check
                   f"[bold red]{wrong} elements differ from golden[/]", highlight=False)
 
 
-def _write(args: argparse.Namespace, program: Program, record: dict, checked: list[Checked], network: QNetwork) -> None:
+def _write(args: argparse.Namespace, program: Program, record: dict, checked: list[Checked],
+           layers: list[account.LayerAccount]) -> None:
     if args.json:
         write_json(args.json, record)
     if args.plot:
         write_bytes(args.plot, plot_timeline(program, checked[0].frame, args.plot.suffix))
     if args.markdown:
-        layers = account.layers_of(program, network, checked[0].frame, mismatches=checked[0].wrong)
         write_bytes(args.markdown, (summary.markdown(layers, program.geometry, checked[0].frame.cycles) + "\n").encode())
 
 

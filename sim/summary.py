@@ -8,7 +8,7 @@ from rich.table import Table
 from arch.geometry import Geometry
 from arch.instruction import QUEUES
 from sim.account import LayerAccount
-from sim.frame import Frame
+from sim.frame import Frame, Prediction
 
 __all__ = ["idle_causes", "layer_record", "markdown", "queue_record", "show_layers", "show_queues", "show_traffic"]
 
@@ -30,17 +30,15 @@ def idle_causes(accounts: Sequence[LayerAccount]) -> dict[str, int]:
     return total
 
 
-def queue_record(frame: Frame, predicted: Mapping[str, np.ndarray] | None) -> dict[str, dict]:
-    """For each queue its commands, the cycles that it was busy and waited, and how its commands' ends differ from the
-    prediction."""
-    result = {}
+def queue_record(frame: Frame, prediction: Prediction) -> dict[str, dict]:
+    """For each queue its commands, the cycles that it was busy and waited, how many of its commands began or ended in another
+    cycle than predicted, and by how many cycles at most their ends are off: None if their numbers differ."""
+    late, result = prediction.late(frame), {}
     for queue in QUEUES:
-        entry = {"commands": len(frame.done[queue]), **frame.counters[queue]}
-        if predicted is not None:
-            off = np.abs(frame.done[queue] - predicted[queue]) if len(frame.done[queue]) == len(predicted[queue]) else None
-            entry["late_commands"] = len(frame.done[queue]) if off is None else int((off > 0).sum())
-            entry["most_cycles_off"] = None if off is None else int(off.max(initial=0))
-        result[queue] = entry
+        done, foretold = frame.done[queue], prediction.done[queue]
+        result[queue] = {
+            "commands": len(done), **frame.counters[queue], "late_commands": late[queue],
+            "most_cycles_off": int(np.abs(done - foretold).max(initial=0)) if len(done) == len(foretold) else None}
     return result
 
 
@@ -80,15 +78,11 @@ def markdown(accounts: Sequence[LayerAccount], geometry: Geometry, cycles: int) 
 def show_queues(console: Console, record: Mapping[str, dict]) -> None:
     """Prints a line for each queue."""
     table = Table(box=None, pad_edge=False)
-    foretold = any("late_commands" in entry for entry in record.values())
-    for heading in ("queue", "commands", "busy", "waits for tokens", "waits for its unit",
-                    *(("off prediction", "most cycles off") if foretold else ())):
+    for heading in ("queue", "commands", "busy", "waits for tokens", "waits for its unit", "off prediction", "most cycles off"):
         table.add_column(heading, justify="left" if heading == "queue" else "right")
     for queue, entry in record.items():
-        cells = [queue, f"{entry['commands']}", *(f"{entry[name]:,}" for name in ("busy", "waiting", "stalls"))]
-        if foretold:
-            cells += [str(entry["late_commands"]), str(entry["most_cycles_off"])]
-        table.add_row(*cells)
+        table.add_row(queue, *(f"{entry[name]:,}" for name in ("commands", "busy", "waiting", "stalls", "late_commands")),
+                      str(entry["most_cycles_off"]))
     console.print(table)
 
 

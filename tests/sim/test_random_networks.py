@@ -1,28 +1,28 @@
 """Random whole networks through compiler and RTL, an SDRAM behind it: values of every layer, cycles of every command."""
-from dataclasses import replace
-
 from hypothesis import HealthCheck, given, note, settings
 import numpy as np
 import pytest
 
 from arch.geometry import Geometry
+from arch.instruction import QUEUES
 from arch.program import Program
-from arch.sdram import CHIPS
+from boards import find
 from compiler.build import compile_network
 from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
 from nets.quantised import QNetwork
-from sim.frame import FrameBench
-from sim.run import check_frame
+from sim.frame import FrameBench, predict
+from sim.run import check_frame, timing_of
 from tests.sim.networks import describe, networks
 
 # So small that nearly every network needs bands, and many spill.
 GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64)
 OTHERS = (Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=1024, band_pixels=64),
           Geometry(input_lanes=16, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=128))
-TIMING = replace(CHIPS["as4c16m16sa-7"].timing(140), power_up=100)
+TIMING = timing_of("ulx3s")
+WORDS = find("ulx3s").storage_words
 
 
 def compiled(network: QNetwork, geometry: Geometry) -> Program | None:
@@ -52,7 +52,7 @@ def test_programs_compute_what_the_network_says(drawn):
 
 @pytest.fixture(scope="module")
 def bench():
-    with FrameBench(GEOMETRY, timing=TIMING, words=1 << TIMING.address_bits) as bench:
+    with FrameBench(GEOMETRY, timing=TIMING, words=WORDS, trace=True) as bench:       # the model of test_run
         yield bench
 
 
@@ -66,5 +66,8 @@ def test_random_networks_on_the_machine(bench, drawn):
     bench.load(program)
     first = check_frame(network, program, q, bench.run(q))
     assert first.mismatches == 0
+    foretold = predict(program, timing=TIMING, words=WORDS, start=first.frame.start)
+    assert foretold.late(first.frame) == dict.fromkeys(QUEUES, 0)
+    assert foretold.cycles == first.frame.cycles
     again = check_frame(network, program, q[:, ::-1].copy(), bench.run(q[:, ::-1].copy()))
     assert again.mismatches == 0

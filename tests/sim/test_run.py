@@ -1,0 +1,115 @@
+"""The command that runs a network on the machine's RTL, with `digits` on a small engine."""
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arch.program import Program
+from nets.cli import OutputError
+from sim import account
+from sim.frame import Frame, Requests
+from sim.run import main
+from sim.timeline_plot import plot_timeline
+from tests.golden.programs import layer_program
+from tests.golden.test_machine import SMALL, first_layer
+from tests.sim.test_random_networks import GEOMETRY
+
+KEYS = {"top5", "cycles", "mismatches", "utilisation", "layers", "sdram_bytes"}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[Path, int]:
+    """The folder with everything that the command writes, and its exit code."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "geometry.json").write_text(GEOMETRY.to_json())
+    code = main(["--geometry", str(folder / "geometry.json"), "--images", "2", "--json", str(folder / "run.json"),
+                 "--plot", str(folder / "run.png"), "--markdown", str(folder / "run.md"), "--trace", str(folder / "run.vcd"),
+                 "--from", "500", "--cycles", "40"])
+    return folder, code
+
+
+def test_digits_equals_golden_in_values_and_cycles(written):
+    folder, code = written
+    record = json.loads((folder / "run.json").read_text())
+    assert record.keys() >= KEYS
+    assert record["mismatches"] == 0 and record["cycles"]["measured"] == record["cycles"]["predicted"]
+    assert record["late_commands"] == 0 and code == 0
+    assert len(record["images"]) == 2 and all(entry["same_logits"] for entry in record["images"])
+    assert len(record["top5"]) == 5 and 0 < record["utilisation"] < 1
+    layers = record["layers"]
+    assert sum(layer["cycles"]["measured"] for layer in layers) <= record["cycles"]["measured"]
+    assert all(layer["bound"] in ("multipliers", *account.CAUSES.values()) for layer in layers)
+    least = sum(record["least_bytes"].values())
+    assert least <= record["sdram_bytes"] < 2 * least
+    assert record["sdram_bytes"] == sum(record["bytes"].values())
+
+
+def test_pictures_tables_and_waveforms(written):
+    folder, _ = written
+    assert (folder / "run.png").read_bytes().startswith(b"\x89PNG")
+    lines = (folder / "run.md").read_text().splitlines()
+    assert lines[0].startswith("| layer | commands |") and lines[-1].startswith("| **frame** |")
+    assert len({line.count("|") for line in lines}) == 1
+    text = (folder / "run.vcd").read_text()
+    times = [int(line[1:]) for line in text.splitlines() if line.startswith("#")]
+    assert times[-1] - times[0] == 395
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--plot", "x.txt"], "x.txt: must end in .png or .svg or .pdf"),
+    (["--trace", "x.fst"], "x.fst: must end in .vcd"),
+    (["--board", "arduino"], "board must be one of"),
+    (["--image", "/no/such/picture.png"], "/no/such/picture.png"),
+])
+def test_bad_requests(options, message, capsys):
+    assert main(options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_network_that_does_not_fit_is_refused(tmp_path, capsys):
+    path = tmp_path / "geometry.json"
+    path.write_text(GEOMETRY.to_json())
+    assert main(["--board", "colorlight-5a75b", "--geometry", str(path)]) == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def frame_of(program: Program) -> Frame:
+    """A frame whose commands follow each other without gaps."""
+    cycles = {"load": [], "store": [], "gather": [], "compute": []}
+    now = 0
+    for instruction in program.instructions[1:-1]:
+        cycles[instruction.queue].append(now)
+        now += 10
+    taken = {queue: np.array(at, np.int64) for queue, at in cycles.items()}
+    requests = Requests(cycle=np.arange(3), address=np.array([program.program, program.input.address, program.output.address]),
+                        words=np.array([128, 20, 10]), write=np.array([False, False, True]))
+    return Frame(output=np.zeros(1), written=(), wrong_places=0, start=0, cycles=now, taken=taken,
+                 done={queue: at + 10 for queue, at in taken.items()}, requests=requests, counters={}, simulated=now, seconds=1.0)
+
+
+def test_traffic_is_told_apart_by_its_place():
+    program = layer_program(SMALL, first_layer(1), through="gather")
+    assert account.traffic(program, frame_of(program).requests) == {
+        "program": 256, "weights": 0, "image": 40, "result": 20, "spilled": 0, "filled": 0}
+    least = account.least_words(program)
+    assert least["image"] == program.input.words and least["program"] == program.program_words
+    weights = sum(i.body.words * (4 if i.opcode == 3 else 6) for i in program.instructions if i.opcode in (3, 4))
+    assert least["weights"] == weights
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_timeline_is_drawn(suffix):
+    program = layer_program(SMALL, first_layer(1), through="gather")
+    picture = plot_timeline(program, frame_of(program), suffix)
+    assert picture[:4] in (b"\x89PNG", b"<?xm", b"%PDF")
+    with pytest.raises(OutputError, match="plot must end in"):
+        plot_timeline(program, frame_of(program), ".txt")
+
+
+def test_each_command_serves_a_layer():
+    program = layer_program(SMALL, first_layer(1), through="gather")
+    served = account.served_layers(program)
+    for queue, layers in served.items():
+        assert len(layers) == sum(i.queue == queue for i in program.instructions)
+        assert set(layers) <= {"conv"}
