@@ -6,8 +6,9 @@ from arch.geometry import Geometry
 from arch.instruction import Opcode, storage_words
 
 __all__ = [
-    "BURST_WORDS", "CHECK", "DECIDE", "FETCHED", "FIRST_BURST", "LOADED", "NEXT_BURST", "NEXT_RUN", "PIXEL", "PIXELS", "PIXEL_BACK",
-    "RAM_READ", "STORED", "STORE_BACK", "STORE_REQUEST", "STORE_WORDS", "TransferFault", "WRITE", "burst_words", "places"]
+    "BURST_WORDS", "CHECK", "DECIDE", "FETCHED", "FIRST_BURST", "LOADED", "NEXT_BURST", "NEXT_RUN", "PIXEL", "PIXELS",
+    "PIXEL_BACK", "RAM_READ", "STORED", "STORE_BACK", "STORE_REQUEST", "STORE_WORDS", "TransferFault", "WRITE", "burst_words",
+    "places"]
 
 
 class TransferFault(IntEnum):

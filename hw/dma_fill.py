@@ -108,6 +108,7 @@ class DmaFill(wiring.Component):
         assert FETCHED == 1
         m.d.sync += [
             self.fetched.valid.eq(i.valid & i.fetch), self.fetched.data.eq(i.data),
-            self.pixels.valid.eq(kinds[Opcode.LOAD_PIXELS]), self.pixels.data.eq(i.data), self.pixels.first.eq(tag.first & i.first),
-            self.pixels.last.eq(tag.last & i.last), self.pixels.channels.eq(tag.channels), self.pixels.odd.eq(tag.odd)]
+            self.pixels.valid.eq(kinds[Opcode.LOAD_PIXELS]), self.pixels.data.eq(i.data),
+            self.pixels.first.eq(tag.first & i.first), self.pixels.last.eq(tag.last & i.last),
+            self.pixels.channels.eq(tag.channels), self.pixels.odd.eq(tag.odd)]
         return m
