@@ -1,5 +1,6 @@
 """Cycles of the gather."""
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -12,11 +13,16 @@ __all__ = ["gathered", "slots"]
 
 def slots(config: GatherConfig, *, line_bytes: int, lanes: int) -> np.ndarray:
     """For each slot of an output row whether it completes a word: bool."""
+    return _slots(config.columns, config.kernel, config.step_bytes, config.tap_bytes, line_bytes, lanes)
+
+
+@cache
+def _slots(columns: int, kernel: int, step_bytes: int, tap_bytes: int, line_bytes: int, lanes: int) -> np.ndarray:
     completes = []
-    for pixel in range(config.columns):
+    for pixel in range(columns):
         position = 0
-        for _ in range(config.kernel):
-            place, rest = pixel * config.step_bytes % line_bytes, config.tap_bytes
+        for _ in range(kernel):
+            place, rest = pixel * step_bytes % line_bytes, tap_bytes
             while rest:
                 count = min(line_bytes - place, rest)
                 position, rest, place = position + count, rest - count, 0
