@@ -29,15 +29,16 @@ class Step:
     stage: Stage
     band: Band
     blocks: range
+    reads: range
+    writes: range
     turn: int = 0
 
-    @property
-    def reads(self) -> range:
-        return self.stage.work.input_rows(self.band.rows)
-
-    @property
-    def writes(self) -> range:
-        return range(int(self.band.last)) if self.stage.work.average else self.band.pooled
+    @classmethod
+    def of(cls, stage: Stage, cut: Sequence[Band], blocks: range, turn: int = 0) -> "list[Step]":
+        """Steps of a stage for each band of a cut."""
+        work = stage.work
+        return [cls(stage, band, blocks, work.input_rows(band.rows), range(int(band.last)) if work.average else band.pooled, turn)
+                for band in cut]
 
     @property
     def words(self) -> range:
@@ -145,6 +146,8 @@ def depth_first(stages: Sequence[Stage], cuts: list[list[Band]], parts: list[lis
     makers = [[m for m in range(n) if stages[m].target is stage.source and _meet(stages[m].writes, stage.reads)]
               for n, stage in enumerate(stages)]
     beside = [[m for m in range(count) if m != n and stages[m].target is stage.target] for n, stage in enumerate(stages)]
+    bands = [list(zip(*(Step.of(stage, cut, blocks) for blocks in blocks_of), strict=True))
+             for stage, cut, blocks_of in zip(stages, cuts, parts, strict=True)]
     made = [[(0, -1)] for _ in stages]                          # (rows of the target that are complete, step) per band
     steps: list[Step] = []
     left = [len(cut) for cut in cuts]
@@ -156,10 +159,9 @@ def depth_first(stages: Sequence[Stage], cuts: list[list[Band]], parts: list[lis
             if not left[n]:
                 continue
             ahead = any(left[m] and made[m][-1][0] < made[n][-1][0] for m in beside[n])
-            band = cuts[n][position[n]]
-            reads, latest, ready = stages[n].work.input_rows(band.rows), -1, True
+            stop, latest, ready = bands[n][position[n]][0].reads.stop, -1, True
             for m in makers[n]:
-                found = next((at for rows_made, at in made[m] if rows_made >= reads.stop), None)
+                found = next((at for rows_made, at in made[m] if rows_made >= stop), None) if made[m][-1][0] >= stop else None
                 if found is None:
                     ready = False
                     break
@@ -170,9 +172,7 @@ def depth_first(stages: Sequence[Stage], cuts: list[list[Band]], parts: list[lis
                 if not ahead and not waits:
                     break
         n = -min(choices)[2]
-        band = cuts[n][position[n]]
-        for blocks in parts[n]:
-            steps.append(Step(stages[n], band, blocks))
+        steps += bands[n][position[n]]
         made[n].append((steps[-1].writes.stop, len(steps) - 1))
         position[n] += 1
         left[n] -= 1
@@ -208,12 +208,12 @@ def chunked(geometry: Geometry, stage: Stage, rows: int, outside: bool) -> Order
     cut = stage.work.bands(row_steps(stage.work.size[0], rows))
     chunks = chunks_of(geometry, stage, len(cut), geometry.weight_words)
     if outside:
-        steps = [Step(stage, band, blocks, turn) for turn, blocks in enumerate(chunks) for band in cut]
+        steps = [step for turn, blocks in enumerate(chunks) for step in Step.of(stage, cut, blocks, turn)]
     else:
         too_many = stage.work.places * stage.work.blocks > geometry.pool_words
         if len(chunks) > 1 and (stage.work.average and len(cut) > 1 or too_many):
             return None
-        steps = [Step(stage, band, blocks) for band in cut for blocks in chunks]
+        steps = [step for band in zip(*(Step.of(stage, cut, blocks) for blocks in chunks), strict=True) for step in band]
     whole = stage.work.blocks * stage.work.block_words <= geometry.weight_words
     pairs = stage.work.blocks * geometry.pairs <= geometry.parameter_words
     return Order(stages=[stage], steps=steps, kind="chunks" if outside else "reload", rows=rows, pipelined=False,

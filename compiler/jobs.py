@@ -150,8 +150,8 @@ class _Builder:
     def group(self, number: int, group: Group):
         self.number, self.locals = number, group.locals
         self.brought: dict[tuple[Buffer, int], int] = {}            # rows brought so far, in each turn
-        self.progress: dict[tuple[Buffer, range], dict[Stage, int]] = {}
-        self.rows_stored: dict[tuple[Buffer, range], int] = {}
+        self.progress: dict[tuple, dict[Stage, int]] = {}
+        self.rows_stored: dict[tuple, int] = {}
         self.bases = self._pool_bases(group)
         self.pinned = group.order.pinned
         several = {stage for stage in group.stages
@@ -342,17 +342,15 @@ class _Builder:
     def _store(self, step: Step, local: Local, group: Group):
         """Rows of the target that are now complete, as far as this group writes them."""
         buffer = step.stage.target
-        words = step.words if local.narrow else local.words
-        key = buffer, words
-        if local.narrow:
+        words = step.words if group.order.kind == "chunks" else local.words
+        key = buffer, words, step.turn
+        if group.order.kind == "chunks":
             complete = step.writes.stop
         else:
             last = step.stage.work.blocks == step.blocks.stop
             progress = self.progress.setdefault(key, {s: 0 for s in group.stages if s.target is buffer})
-            if last or group.order.kind == "chunks":
+            if last:
                 progress[step.stage] = step.writes.stop
-            if group.order.kind == "chunks" and not last:
-                return
             complete = min(progress.values())
         begin = self.rows_stored.get(key, 0)
         if complete <= begin:

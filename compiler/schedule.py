@@ -206,7 +206,7 @@ class _Scheduler:
             local = self._local(order, buffer, first, last, buffer in whole, depth)
             if local is None:
                 return None
-            late |= local.brought and not local.whole
+            late |= (local.brought and not local.whole) or local.narrow > 0
             locals_[buffer] = local
             sizes += local.size
             if sizes > self.capacity:
@@ -240,7 +240,10 @@ class _Scheduler:
         if not stored:
             return Local(buffer, words, ring_rows(order, buffer))
         per_word = self.geometry.blocks_per_word
-        if order.kind == "chunks" and not readers:
+        if order.kind == "chunks" and depth > 1:
+            # Nothing waits for a chunk's words to be stored when each has words of its own.
+            return Local(buffer, words, buffer.height, stored=True)
+        if order.kind == "chunks":
             if any(step.blocks.start % per_word for step in order.steps):
                 return None
             return Local(buffer, words, ring_rows(order, buffer, stored=True), stored=True,
@@ -301,7 +304,8 @@ class _Scheduler:
                 spilled += again * size
             if local.stored:
                 words, spilled = words + size, spilled + size
-                runs += pixels * -(-len(local.words) // local.narrow) if local.narrow else split
+                chunks = turns(order, order.stages[0].source) if order.kind == "chunks" else 1
+                runs += pixels * chunks if chunks > 1 else split
         return words, spilled, runs
 
     def _gather_cycles(self, order: Order) -> float:

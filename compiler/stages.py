@@ -32,7 +32,7 @@ from nets.quantised import (
 __all__ = ["Buffer", "NetworkError", "Problem", "Stage", "Stages", "lower"]
 
 _POOLS = QMaxPool | QAvgPool | QGlobalAvgPool
-MOST_COPIES = 32                # stages of a copy
+MOST_COPIES = 16                # stages of a copy
 GATHERED_CHANNELS = 4           # an image of so many channels at most goes through the gather
 
 
