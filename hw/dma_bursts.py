@@ -1,7 +1,7 @@
 """A transfer walked through: runs, checked, and cut into bursts."""
 from collections.abc import Sequence
 from functools import reduce
-from operator import add
+from operator import add, or_
 
 from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -110,10 +110,13 @@ class Bursts(wiring.Component):
 
         # Where a run ends is worked out all the time: it is right when the run has stood still for long enough.
         chip_end, storage_end = register("chip_end", ADDRESS + 2), register("storage_end", STORAGE + 2)
-        chip_bad, storage_bad = register("chip_bad", 1), register("storage_bad", 1)
-        outside = storage_end > self.storage_words
+        chip_bad = register("chip_bad", 1)
+        outside = {"beyond": storage_end > self.storage_words}
         if self.region:
-            outside |= (storage_end > self.high) | (run_storage < self.low)
+            outside |= {"above": storage_end > self.high, "below": run_storage < self.low}
+        outside = {name: (register(name, 1), value) for name, value in outside.items()}
+        m.d.sync += [found.eq(value) for found, value in outside.values()]
+        storage_bad = reduce(or_, (found for found, _ in outside.values()))
         # Multipliers are for the array; products are made a cycle before one is chosen.
         amounts = {Opcode.LOAD_PIXELS: (size + 1) >> 1}
         for one in opcodes:
@@ -124,8 +127,7 @@ class Bursts(wiring.Component):
         m.d.sync += [
             size.eq(Mux(channels[2], width << 2, Mux(channels[1], width << 1, 0) + Mux(channels[0], width, 0))),
             limit.eq(self._chosen(opcode, memory)), amount.eq(self._chosen(opcode, amounts)), odd.eq(size[0]),
-            chip_end.eq(run_chip + words), storage_end.eq(run_storage + amount), chip_bad.eq((chip_end > limit) & ~pixels),
-            storage_bad.eq(outside)]
+            chip_end.eq(run_chip + words), storage_end.eq(run_storage + amount), chip_bad.eq((chip_end > limit) & ~pixels)]
         most = self._chosen(opcode, {one: chip_words[one] * places(geometry, one) for one in opcodes})
         fits = left <= most
         m.d.sync += [last.eq(fits), source.length.eq(Mux(fits, left, most)),
