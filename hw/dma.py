@@ -53,9 +53,9 @@ class Dma(wiring.Component):
     ----------
     geometry : Geometry
     address_bits : int
-        Of a word's address in the storage's requests.
+        Of a word's address in the storage's requests. Of more than 2**24 words the first ones are used.
     storage_words : int
-        Words of storage, at most 2**address_bits, which is the default.
+        Words of storage, at most 2**address_bits and 2**24, which is the default.
 
     Members
     -------
@@ -82,11 +82,12 @@ class Dma(wiring.Component):
 
     def __init__(self, geometry: Geometry, *, address_bits: int, storage_words: int | None = None):
         self.geometry, self.address_bits = geometry, address_bits
-        self.words = 1 << address_bits if storage_words is None else storage_words
-        if not 1 <= address_bits <= STORAGE:
-            raise ValueError(f"Address bits of storage must be 1..{STORAGE}, not {address_bits}")
-        if not 1 <= self.words <= 1 << address_bits:
-            raise ValueError(f"Words of storage must be 1..{1 << address_bits}, not {self.words}")
+        if address_bits < 1:
+            raise ValueError(f"Address bits of storage must be at least 1, not {address_bits}")
+        most = 1 << min(address_bits, STORAGE)
+        self.words = most if storage_words is None else storage_words
+        if not 1 <= self.words <= most:
+            raise ValueError(f"Words of storage must be 1..{most}, not {self.words}")
         address, word = ceil_log2(geometry.activation_words), 8 * geometry.input_lanes
         super().__init__({
             "load": In(stream.Signature(load_layout())), "store": In(stream.Signature(store_layout())),

@@ -9,6 +9,7 @@ import pytest
 
 from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
 from golden.cycles.streams import Readiness
+from hw.dma import Dma
 from tests.hw.dma_bench import DmaBench, Work, formula, small
 from tests.hw.sdram_bench import REAL, STRESS
 
@@ -195,3 +196,16 @@ def test_clear_in_the_middle_of_anything(request, kind, data, seed, cycle, high)
         for run in range(one.runs):
             written[one.storage + run * one.storage_step:][:one.words * storage_words(bench.geometry, Opcode.STORE)] = True
     np.testing.assert_array_equal(held[~written], contents[~written], f"seed {seed}")
+
+
+@pytest.mark.parametrize("sizes, message", [
+    ({"address_bits": 0}, "Address bits of storage must be at least 1, not 0"),
+    ({"address_bits": 12, "storage_words": 4097}, "Words of storage must be 1..4096, not 4097"),
+    ({"address_bits": 25, "storage_words": 0}, "Words of storage must be 1..16777216, not 0")])
+def test_refuses_other_storage(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        Dma(small(4), **sizes)
+
+
+def test_takes_chips_of_more_words_than_addresses():
+    assert Dma(small(4), address_bits=25).words == 1 << 24
