@@ -58,7 +58,7 @@ BOARDS = {board.name: board for board in (
     _ECPIX,
     # Two SDRAMs side by side, without masks and clock enable: not used. Serial on the pins of a button and the only LED.
     Board(name="colorlight-5a75b", title="Colorlight 5A-75B R7.0", geometry=PRESETS["12f"], clock_mhz=125, network="digits",
-          source="amaranth_boards.colorlight_5a75b_r7_0:Colorlight_5A75B_R70Platform", storage_words=16 << 10, baud=115_200,
+          source="amaranth_boards.colorlight_5a75b_r7_0:Colorlight_5A75B_R70Platform", storage_words=24 << 10, baud=115_200,
           program=("-b", "colorlight")),
 )}
 ALIASES = {"ulx3s": "ulx3s-85f"}

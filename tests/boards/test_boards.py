@@ -6,6 +6,9 @@ import pytest
 
 import boards
 from boards import list as listing
+from compiler.build import compile_network
+from nets.load import load_model
+from nets.quantise import quantise_with
 
 
 @pytest.mark.parametrize("board", boards.BOARDS.values(), ids=lambda board: board.name)
@@ -50,3 +53,10 @@ def test_list(tmp_path, capsys):
     assert [record["name"] for record in records] == list(boards.BOARDS)
     assert "ulx3s-85f" in capsys.readouterr().out
     assert listing.main(["--json", str(tmp_path / "no" / "boards.json")]) == 2
+
+
+@pytest.mark.parametrize("name", ["ecp5-5g-evn", "versa-ecp5", "colorlight-5a75b"])
+def test_block_ram_holds_digits(name):
+    board, network = boards.find(name), quantise_with(load_model("digits"))
+    program = compile_network(network, board.geometry, storage_words=board.storage_words).program
+    assert program.storage_words <= board.storage_words

@@ -1,0 +1,119 @@
+"""The virtual board: a whole chip with its SDRAM behind a pseudo-terminal, and the host's commands through a real serial port."""
+import json
+from threading import Event, Thread
+
+import pytest
+import serial
+
+from arch.control import Fault
+from boards import find
+from compiler.build import compile_network
+from compiler.program_file import save
+from golden import run as golden_run
+from host import bench, classify, info, load
+from host.link import SerialLink
+from host.protocol import Message
+from host.runner import MachineError, Runner
+from host.session import Refused, Session
+from nets import digits
+from nets.load import load_model
+from nets.quantise import quantise_with
+from sim.board import PtyServer, VirtualBoard
+
+BOARD = find("ulx3s-12f")
+
+
+@pytest.fixture(scope="module")
+def virtual():
+    board = VirtualBoard(BOARD)
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def port(virtual):
+    """Its path, while a thread serves it."""
+    virtual.reset()
+    server, over = PtyServer(virtual), Event()
+
+    def serve():
+        while not over.is_set():
+            server.serve(patience_s=0.02)
+
+    thread = Thread(target=serve)
+    thread.start()
+    yield server.path
+    over.set()
+    thread.join()
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def program():
+    network = quantise_with(load_model("digits"), None)
+    return compile_network(network, BOARD.geometry, storage_words=BOARD.storage_words).program
+
+
+def test_commands(port, program, tmp_path, capsys):
+    """info, load, classify, bench: what a user does, with the results of the reference."""
+    out, flp = tmp_path / "out.json", tmp_path / "digits.flp"
+    save(program, flp)
+    assert info.main(["--port", port, "--json", str(out)]) == 0
+    assert json.loads(out.read_text())["board"] == "ulx3s-12f" and "ULX3S 12F" in capsys.readouterr().out
+    assert load.main(["--port", port, "--program", str(flp), "--json", str(out)]) == 0
+    assert json.loads(out.read_text())["uploaded"] is True
+    image = sorted(digits.IMAGES.glob("7_*.png"))[0]
+    assert classify.main([str(image), "--port", port, "--model", "digits", "--json", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert golden_run.main(["--model", "digits", "--image", str(image), "--json", str(out)]) == 0
+    assert found["top5"] == json.loads(out.read_text())["top5"] and found["cycles"] > 1000
+    capsys.readouterr()
+    assert bench.main(["--port", port, "--program", str(flp), "--frames", "2", "--json", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert len(record["cycles"]) == 2 and record["counters"]["compute_busy"] > 0
+    assert "works" in capsys.readouterr().out
+
+
+def test_errors_of_the_machine_and_resets(virtual, port, program):
+    link = SerialLink(port, 3_000_000)
+    session = Session(link, patience_s=link.patience_s)
+    session.connect()
+    runner = Runner(session, program)
+    runner.load()
+    assert runner.loaded()
+    session.start(program.program + 1)                          # not where a program begins
+    assert Fault(session.wait(60).fault) is Fault.SYNC
+    with pytest.raises(MachineError, match=r"The machine stopped with SYNC at word 1 of the program, in instruction 0 \(.*\)"):
+        raise MachineError(session.status())
+    session.clear()
+    assert not session.status().failed
+    with pytest.raises(Refused, match="RANGE"):
+        session.read(BOARD.storage_words, 1)
+    link.close()
+
+
+def test_bad_requests(port, program, tmp_path, capsys):
+    other = compile_network(quantise_with(load_model("digits"), None), find("ulx3s-45f").geometry, storage_words=1 << 24).program
+    save(other, tmp_path / "other.flp")
+    assert load.main(["--port", port, "--program", str(tmp_path / "other.flp")]) == 1
+    assert "compile it for this board" in capsys.readouterr().err
+    assert load.main(["--port", port, "--program", str(tmp_path / "none.flp")]) == 2
+    assert classify.main([str(tmp_path / "*.png"), "--port", port]) == 2
+    assert bench.main(["--port", port, "--frames", "0"]) == 2
+    assert info.main(["--port", str(tmp_path / "tty")]) == 1
+    assert capsys.readouterr().err.count("\n") == 4
+
+
+def test_unplugged_at_any_byte(virtual, port, program):
+    """A host that dies in the middle of frames: the next one connects and works."""
+    for cut in (1, 3, 40, 700, 5000):
+        with serial.Serial(port, 3_000_000) as line:
+            frames = b"".join(Message.of(2, n, [0, 0, *range(400)]).to_bytes() for n in range(8))
+            line.write(frames[:cut])
+        link = SerialLink(port, 3_000_000)
+        link.drain()
+        session = Session(link, patience_s=link.patience_s)
+        session.connect()
+        session.write(5, program.storage[:700])
+        assert session.verify(5, program.storage[:700])
+        link.close()
