@@ -137,13 +137,13 @@ class Bursts(wiring.Component):
         states = {name: Signal(name=name, init=name == "idle") for name in (
             "idle", "sized", "counted", "added", "compared", "check", "cut", "offer")}
         idle, check, offer = states["idle"], states["check"], states["offer"]
-        start, good, passed, taken, over = Signal(), Signal(), Signal(), Signal(), Signal()
+        start, good, taken, over = Signal(), Signal(), Signal(), Signal()
         bad = chip_bad | storage_bad
         m.d.comb += [self.i.ready.eq(idle), self.o.valid.eq(offer), start.eq(idle & self.i.valid),
                      good.eq(check & ~bad & (~pixels | self.room)), self.reserve.eq(good & pixels),
                      taken.eq(offer & self.o.ready), over.eq(taken & last & last_run)]
         m.d.sync += [
-            passed.eq(good), idle.eq(idle & ~start | over), states["sized"].eq(start), states["counted"].eq(states["sized"]),
+            idle.eq(idle & ~start | over), states["sized"].eq(start), states["counted"].eq(states["sized"]),
             states["added"].eq(states["counted"] | taken & last & ~last_run), states["compared"].eq(states["added"]),
             check.eq(states["compared"] | check & ~good & ~bad), states["cut"].eq(good | taken & ~last),
             offer.eq(states["cut"] | offer & ~taken)]
@@ -160,7 +160,7 @@ class Bursts(wiring.Component):
                 with m.If(self.i.payload.opcode == Opcode.LOAD_PIXELS):
                     m.d.sync += [storage_step.eq(row.storage_step), runs.eq(row.rows)]
                 m.d.sync += [width.eq(row.width), channels.eq(row.channels)]
-        with m.Elif(passed):
+        with m.Elif(good):
             m.d.sync += [run_chip.eq(run_chip + chip_step), run_storage.eq(run_storage + storage_step), runs.eq(runs - 1),
                          last_run.eq(runs == 1)]
         with m.If(check):
