@@ -7,7 +7,8 @@ its line here.
 from arch.geometry import Geometry
 
 __all__ = [
-    "ACTIVATION_READ", "ACTIVATION_TO_READ", "ACTIVATION_WRITE", "AVERAGE_BACK", "AVERAGE_PASS", "COMMANDS", "COMMAND_BACK", "COMMAND_SPACING",
+    "ACTIVATION_READ", "ACTIVATION_TO_READ", "ACTIVATION_WRITE", "AVERAGE_BACK", "AVERAGE_PASS",
+    "COMMANDS", "COMMAND_BACK", "COMMAND_SPACING",
     "DISPATCH", "GATHER", "GATHER_FILL", "GATHER_ROW", "GATHER_WAITING", "MIN_REVISIT", "OUTPUT_FIFO", "OUTPUT_FIFO_BACK", "PAD",
     "PARAMETER_READ", "POOL", "REQUANTISE_LANE", "WEIGHT_READ", "WINDOW", "WRITER", "array", "average", "load_after_swap",
     "operand", "parameters_free_after", "requantise", "scales_after_swap", "swap_after_load", "vector",

@@ -14,6 +14,7 @@ from hw.weights import rules_layout
 __all__ = ["Dispatch"]
 
 RECORDS = Command.records()
+QUEUE_BITS = 36         # of a record; each such part has a queue with addresses of its own
 
 
 class Dispatch(wiring.Component):
@@ -46,22 +47,25 @@ class Dispatch(wiring.Component):
         ready = []
         for name in self.units:
             o = getattr(self, name)
-            m.submodules[f"{name}_queue"] = queue = Queue(o.payload.shape())
             m.submodules[f"{name}_places"] = places = Tokens(pipeline.COMMANDS, pipeline.COMMANDS)
             m.submodules[f"{name}_strobe"] = strobe = Copy()
-            m.submodules[f"{name}_write"] = write = Copy()
-            record, offered = Signal(o.payload.shape(), name=f"{name}_record", reset_less=True), Signal(name=f"{name}_offered")
-            present, back = Signal(o.payload.shape(), name=f"{name}_present", reset_less=True), Signal(name=f"{name}_back")
-            if name == "scale":
-                m.d.sync += [record.load.eq(c.load), record.rule.eq(c.requantise)]
-            else:
-                m.d.sync += record.eq(c[name])
+            offered, back = Signal(name=f"{name}_offered"), Signal(name=f"{name}_back")
             m.d.sync += back.eq(o.valid & o.ready)
-            m.d.comb += [strobe.d.eq(put), write.d.eq(strobe.q & ~ResetSignal()), places.take.eq(strobe.q), places.give.eq(back),
-                         queue.w_en.eq(write.q), queue.w_data.eq(record), queue.o.ready.eq(~offered),
-                         o.valid.eq(offered), o.payload.eq(present)]
+            m.d.comb += [strobe.d.eq(put), places.take.eq(strobe.q), places.give.eq(back), o.valid.eq(offered)]
+            given, present = Cat(c.load, c.requantise) if name == "scale" else c[name].as_value(), o.payload.as_value()
+            for low in range(0, len(given), QUEUE_BITS):
+                part = given[low:low + QUEUE_BITS]
+                m.submodules[f"{name}_queue{low}"] = queue = Queue(len(part))
+                m.submodules[f"{name}_write{low}"] = write = Copy()
+                record, output = (Signal(len(part), name=f"{name}_{what}{low}", reset_less=True)
+                                  for what in ("record", "present"))
+                m.d.sync += record.eq(part)
+                m.d.comb += [write.d.eq(strobe.q & ~ResetSignal()), queue.w_en.eq(write.q), queue.w_data.eq(record),
+                             queue.o.ready.eq(~offered), present[low:low + QUEUE_BITS].eq(output)]
+                with m.If(~offered):
+                    m.d.sync += output.eq(queue.o.payload)
             with m.If(~offered):
-                m.d.sync += [present.eq(queue.o.payload), offered.eq(queue.o.valid)]
+                m.d.sync += offered.eq(queue.o.valid)
             with m.Elif(o.ready):
                 m.d.sync += offered.eq(0)
             ready.append(places.any)

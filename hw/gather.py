@@ -74,10 +74,15 @@ class Gather(wiring.Component):
         # How many rows of the image are in, counted from the first one that is needed.
         rows_in, top = Signal(11), Signal(signed(12))
         ahead, complete = Signal(signed(13)), Signal()
+        more_rows, next_top = Signal.like(rows_in, reset_less=True), Signal.like(top, reset_less=True)
+        m.d.sync += [more_rows.eq(rows_in + 1), next_top.eq(top + config.stride)]       # lines and rows take more than a cycle
         with m.If(setup):
             m.d.sync += [rows_in.eq(config.next_row), top.eq(config.first_row)]
         with m.Else():
-            m.d.sync += [rows_in.eq(rows_in + fill.line), top.eq(top + Mux(read.row, config.stride, 0))]
+            with m.If(fill.line):
+                m.d.sync += rows_in.eq(more_rows)
+            with m.If(read.row):
+                m.d.sync += top.eq(next_top)
         m.d.sync += [ahead.eq(rows_in - top), complete.eq(rows_in == config.height),
                      fill.space.eq(ahead < config.lines), read.present.eq(complete | (ahead >= config.kernel))]
 

@@ -1,5 +1,5 @@
 """The filling side of the gather: image rows from a stream of pixels to the line memory."""
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +8,7 @@ from arch.command import GatherConfig
 from hw.countdown import Countdown
 from hw.layout import record_layout
 from hw.packer import Packer
+from hw.primitives import Copy
 
 __all__ = ["LineFill", "PIXEL_BYTES"]
 
@@ -68,8 +69,9 @@ class LineFill(wiring.Component):
         end_left, end_row, end_right = parts
 
         # The waiting time covers the way of a word to the memory and of counts to `space`.
-        setup = Signal()
-        m.d.sync += setup.eq(self.start)
+        m.submodules.setup = copy = Copy()
+        setup = copy.q
+        m.d.comb += copy.d.eq(self.start)
         m.d.comb += [lines.count.eq(config.image_rows), lines.start.eq(setup), lines.step.eq(end)]
         more = Signal()
         with m.If(self.start):
@@ -98,11 +100,12 @@ class LineFill(wiring.Component):
         m.d.comb += [self.i.ready.eq(row), go.eq(left | right | row & self.i.valid),
                      end.eq(Mux(some_right, end_right, end_row)), self.line.eq(end)]
 
-        ended = Signal()
-        m.d.sync += ended.eq(end)
-        m.d.comb += [packer.i.valid.eq(go), packer.i.count.eq(Mux(go, config.channels, 0)), packer.i.skip.eq(0), packer.i.flush.eq(end),
-                     packer.release.eq(ended), packer.clear.eq(setup),
-                     packer.i.bytes.eq(Mux(row, self.i.payload, config.zero_point.replicate(PIXEL_BYTES)))]
+        # A register in front of the packer: the last word is still in the memory long before it is read.
+        chunk, ended, clear = Signal(packer.i.shape()), Signal(2), Signal()
+        m.d.sync += [chunk.valid.eq(go), chunk.count.eq(Mux(go, config.channels, 0)), chunk.flush.eq(end),
+                     ended.eq(Cat(end, ended)), clear.eq(setup),
+                     chunk.bytes.eq(Mux(row, self.i.payload, config.zero_point.replicate(PIXEL_BYTES)))]
+        m.d.comb += [packer.i.eq(chunk), packer.release.eq(ended[1]), packer.clear.eq(clear)]
         ring_end = Signal(len(config.line_ring), reset_less=True)
         m.d.sync += ring_end.eq(config.line_ring - 1)
         with m.If(setup):

@@ -90,7 +90,7 @@ class PoolSteps(wiring.Component):
         column = self._columns(m, config, pooled, counts, load, tick)
         made = Signal()
         m.d.comb += [made.eq(tick & column.valid), space.take.eq(made)]
-        next_step, last = self._rows(m, config, lead, pooled, counts, load, made, column)
+        next_step, last = self._rows(m, config, lead, pooled, counts, load, tick, made, column)
         prepared = Signal(step_layout(), reset_less=True)
         m.d.sync += [prepared.eq(next_step), prepared.short.eq(column.ends_row & short), queue.w_en.eq(made)]
         m.d.comb += [queue.w_data.eq(prepared), end.eq(made & last)]
@@ -119,17 +119,17 @@ class PoolSteps(wiring.Component):
         position = self._position(m, "column", inside, counts & config.padded_right, reach, tick, load | row_end,
                                   0, Cat(config.left & counts, 0))
         with m.If(load):
-            m.d.sync += column.valid.eq(0)
+            m.d.sync += [column.valid.eq(0), column.ends_row.eq(0)]
         with m.Elif(tick):
             m.d.sync += [column.valid.eq(1), column.position.eq(position), column.complete.eq(complete), column.ends_row.eq(ends)]
         return column
 
-    def _rows(self, m, config, lead, pooled, counts, load, made, column):
+    def _rows(self, m, config, lead, pooled, counts, load, tick, made, column):
         """The step of `column` in its row and block, and whether it is the command's last."""
         inside, emits, done, last, row_end, block_end = (Signal(name=name) for name in (
             "in_rows", "row_emits", "rows_done", "last_row", "end_of_row", "end_of_block"))
         overhang, overhang_is_one = Signal(2), Signal()
-        m.d.comb += [row_end.eq(made & column.ends_row), block_end.eq(row_end & last)]
+        m.d.comb += [row_end.eq(tick & column.ends_row), block_end.eq(row_end & last)]
         last_in_map = self._countdown(m, "rows", config.rows, load | block_end, row_end & inside)
         due, left = Signal(), Signal(11, reset_less=True)           # as a countdown, but of two numbers
         # Registers of what stays during a command.
@@ -141,10 +141,8 @@ class PoolSteps(wiring.Component):
                      reach.eq(Cat(config.kernel_y >= 2, config.kernel_y == 3) & pooled.replicate(2))]
         with m.If(load | row_end & last):
             m.d.sync += [left.eq(lead), due.eq(lead_is_one)]
-        with m.Elif(row_end & emits):
-            m.d.sync += [left.eq(config.stride_y), due.eq(stride_is_one)]
-        with m.Elif(row_end):
-            m.d.sync += [left.eq(left - 1), due.eq(left == 2)]
+        with m.Elif(row_end):                                       # of no concern when done
+            m.d.sync += [left.eq(Mux(due, config.stride_y, left - 1)), due.eq(Mux(due, stride_is_one, left == 2))]
         last_emit = self._countdown(m, "out_rows", config.out_rows, load | block_end, row_end & emits)
         m.d.comb += [emits.eq(~pooled | due & ~done),
                      last.eq(Mux(inside, last_in_map & ends_in_map, overhang_is_one))]

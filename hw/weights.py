@@ -65,11 +65,13 @@ class GroupReader(wiring.Component):
         wait = self.free_after - 3
         timer, waiting, free = Signal(range(wait + 1), reset_less=True), Signal(), Signal(init=1)
         left = Signal(range(self.words), reset_less=True)
-        m.d.comb += [self.last.eq(self.read & (left == 0)), self.soon.eq(self.read & (left == self.soon_words))]
+        last = Signal()
+        m.d.sync += last.eq(self.read & (left == 1))
+        m.d.comb += [self.last.eq(last), self.soon.eq(self.read & (left == self.soon_words))]
         with m.If(self.read):
-            m.d.sync += [left.eq(left - 1), self.read.eq(~self.last)]
+            m.d.sync += [left.eq(left - 1), self.read.eq(~last)]
         with m.Elif(free & self.more):
-            m.d.sync += [left.eq(self.words - 1), self.read.eq(1), free.eq(0)]
+            m.d.sync += [left.eq(self.words - 1), last.eq(self.words == 1), self.read.eq(1), free.eq(0)]
         with m.If(waiting):
             m.d.sync += timer.eq(timer - 1)
             with m.If(timer == 0):

@@ -76,53 +76,42 @@ class PassGenerator(wiring.Component):
         m.d.sync += [around.eq(c.row_words - c.ring_words), forward.eq(o.line + c.row_words), back.eq(o.line + around),
                      turn_block.eq(~o.last & ~last_block), turn_kx.eq(~o.last & last_block & ~last_kx),
                      turn_ky.eq(~o.last & last_block & last_kx)]
-        m.d.comb += [self.busy.eq(~idle), self.config.ready.eq(idle)]
+        # One register for each state: what they enable is one lookup table away.
+        block, flags, waiting, stepping, settle = (Signal(name=name) for name in (
+            "block", "flags", "waiting", "stepping", "settle"))
+        allowed, started, ends = Signal(), Signal(), Signal()
+        m.d.comb += [self.busy.eq(~idle), self.config.ready.eq(idle), started.eq(self.ready & self.start),
+                     ends.eq(stepping & o.last), allowed.eq(waiting & self.weights_ready & (self.parameters_ready | ~o.last))]
+        m.d.sync += [
+            idle.eq(Mux(idle, ~self.config.valid, ends & last_out)),
+            block.eq(idle & self.config.valid | ends & ~last_out),      # a new output block
+            settle.eq(stepping & ~o.last),                              # as long as the way by `block`
+            flags.eq(block | settle), waiting.eq(flags | waiting & ~allowed),
+            self.ready.eq(allowed | self.ready & ~self.start), stepping.eq(started)]
+
         with m.If(idle):
             m.d.sync += [c.eq(self.config.payload), blocks_out_left.eq(self.config.payload.output_blocks)]
-
-        with m.FSM():
-            with m.State("IDLE"):
-                with m.If(self.config.valid):
-                    m.d.sync += idle.eq(0)
-                    m.next = "BLOCK"
-            with m.State("BLOCK"):                          # a new output block
-                m.d.sync += [
-                    o.line.eq(c.row_start), o.iy.eq(c.first_row), o.column.eq(c.start), corner.eq(c.start),
-                    o.ix.eq(c.first_column), o.first.eq(1),
-                    blocks_left.eq(c.blocks), kx_left.eq(c.kernel_x), ky_left.eq(c.kernel_y)]
-                m.next = "FLAGS"
-            with m.State("FLAGS"):
-                m.d.sync += [last_block.eq(blocks_left == 1), last_kx.eq(kx_left == 1),
-                             last_out.eq(blocks_out_left == 1),
-                             o.last.eq((blocks_left == 1) & (kx_left == 1) & (ky_left == 1))]
-                m.next = "WAIT"
-            with m.State("WAIT"):
-                with m.If(self.weights_ready & (self.parameters_ready | ~o.last)):
-                    m.next = "READY"
-            with m.State("READY"):
-                m.d.comb += self.ready.eq(1)
-                with m.If(self.start):
-                    m.next = "STEP"
-            with m.State("STEP"):
-                m.d.sync += o.first.eq(0)
-                m.next = "SETTLE"
-                with m.If(o.last):
-                    m.d.sync += blocks_out_left.eq(blocks_out_left - 1)
-                    m.next = "BLOCK"
-                    with m.If(last_out):
-                        m.d.sync += idle.eq(1)
-                        m.next = "IDLE"
-                with m.If(turn_block):
-                    m.d.sync += [o.column.eq(o.column + 1), blocks_left.eq(blocks_left - 1)]
-                with m.If(turn_kx):
-                    m.d.sync += [o.column.eq(corner + c.pixel_words), corner.eq(corner + c.pixel_words), o.ix.eq(o.ix + 1),
-                                 blocks_left.eq(c.blocks), kx_left.eq(kx_left - 1)]
-                with m.If(turn_ky):
-                    m.d.sync += [o.column.eq(c.start), corner.eq(c.start), o.ix.eq(c.first_column),
-                                 blocks_left.eq(c.blocks), kx_left.eq(c.kernel_x),
-                                 o.line.eq(Mux(back[-1], forward, back)), o.iy.eq(o.iy + 1), ky_left.eq(ky_left - 1)]
-            with m.State("SETTLE"):                         # as long as the way by BLOCK
-                m.next = "FLAGS"
+        with m.Elif(ends):
+            m.d.sync += blocks_out_left.eq(blocks_out_left - 1)
+        with m.If(flags):
+            m.d.sync += [last_block.eq(blocks_left == 1), last_kx.eq(kx_left == 1), last_out.eq(blocks_out_left == 1),
+                         o.last.eq((blocks_left == 1) & (kx_left == 1) & (ky_left == 1))]
+        with m.If(block):
+            m.d.sync += [
+                o.line.eq(c.row_start), o.iy.eq(c.first_row), o.column.eq(c.start), corner.eq(c.start),
+                o.ix.eq(c.first_column), o.first.eq(1),
+                blocks_left.eq(c.blocks), kx_left.eq(c.kernel_x), ky_left.eq(c.kernel_y)]
+        with m.Elif(stepping):
+            m.d.sync += o.first.eq(0)
+            with m.If(turn_block):
+                m.d.sync += [o.column.eq(o.column + 1), blocks_left.eq(blocks_left - 1)]
+            with m.If(turn_kx):
+                m.d.sync += [o.column.eq(corner + c.pixel_words), corner.eq(corner + c.pixel_words), o.ix.eq(o.ix + 1),
+                             blocks_left.eq(c.blocks), kx_left.eq(kx_left - 1)]
+            with m.If(turn_ky):
+                m.d.sync += [o.column.eq(c.start), corner.eq(c.start), o.ix.eq(c.first_column),
+                             blocks_left.eq(c.blocks), kx_left.eq(c.kernel_x),
+                             o.line.eq(Mux(back[-1], forward, back)), o.iy.eq(o.iy + 1), ky_left.eq(ky_left - 1)]
         return m
 
 
@@ -130,7 +119,8 @@ class WindowGenerator(wiring.Component):
     """Issues the beats of convolutions, at most one a cycle, in the order output block, ky, kx, input block, row, column.
 
     A beat is issued in a cycle with `read_grant`; its `address` and `issue` show `pipeline.WINDOW` cycles later, as `h_addr` does
-    for a cycle without. There are no bubbles between rows, passes, output blocks and commands as long as passes have enough beats for the next weights to load.
+    for a cycle without. There are no bubbles between rows, passes, output blocks and commands as long as passes have enough
+    beats for the next weights to load.
     Three things besides the grant delay a beat:
 
     * A pass starts only with `weights_ready`, the last pass of an output block only with `parameters_ready` too. Both are
@@ -154,7 +144,8 @@ class WindowGenerator(wiring.Component):
         super().__init__({
             "config": In(stream.Signature(CONFIG)),
             "read_grant": In(1), "weights_ready": In(1), "parameters_ready": In(1), "room": In(1), "reserve": Out(1),
-            "h_addr": In(ceil_log2(geometry.activation_words)), "address": Out(ceil_log2(geometry.activation_words)), "issue": Out(issue_layout(geometry)),
+            "h_addr": In(ceil_log2(geometry.activation_words)),
+            "address": Out(ceil_log2(geometry.activation_words)), "issue": Out(issue_layout(geometry)),
             "pass_start": Out(1), "block_start": Out(1), "busy": Out(1)})
 
     def elaborate(self, platform):
@@ -192,16 +183,19 @@ class WindowGenerator(wiring.Component):
                 m.d.sync += [columns_left.eq(columns_left - 1), last_column.eq(columns_left == 2)]
         m.d.sync += [self.pass_start.eq(passes.start), self.block_start.eq(passes.start & n.last)]
 
-        self._addresses(m, n, step & load, step & ~load & last_column, step & ~load & ~last_column)
+        self._addresses(m, n, step, load, last_column)
         valid, swap, emit_start = (delayed(m, bit, pipeline.WINDOW, name, reset=True) for bit, name in (
             (fire, "valid"), (fire & first_beat, "swap"), (fire & first_beat & emits, "emit_start")))
         m.d.comb += [self.issue.valid.eq(valid), self.issue.swap.eq(swap), self.issue.emit_start.eq(emit_start)]
         return m
 
-    def _addresses(self, m, n, load, new_row, new_column):
+    def _addresses(self, m, n, step, ends, last_column):
         """Where the beats read, a cycle behind: the pass `n` is still there a cycle after it is loaded."""
-        load, new_row, new_column = (self._copies(m, bit, name) for bit, name in (
-            (load, "load"), (new_row, "new_row"), (new_column, "new_column")))
+        steps, ends, turns = (self._copies(m, bit, name) for bit, name in (
+            (step, "step"), (ends, "ends"), (last_column, "turn")))
+        load = [a & b for a, b in zip(steps, ends, strict=True)]
+        new_row = [a & ~b & c for a, b, c in zip(steps, ends, turns, strict=True)]
+        new_column = [a & ~b & ~c for a, b, c in zip(steps, ends, turns, strict=True)]
         p = Signal(pass_layout(), reset_less=True)
         line, column = Signal(ADDRESS, reset_less=True), Signal(ADDRESS, reset_less=True)
         iy, ix = Signal.like(p.iy, reset_less=True), Signal.like(p.ix, reset_less=True)

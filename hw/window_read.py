@@ -9,7 +9,7 @@ from arch.command import GatherConfig
 from hw.countdown import Countdown
 from hw.delay import delayed
 from hw.layout import record_layout
-from hw.primitives import BlockRam
+from hw.primitives import BlockRam, Copy
 
 __all__ = ["WindowRead"]
 
@@ -63,7 +63,8 @@ class WindowRead(wiring.Component):
         config, size, low = self.config, self.size, ceil_log2(self.size)
         m.submodules.rows, m.submodules.pixels = rows, pixels = Countdown(10), Countdown(10)
         m.submodules.taps = taps = Countdown(4)
-        setup, run, tail, go, more = Signal(), Signal(), Signal(), Signal(), Signal()
+        m.submodules.setup = copy = Copy()
+        setup, run, tail, go, more = copy.q, Signal(), Signal(), Signal(), Signal()
         load, end_line, end_pixel, end_row = Signal(), Signal(), Signal(), Signal()
 
         # A window's row starts at byte `here` of a line, the next one's at `after`, the one behind that at `beyond`.
@@ -81,7 +82,7 @@ class WindowRead(wiring.Component):
 
         # Before a row: the state of its first window, as if a window had ended.
         wait, waited, first_slot = Signal(range(pipeline.GATHER_ROW + 1)), Signal(), Signal()
-        m.d.sync += setup.eq(self.start)
+        m.d.comb += copy.d.eq(self.start)
         with m.If(setup | end_row):
             m.d.sync += wait.eq(pipeline.GATHER_ROW - 1)
         with m.Elif(wait != 0):
@@ -109,16 +110,17 @@ class WindowRead(wiring.Component):
         # What comes next depends on registers only, and is taken with each slot.
         with m.If(load | go):
             with m.If(load | tail):
-                m.d.sync += [tail.eq(0), here.eq(after), after.eq(beyond), beyond.eq(beyond + config.step_bytes),
-                             first.eq(first_after), chunk.eq(first_after), word.eq(after[low:])]
+                m.d.sync += [tail.eq(0), here.eq(after), first.eq(first_after), chunk.eq(first_after), word.eq(after[low:])]
             with m.Elif(chunk.last):
                 m.d.sync += [tail.eq(taps.last), chunk.eq(first), word.eq(here[low:])]
             with m.Else():
                 m.d.sync += [chunk.skip.eq(0), chunk.last.eq(chunk.rest <= size),
                              chunk.count.eq(Mux(chunk.rest <= size, chunk.rest, size)),
                              chunk.rest.eq(chunk.rest - size), word.eq(word + 1)]
-        with m.If(setup | end_row):
-            m.d.sync += [after.eq(0), beyond.eq(config.step_bytes)]
+        # Back to the beginning behind a row's last window.
+        restart = setup | ~load & pixels.last
+        with m.If(setup | load | go & tail):
+            m.d.sync += [after.eq(Mux(restart, 0, beyond)), beyond.eq(Mux(restart, 0, beyond) + config.step_bytes)]
         new_line, new_window = Signal(), Signal()           # the slot is a window row's first, a window's first
         with m.If(load | end_pixel):
             m.d.sync += [new_line.eq(1), new_window.eq(1)]
