@@ -1,6 +1,7 @@
 """From a quantised network to a program."""
 from dataclasses import dataclass
 import hashlib
+import json
 
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, encode
@@ -115,7 +116,7 @@ def digest(network: QNetwork) -> str:
 def _meta(network: QNetwork, stages: Stages, layout: Layout) -> dict:
     output, given = network.tensors[stages.output_name], network.tensors[network.input.name]
     return {
-        "network": network.name, "digest": digest(network), "spec": network.spec.to_json(), "labels": list(network.labels),
+        "network": network.name, "digest": digest(network), "spec": json.loads(json.dumps(network.spec.to_json())), "labels": list(network.labels),
         "input": {"scale": given.scale, "zero_point": given.zero_point},
         "output": {"name": network.output, "tensor": stages.output_name, "shape": list(output.shape), "scale": output.scale,
                    "zero_point": output.zero_point, "softmax": stages.softmax},

@@ -1,0 +1,126 @@
+"""Whole networks: every command writes what golden says, no wait is missing, nothing leaves the chip that need not."""
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from arch.geometry import PRESETS, Geometry
+from arch.instruction import Opcode, encode
+from compiler.build import Compiled, compile_network
+from compiler.stages import NetworkError
+from golden import compare, values
+from golden.consistency import check_program
+from golden.machine import execute
+from nets.load import load_model
+from nets.preprocess import InputSpec
+from nets.quantise import quantise_with
+from nets.quantised import QNetwork
+from tests.sim.networks import describe, networks
+
+SMALL = (Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64),
+         Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=64),
+         Geometry(input_lanes=4, output_lanes=4, activation_words=4096, weight_words=2048, band_pixels=64))
+
+
+def network_of(name: str) -> QNetwork:
+    return quantise_with(load_model(name), None)
+
+
+@pytest.fixture(scope="module")
+def digits() -> QNetwork:
+    return network_of("digits")
+
+
+def check_values(network: QNetwork, compiled: Compiled, q: np.ndarray):
+    """Holds each vector of each command, and the output, against golden's tensors."""
+    program = compiled.program
+    check_program(program)
+    tensors = values.run(network, q, keep=network.by_name)
+    result = execute(program, q)
+    wrong = [(program.parts[n], count) for n, count in enumerate(compare.mismatches(tensors, program, result.written)) if count]
+    assert not wrong
+    np.testing.assert_array_equal(compare.final_output(network, program, result.output), tensors[network.output])
+
+
+def random_input(network: QNetwork) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, network.tensors[network.input.name].shape, np.uint8)
+
+
+def spilled(compiled: Compiled) -> int:
+    return compiled.layout.sizes["spilled"]
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_random_networks(data):
+    network, q = data.draw(networks())
+    geometry = data.draw(st.sampled_from(SMALL))
+    note(f"{describe(network)} on {geometry}")
+    try:
+        compiled = compile_network(network, geometry)
+    except NetworkError as error:
+        assert error.problems
+        return
+    check_values(network, compiled, q)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_digits_stays_on_every_chip(digits, preset):
+    compiled = compile_network(digits, PRESETS[preset], storage_words=32 << 10)
+    check_values(digits, compiled, random_input(digits))
+    assert not spilled(compiled)
+
+
+def test_digits_through_a_chip_that_is_much_too_small(digits):
+    tiny = Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64)
+    compiled = compile_network(digits, tiny)
+    check_values(digits, compiled, random_input(digits))
+    assert spilled(compiled)
+
+
+def test_squeezenet_keeps_its_activations_on_the_chip(data, monkeypatch):
+    monkeypatch.setenv("FIRELINE_DATA", str(data))
+    network = network_of("squeezenet1_1")
+    compiled = compile_network(network, PRESETS["85f"])
+    check_values(network, compiled, random_input(network))
+    assert not spilled(compiled)
+    # Weights, image and result move once, and little else does.
+    moved = {Opcode.LOAD_WEIGHTS: 0, Opcode.LOAD_PIXELS: 0, Opcode.STORE: 0}
+    for job in compiled.jobs.jobs:
+        if job.opcode in (Opcode.LOAD_WEIGHTS, Opcode.STORE):
+            moved[job.opcode] += job.body.words * job.body.runs
+        elif job.opcode is Opcode.LOAD_PIXELS:
+            moved[job.opcode] += job.body.rows
+    assert moved == {Opcode.LOAD_WEIGHTS: 38624, Opcode.LOAD_PIXELS: 224, Opcode.STORE: 63}
+
+
+def test_deep_compression_keeps_its_activations_on_the_chip(data):
+    network = network_of(str(data / "models" / "squeezenet1_0_deepcomp.onnx"))
+    compiled = compile_network(network, PRESETS["85f"])
+    check_program(compiled.program)
+    assert not spilled(compiled)
+
+
+def test_the_same_network_gives_the_same_program(digits):
+    first, second = (compile_network(digits, PRESETS["12f"]).program for _ in range(2))
+    assert first.instructions == second.instructions and first.parts == second.parts and first.meta == second.meta
+    np.testing.assert_array_equal(first.storage, second.storage)
+
+
+def test_program_lies_in_storage_word_for_word(digits):
+    program = compile_network(digits, PRESETS["85f"]).program
+    words = [word for instruction in program.instructions for word in encode(instruction)]
+    assert program.storage[program.program:program.program + program.program_words].tolist() == words
+    assert program.store_base >= program.program + program.program_words
+
+
+def test_storage_that_is_too_small_is_named_with_what_is_missing(digits):
+    with pytest.raises(NetworkError, match=r"storage must have at least \d+ words of 16 bits, not 1000: \d+ are missing"):
+        compile_network(digits, PRESETS["85f"], storage_words=1000)
+
+
+def test_meta_is_all_that_a_host_needs(digits):
+    meta = compile_network(digits, PRESETS["85f"]).program.meta
+    assert InputSpec.from_json(meta["spec"]) == digits.spec and meta["labels"] == list(digits.labels)
+    assert meta["output"]["shape"] == [10, 1, 1] and meta["output"]["scale"] == digits.tensors[digits.output].scale
+    assert meta["input"] == {"scale": digits.tensors["input"].scale, "zero_point": digits.tensors["input"].zero_point}
