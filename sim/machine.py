@@ -6,6 +6,7 @@ from pathlib import Path
 from amaranth import Cat, Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import ceil_log2
 import numpy as np
 
 from arch import control
@@ -19,7 +20,8 @@ from hw.sequencer_counters import counters_layout
 from hw.storage_arbiter import request_layout
 from hw.storage_ram import StorageRam
 from sim.native import Beats, Design, Simulation
-from sim.rtl import Boundary
+from sim.rtl import Boundary, Rtl, convert
+from sim.rtl_cache import kept
 from sim.sdram import LOAD_WORDS, ChipTiming, SdramChip, SdramDesign, blocks, chip_timing
 from sim.verilate import BUILD
 
@@ -117,10 +119,14 @@ class MachineBench:
     def __init__(self, geometry: Geometry, *, timing: Timing | None = None, words: int = 16384, silence: int = control.SILENCE,
                  build: Path = BUILD, trace: bool = False):
         self.geometry, self.timing = geometry, timing
-        top = MachineTop(geometry, timing, words, silence=silence)
-        self.address_bits = top.machine.address_bits
+        self.address_bits = ceil_log2(words) if timing is None else timing.address_bits
         self.words = words if timing is None else 1 << timing.address_bits
-        self.design = (Design if timing is None else SdramDesign)(top, probes=top.probes, build=build, trace=trace)
+
+        def make() -> Rtl:
+            top = MachineTop(geometry, timing, words, silence=silence)
+            return convert(top, probes=top.probes)
+        rtl = kept(repr((geometry, timing, words, silence)), make, build)
+        self.design = (Design if timing is None else SdramDesign).of(rtl, build=build, trace=trace)
 
     def simulate(self) -> Simulation:
         """A machine after reset, whose SDRAM is not yet started."""

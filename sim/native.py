@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterable, Mapping
 import ctypes
 from functools import cache
 from pathlib import Path
+from typing import Self
 
 from amaranth.lib import wiring
 import numpy as np
@@ -45,6 +46,13 @@ class Design:
     def __init__(self, component: wiring.Component, *, probes: Callable[[], Mapping[str, Boundary]] | None = None,
                  build: Path = BUILD, trace: bool = False):
         self._compile(convert(component, probes=probes), build, trace)
+
+    @classmethod
+    def of(cls, rtl: Rtl, *, build: Path = BUILD, trace: bool = False) -> Self:
+        """The design of Verilog that was made before, as by `sim.rtl_cache`."""
+        design = cls.__new__(cls)
+        design._compile(rtl, build, trace)
+        return design
 
     def _compile(self, rtl: Rtl, build: Path, trace: bool):
         self.rtl = rtl

@@ -11,7 +11,7 @@ import numpy as np
 from arch.sdram import Timing
 from hw.sdram import SdramPins
 from sim.native import Design
-from sim.rtl import Boundary, convert
+from sim.rtl import Boundary, Rtl, convert
 from sim.verilate import BUILD
 
 __all__ = ["LOAD_WORDS", "ChipTiming", "SdramChip", "SdramDesign", "blocks", "chip_timing"]
@@ -98,5 +98,7 @@ class SdramDesign(Design):
 
     def __init__(self, component: wiring.Component, *, probes: Callable[[], Mapping[str, Boundary]] | None = None,
                  build: Path = BUILD, trace: bool = False):
-        rtl = convert(component, probes=probes)
-        self._compile(replace(rtl, verilog=rtl.verilog + _MODEL.read_text()), build, trace)
+        self._compile(convert(component, probes=probes), build, trace)
+
+    def _compile(self, rtl: Rtl, build: Path, trace: bool):
+        super()._compile(replace(rtl, verilog=rtl.verilog + _MODEL.read_text()), build, trace)

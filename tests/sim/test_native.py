@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from sim.native import Design, beats_of_ints, ints_of_beats
-from sim.rtl import Boundary, SimulationError
+from sim.rtl import Boundary, Rtl, SimulationError, convert
+from sim.rtl_cache import kept
 from tests.sim.queue import Queue
 
 
@@ -126,3 +127,20 @@ def test_advance_says_whether_the_port_rose(design):
         assert not sim.advance(5, high="o__valid") and sim.cycle == 5
         sim.feed("i", values(1, 1))
         assert sim.advance(100, high="o__valid") and sim.cycle == 7
+
+
+def test_verilog_is_kept_by_its_key_and_sources(tmp_path, monkeypatch):
+    made = []
+
+    def make() -> Rtl:
+        made.append(1)
+        return convert(Queue())
+    first = kept("a", make, tmp_path)
+    assert kept("a", make, tmp_path) == first == convert(Queue()) and len(made) == 1
+    kept("b", make, tmp_path)
+    monkeypatch.setattr("sim.rtl_cache.sources", lambda: "others")
+    kept("a", make, tmp_path)
+    assert len(made) == 3
+    with Design.of(first).simulate() as sim:
+        sim.feed("i", values(3, 1))
+        sim.run_until(beats=("o", 3), deadline=100)
