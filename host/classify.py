@@ -48,9 +48,11 @@ def run(args: argparse.Namespace) -> None:
         program = program_of(args, session)
         runner, clock_hz = Runner(session, program), session.info.identity.clock_khz * 1000
         spec = InputSpec.from_json(program.meta["spec"])
-        upload(runner)
         for image in images:
-            frame = runner.run(quantised_input(program, load_image(image, spec)))
+            q = quantised_input(program, load_image(image, spec))
+            if not records:                     # nothing is uploaded for an image that cannot be read
+                upload(runner)
+            frame = runner.run(q)
             best, latency = top(program, frame.output), frame.cycles / clock_hz
             records.append({"image": str(image), "top5": best, "cycles": frame.cycles, "latency_ms": latency * 1000,
                             "frames_per_s": 1 / latency})

@@ -83,7 +83,7 @@ def test_errors_of_the_machine_and_resets(virtual, port, program):
     assert runner.loaded()
     session.start(program.program + 1)                          # not where a program begins
     assert Fault(session.wait(60).fault) is Fault.SYNC
-    with pytest.raises(MachineError, match=r"The machine stopped with SYNC at word 1 of the program, in instruction 0 \(.*\)"):
+    with pytest.raises(MachineError, match=r"The machine stopped with SYNC at word 0 of the program, in instruction 0 \(.*\)"):
         raise MachineError(session.status())
     session.clear()
     assert not session.status().failed

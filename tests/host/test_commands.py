@@ -1,0 +1,174 @@
+"""The host's commands, through a real serial port, with a board whose machine is the reference: no simulation."""
+import json
+import os
+from threading import Event, Thread
+import tty
+
+import numpy as np
+import pytest
+
+from arch.protocol import Identity
+from boards import find
+from compiler.build import compile_network
+from compiler.program_file import save
+from golden import run as golden_run
+from golden.machine import execute, get_tensor
+from host import bench, classify, info, load
+from host.device import Device
+from host.link import LinkError, SerialLink
+from host.protocol import Status
+from host.runner import MachineError, Runner
+from host.session import Session
+from nets import digits
+from nets.load import load_model
+from nets.quantise import quantise_with
+
+BOARD = find("versa-ecp5")
+
+
+@pytest.fixture(scope="module")
+def program():
+    return compile_network(quantise_with(load_model("digits")), BOARD.geometry, storage_words=BOARD.storage_words).program
+
+
+@pytest.fixture
+def device(program):
+    identity = Identity(digest=BOARD.geometry.digest, storage_words=BOARD.storage_words, clock_khz=140_000, name=BOARD.name)
+
+    def run(address: int) -> Status:
+        if address != program.program:
+            return Status(running=False, finished=False, failed=True, fault=1, queue=4, opcode=1, index=0, word=1, cycles=99)
+        result = execute(program, get_tensor(program.geometry, device.storage, program.input))
+        device.storage[:len(result.storage)] = result.storage
+        return Status(running=False, finished=True, failed=False, cycles=140_000)
+
+    device = Device(identity, run)
+    return device
+
+
+@pytest.fixture
+def port(device):
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    os.set_blocking(master, False)
+    over = Event()
+
+    def serve():
+        back = b""
+        while not over.is_set():
+            try:
+                back += device.feed(os.read(master, 4096))
+            except BlockingIOError:
+                over.wait(0.001)
+            if back:
+                try:
+                    back = back[os.write(master, back):]
+                except BlockingIOError:
+                    pass
+
+    thread = Thread(target=serve)
+    thread.start()
+    yield os.ttyname(slave)
+    over.set()
+    thread.join()
+    os.close(master)
+    os.close(slave)
+
+
+def test_info(port, tmp_path, capsys):
+    out = tmp_path / "info.json"
+    assert info.main(["--port", port, "--json", str(out)]) == 0
+    said, record = capsys.readouterr().out, json.loads(out.read_text())
+    assert "Lattice ECP5 Versa" in said and "140 MHz" in said and "8x4" in said and "ready" in said
+    assert record["board"] == "versa-ecp5" and record["storage_words"] == BOARD.storage_words
+
+
+def test_load_twice(port, device, program, tmp_path, capsys):
+    flp, out = tmp_path / "digits.flp", tmp_path / "load.json"
+    save(program, flp)
+    for fresh in (True, False):
+        assert load.main(["--port", port, "--program", str(flp), "--json", str(out)]) == 0
+        assert json.loads(out.read_text())["uploaded"] is fresh
+    assert np.array_equal(device.storage[:len(program.storage)], program.storage)
+    assert "is there already" in capsys.readouterr().out
+
+
+def test_classify_is_the_reference(port, tmp_path, capsys):
+    images, out, golden = sorted(digits.IMAGES.glob("[37]_*.png"))[:2], tmp_path / "chip.json", tmp_path / "golden.json"
+    assert classify.main([*map(str, images), "--port", port, "--json", str(out)]) == 0      # the board's network
+    record = json.loads(out.read_text())
+    assert record["latency_ms"] == 1.0 and record["frames_per_s"] == 1000 and record["board"] == "versa-ecp5"
+    for image, found in zip(images, record["images"], strict=True):
+        assert golden_run.main(["--model", "digits", "--image", str(image), "--json", str(golden)]) == 0
+        assert found["top5"] == json.loads(golden.read_text())["top5"] and found["image"] == str(image)
+    assert record["top5"] == record["images"][0]["top5"]
+    assert "1.00 ms on the chip (140000 cycles at 140 MHz), 1000.0 frames/s" in capsys.readouterr().out
+
+
+def test_images(tmp_path):
+    folder = digits.IMAGES
+    assert len(classify.images_of([str(folder)])) == len(list(folder.glob("*.png")))
+    assert classify.images_of([str(folder / "3_*.png")]) == sorted(folder.glob("3_*.png"))
+    assert classify.images_of(["no-such-file.png"]) == [tmp_path.__class__("no-such-file.png")]
+
+
+def test_bench(port, device, tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    device.counters = [1000 * n for n in range(12)]
+    assert bench.main(["--port", port, "--frames", "2", "--json", str(out)]) == 0
+    record = json.loads(out.read_text())
+    assert record["cycles"] == [140_000] * 2 and record["frames_per_s"] == 1000 and record["counters"]["store_waiting"] == 4000
+    assert "waits for its unit" in capsys.readouterr().out
+
+
+def test_errors_are_one_line(port, device, program, tmp_path, capsys):
+    other = compile_network(quantise_with(load_model("digits")), find("ulx3s-45f").geometry).program
+    save(other, tmp_path / "other.flp")
+    image = str(sorted(digits.IMAGES.glob("*.png"))[0])
+    cases = [
+        (load, ["--port", port, "--program", str(tmp_path / "other.flp")], 1, "compile it for this board"),
+        (load, ["--port", port, "--program", str(tmp_path / "none.flp")], 2, "cannot be read"),
+        (classify, [str(tmp_path / "*.png"), "--port", port], 2, "matches no file"),
+        (classify, [str(tmp_path / "x.png"), "--port", port], 2, "x.png"),
+        (bench, ["--port", port, "--frames", "0"], 2, "--frames must be at least 1, not 0"),
+        (info, ["--port", str(tmp_path / "tty")], 1, "cannot be opened"),
+        (classify, [image, "--port", str(tmp_path / "tty")], 1, "cannot be opened"),
+    ]
+    for command, arguments, code, message in cases:
+        assert command.main(arguments) == code
+        said = capsys.readouterr().err
+        assert message in said and said.count("\n") == 1, said
+
+
+def test_what_can_go_wrong_on_a_board(port, device, program):
+    link = SerialLink(port, 3_000_000)
+    session = Session(link, patience_s=link.patience_s)
+    session.connect()
+    runner = Runner(session, program)
+    runner.load()
+    q = np.zeros(program.input.shape, np.uint8)
+    device._run = lambda address: Status(running=False, finished=False, failed=True, fault=8, queue=3, index=7, cycles=55)
+    with pytest.raises(MachineError, match="stopped with DEADLOCK at command 7 of the queue compute, after 55 cycles"):
+        runner.run(q)
+    device._run = lambda address: Status(running=False, finished=False, failed=True, fault=6, queue=4, opcode=9, index=2, word=80)
+    with pytest.raises(MachineError, match=r"RANGE at word 80 of the program, in instruction 2 \(COMPUTE\)"):
+        runner.run(q)
+    device._run = lambda address: Status(running=False, finished=False, failed=False)
+    with pytest.raises(LinkError, match="ended by somebody else"):
+        runner.run(q)
+    device.storage = device.storage.copy()
+    device._inside = lambda kind, words: True
+    device.__class__ = type("Forgetful", (Device,), {"_obey": lambda self, kind, words, again: (
+        [] if kind == 2 else Device._obey(self, kind, words, again))})
+    device.storage[:] = 0
+    with pytest.raises(LinkError, match="Storage does not hold what was written"):
+        runner.load()
+    link.close()
+
+
+def test_unplugged(port):
+    link = SerialLink(port, 3_000_000)
+    link.close()
+    for use in (lambda: link.write(b"x"), lambda: link.read(0.01)):
+        with pytest.raises(LinkError, match="is gone"):
+            use()
