@@ -116,7 +116,8 @@ def digest(network: QNetwork) -> str:
 def _meta(network: QNetwork, stages: Stages, layout: Layout) -> dict:
     output, given = network.tensors[stages.output_name], network.tensors[network.input.name]
     return {
-        "network": network.name, "digest": digest(network), "spec": json.loads(json.dumps(network.spec.to_json())), "labels": list(network.labels),
+        "network": network.name, "digest": digest(network),
+        "spec": json.loads(json.dumps(network.spec.to_json())), "labels": list(network.labels),
         "input": {"scale": given.scale, "zero_point": given.zero_point},
         "output": {"name": network.output, "tensor": stages.output_name, "shape": list(output.shape), "scale": output.scale,
                    "zero_point": output.zero_point, "softmax": stages.softmax},

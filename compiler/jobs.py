@@ -5,6 +5,7 @@ touches, and from nothing else. Free are: writes of a compute command behind rea
 """
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -187,19 +188,21 @@ class _Builder:
         buffer = next((stage.source for stage in group.stages if stage.source.made == "gather"), None)
         if buffer is None:
             return iter(())
-        rows, before = [], 0
-        conv, image = self.stages.image, self.stages.input
-        most = self._gather_rows()
+        conv, image, local = self.stages.image, self.stages.input, group.locals[buffer]
+        turns: list[list[int]] = []
         for step in group.order.steps:
-            if step.stage.source is buffer and step.reads.stop > before:
-                rows += [len(part) for part in _pieces(range(before, step.reads.stop), most)]
-                before = step.reads.stop
-        local = group.locals[buffer]
+            if step.stage.source is not buffer or step.turn and local.whole:
+                continue
+            if step.turn == len(turns):
+                turns.append([])
+                before = 0
+            turns[-1] += [len(part) for part in _pieces(range(before, step.reads.stop), self._gather_rows())]
+            before = max(before, step.reads.stop)
         stage = next(stage for stage in group.stages if stage.source is buffer)
-        return iter(gather.bands(self.geometry, shape=(conv.weight.shape[1], image.height, image.width),
-                                 kernel=conv.window.kernel[0], stride=conv.window.stride[0], padding=conv.window.padding[:2],
-                                 rows=rows, columns=buffer.width, zero_point=stage.work.zero_point, base=local.base,
-                                 ring_rows=local.rows))
+        return chain.from_iterable(
+            gather.bands(self.geometry, shape=(conv.weight.shape[1], image.height, image.width), kernel=conv.window.kernel[0],
+                         stride=conv.window.stride[0], padding=conv.window.padding[:2], rows=rows, columns=buffer.width,
+                         zero_point=stage.work.zero_point, base=local.base, ring_rows=local.rows) for rows in turns)
 
     # Jobs
 

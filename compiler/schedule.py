@@ -252,10 +252,7 @@ class _Scheduler:
 
     def _brought(self, order: Order, buffer: Buffer, readers: Sequence[Stage], depth: int) -> Local | None:
         words = range(min(s.reads.start for s in readers), max(s.reads.stop for s in readers))
-        local = Local(buffer, words, brought_rows(order, buffer, depth), brought=True)
-        if buffer.made == "gather" and not local.whole and turns(order, buffer) > 1:
-            return None
-        return local
+        return Local(buffer, words, brought_rows(order, buffer, depth), brought=True)
 
     # Costs
 
@@ -293,7 +290,7 @@ class _Scheduler:
             words += again * stage.work.blocks * (stage.work.block_words * lanes + 6 * self.geometry.pairs)
         for buffer, local in locals_.items():
             if buffer.made == "gather":
-                words += _image_words(self.all)
+                words += _image_words(self.all) * (1 if local.whole else turns(order, buffer))
                 continue
             pixels = buffer.height * buffer.width
             size = pixels * len(local.words) * lanes // 2
@@ -313,7 +310,7 @@ class _Scheduler:
             return 0
         buffer, conv = next(s.source for s in order.stages if s.source.made == "gather"), self.all.image
         taps = conv.window.kernel[1] * conv.weight.shape[1]
-        return buffer.height * (buffer.width * (conv.window.kernel[0] * (1 + (taps - 1) / 8) + 0.5) + 20)
+        return turns(order, buffer) * buffer.height * (buffer.width * (conv.window.kernel[0] * (1 + (taps - 1) / 8) + 0.5) + 20)
 
     # What stands against it
 
