@@ -158,10 +158,12 @@ class Sequencer(wiring.Component):
             m.d.sync += quiet.eq(0)
         with m.Elif(quiet != control.QUIET):
             m.d.sync += quiet.eq(quiet + 1)
+        # The first queue with commands left, but of those with a command that runs, if there are any.
         waiting = Signal(range(len(QUEUES)))
-        for n in reversed(range(len(QUEUES))):
-            with m.If(pending[n]):
-                m.d.comb += waiting.eq(n)
+        for some in (pending, flying):
+            for n in reversed(range(len(QUEUES))):
+                with m.If(some[n]):
+                    m.d.comb += waiting.eq(n)
 
         silent = Signal(range(self.silence + 1))
         with m.If(self.alive | ~self.running | flying[QUEUES.index("compute")] | self.fault.valid):
@@ -173,6 +175,13 @@ class Sequencer(wiring.Component):
         m.d.sync += [dead.eq(quiet == control.QUIET), stalled.eq(silent == self.silence), over.eq(ended & ~Cat(pending).any())]
         store = self.fault.code >= TransferFault.STORE_CHIP
         transfer = Mux(store, QUEUES.index("store"), QUEUES.index("load"))
+        # The DMA checks a command while words of the ones before pass: it is the one that was taken last.
+        last = []
+        for name in ("load", "store"):
+            number, o = Signal(16, name=f"{name}_number", init=(1 << 16) - 1), getattr(self, name)
+            with m.If(o.valid & o.ready):
+                m.d.sync += number.eq(number + 1)
+            last.append(number)
         error = self.error
         with m.If(self.start):
             m.d.sync += self.running.eq(1)
@@ -182,7 +191,7 @@ class Sequencer(wiring.Component):
                              error.opcode.eq(found.opcode), error.index.eq(found.index), error.word.eq(found.word)]
             with m.Elif(self.fault.valid):
                 m.d.sync += [error.valid.eq(1), error.code.eq(control.TRANSFER | self.fault.code), error.queue.eq(transfer),
-                             error.index.eq(Mux(store, tokens[1][:16], tokens[0][:16]))]
+                             error.index.eq(Mux(store, last[1], last[0]))]
             with m.Elif(dead | stalled):
                 m.d.sync += [error.valid.eq(1), error.code.eq(Mux(dead, Fault.DEADLOCK, Fault.STALLED)), error.queue.eq(waiting)]
                 for n in range(len(QUEUES)):
