@@ -4,12 +4,15 @@ Of two commands that touch the same word, one of them writing, the second must s
 say so: a command is after all that it waits for, and after all that the command before it in its queue was after. What the
 machine keeps in order without a wait: the writes of a queue among each other; reads of a compute command before the writes
 of the compute commands behind it.
+
+A compute command gives its token with its last write, or at once if it writes nothing. What it may still read then (see
+`golden.places.Access`) is only read for certain when a later command that writes has given its token.
 """
 from dataclasses import dataclass
 
 import numpy as np
 
-from arch.instruction import CONTROL, QUEUES, Instruction
+from arch.instruction import CONTROL, QUEUES, Instruction, Opcode
 from arch.program import Program
 from golden import places
 
@@ -85,7 +88,7 @@ def check_hazards(program: Program) -> tuple[Hazard, ...]:
     stored.defined[program.input.address:program.input.address + program.input.words] = True
     region = range(program.store_base, program.store_base + program.store_words)
     stored.defined[region.start:region.stop] = False        # a frame may follow another one
-    counts, hazards = dict.fromkeys(QUEUES, 0), []
+    counts, hazards, following = dict.fromkeys(QUEUES, 0), [], _following_writers(program)
     for index, (instruction, clock) in enumerate(zip(program.instructions, known_through(program), strict=True)):
         if instruction.queue == CONTROL:
             continue
@@ -102,8 +105,20 @@ def check_hazards(program: Program) -> tuple[Hazard, ...]:
             if access.writes:
                 _Finder(index, instruction, access, words, hazards).own_reads(accesses)
                 words.defined[inside] = True
-            (words.wrote if access.writes else words.read)[own, inside] = counts[instruction.queue]
+            token = following[counts["compute"]] if access.late else counts[instruction.queue]
+            (words.wrote if access.writes else words.read)[own, inside] = token
     return tuple(hazards)
+
+
+def _following_writers(program: Program) -> list[int]:
+    """For the compute commands, numbered from 1 on, the next one that writes; one more than there are where none does."""
+    commands = [instruction.body for instruction in program.instructions if instruction.opcode is Opcode.COMPUTE]
+    following, after = [], len(commands) + 1
+    for number in range(len(commands), -1, -1):
+        following.append(after)
+        if number and commands[number - 1].writer.rows:
+            after = number
+    return following[::-1]
 
 
 class _Finder:

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arch.command import ADDRESS, Command, GatherConfig, LoadConfig, WindowConfig, WriterConfig
+from arch.command import ADDRESS, POOL_NONE, Command, GatherConfig, LoadConfig, WindowConfig, WriterConfig
 from arch.gather import words_per_pixel
 from arch.geometry import Geometry
 from arch.instruction import Instruction, Opcode, PixelTransfer, Transfer, storage_words
@@ -82,11 +82,13 @@ def pixel_places(transfer: PixelTransfer) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Access:
-    """Words of a memory that an instruction reads or writes, in no order."""
+    """Words of a memory that an instruction reads or writes, in no order. `late`: it may still read them when it has given its
+    token."""
 
     memory: str
     writes: bool
     words: np.ndarray
+    late: bool = False
 
 
 def accesses(geometry: Geometry, instruction: Instruction) -> tuple[Access, ...]:
@@ -108,8 +110,23 @@ def accesses(geometry: Geometry, instruction: Instruction) -> tuple[Access, ...]
     return Access(STORED, False, stored.ravel()), Access(LOADED[instruction.opcode], True, chip)
 
 
+def _trailing_words(command: Command) -> np.ndarray:
+    """Activation words that are read behind the beat of the last vector written: the last pass's, where a pool leaves the end of
+    the band unused or keeps it for the next one."""
+    window, pool = command.window, command.pool
+    line, column, inside_y, inside_x = taps(window)
+    line, column = line[:, -1], column[:, -1] + window.blocks - 1
+    first = pool.rows if pool.mode == POOL_NONE else pool.lead + (pool.out_rows - 1) * pool.stride_y
+    used = pool.columns if pool.mode == POOL_NONE else (pool.out_columns - 1) * pool.stride_x - pool.left + pool.kernel_x
+    places = [(line[rows] + column[columns, None])[inside_x[columns, -1]][:, inside_y[rows, -1]].ravel() for rows, columns in (
+        (slice(first, first + 1), slice(used, None)), (slice(first + 1, None), slice(None)))]
+    return np.unique(np.concatenate(places)) % (1 << ADDRESS)
+
+
 def _command(geometry: Geometry, command: Command) -> tuple[Access, ...]:
     weights, parameters = load_places(geometry, command.load)
     written = writer_places(geometry, command.writer)[0].ravel()
-    return (Access(ACTIVATIONS, False, _window_words(command.window)), Access(WEIGHTS, False, weights),
-            Access(PARAMETERS, False, parameters), Access(ACTIVATIONS, True, written))
+    silent = command.writer.rows == 0           # its token comes at once
+    trailing = () if silent else (Access(ACTIVATIONS, False, _trailing_words(command), late=True),)
+    return (Access(ACTIVATIONS, False, _window_words(command.window), silent), Access(WEIGHTS, False, weights, silent),
+            Access(PARAMETERS, False, parameters, silent), *trailing, Access(ACTIVATIONS, True, written))

@@ -1,9 +1,10 @@
 """Programs of a single layer, made by hand: input from storage whole, through a ring or through the gather, output to storage."""
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from arch.command import Command, PoolConfig
+from arch.command import POOL_NONE, Command, PoolConfig
 from arch.gather import bands, words_per_pixel
 from arch.geometry import Geometry
 from arch.instruction import END, Instruction, Opcode, PixelTransfer, Start, Transfer, Waits, encode, storage_words
@@ -74,6 +75,36 @@ def _rows_read(command: Command) -> range:
     return range(max(window.first_row, 0), min(last, window.height))
 
 
+def _late_rows(command: Command) -> set[int]:
+    """Rows that a command may still read when it has given its token: the last tap's, behind the last vector written."""
+    window, pool = command.window, command.pool
+    if not command.writer.rows:
+        return set(_rows_read(command))
+    last, used = pool.rows - 1, pool.columns
+    if pool.mode != POOL_NONE:
+        last = pool.lead + (pool.out_rows - 1) * pool.stride_y
+        used = (pool.out_columns - 1) * pool.stride_x - pool.left + pool.kernel_x
+
+    def seen(columns: range) -> bool:
+        return any(0 <= window.first_column + x * window.stride_x + window.kernel_x - 1 < window.width for x in columns)
+    rows = {y for y in range(last, window.rows) if seen(range(used if y == last else 0, window.columns))}
+    return {row for y in rows if 0 <= (row := window.first_row + y * window.stride_y + window.kernel_y - 1) < window.height}
+
+
+def _following(commands: Sequence[Command], number: int) -> int:
+    """The first command behind this one that writes, counted from 0; one more than there are where none does."""
+    return next((n for n in range(number + 1, len(commands)) if commands[n].writer.rows), len(commands))
+
+
+def _least_ring(commands: Sequence[Command]) -> int:
+    """Rows such that what is brought for a command replaces none that may still be read until a command from it on is through."""
+    least = 0
+    for number in range(len(commands)):
+        open_ = [_rows_read(other).start for n, other in enumerate(commands[:number + 1]) if _following(commands, n) >= number]
+        least = max(least, max(_rows_read(other).stop for other in commands[:number + 1]) - min(open_))
+    return least
+
+
 def layer_program(geometry: Geometry, case: Case, *, through: str = "whole", ring: int = 0, target_ring: int = 0,
                   offset: int = 0, base: int = 0) -> Program:
     """A program that loads the input, computes the layer and stores its output.
@@ -91,7 +122,7 @@ def layer_program(geometry: Geometry, case: Case, *, through: str = "whole", rin
     plan = _plan(geometry, conv_case, source, target)
     single = len(plan.phases) == 1
     if single and through != "whole":
-        least = max(len(_rows_read(c)) for c in plan.commands)
+        least = _least_ring(plan.commands)
         source = replace(source, ring_rows=min(max(ring, least), source.height))
     if single and target_ring:
         least = max(max(c.writer.rows for c in plan.commands), 1)
@@ -181,15 +212,20 @@ class _Layer:
                 for queue, at in self._present(needed).items():
                     waits[queue] = max(waits.get(queue, 0), at)
                 computed = self.writer.add(Opcode.COMPUTE, command, **waits)
+                late = _late_rows(command)
                 for row in needed:
-                    self.readers[row] = computed
+                    free = self._following(computed) if row in late else computed
+                    self.readers[row] = max(self.readers.get(row, 0), free)
                 if len(halves) == 1 and stop > done and not average:
                     self._store(range(done, stop), computed)
                 done = stop
             for used, places in self._chip(phase):
-                used[places] = computed
+                used[places] = computed if command.writer.rows else self._following(computed)
         if len(halves) > 1 or average:
             self._store(range(self.target.height), computed)
+
+    def _following(self, computed: int) -> int:
+        return _following(self.plan.commands, computed - 1) + 1
 
     def _chip(self, phase: Phase):
         """Of the weight and of the parameter memory: compute tokens of the last readers, and the phase's words."""
