@@ -4,7 +4,7 @@ Each word of the chip's memories remembers who read and wrote it last; what a jo
 touches, and from nothing else. Free are: writes of a compute command behind reads of earlier ones, and the order within a queue.
 """
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
@@ -218,6 +218,8 @@ class _Builder:
         parameters = self._bring_constants(stage, step.blocks, Opcode.LOAD_PARAMETERS, self.parameter_ring, self.parameters,
                                            geometry.pairs, self.layout.parameters[stage], geometry.parameter_words)
         source, target = self.locals[stage.source], self.locals[stage.target]
+        if target.copies > 1:
+            target = replace(target, base=target.base + at % target.copies * (target.size // target.copies))
         if source.brought:
             self._bring_rows(step, source, self.lows[at])
         reads = map_of(source, stage.source, stage.reads, geometry.input_lanes)
@@ -345,9 +347,9 @@ class _Builder:
     def _store(self, step: Step, local: Local, group: Group):
         """Rows of the target that are now complete, as far as this group writes them."""
         buffer = step.stage.target
-        words = step.words if group.order.kind == "chunks" else local.words
+        words = step.words if group.order.kind == "chunks" or local.narrow else local.words
         key = buffer, words, step.turn
-        if group.order.kind == "chunks":
+        if group.order.kind == "chunks" or local.narrow:
             complete = step.writes.stop
         else:
             last = step.stage.work.blocks == step.blocks.stop

@@ -38,7 +38,8 @@ GROUP_CYCLES = 200      # a group's start, so that of equal schedules the one wi
 class Local:
     """Words `words` of the pixels of a buffer, `rows` rows of them, in activation memory while a group runs.
 
-    `brought`: from storage or by the gather; `stored`: to storage. `narrow`: only the words of one chunk at a time.
+    `brought`: from storage or by the gather; `stored`: to storage. `narrow`: only so many words of one chunk at a time, in
+    `copies` places in turn.
     """
 
     buffer: Buffer
@@ -47,12 +48,13 @@ class Local:
     brought: bool = False
     stored: bool = False
     narrow: int = 0
+    copies: int = 1
     base: int = -1
 
     @property
     def size(self) -> int:
         """Activation words."""
-        return self.rows * self.buffer.width * (self.narrow or len(self.words))
+        return self.copies * self.rows * self.buffer.width * (self.narrow or len(self.words))
 
     @property
     def whole(self) -> bool:
@@ -190,7 +192,8 @@ class _Scheduler:
                     group = self._group(order, first, last, whole | kept_new, passing, kept, depth)
                     if group:
                         yield group, kept
-                        break
+                        if order.kind != "reload":
+                            break
 
     def _needed(self, buffer: Buffer, last: int) -> bool:
         """Whether stages from `last` on read or write a buffer."""
@@ -206,7 +209,7 @@ class _Scheduler:
             local = self._local(order, buffer, first, last, buffer in whole, depth)
             if local is None:
                 return None
-            late |= (local.brought and not local.whole) or local.narrow > 0
+            late |= (local.brought and not local.whole) or local.narrow > 0 and local.copies == 1
             locals_[buffer] = local
             sizes += local.size
             if sizes > self.capacity:
@@ -243,6 +246,11 @@ class _Scheduler:
         if order.kind == "chunks" and depth > 1:
             # Nothing waits for a chunk's words to be stored when each has words of its own.
             return Local(buffer, words, buffer.height, stored=True)
+        if depth == 1 and not readers and order.kind == "reload" and len({step.blocks for step in order.steps}) > 1:
+            if any(step.blocks.start % per_word for step in order.steps):
+                return None
+            return Local(buffer, words, max(1, *(len(step.writes) for step in order.steps)), stored=True, copies=2,
+                         narrow=max(len(step.words) for step in order.steps))
         if order.kind == "chunks":
             if any(step.blocks.start % per_word for step in order.steps):
                 return None
@@ -301,7 +309,7 @@ class _Scheduler:
                 spilled += again * size
             if local.stored:
                 words, spilled = words + size, spilled + size
-                chunks = turns(order, order.stages[0].source) if order.kind == "chunks" else 1
+                chunks = len({step.blocks for step in order.steps}) if order.kind == "chunks" or local.narrow else 1
                 runs += pixels * chunks if chunks > 1 else split
         return words, spilled, runs
 
