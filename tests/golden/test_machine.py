@@ -111,6 +111,19 @@ def test_a_lost_wait_is_reported_with_its_word_and_tokens():
     assert str(hazard).endswith("which is written by gather command 1: must wait for 1 gather tokens")
 
 
+def test_a_token_does_not_end_the_reads_behind_the_last_vector():
+    """The band's last row is kept for the next band's pool: a command that reads it gives its token before."""
+    pool = QMaxPool(name="pool", inputs=("conv",), window=Window(kernel=(3, 3), stride=(2, 2)), ceil_mode=False)
+    program = layer_program(SMALL, first_layer(1, pool=pool, size=63), through="gather", ring=0)
+    hazards = []
+    for index, instruction in enumerate(program.instructions):
+        if instruction.opcode is Opcode.GATHER and instruction.waits.compute > 1:
+            early = replace(instruction, waits=replace(instruction.waits, compute=instruction.waits.compute - 1))
+            hazards += check_hazards(replace(program, instructions=(*program.instructions[:index], early,
+                                                                    *program.instructions[index + 1:])))
+    assert any(hazard.memory == "activations" and "read by compute" in hazard.reason for hazard in hazards)
+
+
 def changed(program, opcode, **fields):
     """The program with fields of its first instruction of a kind changed."""
     index = next(n for n, i in enumerate(program.instructions) if i.opcode is opcode)
