@@ -11,6 +11,7 @@ from arch.geometry import Geometry
 from arch.instruction import QUEUES, Opcode
 from arch.program import Program
 from arch.sdram import Timing
+from golden.account import Requests
 from golden.cycles import machine
 from golden.machine import get_tensor, put_tensor
 from golden.places import writer_places
@@ -21,8 +22,7 @@ from sim.rtl import SimulationError
 from sim.sdram import LOAD_WORDS
 from sim.verilate import BUILD
 
-__all__ = ["Frame", "FrameBench", "MachineFault", "Prediction", "Requests", "predict",
-           "written_vectors"]
+__all__ = ["Frame", "FrameBench", "MachineFault", "Prediction", "predict", "written_vectors"]
 
 Status = Callable[[int], None]
 CHUNK = 20_000          # cycles between two reports of progress
@@ -30,16 +30,6 @@ CHUNK = 20_000          # cycles between two reports of progress
 
 class MachineFault(SimulationError):
     """The machine stopped with an error; the message says which command and why."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Requests:
-    """Requests to storage in order: cycle, first word, number of words, and whether they were written."""
-
-    cycle: np.ndarray
-    address: np.ndarray
-    words: np.ndarray
-    write: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

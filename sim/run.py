@@ -18,8 +18,9 @@ from boards import BOARDS, find
 from compiler.build import compile_network
 from compiler.compile import Target, target_of
 from compiler.stages import NetworkError
-from golden import compare, values
+from golden import account, compare, values
 from golden.consistency import ProgramError, check_program
+from golden.hazards import check_hazards
 from golden.images import own_images
 from nets.cli import OutputError, print_notes, run_command, write_bytes, write_json
 from nets.network import add_network_arguments, network_from_arguments
@@ -27,7 +28,7 @@ from nets.plot import PLOT_SUFFIXES
 from nets.preprocess import find_images, load_image
 from nets.quantised import QNetwork
 from nets.scores import ranking, score_table, top
-from sim import account, summary
+from sim import summary
 from sim.frame import Frame, FrameBench, Prediction, predict
 from sim.rtl import SimulationError
 from sim.timeline_plot import plot_timeline
@@ -35,6 +36,7 @@ from sim.timeline_plot import plot_timeline
 __all__ = ["Checked", "check_frame", "get_parser", "main", "timing_of"]
 
 CHIP, CLOCK_MHZ = "as4c16m16sa-7", 140      # beside an engine that is no board's
+LISTED = 5                                  # hazards that are printed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -141,8 +143,11 @@ def run(args: argparse.Namespace) -> int:
         for problem in error.problems:
             print(f"error: {network.name} on {target.name}: {problem}", file=sys.stderr)
         return 2
-    check_program(program)
+    check_program(program, waits=False)
     print_notes(network.notes)
+    hazards = [str(hazard) for hazard in check_hazards(program)]
+    for hazard in hazards[:LISTED]:
+        print(f"hazard: {hazard}", file=sys.stderr)
     inputs = [network.quantise_input(network.spec.normalise(load_image(image, network.spec))) for image in images]
     checked, expected = [], sum(account.program_beats(program))
     with _bench(program, target, trace=args.trace is not None) as bench:
@@ -156,10 +161,11 @@ def run(args: argparse.Namespace) -> int:
     with _working("predicting the cycles"):
         foretold = predict(program, timing=timing_of(target.name), words=target.storage_words, start=checked[0].frame.start)
     layers = account.layers_of(program, network, checked[0].frame, mismatches=checked[0].wrong, predicted=foretold.done)
-    record = _record(network, program, target, images, checked, foretold, layers)
+    record = _record(network, program, target, images, checked, foretold, layers) | {"hazards": hazards}
     _show(program, record, checked, images, layers)
     _write(args, program, record, checked, layers)
-    return int(record["mismatches"] > 0 or record["late_commands"] > 0 or len(set(record["cycles"].values())) > 1)
+    return int(record["mismatches"] > 0 or record["late_commands"] > 0 or len(set(record["cycles"].values())) > 1
+               or len(hazards) > 0)
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from arch.geometry import Geometry
 from arch.instruction import QUEUES
-from sim.account import LayerAccount
+from golden.account import LayerAccount
 from sim.frame import Frame, Prediction
 
 __all__ = ["idle_causes", "layer_record", "markdown", "queue_record", "show_layers", "show_queues", "show_traffic"]

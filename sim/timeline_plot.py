@@ -10,9 +10,9 @@ import numpy as np
 
 from arch.instruction import QUEUES
 from arch.program import Program
+from golden.account import program_beats, served_layers
 from nets.cli import OutputError
 from nets.plot import PLOT_SUFFIXES
-from sim.account import program_beats, served_layers
 from sim.frame import Frame
 
 __all__ = ["plot_timeline"]

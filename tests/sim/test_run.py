@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from arch.program import Program
+from golden import account
 from nets.cli import OutputError
-from sim import account
 from sim.frame import Frame, Requests
 from sim.run import main
 from sim.timeline_plot import plot_timeline

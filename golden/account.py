@@ -1,6 +1,7 @@
 """Where a frame's cycles and storage traffic went: a layer at a time, from what its commands did and when."""
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -10,13 +11,30 @@ from arch.instruction import QUEUES, Opcode
 from arch.program import Program
 from golden import places
 from nets.quantised import QConv, QNetwork
-from sim.frame import Frame, Requests
 
-__all__ = ["CAUSES", "LayerAccount", "least_words", "layer_macs", "layers_of", "program_beats", "served_layers", "traffic"]
+__all__ = ["CAUSES", "Course", "LayerAccount", "Requests", "layer_macs", "layers_of", "least_words", "program_beats",
+           "served_layers", "traffic"]
 
 # What the array waits for when it does not multiply.
 CAUSES = {"load": "memory", "store": "memory", "gather": "image", "compute": "results", "engine": "pipeline"}
 BUSY = 0.9              # of a layer's cycles: then its multipliers bound it
+
+
+class Course(Protocol):
+    """A frame, predicted or measured: for each queue the cycles in which its commands began and were through, from the start."""
+
+    taken: Mapping[str, np.ndarray]
+    done: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Requests:
+    """Requests to storage in order: cycle, first word, number of words, and whether they were written."""
+
+    cycle: np.ndarray
+    address: np.ndarray
+    words: np.ndarray
+    write: np.ndarray
 
 
 @dataclass
@@ -72,7 +90,7 @@ def _visible(geometry: Geometry) -> int:
     return (pipeline.vector(geometry) + pipeline.OUTPUT_FIFO + pipeline.POOL + pipeline.AVERAGE_PASS + pipeline.WRITER)
 
 
-def layers_of(program: Program, network: QNetwork, frame: Frame, *, mismatches: list[int] | None = None,
+def layers_of(program: Program, network: QNetwork, frame: Course, *, mismatches: list[int] | None = None,
               predicted: Mapping[str, np.ndarray] | None = None) -> list[LayerAccount]:
     """Each layer of a frame in the order in which they begin. `mismatches`: wrong elements of each compute command; `predicted`:
     for each queue the cycles in which its commands were to be through."""
