@@ -2,6 +2,7 @@
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.utils import exact_log2
 
 from arch import protocol
 from arch.protocol import COUNTERS, DATA_WORDS, REFUSED, REPLY, Identity, Kind, Refusal, State, arguments
@@ -16,7 +17,7 @@ from hw.uart import byte_layout
 __all__ = ["Link", "status_layout"]
 
 _HEAD = 5                               # words of a frame that are looked at: header, and up to four arguments
-_CHECKS = 4                             # cycles until all is known about them
+_CHECKS = 5                             # cycles until all is known about them
 
 
 def status_layout() -> data.StructLayout:
@@ -93,14 +94,16 @@ class Link(wiring.Component):
         word, last = Signal(16, reset_less=True), Signal(reset_less=True)
         m.d.sync += [word.eq(_selected(table, place)), last.eq(place + 1 == end)]
 
+        asked, refused = Signal(range(len(Kind)), reset_less=True), Signal(reset_less=True)
+        m.d.sync += [asked.eq(kind - 1), refused.eq(refusal != 0)]
         checking = Signal(reset_less=True)
         step, left, ended = Signal(range(_HEAD + BlockRam.LATENCY)), Signal(9, reset_less=True), Signal(reset_less=True)
         out, is_read = sender.i, Signal(reset_less=True)
         m.d.comb += [
             self.program.eq(first), read.address.eq(first), read.count.eq(count), read.r.eq(self.r),
             self.request.payload.write.eq(1), self.request.payload.address.eq(first), self.request.payload.length.eq(count)]
-        m.d.sync += [self.w.payload.eq(receiver.data), self.start.eq(0), self.clear.eq(0), self.heard.eq(0), step.eq(step + 1),
-                     ended.eq(Mux(checking, read.last, left == 1))]
+        m.d.sync += [self.w.payload.eq(receiver.data), self.start.eq(0), self.clear.eq(0), self.heard.eq(0), read.start.eq(0),
+                     step.eq(step + 1), ended.eq(Mux(checking, read.last, left == 1))]
 
         def reply(name):
             m.d.sync += [place.eq(spans[name][0]), end.eq(spans[name][1])]
@@ -126,33 +129,33 @@ class Link(wiring.Component):
             with m.State("DECIDE"):
                 m.d.sync += [reason.eq(refusal), is_read.eq(0), checking.eq(kind == Kind.CHECKSUM), left.eq(count),
                              receiver.word.eq(3)]
-                with m.If(refusal != 0):
+                with m.If(refused):
                     m.next = "REFUSE"
                 with m.Else():
                     m.d.sync += [awaited.eq(sequence + 1), previous.eq(sequence), previous_kind.eq(kind)]
                     m.next = "REPLY"
                     reply("NOTHING")
-                    with m.Switch(kind):
-                        with m.Case(Kind.INFO):
+                    with m.Switch(asked):       # three bits: there is not much to decode
+                        with m.Case(Kind.INFO - 1):
                             m.d.sync += connected.eq(1)
                             reply("INFO")
-                        with m.Case(Kind.WRITE):
+                        with m.Case(Kind.WRITE - 1):
                             m.next = "WRITE"
-                        with m.Case(Kind.READ):
+                        with m.Case(Kind.READ - 1):
                             m.d.sync += is_read.eq(1)
-                            m.d.comb += read.start.eq(1)
-                        with m.Case(Kind.CHECKSUM):
+                            m.d.sync += read.start.eq(1)
+                        with m.Case(Kind.CHECKSUM - 1):
                             m.d.sync += crc.eq(CRC_INIT)
-                            m.d.comb += read.start.eq(1)
+                            m.d.sync += read.start.eq(1)
                             reply("CHECKSUM")
                             m.next = "LOW"
-                        with m.Case(Kind.START):
+                        with m.Case(Kind.START - 1):
                             m.d.sync += self.start.eq(~again)
-                        with m.Case(Kind.STATUS):
+                        with m.Case(Kind.STATUS - 1):
                             reply("STATUS")
-                        with m.Case(Kind.COUNTERS):
+                        with m.Case(Kind.COUNTERS - 1):
                             reply("COUNTERS")
-                        with m.Case(Kind.CLEAR):
+                        with m.Case(Kind.CLEAR - 1):
                             m.d.sync += self.clear.eq(~again)
             with m.State("REFUSE"):
                 m.d.sync += [head[:8].eq(REFUSED), is_read.eq(0)]
@@ -234,9 +237,9 @@ class Link(wiring.Component):
             words.eq(frame.words - 3), known.eq((kind >= min(Kind)) & (kind <= max(Kind))), is_info.eq(kind == Kind.INFO),
             again.eq((sequence == previous) & (sequence != awaited) & (kind == previous_kind)),
             turn.eq(sequence == awaited), beyond.eq(first[:25] + count), storage.eq(0), fits.eq(0),
-            inside.eq((beyond <= self.identity.storage_words) & sane & ~first[24:].any()),
+            inside.eq(self._stored(beyond) & sane & ~first[24:].any()),
             sane.eq((count != 0) & ~((kind == Kind.CHECKSUM) & second[25:].any())
-                    & ~((kind == Kind.READ) & (count > DATA_WORDS))),
+                    & ~((kind == Kind.READ) & (count[9:].any() | (count[:9] > DATA_WORDS)))),
             busy.eq(self.status.running & storage & ~((kind == Kind.START) & again))]
         with m.Switch(kind):
             for one in Kind:
@@ -267,6 +270,13 @@ class Link(wiring.Component):
             m.d.sync += refusal.eq(Refusal.BUSY)
         with m.Elif(storage & ~inside):
             m.d.sync += refusal.eq(Refusal.RANGE)
+
+    def _stored(self, beyond):
+        """Whether words before `beyond` are in storage."""
+        size = self.identity.storage_words
+        if size & size - 1:
+            return beyond <= size
+        return ~beyond[exact_log2(size):].any() | (beyond == size)
 
     def _table(self, reason, awaited, crc, nonce):
         """Words of replies, and where those of each kind begin and end."""
