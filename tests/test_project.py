@@ -16,7 +16,7 @@ MAY_READ = {         # arrows point one way; the reference never sees the hardwa
     "compiler": {"nets", "arch"},
     "golden": {"nets", "arch"},
     "hw": {"arch"},
-    "host": {"arch", "nets", "compiler"},
+    "host": {"arch", "nets", "boards", "compiler"},
     "sim": {"arch", "nets", "compiler", "hw", "golden", "host", "boards"},
 }
 

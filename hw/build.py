@@ -1,0 +1,258 @@
+"""Command: a network and a board in, a bitstream and a report out.
+
+Compiles the network, elaborates the chip, runs Yosys and nextpnr with one seed after the other until the board's clock is met,
+packs, and writes build/BOARD/: top.bit, the network's program, report.json and report.html. A stage whose inputs have not
+changed is not run again. With --estimate no tool runs: geometry, resources, cycles and frames/s are printed at once.
+"""
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+import json
+from pathlib import Path
+import shlex
+import shutil
+import subprocess
+import sys
+from threading import Lock
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from boards import ALIASES, BOARDS, Board, find
+from boards import list as boards_list
+from compiler.build import compile_network
+from compiler.figures import figures
+from compiler.program_file import SUFFIX, ProgramFileError, save
+from compiler.stages import NetworkError
+from hw import bitstream, estimate, report, toolchain
+from hw.bitstream import ClockMissed, Watch, build_bitstream, part_of
+from hw.chip import Chip
+from hw.stages import Stages, digest_of_files, digest_of_sources
+from hw.toolchain import ToolError
+from nets.cli import print_notes, run_command, write_bytes, write_json
+from nets.network import add_network_arguments, network_from_arguments
+
+__all__ = ["get_parser", "main"]
+
+# What a program and its cycles depend on, and what the chip's netlist does.
+PROGRAM_SOURCES = ("arch", "nets", "compiler", "golden/cycles")
+CHIP_SOURCES = ("arch", "boards", "hw")
+RESOURCES = ("lut4", "ff", "block_ram", "multipliers")
+
+
+class Shown(Watch):
+    """Stages as lines with a spinner and the time that they took."""
+
+    def __init__(self, progress: Progress):
+        self.progress, self.tasks, self.lock = progress, {}, Lock()
+
+    def begin(self, stage: str) -> None:
+        with self.lock:
+            self.tasks[stage] = self.progress.add_task(stage, total=1)
+
+    def end(self, stage: str, result: str) -> None:
+        with self.lock:
+            self.progress.update(self.tasks[stage], completed=1, description=f"{stage}: {result}")
+
+
+def _files_of(args: argparse.Namespace) -> str:
+    """Digest of the files that the network's arguments name, and of the arguments."""
+    paths = [Path(value) for value in (args.model, args.side_file, args.labels, args.calibrate) if value is not None]
+    paths += [Path(args.model).with_suffix(".json")]
+    files = [path for path in paths if path.is_file()]
+    for folder in (path for path in paths if path.is_dir()):
+        files += sorted(path for path in folder.rglob("*") if path.is_file())
+    words = {name: str(value) for name, value in vars(args).items() if name in _MODEL_ARGUMENTS}
+    return digest_of_files(files) + json.dumps(words, sort_keys=True)
+
+
+def _model_arguments() -> frozenset[str]:
+    parser = argparse.ArgumentParser()
+    add_network_arguments(parser)
+    return frozenset(vars(parser.parse_args([])))
+
+
+_MODEL_ARGUMENTS = _model_arguments()
+
+
+def _program(stages: Stages, args: argparse.Namespace, board: Board, watch: Watch) -> tuple[Path, dict]:
+    """The network's program file and its figures in cycles; made anew only if model, board or our sources changed."""
+    depends = {"model": _files_of(args), "geometry": board.geometry.to_json(), "storage": board.storage_words,
+               "timing": str(board.timing), "sources": digest_of_sources(*PROGRAM_SOURCES)}
+
+    def make(folder: Path) -> None:
+        network = network_from_arguments(args)
+        print_notes(network.notes)
+        compiled = compile_network(network, board.geometry, storage_words=board.storage_words)
+        save(compiled.program, folder / f"program{SUFFIX}")
+        write_json(folder / "figures.json", figures(compiled, network, board.timing, board.storage_words))
+    watch.begin("program and its cycles")
+    done = "failed"
+    try:
+        done = "done" if stages.make("program", depends, make) else "reused"
+    finally:
+        watch.end("program and its cycles", done)
+    return stages.folder / f"program{SUFFIX}", json.loads((stages.folder / "figures.json").read_text(encoding="utf-8"))
+
+
+def _record(board: Board, data: dict, clock_mhz: float, resources: dict, command: str, **further: object) -> dict:
+    """What report.json holds."""
+    geometry, clock_hz = board.geometry, clock_mhz * 1e6
+    return {
+        "board": board.name, "model": data["model"], "geometry": json.loads(geometry.to_json()), "clock_mhz": clock_mhz,
+        "clock_wanted_mhz": board.clock_mhz, "cycles": data["cycles"], "frames_per_s": clock_hz / data["cycles"],
+        "latency_ms": 1000 * data["cycles"] / clock_hz, "utilisation": data["utilisation"], "resources": resources,
+        "peak_gmac_per_s": geometry.macs * clock_mhz / 1000, "storage_gbyte_per_s": 2 * clock_mhz / 1000,
+        "layers": data["layers"], "timeline": data["timeline"], "memory": data["memory"], "storage_bytes": data["storage_bytes"],
+        "command": command, **further}
+
+
+def _counted(name: str) -> dict[str, dict]:
+    """Resources of a board's chip."""
+    board = find(name)
+    platform = board.platform()
+    return estimate.resources(Chip.of(board), platform, part_of(platform).die, board.geometry)
+
+
+def _estimate(board: Board, args: argparse.Namespace) -> dict:
+    """The record without running a tool; nothing is written. Another process counts the chip meanwhile."""
+    with ProcessPoolExecutor(1) as pool:
+        counted = pool.submit(_counted, board.name)
+        # Cycles depend on shapes alone, so one image is enough to quantise a float model.
+        args.calibration_limit = 1
+        network = network_from_arguments(args)
+        compiled = compile_network(network, board.geometry, storage_words=board.storage_words)
+        data = figures(compiled, network, board.timing, board.storage_words)
+        return _record(board, data, float(board.pll.clock_mhz), counted.result(), _command(args), estimate=True)
+
+
+def _command(args: argparse.Namespace) -> str:
+    return "python -m hw.build " + shlex.join(args.given)
+
+
+def _table(record: dict) -> Table:
+    geometry = record["geometry"]
+    table = Table(title=f"{record['model']} on {record['board']}", show_header=False)
+    table.add_row("engine", f"{geometry['input_lanes']}x{geometry['output_lanes']}, {geometry['activation_words']} activation, "
+                            f"{geometry['weight_words']} weight words")
+    for key in RESOURCES:
+        used = record["resources"][key]
+        table.add_row(key, f"{used['used']:,} of {used['available']:,} ({used['used'] / used['available']:.0%})")
+    table.add_row("clock", f"{record['clock_mhz']:g} MHz" + (" wanted" if record.get("estimate") else f", seed {record['seed']}"))
+    table.add_row("cycles a frame", f"{record['cycles']:,}, {record['utilisation']:.1%} of the multipliers used")
+    table.add_row("frames/s", f"{record['frames_per_s']:.1f}, latency {record['latency_ms']:.2f} ms")
+    return table
+
+
+def _write(folder: Path, record: dict) -> None:
+    write_json(folder / "report.json", record)
+    write_bytes(folder / "report.html", report.render(record).encode())
+
+
+def _load_board(board: Board, path: Path) -> None:
+    """Configures the FPGA over USB. Raises ToolError."""
+    if not board.program:
+        raise ToolError(f"--program does not know {board.name}: load {path} with a tool that does")
+    if shutil.which("openFPGALoader") is None:
+        raise ToolError("openFPGALoader must be on PATH to load a board: see https://trabucayre.github.io/openFPGALoader")
+    done = subprocess.run(["openFPGALoader", *board.program, str(path)], check=False)
+    if done.returncode:
+        raise ToolError(f"openFPGALoader failed with code {done.returncode}: is the board plugged in?")
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m hw.build", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--board", default="ulx3s", metavar="B", help=f"one of {', '.join([*ALIASES, *BOARDS])} (%(default)s)")
+    add_network_arguments(parser, default="")
+    for action in parser._actions:
+        if action.dest == "model":
+            action.default, action.help = None, f"{action.help.split(' (')[0]} (the board's own: squeezenet1_1, or digits)"
+    parser.add_argument("--list-boards", action="store_true", help="list the boards and end")
+    parser.add_argument("--estimate", action="store_true", help="print what would be built, and how fast, without building it")
+    parser.add_argument("--freq", type=float, metavar="MHZ", help="clock, instead of the board's")
+    parser.add_argument("--seeds", type=_count, default=8, metavar="N", help="try placement seeds 1..N (%(default)s)")
+    parser.add_argument("--jobs", type=_count, default=1, metavar="N", help="seeds routed at a time (%(default)s)")
+    parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR",
+                        help="folder of the boards' folders (%(default)s)")
+    parser.add_argument("--program", action="store_true", help="load the bitstream into the board when it is ready")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write report.json here too")
+    return parser
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.list_boards:
+        return boards_list.main([])
+    board = find(args.board)
+    if args.freq:
+        board = replace(board, clock_mhz=args.freq)
+    args.model = args.model or board.network
+    folder = args.build / board.name
+    console = Console(stderr=True)
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=args.estimate) as progress:
+        watch = Shown(progress)
+        if args.estimate:
+            progress.add_task("estimate", total=None)
+            record = _estimate(board, args)
+        else:
+            record = _built(board, args, folder, watch)
+    Console().print(_table(record))
+    if args.json:
+        write_json(args.json, record)
+    if args.estimate:
+        return 0
+    if record["clock_met"] is False:
+        print(f"error: {record['error']}", file=sys.stderr)
+        return 1
+    print(folder / bitstream.BITSTREAM, folder / "report.html", sep="\n")
+    if args.program:
+        _load_board(board, folder / bitstream.BITSTREAM)
+    return 0
+
+
+def _built(board: Board, args: argparse.Namespace, folder: Path, watch: Watch) -> dict:
+    """Runs all stages and writes the report, also when the clock was missed."""
+    stages = Stages(folder)
+    _, data = _program(stages, args, board, watch)
+    depends = {"board": str(board), "sources": digest_of_sources(*CHIP_SOURCES)}
+    clock = float(board.pll.clock_mhz)
+    further: dict = {"clock_met": True}
+    try:
+        done = build_bitstream(stages, board.platform(), lambda: Chip.of(board), depends=depends, clock_mhz=clock,
+                               seeds=args.seeds, jobs=args.jobs, watch=watch)
+        best, routed = done.best, done.routed
+    except ClockMissed as missed:
+        best, routed = missed.best, missed.routed
+        further = {"clock_met": False, "error": str(missed)}
+        clock = best.clock_mhz
+    shown = best.to_json()
+    record = _record(board, data, clock, shown["resources"], _command(args), seed=best.seed, routed_mhz=best.clock_mhz,
+                     critical_path=best.path, seeds=[{"seed": one.seed, "clock_mhz": one.clock_mhz} for one in routed],
+                     tools={name: toolchain.version(name) for name in bitstream.TOOLS}, **further)
+    _write(folder, record)
+    return record
+
+
+def main(argv: list[str] | None = None) -> int:
+    given = sys.argv[1:] if argv is None else argv
+    args = get_parser().parse_args(given)
+    args.given = given
+    try:
+        return run_command(run, args, NetworkError, ProgramFileError, ValueError)
+    except ToolError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
