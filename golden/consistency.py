@@ -19,10 +19,13 @@ class ProgramError(ValueError):
     """A program that must not run; the message says why."""
 
 
-def check_program(program: Program) -> None:
-    """Raises ProgramError unless the program is consistent, stays inside its regions and waits for all that it must."""
+def check_program(program: Program, *, waits: bool = True) -> None:
+    """Raises ProgramError unless the program is consistent, stays inside its regions and, with `waits`, waits for all that it
+    must."""
     for problem in _problems(program):
         raise ProgramError(f"{program.name}: {problem}")
+    if not waits:
+        return
     try:
         hazards = check_hazards(program)
     except ValueError as error:
