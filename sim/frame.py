@@ -106,7 +106,8 @@ def written_vectors(program: Program, beats: Beats) -> tuple[tuple[np.ndarray, .
         found[:count] = data[part][np.arange(count), lane]
         right = (word[part] == wanted.reshape(-1)[:count]) & (enable[part] == (lane[:, None] == np.arange(groups))).all(axis=1)
         wrong += wanted.size - int(right.sum())
-        result.append(found.reshape(*wanted.shape, -1).transpose(0, 3, 1, 2).reshape(-1, *wanted.shape[1:]))
+        found = found.reshape(*wanted.shape, geometry.output_lanes).transpose(0, 3, 1, 2)
+        result.append(found.reshape(len(wanted) * geometry.output_lanes, *wanted.shape[1:]))
     return tuple(result), wrong + max(0, len(word) - at)
 
 
@@ -181,6 +182,7 @@ class FrameBench:
         `trace`. Raises OSError if it cannot be written, SimulationError if the program is over before."""
         self.load(program)
         self.begin(q)
+        self.sim.run_until(beats=("started", 1), deadline=1_000_000)       # the machine resets its parts first
         start = int(self.sim.beats("started").cycle[-1])
         ahead = start + first - self.sim.cycle
         if ahead > 0 and self.sim.advance(ahead, high="stopped"):

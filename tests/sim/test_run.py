@@ -5,14 +5,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arch.instruction import Opcode
 from arch.program import Program
 from golden import account
+from golden.machine import execute
+from golden.places import writer_places
 from nets.cli import OutputError
-from sim.frame import Frame, Requests
+from nets.graph import Window
+from nets.quantised import QGlobalAvgPool, Requantise
+from sim.cases import Case
+from sim.expected import pack_columns
+from sim.frame import Frame, Requests, written_vectors
+from sim.native import Beats
 from sim.run import main
 from sim.timeline_plot import plot_timeline
 from tests.golden.programs import layer_program
-from tests.golden.test_machine import SMALL, first_layer
+from tests.golden.test_machine import HALF, SMALL, first_layer
+from tests.hw.layers import conv_of
 from tests.sim.test_random_networks import GEOMETRY
 
 KEYS = {"top5", "cycles", "mismatches", "utilisation", "layers", "sdram_bytes"}
@@ -96,6 +105,31 @@ def test_traffic_is_told_apart_by_its_place():
     assert least["image"] == program.input.words and least["program"] == program.program_words
     weights = sum(i.body.words * (4 if i.opcode == 3 else 6) for i in program.instructions if i.opcode in (3, 4))
     assert least["weights"] == weights
+
+
+@pytest.mark.parametrize("size", [5, 17])
+def test_vectors_come_from_the_writers_port(size):
+    """The beats that golden's machine would make, with one vector in a wrong place."""
+    rng = np.random.default_rng(size)
+    how = Requantise(multiplier=np.array(200), shift=np.array(16), zero_point=3)
+    case = Case(name="last", x=rng.integers(0, 256, (9, size, size), np.uint8), zero_point=7, conv=conv_of(
+        rng, 9, 10, Window(kernel=(1, 1))), pool=QGlobalAvgPool(name="pool", inputs=("conv",), requantise=how))
+    for one in (case, first_layer(size)):
+        program = layer_program(HALF, one)
+        result, beats = execute(program, one.x), []
+        for command, q in zip((i.body for i in program.instructions if i.opcode is Opcode.COMPUTE), result.written, strict=True):
+            word, group = writer_places(HALF, command.writer)
+            vectors = q.reshape(len(word), 4, *q.shape[1:]).transpose(0, 2, 3, 1).reshape(-1, 4)
+            beats.append(pack_columns((1 << np.repeat(group, word[0].size), 2), (word.reshape(-1), 12),
+                                      (np.tile(vectors, (1, 2)), 0)))
+        payload = np.concatenate(beats)
+        found, wrong = written_vectors(program, Beats(np.arange(len(payload)), payload))
+        assert wrong == 0
+        for a, b in zip(found, result.written, strict=True):
+            np.testing.assert_array_equal(a, b)
+        payload[-1, 0] ^= 4                     # the lowest bit of the address
+        assert written_vectors(program, Beats(np.arange(len(payload)), payload))[1] == 1
+        assert written_vectors(program, Beats(np.arange(len(payload) - 1), payload[:-1]))[1] == 1
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
