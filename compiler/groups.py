@@ -41,6 +41,20 @@ class Step:
                 for band in cut]
 
     @property
+    def late(self) -> range:
+        """Rows of the source that may still be read when the step has given its token, until a later one that writes gives its
+        own: all if this one writes nothing, else those that only rows behind the last one that completes a pooled row need."""
+        if not len(self.writes):
+            return self.reads
+        if not len(self.band.pooled):
+            return range(0)
+        work = self.stage.work
+        window, pool = work.conv.window, work.pool_window
+        complete = (self.band.pooled[-1] * pool.stride[0] - pool.padding[0] + pool.kernel[0])
+        first = complete * window.stride[0] - window.padding[0] + window.kernel[0] - 1      # its last tap
+        return range(min(max(first, self.reads.start), self.reads.stop), self.reads.stop)
+
+    @property
     def words(self) -> range:
         """Words of the target's pixels that are written."""
         per_word = self.stage.work.geometry.blocks_per_word
@@ -115,8 +129,16 @@ def interleaved(geometry: Geometry, stages: Sequence[Stage], rows: int, pipeline
     free = geometry.weight_words - sum(weight_words(stage) for stage in pinned)
     if any(stage not in pinned and 2 * stage.work.block_words > free for stage in stages):
         return None
+    # What a silent command reads is held until a later one writes: nothing may be loaded over it for those between.
+    if any(stage not in pinned and _silent(stage, cut) for stage, cut in zip(stages, cuts, strict=True)):
+        return None
     parts = [[range(stage.work.blocks)] if stage in pinned else chunks_of(geometry, stage, 1, free) for stage in stages]
     return depth_first(stages, cuts, parts, rows=rows, pipelined=pipelined, pinned=pinned)
+
+
+def _silent(stage: Stage, cut: Sequence[Band]) -> bool:
+    """Whether some band of a stage writes nothing."""
+    return any(not len(band.pooled) or stage.work.average and not band.last for band in cut)
 
 
 def weight_words(stage: Stage) -> int:
@@ -211,7 +233,7 @@ def chunked(geometry: Geometry, stage: Stage, rows: int, outside: bool) -> Order
         steps = [step for turn, blocks in enumerate(chunks) for step in Step.of(stage, cut, blocks, turn)]
     else:
         too_many = stage.work.places * stage.work.blocks > geometry.pool_words
-        if len(chunks) > 1 and (stage.work.average and len(cut) > 1 or too_many):
+        if len(chunks) > 1 and (stage.work.average and len(cut) > 1 or too_many or _silent(stage, cut)):
             return None
         steps = [step for band in zip(*(Step.of(stage, cut, blocks) for blocks in chunks), strict=True) for step in band]
     whole = stage.work.blocks * stage.work.block_words <= geometry.weight_words
@@ -260,11 +282,28 @@ def _unstored_rows(order: Order, writes: Sequence[Step]) -> int:
     return most
 
 
+def _late_rows(order: Order, buffer: Buffer) -> list[int]:
+    """For each step that reads a buffer, the lowest row that steps before it may still read when all their tokens are given."""
+    found, lowest, turn = [], buffer.height, 0
+    for step in order.steps:
+        reads = step.stage.source is buffer and len(step.reads)
+        if reads:
+            if step.turn != turn:
+                lowest, turn = buffer.height, step.turn
+            found.append(lowest)
+        if len(step.writes):
+            lowest = buffer.height
+        if reads and len(step.late):
+            lowest = min(lowest, step.late.start)
+    return found
+
+
 def brought_rows(order: Order, buffer: Buffer, depth: int) -> int:
     """Rows of a buffer, brought from storage or by the gather, that must be on the chip so that `depth` bands find room."""
     key = buffer, depth, "brought"
     if key not in order.rings:
         reads = [step.reads for step in order.steps if step.stage.source is buffer and len(step.reads)]
+        late = _late_rows(order, buffer)
         most = 1
         turns_of = [step.turn for step in order.steps if step.stage.source is buffer and len(step.reads)]
         lows, low = [0] * len(reads), None
@@ -282,6 +321,6 @@ def brought_rows(order: Order, buffer: Buffer, depth: int) -> int:
                     if ahead >= depth:
                         break
                     stop = later.stop
-            most = max(most, stop - lows[n])
+            most = max(most, stop - min(lows[n], late[n]))
         order.rings[key] = min(most, buffer.height)
     return order.rings[key]

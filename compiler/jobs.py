@@ -2,6 +2,9 @@
 
 Each word of the chip's memories remembers who read and wrote it last; what a job has to wait for follows from the words that it
 touches, and from nothing else. Free are: writes of a compute command behind reads of earlier ones, and the order within a queue.
+
+A compute command's token does not end all of its reads (`compiler.groups.Step.late`): who overwrites these words must wait for the
+next one that writes.
 """
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -56,6 +59,16 @@ class _Memory:
         self.jobs = jobs
         self.wrote = {queue: np.full(words, -1, np.int32) for queue in ("load", "gather", "compute")}
         self.read = {queue: np.full(words, -1, np.int32) for queue in ("store", "compute")}
+        self.late = np.zeros(words, bool)       # read by a compute command whose token does not say so; no later one has written
+
+    def keep(self, words: np.ndarray):
+        """A compute command reads words behind its token."""
+        self.late[words] = True
+
+    def settle(self, number: int):
+        """A compute command writes: when it gives its token, all reads before it are over."""
+        self.read["compute"][self.late] = number
+        self.late[:] = False
 
     def _add(self, after: set[Job], last: np.ndarray, words: np.ndarray, each: bool):
         found = last[words]
@@ -81,6 +94,8 @@ class _Memory:
         for reader, last in self.read.items():
             if (reader, queue) != ("compute", "compute"):
                 self._add(after, last, words, False)
+        if queue != "compute" and self.late[words].any():
+            raise AssertionError("words must not be overwritten before a command that writes ends their reads")
         self.wrote[queue][words] = number
         return after
 
@@ -236,9 +251,16 @@ class _Builder:
         read_words = self._words(source, stage.source, stage.reads, step.reads)
         write_words = self._words(target, stage.target, step.words, step.writes)
         after = self.activations.reads("compute", read_words, number) | self.activations.writes("compute", write_words, number)
+        if len(step.writes):
+            for memory in (self.activations, self.weights, self.parameters):
+                memory.settle(number)
+        self.activations.keep(self._words(source, stage.source, stage.reads, step.late))
         for memory, start, size, words in ((self.weights, weights, stage.work.block_words, geometry.weight_words),
                                            (self.parameters, parameters, geometry.pairs, geometry.parameter_words)):
-            after |= memory.reads("compute", (start + np.arange(size * len(step.blocks))) % words, number)
+            read_words = (start + np.arange(size * len(step.blocks))) % words
+            after |= memory.reads("compute", read_words, number)
+            if not len(step.writes):
+                memory.keep(read_words)
         self.computes.append(self._job(Opcode.COMPUTE, command, after, step=step, stage=stage))
         if target.stored:
             self._store(step, target, group)

@@ -163,6 +163,8 @@ def _require(condition: bool, message: str):
 class Convolution:
     """A convolution and the pool fused behind it, on an input of `height` x `width` with zero point `zero_point`.
 
+    `spare`: computes all of the convolution's output, even what no window of the pool reads.
+
     Raises LayerError when it is made if no engine of this geometry can run it, whatever its memories hold.
     """
 
@@ -172,6 +174,7 @@ class Convolution:
     height: int
     width: int
     zero_point: int
+    spare: bool = False
 
     def __post_init__(self):
         _check_conv(self.geometry, self.conv, self.size)
@@ -184,8 +187,13 @@ class Convolution:
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """Height and width of the convolution's output."""
-        return self.conv.window.output_size(self.height, self.width)
+        """Height and width of the convolution's output, as far as it is computed."""
+        size, window = self.conv.window.output_size(self.height, self.width), self.pool_window
+        if self.spare or window == NO_POOL:
+            return size
+        pooled = window.output_size(*size, ceil_mode=getattr(self.pool, "ceil_mode", False))
+        read = ((count - 1) * window.stride[n] - window.padding[n] + window.kernel[n] for n, count in enumerate(pooled))
+        return tuple(map(min, size, read))
 
     @cached_property
     def pool_window(self) -> Window:
@@ -282,7 +290,8 @@ def plan_layer(geometry: Geometry, conv: QConv, *, source: Map, target: Map, zer
     _require(source.channels == conv.weight.shape[1], f"source must have {conv.weight.shape[1]} channels, not {source.channels}")
     _require(source.offset % geometry.input_lanes == 0, f"source offset must be a multiple of {geometry.input_lanes}, "
                                                        f"not {source.offset}")
-    work = Convolution(geometry=geometry, conv=conv, pool=pool, height=source.height, width=source.width, zero_point=zero_point)
+    work = Convolution(geometry=geometry, conv=conv, pool=pool, height=source.height, width=source.width, zero_point=zero_point,
+                       spare=True)
     _require((target.channels, target.height, target.width) == work.shape,
              f"target must be {work.shape}, not {(target.channels, target.height, target.width)}")
     _require(target.offset % geometry.output_lanes == 0, f"target offset must be a multiple of {geometry.output_lanes}, "
