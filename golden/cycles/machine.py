@@ -6,7 +6,7 @@ import numpy as np
 
 from arch import control, pipeline
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, Instruction
+from arch.instruction import QUEUES, Instruction, Opcode
 from arch.sdram import Timing
 from arch.transfer import CHECK, PIXEL, PIXEL_BACK
 from golden.cycles.dma import DmaCycles
@@ -142,11 +142,8 @@ class _Run:
         if self.denied and (self._next("compute") <= self.now or self._gathering):
             self.engine.grants(self.reads, self.writes - pipeline.WRITER)
             self.denied, self.stale = False, True
-        if self.stale and self.given["gather"]:
-            since = self.gather.since
-            others = [self.writes[np.searchsorted(self.writes, since):]]
-            others += [c.written for c in self.engine.commands if len(c.written) and c.written[-1] >= since]
-            self.gather.follow(np.sort(np.concatenate(others)), self.now)
+        if self.stale and self._gathering:
+            self.gather.follow(self._others(self.gather.since), self.now)
             self.stale = False
         for queue in ("compute", "gather"):
             for what in ("taken", "done"):
@@ -162,9 +159,26 @@ class _Run:
             self.pixels, news = until, True
         return news
 
+    def _others(self, since: int) -> np.ndarray:
+        """Cycles from about `since` on in which somebody else than the gather writes activations."""
+        parts = [self.writes[np.searchsorted(self.writes, since):]]
+        for command in reversed(self.engine.commands):
+            if len(command.written):
+                if command.written[-1] < since:
+                    break
+                parts.append(command.written)
+        return np.sort(np.concatenate(parts))
+
     @property
     def _gathering(self) -> bool:
         return self.told["gather", "done"] < self.given["gather"]
+
+    @property
+    def _lending(self) -> bool:
+        """Whether the DMA may use the activation memory without a new command."""
+        loads = self.commands["load"][len(self.events["load", "done"]):self.given["load"]]
+        return (len(self.events["store", "done"]) < self.given["store"]
+                or any(load.opcode is Opcode.LOAD_ACTIVATIONS for load in loads))
 
     def _cycles(self, queue: str, what: str) -> list[int]:
         """Events that the sequencer was not yet told."""
@@ -217,7 +231,7 @@ class _Run:
                 if at >= UNKNOWN:
                     at = self.now + PIXEL
                 bounds.append(max(at, self.now) + PIXEL_BACK + CHECK)
-            if horizon is not None and (len(self.reads) or len(self.writes)):
+            if self._lending:
                 # Lending may move the engine's writes, and these those of the gather.
                 bounds.append(self.now + pipeline.WRITER + NEXT)
         return min(bounds, default=None)
