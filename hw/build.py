@@ -138,7 +138,8 @@ def _table(record: dict) -> Table:
                             f"{geometry['weight_words']} weight words")
     for key in RESOURCES:
         used = record["resources"][key]
-        table.add_row(key, f"{used['used']:,} of {used['available']:,} ({used['used'] / used['available']:.0%})")
+        share = used["used"] / max(used["available"], 1)
+        table.add_row(key.replace("_", " "), f"{used['used']:,} of {used['available']:,} ({share:.0%})")
     table.add_row("clock", f"{record['clock_mhz']:g} MHz" + (" wanted" if record.get("estimate") else f", seed {record['seed']}"))
     table.add_row("cycles a frame", f"{record['cycles']:,}, {record['utilisation']:.1%} of the multipliers used")
     table.add_row("frames/s", f"{record['frames_per_s']:.1f}, latency {record['latency_ms']:.2f} ms")
