@@ -16,6 +16,7 @@ from hw.layout import command_layout, record_layout
 from hw.output_fifo import OutputFifo
 from hw.pool import Pool
 from hw.primitives import Copy
+from hw.reset import own_reset
 from hw.tokens import Tokens
 from hw.weights import bias_layout, scale_layout, weight_layout
 from hw.writer import Writer
@@ -37,7 +38,8 @@ class Engine(wiring.Component):
     in cycles t for which `write_grant` was low in t - `pipeline.WRITER`. Grants, addresses and data come from registers.
 
     Reset stops everything and empties all queues; memories keep their contents, apart from a write under way. It must last
-    `pipeline.vector(geometry)` cycles: the array and the requantiser have none of their own, what is in them must drain.
+    `pipeline.vector(geometry)` cycles: the array and the requantiser have none of their own, what is in them must drain. Nothing
+    must be given in the cycle after it: units are reset a cycle later.
 
     Members:
     - `command`: stream of `command_layout()`, taken when each unit has taken the command `pipeline.COMMANDS` before.
@@ -73,13 +75,10 @@ class Engine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.dispatch = dispatch = self.dispatch
-        m.submodules.convolver = convolver = self.convolver
-        m.submodules.fifo = fifo = self.fifo
-        m.submodules.pool = pool = self.pool
-        m.submodules.average = average = self.average
-        m.submodules.gather = gather = self.gather
-        m.submodules.writer = writer = self.writer
+        dispatch, convolver, fifo, pool = self.dispatch, self.convolver, self.fifo, self.pool
+        average, gather, writer = self.average, self.gather, self.writer
+        for name in ("dispatch", "convolver", "fifo", "pool", "average", "gather", "writer"):
+            own_reset(m, name, getattr(self, name))
 
         connect(m, flipped(self.command), dispatch.command)
         connect(m, flipped(self.gather_command), gather.command)

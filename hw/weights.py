@@ -134,9 +134,16 @@ class WeightLoader(wiring.Component):
         address, bias, block = Signal.like(weights.r_addr), Signal.like(biases.r_addr), Signal.like(biases.r_addr)
         passes, passes_left, blocks_left = Signal.like(c.passes), Signal.like(c.passes), Signal.like(c.output_blocks)
         last_pass, last_block = Signal(), Signal()
+        again, over = Signal(), Signal()            # a pass of a block, a block was read
         m.d.comb += [weights.r_addr.eq(address), biases.r_addr.eq(bias), reader.more.eq(running), self.busy.eq(running),
                      self.config.ready.eq(~running)]
-        m.d.sync += [last_pass.eq(passes_left == 1), last_block.eq(blocks_left == 1)]
+        m.d.sync += [last_pass.eq(passes_left == 1), last_block.eq(blocks_left == 1), again.eq(reader.last & ~last_pass),
+                     over.eq(reader.last & last_pass)]
+        # Between two groups there is a cycle without a read.
+        with m.If(again):
+            m.d.sync += bias.eq(block)
+        with m.If(over):
+            m.d.sync += block.eq(bias)
         with m.If(~running):
             m.d.sync += [running.eq(self.config.valid), address.eq(c.weights), bias.eq(c.parameters), block.eq(c.parameters),
                          passes.eq(c.passes), passes_left.eq(c.passes), blocks_left.eq(c.output_blocks)]
@@ -145,10 +152,7 @@ class WeightLoader(wiring.Component):
         with m.If(reader.last):
             m.d.sync += passes_left.eq(passes_left - 1)
             with m.If(last_pass):
-                m.d.sync += [passes_left.eq(passes), blocks_left.eq(blocks_left - 1),
-                             block.eq(_after(bias, geometry.parameter_words)), running.eq(~last_block)]
-            with m.Else():
-                m.d.sync += bias.eq(block)
+                m.d.sync += [passes_left.eq(passes), blocks_left.eq(blocks_left - 1), running.eq(~last_block)]
         _level(m, self.ready, rise=reader.soon, fall=self.pass_start)
         return m
 

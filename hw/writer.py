@@ -1,5 +1,5 @@
 """The writer: vectors to their places in the activation memory."""
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -51,7 +51,9 @@ class Writer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = Signal(record_layout(WriterConfig), reset_less=True)
-        wrapped = Signal(17, reset_less=True)           # from a row to the next, back round the ring
+        # From a row to the next, back round the ring; to the next but one, back once; whether the second row is.
+        wrapped, twice = Signal(signed(17), reset_less=True), Signal(signed(18), reset_less=True)
+        first_wraps = Signal(reset_less=True)
         active, load, start, go = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [self.command.ready.eq(~active & ~load), start.eq(self.command.valid & self.command.ready),
                      self.i.ready.eq(active & self.grant), go.eq(self.i.ready & self.i.valid)]
@@ -60,6 +62,7 @@ class Writer(wiring.Component):
             m.d.sync += config.eq(self.command.payload)
         with m.If(load):
             m.d.sync += [wrapped.eq(config.row_words - config.ring_words), active.eq(config.rows != 0)]
+        m.d.sync += [twice.eq(wrapped + config.row_words), first_wraps.eq(config.row_start + wrapped >= 0)]
 
         # Stage 0: what is special about the vector now taken.
         first = {name: Signal(name=f"first_{name}") for name in ("column", "row", "block")}
@@ -93,14 +96,15 @@ class Writer(wiring.Component):
         m.d.sync += [block1.eq(new_block), command1.eq(new_command)]
 
         # Stage 1: offset of the row in the ring, word and lane group of the block.
-        offset = Signal(15, reset_less=True)
-        forward, back = Signal(16), Signal(17)
-        m.d.comb += [forward.eq(offset + config.row_words), back.eq(offset + wrapped)]
+        # `wraps`: the next row is behind the end of the ring. It is worked out for both ways that lead to this one.
+        offset, wraps = Signal(15, reset_less=True), Signal(reset_less=True)
+        following = Mux(wraps, offset + 2 * wrapped >= 0, offset + twice >= 0)
         base = Signal(15, reset_less=True)
         group = Signal(range(self.groups), reset_less=True)
         step = Signal(len(config.pixel_words), reset_less=True)
         with m.If(stages[0]["valid"] & stages[0]["new_row"]):
-            m.d.sync += [offset.eq(Mux(block1, config.row_start, Mux(back[-1], forward, back))), step.eq(config.pixel_words)]
+            m.d.sync += [offset.eq(Mux(block1, config.row_start, Mux(wraps, offset + wrapped, offset + config.row_words))),
+                         wraps.eq(Mux(block1, first_wraps, following)), step.eq(config.pixel_words)]
         with m.If(stages[0]["valid"] & block1):
             m.d.sync += [group.eq(Mux(command1, config.lane, group + 1)),
                          base.eq(Mux(command1, config.base, base + (group == self.groups - 1)))]
