@@ -35,9 +35,11 @@ class SerialLink:
 
     def __init__(self, port: str, baud: int):
         self.port, self.baud = port, baud
-        self.patience_s = 10.0 if port.startswith("/dev/pts/") else 0.1
+        simulated = port.startswith("/dev/pts/")
+        self.patience_s = 10.0 if simulated else 0.1
         try:
-            self._serial = serial.Serial(port, baud, timeout=0, write_timeout=10, exclusive=True)
+            # A simulated board takes nothing while it computes a frame, which lasts as long as its PC is slow.
+            self._serial = serial.Serial(port, baud, timeout=0, write_timeout=600 if simulated else 10, exclusive=True)
         except (OSError, ValueError) as error:      # serial.SerialException is an OSError
             raise LinkError(f"Port {port} cannot be opened: {error}") from None
 
