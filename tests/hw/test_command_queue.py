@@ -15,32 +15,37 @@ from tests.hw.instructions import GEOMETRY, body, payload
 
 
 class Top(wiring.Component):
-    """The queue, written by a stream that keeps count of its places."""
+    """A queue of each kind, written by a stream that keeps count of its places."""
 
-    def __init__(self, queue: str):
-        self.queue = CommandQueue(queue)
-        super().__init__({"words": In(stream.Signature(word_layout())), "o": Out(stream.Signature(queue_layout(queue))),
-                          "tokens": In(data.ArrayLayout(TOKENS, len(QUEUES))), "halt": In(1), "waiting": Out(1)})
+    def __init__(self):
+        self.queues = {name: CommandQueue(name) for name in QUEUES}
+        members = {"tokens": In(data.ArrayLayout(TOKENS, len(QUEUES))), "halt": In(1)}
+        for name in QUEUES:
+            members |= {f"{name}_words": In(stream.Signature(word_layout())), name: Out(stream.Signature(queue_layout(name))),
+                        f"{name}_waiting": Out(1)}
+        super().__init__(members)
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = self.queue
-        m.submodules.places = places = Tokens(control.QUEUE_WORDS, control.QUEUE_WORDS)
-        taken = Signal()
-        connect(m, queue.o, flipped(self.o))
-        m.d.comb += [self.words.ready.eq(places.any), taken.eq(self.words.valid & places.any), places.take.eq(taken),
-                     places.give.eq(queue.leaves), queue.w_en.eq(taken), queue.w_data.eq(self.words.payload),
-                     queue.tokens.eq(self.tokens), queue.halt.eq(self.halt), self.waiting.eq(queue.waiting)]
+        for name, queue in self.queues.items():
+            words, taken = getattr(self, f"{name}_words"), Signal(name=f"{name}_taken")
+            m.submodules[name] = queue
+            m.submodules[f"{name}_places"] = places = Tokens(control.QUEUE_WORDS, control.QUEUE_WORDS)
+            connect(m, queue.o, flipped(getattr(self, name)))
+            m.d.comb += [
+                words.ready.eq(places.any), taken.eq(words.valid & places.any), places.take.eq(taken),
+                places.give.eq(queue.leaves), queue.w_en.eq(taken), queue.w_data.eq(words.payload),
+                queue.tokens.eq(self.tokens), queue.halt.eq(self.halt), getattr(self, f"{name}_waiting").eq(queue.waiting)]
         return m
 
     def probes(self) -> dict[str, Boundary]:
-        return {"offered": Boundary(self.queue.o.valid, self.queue.waiting)}
+        return {f"{name}_offered": Boundary(queue.o.valid, queue.waiting) for name, queue in self.queues.items()}
 
 
-@pytest.fixture(scope="module", params=QUEUES)
-def design(request) -> tuple[str, Design]:
-    top = Top(request.param)
-    return request.param, Design(top, probes=top.probes)
+@pytest.fixture(scope="module")
+def design() -> Design:
+    top = Top()
+    return Design(top, probes=top.probes)
 
 
 def commands(queue: str, rng: np.random.Generator, count: int, waits: Waits | None = None) -> list[Instruction]:
@@ -58,65 +63,65 @@ def words(instructions: list[Instruction]) -> list[int]:
     return result
 
 
+@pytest.mark.parametrize("queue", QUEUES)
 @pytest.mark.parametrize("seed", range(4))
-def test_records(design, seed):
+def test_records(design, queue, seed):
     """More commands than the queue has places for, in order, whenever they are taken."""
-    queue, design = design
     rng = np.random.default_rng(seed)
     instructions = commands(queue, rng, 150)
     with design.simulate() as sim:
         ready = np.append(rng.random(97) < [0.02, 0.3, 0.9, 1][seed], True)
-        sim.pattern("o__ready", ready)
-        sim.feed("words", words(instructions), np.append(rng.random(50) < rng.choice([0.3, 1]), True))
-        sim.run_until(beats=("o", len(instructions)), deadline=200_000)
-        assert ints_of_beats(sim.beats("o").payload) == [payload(instruction) for instruction in instructions], f"seed {seed}"
+        sim.pattern(f"{queue}__ready", ready)
+        sim.feed(f"{queue}_words", words(instructions), np.append(rng.random(50) < rng.choice([0.3, 1]), True))
+        sim.run_until(beats=(queue, len(instructions)), deadline=200_000)
+        assert ints_of_beats(sim.beats(queue).payload) == [payload(instruction) for instruction in instructions], f"seed {seed}"
 
 
-def test_full(design):
+@pytest.mark.parametrize("queue", QUEUES)
+def test_full(design, queue):
     """Words beyond the places in block RAM, the queue behind it and the record have to wait."""
-    queue, design = design
     stream = words(commands(queue, np.random.default_rng(1), 300))
     with design.simulate() as sim:
-        sim.set("o__ready", 0)
-        sim.feed("words", stream)
+        sim.set(f"{queue}__ready", 0)
+        sim.feed(f"{queue}_words", stream)
         sim.step(len(stream) + 100)
         first = next(n for n, word in enumerate(stream) if word >> 17) + 1
-        assert len(stream) - sim.pending("words") == min(len(stream), first + control.FIFO_PLACES + control.QUEUE_WORDS)
+        assert len(stream) - sim.pending(f"{queue}_words") == min(len(stream), first + control.FIFO_PLACES + control.QUEUE_WORDS)
 
 
+@pytest.mark.parametrize("queue", QUEUES)
 @pytest.mark.parametrize("other", range(4))
-def test_tokens(design, other):
+def test_tokens(design, queue, other):
     """Offered `control.TOKEN` cycles after the last token was given, a cycle after the count shows; never before."""
-    queue, design = design
     waits = Waits(**{QUEUES[other]: 40_000})
     instructions = commands(queue, np.random.default_rng(other), 2, waits)
     with design.simulate() as sim:
-        sim.feed("words", words(instructions))
+        sim.feed(f"{queue}_words", words(instructions))
         sim.set("tokens", 39_999 << TOKENS * other)
         sim.step(300)
-        assert not sim.get("o__valid") and sim.get("waiting")
+        assert not sim.get(f"{queue}__valid") and sim.get(f"{queue}_waiting")
         given = sim.cycle - 1                           # the count shows in the cycle after
         sim.set("tokens", 40_000 << TOKENS * other)
         sim.step(200)
-        assert sim.beats("offered").cycle[0] == given + control.TOKEN
-        assert ints_of_beats(sim.beats("o").payload) == [payload(instruction) for instruction in instructions]
+        assert sim.beats(f"{queue}_offered").cycle[0] == given + control.TOKEN
+        assert ints_of_beats(sim.beats(queue).payload) == [payload(instruction) for instruction in instructions]
 
 
-def test_halt(design):
+@pytest.mark.parametrize("queue", QUEUES)
+def test_halt(design, queue):
     """Nothing is offered while halted; what was offered stays."""
-    queue, design = design
     instructions = commands(queue, np.random.default_rng(0), 2)
     with design.simulate() as sim:
-        sim.set("o__ready", 0)
+        sim.set(f"{queue}__ready", 0)
         sim.set("halt", 1)
-        sim.feed("words", words(instructions))
+        sim.feed(f"{queue}_words", words(instructions))
         sim.step(300)
-        assert not sim.get("o__valid")
+        assert not sim.get(f"{queue}__valid")
         sim.set("halt", 0)
         sim.step(3)
         sim.set("halt", 1)
         sim.step(10)
-        assert sim.get("o__valid")
-        sim.set("o__ready", 1)
+        assert sim.get(f"{queue}__valid")
+        sim.set(f"{queue}__ready", 1)
         sim.step(300)
-        assert len(sim.beats("o")) == 1
+        assert len(sim.beats(queue)) == 1
