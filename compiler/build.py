@@ -8,9 +8,10 @@ from arch.instruction import QUEUES, encode
 from arch.program import Part, Program, Tensor
 from compiler.emit import emit
 from compiler.jobs import Job, Jobs, build
+from compiler.lower import lower
 from compiler.place import PlaceError, place
 from compiler.schedule import Group, schedule
-from compiler.stages import NetworkError, Problem, Stages, lower
+from compiler.stages import NetworkError, Problem, Stages
 from compiler.storage import Layout, constants, lay_out
 from nets.quantised import QNetwork
 

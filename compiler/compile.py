@@ -1,6 +1,6 @@
 """Compile a network for a board: a program and memory images in one file (.flp)."""
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 import re
 import sys
@@ -8,43 +8,50 @@ import sys
 from rich.console import Console
 
 from arch.geometry import PRESETS, Geometry
+from arch.sdram import Timing
 from boards import BOARDS, find
 from compiler import explain
 from compiler.build import STORAGE_WORDS, Compiled, compile_network
+from compiler.figures import figures
 from compiler.program_file import SUFFIX, ProgramFileError, load, save
 from compiler.stages import NetworkError
 from nets.cli import OutputError, print_notes, run_command, write_json
 from nets.network import add_network_arguments, network_from_arguments
+from nets.quantised import QNetwork
 
 __all__ = ["Target", "get_parser", "main", "target_of"]
+
+USUAL = "ulx3s"         # the board whose SDRAM an engine without a board has
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a program is made for. `storage_words` words of 16 bits."""
+    """What a program is made for. `storage_words` words of 16 bits; `timing` of the SDRAM, None for block RAM."""
 
     name: str
     geometry: Geometry
     storage_words: int
+    timing: Timing | None = None
 
 
 def target_of(board: str, geometry: Path | None = None) -> Target:
-    """The board of this name, or an engine with SDRAM of 32 MB for the name of a preset; with another engine if a file names one.
+    """The board of this name, or for the name of a preset an engine with the usual SDRAM of 32 MB; with another engine if a file
+    names one.
 
     Raises ValueError for an unknown name, OutputError for a file that holds no geometry.
     """
     if board in PRESETS:
-        target = Target(board, PRESETS[board], STORAGE_WORDS)
+        target = Target(board, PRESETS[board], STORAGE_WORDS, find(USUAL).timing)
     else:
         try:
             found = find(board)
         except ValueError as error:
             raise ValueError(f"{error}; or an engine of {', '.join(PRESETS)}") from None
-        target = Target(found.name, found.geometry, found.storage_words)
+        target = Target(found.name, found.geometry, found.storage_words, found.timing)
     if geometry is None:
         return target
     try:
-        return Target(target.name, Geometry.from_json(geometry.read_text(encoding="utf-8")), target.storage_words)
+        return replace(target, geometry=Geometry.from_json(geometry.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise OutputError(f"{geometry}: {getattr(error, 'strerror', None) or error}") from None
 
@@ -78,19 +85,20 @@ def run(args: argparse.Namespace) -> int | None:
     save(compiled.program, out)
     print_notes(network.notes)
     if args.explain or args.plot or args.json:
-        _explain(args, compiled)
+        _explain(args, compiled, network, target)
     print(out)
     return None
 
 
-def _explain(args: argparse.Namespace, compiled: Compiled) -> None:
-    record = explain.record(compiled)
+def _explain(args: argparse.Namespace, compiled: Compiled, network: QNetwork, target: Target) -> None:
+    found = figures(compiled, network, target.timing, target.storage_words)
+    record = explain.record(compiled, found)
     if args.explain:
-        explain.show(Console(), compiled, record)
+        explain.show(Console(width=None if sys.stdout.isatty() else 120), compiled, record)
     if args.json:
         write_json(args.json, record)
     if args.plot:
-        explain.plot(args.plot, compiled)
+        explain.plot(args.plot, compiled, found)
 
 
 def _output(path: Path) -> Path:

@@ -1,14 +1,11 @@
-"""How a program came about: schedule, memories over time, storage, and the cycles that are expected."""
-from collections import Counter
+"""How a program came about: schedule, memories over time, storage, and the cycles of each layer."""
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from arch.instruction import QUEUES, Opcode, storage_words
+from arch.instruction import QUEUES
 from compiler.build import Compiled
-from compiler.groups import step_cycles
-from compiler.timing import timeline
 
 __all__ = ["PLOTS", "plot", "record", "show"]
 
@@ -16,29 +13,16 @@ PLOTS = (".png", ".svg")
 WAYS = {"bands": "in bands", "chunks": "chunks, all bands of each", "reload": "bands, all chunks of each"}
 
 
-def record(compiled: Compiled) -> dict:
-    """Everything that `show` prints, as plain values."""
+def record(compiled: Compiled, figures: dict) -> dict:
+    """Everything that `show` prints, as plain values. `figures` as `compiler.figures` has them."""
     program, geometry = compiled.program, compiled.program.geometry
-    when, layers = timeline(geometry, compiled.jobs), {}
-    for job in compiled.jobs.computes:
-        entry = layers.setdefault(job.stage, {"commands": 0, "cycles": 0})
-        entry["commands"] += 1
-        entry["cycles"] += step_cycles(geometry, job.step)
-    total = round(max((time.end for time in when.values()), default=0))
-    macs = sum(stage.work.macs for stage in compiled.stages.stages)
-    loaded = Counter()
-    for job in compiled.jobs.jobs:
-        if job.opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS, Opcode.STORE):
-            words = job.body.words * job.body.runs * storage_words(geometry, job.opcode)
-            loaded[job.opcode.name.lower()] += 2 * words
-        elif job.opcode is Opcode.LOAD_PIXELS:
-            loaded["load_pixels"] += 2 * job.body.row_words * job.body.rows
+    shapes = {(stage.layer, stage.tensor): list(stage.work.shape) for stage in compiled.stages.stages}
     return {
-        "model": program.name, "geometry": geometry.to_json(), "cycles": total, "macs": macs,
-        "utilisation": macs / geometry.macs / total if total else 0,
+        "model": program.name, "geometry": geometry.to_json(),
+        **{name: figures[name] for name in ("cycles", "macs", "utilisation")},
         "instructions": {queue: sum(i.queue == queue for i in program.instructions) for queue in QUEUES},
         "storage_bytes": {kind: 2 * words for kind, words in compiled.layout.sizes.items()},
-        "moved_bytes": dict(loaded) | {"program": 2 * program.program_words},
+        "moved_bytes": figures["storage_bytes"],
         "groups": [{
             "stages": [stage.layer for stage in group.stages], "way": group.order.kind, "commands": len(group.order.steps),
             "estimated_cycles": round(group.cycles), "activation_words": sum(local.size for local in group.locals.values()),
@@ -47,9 +31,7 @@ def record(compiled: Compiled) -> dict:
                          "of_rows": local.buffer.height, "brought": local.brought, "stored": local.stored}
                         for local in sorted(group.locals.values(), key=lambda local: local.base)]}
             for group in compiled.groups],
-        "layers": [{"name": stage.layer, "writes": stage.tensor, "shape": list(stage.work.shape), "macs": stage.work.macs,
-                    "utilisation": stage.work.macs / geometry.macs / entry["cycles"], **entry}
-                   for stage, entry in layers.items()],
+        "layers": [layer | {"shape": shapes[layer["name"], layer["writes"]]} for layer in figures["layers"]],
     }
 
 
@@ -68,39 +50,37 @@ def show(console: Console, compiled: Compiled, data: dict) -> None:
                           str(buffer["of_rows"]), buffer["name"], ", ".join(what))
         console.print(table)
         console.print(f"  {', '.join(group['stages'])}\n", highlight=False, markup=False)
-    table = Table(title="layers, as the array works if it waits for no memory", title_justify="left")
-    for heading in ("layer", "writes", "commands", "cycles", "utilisation"):
-        table.add_column(heading, justify="left" if heading in ("layer", "writes") else "right")
+    table = Table(title="layers", title_justify="left")
+    for heading in ("layer", "writes", "commands", "cycles", "utilisation", "bytes", "bound by"):
+        table.add_column(heading, justify="left" if heading in ("layer", "writes", "bound by") else "right")
     for layer in data["layers"]:
         table.add_row(layer["name"], layer["writes"], str(layer["commands"]), f"{layer['cycles']:,}",
-                      f"{layer['utilisation']:.1%}")
+                      f"{layer['utilisation']:.1%}", f"{layer['bytes']:,}", layer["bound"])
     console.print(table)
     for title, kind in (("storage", "storage_bytes"), ("moved in a frame", "moved_bytes")):
         sizes = ", ".join(f"{name.replace('_', ' ')} {size:,}" for name, size in data[kind].items())
         console.print(f"{title}, bytes: {sizes}; {sum(data[kind].values()):,} in all", highlight=False)
     counts = ", ".join(f"{count} {queue}" for queue, count in data["instructions"].items())
     console.print(f"instructions: {counts}", highlight=False)
-    console.print(f"{data['cycles']:,} cycles, estimated: {data['utilisation']:.1%} of peak", highlight=False)
+    console.print(f"{data['cycles']:,} cycles: {data['utilisation']:.1%} of peak", highlight=False)
 
 
-def plot(path: Path, compiled: Compiled) -> None:
+def plot(path: Path, compiled: Compiled, figures: dict) -> None:
     """Draws which stage computes when, and where its maps lie in activation memory."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    when = timeline(compiled.program.geometry, compiled.jobs)
     names = [stage.layer for stage in compiled.stages.stages]
     figure = Figure(figsize=(14, 9), layout="constrained")
     FigureCanvasAgg(figure)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     places = {stage: n for n, stage in enumerate(compiled.stages.stages)}
     spans: dict[int, list[int]] = {}
-    for job in compiled.jobs.computes:
-        time = when[job]
-        top.barh(places[job.stage], time.end - time.start, left=time.start, height=0.8, color=f"C{job.group % 10}")
-        span = spans.setdefault(job.group, [time.start, time.end])
-        span[:] = min(span[0], time.start), max(span[1], time.end)
+    for job, (start, end) in zip(compiled.jobs.computes, figures["timeline"]["compute"], strict=True):
+        top.barh(places[job.stage], end - start, left=start, height=0.8, color=f"C{job.group % 10}")
+        span = spans.setdefault(job.group, [start, end])
+        span[:] = min(span[0], start), max(span[1], end)
     top.set_yticks(range(len(names)), names, fontsize=7)
     top.invert_yaxis()
     top.set_title(f"{compiled.program.name}: commands, a colour for each group")
@@ -115,5 +95,5 @@ def plot(path: Path, compiled: Compiled) -> None:
     bottom.set_ylim(0, compiled.program.geometry.activation_words)
     bottom.set_xlim(0, max(span[1] for span in spans.values()))
     bottom.set_ylabel("activation memory, words")
-    bottom.set_xlabel("cycles, estimated")
+    bottom.set_xlabel("cycles")
     figure.savefig(path)

@@ -41,7 +41,8 @@ def figures(compiled: Compiled, network: QNetwork, timing: Timing | None, words:
     macs = sum(account.macs for account in accounts)
     return {
         "model": program.name, "cycles": line.cycles, "utilisation": macs / geometry.macs / line.cycles, "macs": macs,
-        "layers": [{"name": account.name, "macs": account.macs, "cycles": account.cycles, "bytes": loaded.get(account.name, 0),
+        "layers": [{"name": account.name, "writes": account.writes, "commands": account.commands, "macs": account.macs,
+                    "cycles": account.cycles, "bytes": loaded.get(account.name, 0),
                     "utilisation": account.utilisation(geometry), "bound": account.bound} for account in accounts],
         "storage_bytes": moved,
         "timeline": {queue: np.stack([course.taken[queue], course.done[queue]], 1).tolist() for queue in QUEUES},

@@ -3,8 +3,8 @@
 Each word of the chip's memories remembers who read and wrote it last; what a job has to wait for follows from the words that it
 touches, and from nothing else. Free are: writes of a compute command behind reads of earlier ones, and the order within a queue.
 
-A compute command's token does not end all of its reads (`compiler.groups.Step.late`): who overwrites these words must wait for the
-next one that writes.
+A compute command's token does not end all of its reads (`compiler.groups.Step.late`): who overwrites these words must wait for
+the next one that writes.
 """
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace

@@ -50,7 +50,7 @@ def spilled(compiled: Compiled) -> int:
     return compiled.layout.sizes["spilled"]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_networks(data):
     network, q = data.draw(networks())

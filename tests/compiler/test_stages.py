@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from arch.geometry import PRESETS, Geometry
-from compiler.stages import NetworkError, identity, lower
+from compiler.lower import identity, lower
+from compiler.stages import NetworkError
 from golden import values
 from nets.graph import Window
 from nets.preprocess import InputSpec

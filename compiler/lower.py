@@ -1,0 +1,355 @@
+"""From a quantised network to stages (`compiler.stages`).
+
+What the engine has no operator for, a pool alone or a copy, is a convolution with weight 1, multiplier 128 and shift 7,
+which leaves every value as it is.
+"""
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from arch import gather
+from arch.geometry import Geometry
+from compiler.layer import Convolution, LayerError
+from compiler.stages import Buffer, NetworkError, Problem, Stage, Stages
+from nets.graph import Window
+from nets.quantised import (
+    QAvgPool,
+    QChannelShuffle,
+    QClamp,
+    QConcat,
+    QConv,
+    QFlatten,
+    QGlobalAvgPool,
+    QInput,
+    QLayer,
+    QMaxPool,
+    QNetwork,
+    QSoftmax,
+    Requantise,
+)
+
+__all__ = ["identity", "lower"]
+
+_POOLS = QMaxPool | QAvgPool | QGlobalAvgPool
+MOST_COPIES = 16                # stages of a copy
+GATHERED_CHANNELS = 4           # an image of so many channels at most goes through the gather
+
+
+@dataclass(eq=False)
+class _View:
+    """Where a tensor's channels are: byte `channels[c]` of the pixels of `buffer`."""
+
+    buffer: Buffer
+    channels: np.ndarray
+    flat: tuple[int, int, int] | None = None        # shape before it was flattened
+
+
+def identity(name: str, source: str, channels: int, zero_point: int, order: np.ndarray | None = None, low: int = 0,
+             high: int = 255) -> QConv:
+    """A convolution that copies, channel n of the output being channel `order[n]`, and clamps to low..high."""
+    weight = np.zeros((channels, channels, 1, 1), np.int8)
+    weight[np.arange(channels), np.arange(channels) if order is None else order] = 1
+    return QConv(name=name, inputs=(source,), weight=weight, bias=np.full(channels, -zero_point, np.int32),
+                 window=Window(kernel=(1, 1)), groups=1,
+                 requantise=Requantise(multiplier=np.array(128), shift=np.array(7), zero_point=zero_point, low=low, high=high))
+
+
+def lower(network: QNetwork, geometry: Geometry) -> Stages:
+    """The stages of a network. Raises NetworkError with everything that stands against it."""
+    return _Lowering(network, geometry).run()
+
+
+@dataclass(frozen=True)
+class _Part:
+    """An input of a concatenation: bytes of a pixel from `start` on. `copied` if something else must write it there."""
+
+    name: str
+    start: int
+    copied: bool
+
+
+class _Lowering:
+    def __init__(self, network: QNetwork, geometry: Geometry):
+        self.network, self.geometry = network, geometry
+        self.stages: list[Stage] = []
+        self.problems: list[Problem] = []
+        self.views: dict[str, _View] = {}
+        self.places: dict[str, tuple[Buffer, int]] = {}     # tensor, or branch of a pushed pool -> buffer, byte in its pixels
+        self.parts: dict[str, list[_Part]] = {}             # of each concatenation, and of each pool that went into its branches
+        self.fused: dict[str, QLayer] = {}                  # convolution -> pool behind it
+        self.pushed: dict[str, QConcat] = {}                # pool -> concatenation into whose branches it went
+        self.readers = {name: [layer for layer in network.layers if name in layer.inputs] for name in network.by_name}
+        last = network.by_name[network.output]
+        self.softmax = isinstance(last, QSoftmax)
+        self.output = last.inputs[0] if self.softmax else last.name
+
+    def run(self) -> Stages:
+        self._fuse()
+        for layer in reversed(self.network.layers):
+            if self._joins(layer.name) and layer.name not in self.places:
+                buffer = self._buffer(layer.name, 1)
+                buffer.pixel_words = self._place(layer.name, buffer, 0) // self.geometry.input_lanes
+                self.places[layer.name] = buffer, 0
+        steps = {QInput: self._input, QConv: self._conv, QConcat: self._concat, QFlatten: self._flatten, QMaxPool: self._pool,
+                 QAvgPool: self._pool, QGlobalAvgPool: self._pool, QClamp: self._copy_like, QChannelShuffle: self._copy_like}
+        hidden = {concat.name for concat in self.pushed.values()} | ({self.network.output} if self.softmax else set())
+        for layer in self.network.layers:
+            if layer.name in hidden:
+                continue
+            if type(layer) not in steps:
+                self._refuse(layer.name, f"no unit of the engine computes {layer.op}")
+            elif layer.name in self.pushed or all(name in self.views for name in layer.inputs):
+                steps[type(layer)](layer)       # otherwise it reads what was refused already
+        if not self.problems:
+            self._pack_output()
+        if self.problems:
+            raise NetworkError(self.problems)
+        return Stages(stages=self.stages, input=self.views[self.network.input.name].buffer, image=self.image,
+                      output=self.views[self.output].buffer, output_name=self.output, softmax=self.softmax)
+
+    def _refuse(self, name: str, reason: str):
+        self.problems.append(Problem(name, reason))
+
+    # What goes where
+
+    def _sole_reader(self, name: str) -> QLayer | None:
+        found = self.readers[name]
+        return found[0] if len(found) == 1 and found[0].inputs.count(name) == 1 and name != self.output else None
+
+    def _fuse(self):
+        """Which convolutions get a pool behind them."""
+        by_name = self.network.by_name
+        for layer in self.network.layers:
+            if not isinstance(layer, _POOLS):
+                continue
+            before = by_name[layer.inputs[0]]
+            if self._sole_reader(before.name) is not layer:
+                continue
+            if isinstance(layer, QGlobalAvgPool) and not self._fits_whole(before):
+                continue
+            if isinstance(before, QConv):
+                self.fused[before.name] = layer
+            elif isinstance(before, QConcat):
+                branches = [by_name[name] for name in before.inputs]
+                if all(isinstance(branch, QConv) and self._sole_reader(branch.name) is before for branch in branches):
+                    self.fused |= {branch.name: layer for branch in branches}
+                    self.pushed[layer.name] = before
+
+    def _fits_whole(self, layer: QLayer) -> bool:
+        """Whether the inputs of convolutions fit activation memory: a global average has but one sum, and wants all pixels of
+        a block in a row, so a fused one would have to load its input again for each block."""
+        for conv in [layer] if isinstance(layer, QConv) else [self.network.by_name[name] for name in layer.inputs]:
+            if isinstance(conv, QConv):
+                channels, height, width = self.network.tensors[conv.inputs[0]].shape
+                words = height * width * self._aligned(channels) // self.geometry.input_lanes
+                if words + self._aligned(len(conv.weight)) // self.geometry.input_lanes > self.geometry.activation_words:
+                    return False
+        return True
+
+    def _joins(self, name: str) -> bool:
+        """Whether a layer's tensor is made of several parts."""
+        return (isinstance(self.network.by_name[name], QConcat) and all(c.name != name for c in self.pushed.values())
+                or name in self.pushed)
+
+    def _place(self, name: str, buffer: Buffer, at: int) -> int:
+        """Gives the inputs of a concatenation, and of those inside it, their bytes in the pixels of one buffer."""
+        by_name, parts = self.network.by_name, []
+        inputs = self.pushed[name].inputs if name in self.pushed else by_name[name].inputs
+        for part in inputs:
+            free = part not in self.places and inputs.count(part) == 1 and part != self.output
+            copied = name not in self.pushed and (not free or isinstance(by_name[part], QInput | QFlatten))
+            parts.append(_Part(part, at, copied))
+            if not copied:
+                self.places[part] = buffer, at
+            if not copied and self._joins(part):
+                at = self._place(part, buffer, at)
+            else:
+                at += self._aligned(self.network.tensors[part].shape[0])
+        self.parts[name] = parts
+        return at
+
+    def _aligned(self, channels: int) -> int:
+        return -(-channels // self.geometry.input_lanes) * self.geometry.input_lanes
+
+    def _buffer(self, tensor: str, channels: int, made: str = "stages") -> Buffer:
+        _, height, width = self.network.tensors[tensor].shape
+        return Buffer(name=tensor, height=height, width=width, made=made,
+                      pixel_words=self._aligned(channels) // self.geometry.input_lanes)
+
+    def _own(self, tensor: str, made: str = "stages") -> _View:
+        """A view of a tensor where it was placed, or in a new buffer."""
+        channels = self.network.tensors[tensor].shape[0]
+        buffer, start = self.places.get(tensor) or (self._buffer(tensor, channels, made), 0)
+        return _View(buffer, start + np.arange(channels))
+
+    # Layers
+
+    def _input(self, layer: QInput):
+        self.views[layer.name] = self._own(layer.name, "storage")
+        readers, self.image = self.readers[layer.name], None
+        if len(readers) == 1 and layer.name != self.output and isinstance(readers[0], QConv) and self._gathers(readers[0]):
+            self.image = readers[0]
+            self.views[layer.name].buffer.made = "image"
+
+    def _gathers(self, conv: QConv) -> bool:
+        """Whether the gather can make the windows of a convolution of the image."""
+        (channels, height, width), window = self.network.tensors[conv.inputs[0]].shape, conv.window
+        kernel, stride = window.kernel[0], window.stride[0]
+        if (channels > GATHERED_CHANNELS or conv.groups != 1 or window.dilation != (1, 1) or window.kernel != (kernel, kernel)
+                or window.stride != (stride, stride) or kernel > 11 or stride > 4 or max(window.padding) > 15
+                or max(height, width) > 1023 or self.geometry.input_lanes % 4):
+            return False
+        rows, columns = window.output_size(height, width)
+        right = (columns - 1) * stride + kernel - window.padding[1] - width
+        try:
+            gather.bands(self.geometry, shape=(channels, height, width), kernel=kernel, stride=stride, padding=window.padding[:2],
+                         rows=[rows], columns=columns, zero_point=0, base=0, ring_rows=1)
+        except ValueError:
+            return False
+        return right <= 31
+
+    def _conv(self, conv: QConv):
+        pool = self.fused.get(conv.name)
+        tensor = pool.name if pool else conv.name
+        view, lowered = self.views[conv.inputs[0]], conv
+        if view.flat:
+            if max(view.flat[1:]) > 11 or conv.window != Window(kernel=(1, 1)) or conv.groups != 1:
+                self._refuse(conv.name, f"a layer of a flattened tensor must have at most 11x11 positions, "
+                                        f"not {view.flat[1]}x{view.flat[2]}")
+                return
+            lowered = replace(conv, weight=conv.weight.reshape(len(conv.weight), *view.flat),
+                              window=Window(kernel=view.flat[1:]))
+        if conv is self.image:
+            view, lowered = self._gathered(conv)
+        if pool and pool.name in self.pushed:
+            part = next(part for part in self.parts[pool.name] if part.name == conv.name)
+            buffer, channels = self.places[conv.name][0], part.start + np.arange(len(conv.weight))
+            before = self.pushed[pool.name].inputs[:self.pushed[pool.name].inputs.index(conv.name)]
+            first = sum(self.network.tensors[name].shape[0] for name in before)
+            self._stage(conv.name, tensor, lowered, pool, view, _View(buffer, channels), first)
+        else:
+            self.views[tensor] = self._own(tensor)
+            self._stage(conv.name, tensor, lowered, pool, view, self.views[tensor])
+
+    def _gathered(self, conv: QConv) -> tuple[_View, QConv]:
+        """The windows that the gather makes, and the 1x1 convolution of them."""
+        weight = conv.weight.transpose(0, 2, 3, 1).reshape(len(conv.weight), -1, 1, 1)
+        height, width = conv.window.output_size(*self.network.tensors[conv.inputs[0]].shape[1:])
+        buffer = Buffer(name=f"windows of {conv.inputs[0]}", height=height, width=width, made="gather",
+                        pixel_words=self._aligned(weight.shape[1]) // self.geometry.input_lanes)
+        return (_View(buffer, np.arange(weight.shape[1])), replace(conv, weight=weight, window=Window(kernel=(1, 1))))
+
+    def _pool(self, pool: QLayer):
+        if pool.name in self.pushed:
+            self.views[pool.name] = self._joined(pool.name)
+        elif pool.name not in self.views:
+            self._alone(pool, pool)
+
+    def _copy_like(self, layer: QClamp | QChannelShuffle):
+        self._alone(layer)
+
+    def _alone(self, layer: QLayer, pool: QLayer | None = None):
+        """A layer without a convolution before it."""
+        source, kind = layer.inputs[0], self.network.tensors[layer.inputs[0]]
+        if self._flat(layer.name, source):
+            return
+        self.views[layer.name] = target = self._own(layer.name)
+        if isinstance(layer, QChannelShuffle):
+            order = np.arange(kind.shape[0]).reshape(layer.groups, -1).T.reshape(-1)
+            self._stage(layer.name, layer.name, identity(layer.name, source, kind.shape[0], kind.zero_point, order), pool,
+                        self.views[source], target)
+        else:
+            limits = (layer.low, layer.high) if isinstance(layer, QClamp) else (0, 255)
+            self._copy(layer.name, layer.name, source, target, pool=pool, limits=limits)
+
+    def _copy(self, layer: str, tensor: str, source: str, target: _View, *, channel: int = 0, pool: QLayer | None = None,
+              limits: tuple[int, int] = (0, 255)):
+        """Copies a tensor, perhaps through a pool: a stage for each word of a pixel, or for a few where they are many."""
+        view, (channels, _, _), zero_point = self.views[source], *self._kind(source)
+        words = -(-channels // self.geometry.input_lanes)
+        most = -(-words // MOST_COPIES) * self.geometry.input_lanes
+        for first in range(0, channels, most):
+            part = slice(first, min(first + most, channels))
+            self._stage(layer, tensor, identity(layer, source, part.stop - first, zero_point, None, *limits), pool,
+                        _View(view.buffer, view.channels[part]), _View(target.buffer, target.channels[part]), channel + first)
+
+    def _kind(self, name: str) -> tuple[tuple[int, int, int], int]:
+        return self.network.tensors[name].shape, self.network.tensors[name].zero_point
+
+    def _flat(self, name: str, source: str) -> bool:
+        if self.views[source].flat:
+            self._refuse(name, "only a fully connected layer can read a flattened tensor of more than one position")
+        return bool(self.views[source].flat)
+
+    def _concat(self, layer: QConcat):
+        first = 0
+        for part in self.parts[layer.name]:
+            channels = self.network.tensors[part.name].shape[0]
+            if part.copied:
+                if self._flat(layer.name, part.name):
+                    return
+                target = _View(self.places[layer.name][0], part.start + np.arange(channels))
+                self._copy(part.name, layer.name, part.name, target, channel=first)
+            first += channels
+        self.views[layer.name] = self._joined(layer.name)
+
+    def _joined(self, name: str) -> _View:
+        """The view of a tensor whose parts are all written."""
+        channels = []
+        for part in self.parts[name]:
+            if part.name in self.views and not part.copied:
+                channels.append(self.views[part.name].channels)
+            else:
+                channels.append(part.start + np.arange(self.network.tensors[part.name].shape[0]))
+        return _View(self.places[name][0], np.concatenate(channels))
+
+    def _flatten(self, layer: QFlatten):
+        view, shape = self.views[layer.inputs[0]], self.network.tensors[layer.inputs[0]].shape
+        flat = view.flat or (shape if shape[1:] != (1, 1) else None)
+        self.views[layer.name] = _View(view.buffer, view.channels, flat)
+
+    def _pack_output(self):
+        """The output alone in a buffer, in the order of its channels."""
+        view = self.views[self.output]
+        channels = len(view.channels)
+        plain = np.array_equal(view.channels, np.arange(channels)) and view.buffer.made == "stages"
+        if plain and view.buffer.pixel_words * self.geometry.input_lanes == self._aligned(channels):
+            return
+        buffer = Buffer(name=f"{self.output}, packed", height=view.buffer.height, width=view.buffer.width,
+                        pixel_words=self._aligned(channels) // self.geometry.input_lanes)
+        packed = _View(buffer, np.arange(channels), view.flat)
+        conv = identity(self.output, self.output, channels, self.network.tensors[self.output].zero_point)
+        self._stage(self.output, self.output, conv, None, view, packed)
+        self.views[self.output] = packed
+
+    # Stages
+
+    def _stage(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, view: _View, target: _View, channel: int = 0):
+        """Adds a stage; its weights are spread over the channels of the source's pixels."""
+        lanes = self.geometry.input_lanes
+        first, last = int(view.channels.min()) // lanes, int(view.channels.max()) // lanes
+        if conv.groups == 1:
+            spread = np.zeros((len(conv.weight), int(view.channels.max()) + 1 - first * lanes, *conv.window.kernel), np.int8)
+            spread[:, view.channels - first * lanes] = conv.weight
+            conv = replace(conv, weight=spread)
+        zero_point = self.network.tensors[conv.inputs[0]].zero_point
+        buffer = view.buffer
+        try:
+            work = Convolution(geometry=self.geometry, conv=conv, pool=pool, height=buffer.height, width=buffer.width,
+                               zero_point=zero_point)
+            self._check(work, buffer)
+        except LayerError as error:
+            self._refuse(layer, str(error))
+            return
+        start = int(target.channels[0]) // lanes
+        self.stages.append(Stage(layer=layer, tensor=tensor, channel=channel, work=work, source=buffer,
+                                 reads=range(first, last + 1), target=target.buffer,
+                                 writes=range(start, start + -(-len(target.channels) // lanes))))
+
+    def _check(self, work: Convolution, source: Buffer):
+        for what, value in (("input rows", source.height), ("input columns", source.width)):
+            if value > 1023:
+                raise LayerError(f"{what} must be at most 1023, not {value}")
+        pairs = self.geometry.pairs
+        if pairs > self.geometry.parameter_words:
+            raise LayerError(f"parameters must be at most {self.geometry.parameter_words} words, not {pairs}")
