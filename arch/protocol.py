@@ -30,6 +30,7 @@ class Kind(IntEnum):
     STATUS = 6
     COUNTERS = 7
     CLEAR = 8
+    EXCHANGE = 9
 
 
 REPLY = 0x80
@@ -42,16 +43,16 @@ class Refusal(IntEnum):
     DAMAGED = 1                 # wrong CRC, odd or too long, or a byte was lost on the line
     UNCONNECTED = 2             # no INFO since the board's reset
     SEQUENCE = 3                # not the number that was awaited
-    UNKNOWN = 4                 # no such kind
+    UNKNOWN = 4                 # no such kind, or no flash
     LENGTH = 5                  # wrong number of words for the kind
     RANGE = 6                   # outside storage
-    BUSY = 7                    # not while a program runs
+    BUSY = 7                    # not while a program runs, nor while one is copied from flash
 
 
 def arguments(kind: Kind) -> tuple[int, int]:
     """Least and greatest number of words behind the header."""
     return {Kind.INFO: (2, 2), Kind.WRITE: (3, 2 + DATA_WORDS), Kind.READ: (3, 3), Kind.CHECKSUM: (4, 4), Kind.START: (2, 2),
-            Kind.STATUS: (0, 0), Kind.COUNTERS: (0, 0), Kind.CLEAR: (0, 0)}[kind]
+            Kind.STATUS: (0, 0), Kind.COUNTERS: (0, 0), Kind.CLEAR: (0, 0), Kind.EXCHANGE: (1, DATA_WORDS)}[kind]
 
 
 class State(IntEnum):
@@ -60,13 +61,16 @@ class State(IntEnum):
     RUNNING = 1
     FINISHED = 2
     FAILED = 4
+    BOOTING = 8
+    BOOTED = 16
 
 
 # Words of replies. INFO: nonce 2, version, number of counters, geometry digest 4, storage words 2, clock in kHz 2, name. STATUS:
-# state, fault (code low, then 4 bits each of queue and opcode), index 2, word 2, cycles 2. Of two words the low one comes first.
+# state, fault (code low, then 4 bits each of queue and opcode), index 2, word 2, cycles 2, program 2. Of two
+# words the low one comes first.
 NAME_WORDS = 8
 INFO_WORDS = 12 + NAME_WORDS
-STATUS_WORDS = 8
+STATUS_WORDS = 10
 # Of 32 bits each: cycles in which a command of the queue ran, in which its head waited for tokens, and for its unit.
 COUNTERS = tuple(f"{queue}_{what}" for queue in QUEUES for what in ("busy", "waiting", "stalls"))
 

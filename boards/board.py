@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from importlib import import_module
 
+from arch.flash import BLOCK_BYTES, BOOT_OFFSET
 from arch.geometry import Geometry
 from arch.pll import Pll, solve
 from arch.sdram import CHIPS, Chip, Timing
@@ -26,7 +27,8 @@ class Board:
       later than with one clock for both (docs/boards.md shows how to choose the two).
     - `baud` of the UART, 9600..3000000.
     - `leds`: what shows link, busy and error, as "resource.number" or "resource.number.part"; as many as there are.
-    - `flash`: whether a SPI flash for program and weights can be read.
+    - `flash`: whether a program is booted from the SPI flash, of which the platform has pins; `flash_offset` in bytes of that
+      program, behind the bitstream, a multiple of 65536.
     - `program`: arguments of openFPGALoader that choose the board, empty if it does not know it.
 
     Raises ValueError for values out of range.
@@ -45,6 +47,7 @@ class Board:
     baud: int = 3_000_000
     leds: tuple[str, ...] = ()
     flash: bool = True
+    flash_offset: int = BOOT_OFFSET
     program: tuple[str, ...] = ()
 
     def __post_init__(self):
@@ -57,6 +60,8 @@ class Board:
             raise ValueError(f"storage_words must be 1..{most}, not {self.storage_words}")
         if not 9600 <= self.baud <= 3_000_000:
             raise ValueError(f"baud must be 9600..3000000, not {self.baud}")
+        if not 0 < self.flash_offset < 1 << 24 or self.flash_offset % BLOCK_BYTES:
+            raise ValueError(f"flash_offset must be a multiple of {BLOCK_BYTES} below 16777216, not {self.flash_offset}")
         if len(self.leds) > 3:
             raise ValueError(f"leds must be at most 3: link, busy, error, not {len(self.leds)}")
 
@@ -107,4 +112,4 @@ class Board:
         """The controller's timings at the exact clock, with a register at each pin."""
         if self.chip is None:
             return None
-        return self.sdram.timing(float(self.pll.clock_mhz), pin_registers=1, late=self.sdram_late)
+        return self.sdram.timing(float(self.pll.clock_mhz), pin_registers=2, late=self.sdram_late)

@@ -24,6 +24,7 @@ from nets.network import add_network_arguments, network_from_arguments
 __all__ = ["add_port_arguments", "add_program_arguments", "board_session", "geometry_of", "main_of", "program_of", "upload"]
 
 AUTO = "the board's"            # network
+_BOOT_S = 60                    # to copy 32 MB from flash; simulated boards are slow
 
 
 def add_port_arguments(parser: ArgumentParser) -> None:
@@ -47,6 +48,7 @@ def board_session(args: Namespace) -> Iterator[Session]:
         link.drain()
         session = Session(link, patience_s=link.patience_s)
         session.connect()
+        session.boot(_BOOT_S)
         yield session
     finally:
         link.close()

@@ -36,7 +36,8 @@ def run(args: argparse.Namespace) -> None:
     for name, value in (("board", board.title if board else identity.name), ("clock", f"{identity.clock_khz / 1000:g} MHz"),
                         ("engine", f"{engine} (digest {identity.digest:016x})"),
                         ("storage", f"{identity.storage_words / (1 << 19):g} MB"),
-                        ("protocol", f"version {session.info.version}"), ("state", state)):
+                        ("protocol", f"version {session.info.version}"), ("state", state),
+                        ("flash", f"booted the program at word {status.program}" if status.booted else "booted nothing")):
         table.add_row(name, value)
     Console().print(table)
     if args.json:

@@ -1,9 +1,16 @@
-"""Put a network's program and weights into a board's storage, and verify them."""
+"""Put a network's program and weights into a board's storage, or into the flash that it boots from, and verify them."""
 import argparse
+from pathlib import Path
 import sys
 import time
 
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+
+from arch.flash import BOOT_OFFSET, Boot, boot_image
+from boards import BOARDS
 from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
+from host.flash import Flash
 from host.runner import Runner
 from nets.cli import write_json
 
@@ -14,23 +21,50 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m host.load", description=__doc__)
     add_port_arguments(parser)
     add_program_arguments(parser)
+    parser.add_argument("--flash", nargs="?", type=Path, const=Path(), metavar="FILE",
+                        help="into flash, from which the board boots after its next reset; a compiled program, or the model's")
     return parser
 
 
+def _flash(runner: Runner) -> int:
+    """Writes flash with progress to stderr; returns how many bytes."""
+    session, program = runner.session, runner.program
+    board = BOARDS.get(session.info.identity.name)
+    offset = board.flash_offset if board else BOOT_OFFSET
+    image = boot_image(Boot(program=program.program, words=program.storage), session.info.identity.digest)
+    flash = Flash(session, offset)
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        tasks = {stage: progress.add_task(stage, total=len(image), start=False) for stage in ("erase", "program", "verify")}
+
+        def show(stage: str, done: int) -> None:
+            if not done:
+                progress.start_task(tasks[stage])
+            progress.update(tasks[stage], completed=done)
+        flash.write(offset, image, show)
+    return len(image)
+
+
 def run(args: argparse.Namespace) -> None:
+    if args.flash not in (None, Path()):
+        args.program = args.flash
     with board_session(args) as session:
         runner = Runner(session, program_of(args, session))
-        start = time.monotonic()
-        fresh = upload(runner)
+        start, fresh, size = time.monotonic(), True, 2 * len(runner.program.storage)
+        if args.flash:
+            size = _flash(runner)
+        else:
+            fresh = upload(runner)
         seconds = time.monotonic() - start
-        size = 2 * len(runner.program.storage)
+        where = " to flash, booted after the next reset" if args.flash else ""
         if fresh:
-            print(f"{runner.program.name}: {size} bytes in {seconds:.1f} s, verified; {session.sent_again} times sent again")
+            print(f"{runner.program.name}: {size} bytes{where}, in {seconds:.1f} s, verified; "
+                  f"{session.sent_again} times sent again")
         else:
             print(f"{runner.program.name}: is there already, verified")
         if args.json:
             write_json(args.json, {"program": runner.program.name, "bytes": size, "seconds": seconds, "uploaded": fresh,
-                                   "sent_again": session.sent_again})
+                                   "flash": bool(args.flash), "sent_again": session.sent_again})
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -124,7 +124,8 @@ class Status:
     """State of the machine; cycles from the start of the program to its end.
 
     If it failed: `fault` is an `arch.control.Fault`; below DEADLOCK it is about word `word` of the program, in
-    instruction `index`, which has `opcode`; otherwise about command `index` of `queue`.
+    instruction `index`, which has `opcode`; otherwise about command `index` of `queue`. `booting`: the board copies a program
+    from flash to storage; `booted`: it has done so since its reset, and the program begins at word `program`.
     """
 
     running: bool
@@ -136,6 +137,9 @@ class Status:
     index: int = 0
     word: int = 0
     cycles: int = 0
+    booting: bool = False
+    booted: bool = False
+    program: int = 0
 
     @classmethod
     def of(cls, words: np.ndarray) -> "Status":
@@ -146,12 +150,15 @@ class Status:
         return cls(running=bool(state & State.RUNNING), finished=bool(state & State.FINISHED), failed=bool(state & State.FAILED),
                    fault=int(words[1]) & 0xFF,
                    queue=int(words[1]) >> 8 & 15, opcode=int(words[1]) >> 12, index=number(words[2:4]), word=number(words[4:6]),
-                   cycles=number(words[6:8]))
+                   cycles=number(words[6:8]), program=number(words[8:10]), booting=bool(state & State.BOOTING),
+                   booted=bool(state & State.BOOTED))
 
     def words(self) -> list[int]:
         """Inverse of `of`."""
-        state = State.RUNNING * self.running | State.FINISHED * self.finished | State.FAILED * self.failed
-        return [state, self.fault | self.queue << 8 | self.opcode << 12, *pair(self.index), *pair(self.word), *pair(self.cycles)]
+        state = (State.RUNNING * self.running | State.FINISHED * self.finished | State.FAILED * self.failed
+                 | State.BOOTING * self.booting | State.BOOTED * self.booted)
+        return [state, self.fault | self.queue << 8 | self.opcode << 12, *pair(self.index), *pair(self.word), *pair(self.cycles),
+                *pair(self.program)]
 
 
 def counters(words: np.ndarray) -> dict[str, int]:

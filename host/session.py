@@ -100,6 +100,19 @@ class Session:
                 raise LinkError(f"The program does not end within {timeout_s:g} s")
         return status
 
+    def boot(self, timeout_s: float) -> Status:
+        """Status once nothing is copied from flash. Raises LinkError if that is not over after `timeout_s` seconds."""
+        end = self._clock() + timeout_s
+        while (status := self.status()).booting:
+            if self._clock() > end:
+                raise LinkError(f"The board still copies from its flash after {timeout_s:g} s")
+        return status
+
+    def exchange(self, data: bytes) -> bytes:
+        """Bytes for the board's flash, at most `DATA_WORDS`, which is selected meanwhile; returns those that come back."""
+        back = self._ask(Kind.EXCHANGE, list(data), accept=lambda words: len(words) == len(data))
+        return back.astype(np.uint8).tobytes()
+
     def counters(self) -> dict[str, int]:
         """Counters of the last run by name."""
         return counters(self._ask(Kind.COUNTERS))

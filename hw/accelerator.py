@@ -6,9 +6,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch.geometry import Geometry
 from arch.protocol import Identity
 from arch.sdram import Timing
+from hw.boot import Boot
 from hw.link import Link
 from hw.machine import Machine
 from hw.sdram import Sdram, SdramPins
+from hw.spi import SpiPins
 from hw.storage_ram import StorageRam
 from hw.uart import byte_layout
 
@@ -25,6 +27,8 @@ class Accelerator(wiring.Component):
         Its digest must be the geometry's; its words of storage are those of the SDRAM that are used, or those of block RAM.
     timing : Timing or None
         Of the SDRAM; without one storage is block RAM.
+    flash_offset : int or None
+        Where a program to boot begins in flash, bytes; None without a flash.
 
     Members
     -------
@@ -32,20 +36,24 @@ class Accelerator(wiring.Component):
     tx : ``Out(stream.Signature(8))``
     pins : ``Out(SdramPins())``
         If there is a `timing`.
+    flash : ``Out(SpiPins())``
+        If there is a `flash_offset`.
     heard, busy, failed : ``Out(1)``
         A frame came; a program runs; it stopped with an error.
     idle : ``Out(1)``
         No program runs, and the link has nothing to do.
     """
 
-    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None):
+    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None, flash_offset: int | None = None):
         if identity.digest != geometry.digest:
             raise ValueError(f"digest must be the geometry's, {geometry.digest:#x}, not {identity.digest:#x}")
-        self.link = Link(identity)
+        self.link = Link(identity, flash=flash_offset is not None)
+        self.boot = None if flash_offset is None else Boot(identity, flash_offset)
         self.storage = StorageRam(identity.storage_words) if timing is None else Sdram(timing)
         bits = self.storage.address_bits if timing is None else timing.address_bits
         self.machine = Machine(geometry, address_bits=bits, storage_words=identity.storage_words)
         pins = {} if timing is None else {"pins": Out(SdramPins())}
+        pins |= {} if flash_offset is None else {"flash": Out(SpiPins())}
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "heard": Out(1),
                           "busy": Out(1), "failed": Out(1), "idle": Out(1)})
 
@@ -57,19 +65,26 @@ class Accelerator(wiring.Component):
         connect(m, link.tx, flipped(self.tx))
         connect(m, machine.request, storage.request)
         connect(m, machine.w, storage.w)
-        connect(m, link.w, machine.host_w)
         if isinstance(storage, Sdram):
             connect(m, storage.pins, flipped(self.pins))
-        asked, request = link.request.payload, machine.host_request.payload
-        m.d.comb += [
-            machine.r.eq(storage.r), link.r.eq(machine.host_r), machine.host_request.valid.eq(link.request.valid),
-            link.request.ready.eq(machine.host_request.ready), request.write.eq(asked.write), request.address.eq(asked.address),
-            request.length.eq(asked.length)]
+        m.d.comb += [machine.r.eq(storage.r), link.r.eq(machine.host_r)]
+        if self.boot is None:
+            self._ask(m, link)
+        else:
+            m.submodules.boot = boot = self.boot
+            connect(m, boot.pins, flipped(self.flash))
+            connect(m, link.exchange, boot.exchange)
+            m.d.comb += [link.exchanged.eq(boot.exchanged), link.status.booting.eq(boot.busy), link.status.booted.eq(boot.booted),
+                         link.status.program.eq(boot.program)]
+            with m.If(boot.busy):
+                self._ask(m, boot)
+            with m.Else():
+                self._ask(m, link)
 
         # The machine runs some cycles after it was told to; to the host it does at once.
         starting, running, error = Signal(), Signal(), machine.error
-        m.d.sync += machine.start.eq(link.start)
-        m.d.comb += [running.eq(starting | link.start | machine.start | machine.running), machine.clear.eq(link.clear)]
+        m.d.sync += [machine.start.eq(link.start), machine.clear.eq(link.clear)]
+        m.d.comb += running.eq(starting | link.start | machine.start | machine.running)
         with m.If(link.start):
             m.d.sync += [machine.program.eq(link.program), starting.eq(1)]
         with m.Elif(machine.running | link.clear):
@@ -80,5 +95,14 @@ class Accelerator(wiring.Component):
             status.fault.eq(error.code), status.queue.eq(error.queue), status.opcode.eq(error.opcode),
             status.index.eq(error.index), status.word.eq(error.word), status.cycles.eq(machine.cycles),
             link.counters.eq(machine.counters.as_value()), self.heard.eq(link.heard), self.busy.eq(running),
-            self.failed.eq(status.failed), self.idle.eq(link.idle & ~running)]
+            self.failed.eq(status.failed), self.idle.eq(link.idle & ~running & ~status.booting)]
         return m
+
+    def _ask(self, m, unit):
+        """Storage is this unit's."""
+        asked, port = unit.request.payload, self.machine.host_request
+        m.d.comb += [
+            port.valid.eq(unit.request.valid), unit.request.ready.eq(port.ready), port.payload.write.eq(asked.write),
+            port.payload.address.eq(asked.address), port.payload.length.eq(asked.length),
+            self.machine.host_w.payload.eq(unit.w.payload), self.machine.host_w.valid.eq(unit.w.valid),
+            unit.w.ready.eq(self.machine.host_w.ready)]

@@ -10,10 +10,12 @@ from arch.protocol import Identity
 from arch.sdram import Timing
 from hw.accelerator import Accelerator
 from hw.pll import LATER, Clocks
+from hw.primitives import ConfigClock, Copy
 from hw.uart import UartReceiver, UartTransmitter
 
 __all__ = ["Chip"]
 
+PIN_REGISTERS = 2               # of the SDRAM: one beside the pin, one on the way there
 _SHOWN_BITS = 23                # cycles for which a frame lights its LED: about 60 ms
 
 
@@ -21,23 +23,25 @@ class Chip(Elaboratable):
     """Top of a board's design; ports are those that it requests from the platform.
 
     `leds`: resources that show link, busy and error, as "resource.number" or "resource.number.part". With a `timing`, the
-    platform must have the resource `sdram`, each of whose pins gets a register (so its `pin_registers` must be 1).
+    platform must have the resource `sdram`, each of whose pins gets two registers (its `pin_registers`).
+    `flash_offset`: where a program to boot begins in the flash, the platform's `spi_flash` or `spi_flash_1x`; None without one.
     """
 
     def __init__(self, geometry: Geometry, *, name: str, pll: Pll, timing: Timing | None, storage_words: int, baud: float,
-                 leds: Sequence[str] = ()):
-        if timing is not None and timing.pin_registers != 1:
-            raise ValueError(f"pin_registers must be 1, not {timing.pin_registers}")
+                 leds: Sequence[str] = (), flash_offset: int | None = None):
+        if timing is not None and timing.pin_registers != PIN_REGISTERS:
+            raise ValueError(f"pin_registers must be {PIN_REGISTERS}, not {timing.pin_registers}")
         self.pll, self.timing, self.baud, self.leds = pll, timing, baud, tuple(leds)
         self.identity = Identity(digest=geometry.digest, storage_words=storage_words, clock_khz=round(pll.clock_mhz * 1000),
                                  name=name)
-        self.accelerator = Accelerator(geometry, self.identity, timing)
+        self.flash_offset = flash_offset
+        self.accelerator = Accelerator(geometry, self.identity, timing, flash_offset)
 
     @classmethod
     def of(cls, board) -> "Chip":
         """The chip of a `boards.Board`."""
         return cls(board.geometry, name=board.name, pll=board.pll, timing=board.timing, storage_words=board.storage_words,
-                   baud=board.baud, leds=board.leds)
+                   baud=board.baud, leds=board.leds, flash_offset=board.flash_offset if board.flash else None)
 
     def elaborate(self, platform):
         m = Module()
@@ -57,22 +61,46 @@ class Chip(Elaboratable):
             transmitter.i.valid.eq(accelerator.tx.valid), accelerator.tx.ready.eq(transmitter.i.ready)]
         if self.timing is not None:
             self._sdram(m, platform.request("sdram", 0, dir="-"))
+        if self.flash_offset is not None:
+            self._flash(m, platform)
         self._lights(m, platform)
         return m
 
     def _sdram(self, m, port):
-        """Every pin behind a register; the chip's clock too, so that it is delayed like the others."""
+        """Every pin behind registers: they lie along a whole edge of the chip. The SDRAM's clock has the one that the others have
+        in their buffers, so that it is delayed like them."""
         pins = self.accelerator.pins
         # Ports of pins that are active when low are inverted, as are our names for them.
         outputs = {"clk_en": pins.cke, "cs": ~pins.cs_n, "ras": ~pins.ras_n, "cas": ~pins.cas_n, "we": ~pins.we_n, "ba": pins.ba,
                    "a": pins.a, "dqm": pins.dqm}
         for name, value in outputs.items():
             m.submodules[f"sdram_{name}"] = buffer = io.FFBuffer("o", getattr(port, name))
-            m.d.comb += buffer.o.eq(value)
-        m.submodules.sdram_dq = dq = io.FFBuffer("io", port.dq)
-        m.d.comb += [dq.o.eq(pins.dq_o), dq.oe.eq(pins.dq_oe), pins.dq_i.eq(dq.i)]
+            m.d.sync += (stage := Signal(len(value), name=f"sdram_{name}_stage", reset_less=True)).eq(value)
+            m.d.comb += buffer.o.eq(stage)
+        # Each data pin has an enable of its own, inverted where there is a lookup table, not at the pin.
+        for n in range(len(port.dq)):
+            m.submodules[f"sdram_dq{n}"], m.submodules[f"sdram_off{n}"] = dq, off = io.FFBuffer("io", port.dq[n]), Copy()
+            out, in_ = (Signal(name=f"sdram_dq{n}_{way}", reset_less=True) for way in ("out", "in"))
+            m.d.sync += [out.eq(pins.dq_o[n]), in_.eq(dq.i)]
+            m.d.comb += [dq.o.eq(out), pins.dq_i[n].eq(in_), off.d.eq(~pins.dq_oe), dq.oe.eq(~off.q)]
         m.submodules.sdram_clk = clock = io.DDRBuffer("o", port.clk, o_domain=LATER)
         m.d.comb += [clock.o[0].eq(1), clock.o[1].eq(0)]
+
+    def _flash(self, m, platform):
+        """Registers as near to the pins as they come; the clock's pin is reached through the configuration logic."""
+        pins, name = self.accelerator.flash, "spi_flash"
+        if (name, 0) not in platform.resources:
+            name = "spi_flash_1x"
+        # A clock that the platform names is the same pin, which cannot be had in this way.
+        names = [part.name for part in platform.lookup(name, 0).ios]
+        port = platform.request(name, 0, dir={part: "-" for part in names})
+        m.submodules.flash_clk = clock = ConfigClock()
+        m.submodules.flash_cipo = cipo = io.FFBuffer("i", port.cipo)
+        m.d.comb += [clock.clk.eq(pins.clk), pins.cipo.eq(cipo.i)]
+        for part, value in {"cs": ~pins.cs_n, "copi": pins.copi, "wp": 0, "hold": 0}.items():
+            if part in names:                           # ports of pins that are active when low are inverted
+                m.submodules[f"flash_{part}"] = buffer = io.Buffer("o", getattr(port, part))
+                m.d.comb += buffer.o.eq(value)
 
     def _lights(self, m, platform):
         accelerator, shown = self.accelerator, Signal(_SHOWN_BITS + 1)

@@ -11,6 +11,7 @@ from hw.link_read import LinkRead
 from hw.link_receive import LinkReceiver
 from hw.link_send import LinkSender
 from hw.primitives import BlockRam
+from hw.spi import answer_layout, exchange_layout
 from hw.storage_arbiter import request_layout, word_layout
 from hw.uart import byte_layout
 
@@ -23,7 +24,7 @@ _CHECKS = 5                             # cycles until all is known about them
 def status_layout() -> data.StructLayout:
     """State of the machine, as `host.protocol.Status` tells it."""
     return data.StructLayout({"running": 1, "finished": 1, "failed": 1, "fault": 8, "queue": 4, "opcode": 4, "index": 24,
-                              "word": 24, "cycles": 32})
+                              "word": 24, "cycles": 32, "booting": 1, "booted": 1, "program": 24})
 
 
 def _selected(words, index):
@@ -43,13 +44,17 @@ class Link(wiring.Component):
     Parameters
     ----------
     identity : Identity
+    flash : bool
+        Whether there is one.
 
     Members
     -------
     rx : ``In(stream.Signature(byte_layout()))``, tx : ``Out(stream.Signature(8))``
         The line. A receiver that cannot wait for `rx.ready` loses frames, which are sent again.
     request, w, r : ``Out(stream.Signature(request_layout(24)))``, ``Out(stream.Signature(16))``, ``In(word_layout())``
-        Storage; nothing is requested while `status.running`.
+        Storage; nothing is requested while `status.running` or `status.booting`.
+    exchange, exchanged : ``Out(stream.Signature(exchange_layout()))``, ``In(answer_layout())``
+        The flash, likewise; only if there is one.
     start, program : ``Out(1)``, ``Out(24)``
         Starts the program at a word of storage, for a cycle.
     clear : ``Out(1)``
@@ -62,12 +67,13 @@ class Link(wiring.Component):
         No whole frame waits or is obeyed, and no byte waits to be sent.
     """
 
-    def __init__(self, identity: Identity):
-        self.identity = identity
+    def __init__(self, identity: Identity, *, flash: bool = False):
+        self.identity, self.flash = identity, flash
+        members = {"exchange": Out(stream.Signature(exchange_layout())), "exchanged": In(answer_layout())}
         super().__init__({
-            "rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)),
-            "request": Out(stream.Signature(request_layout(24))), "w": Out(stream.Signature(16)), "r": In(word_layout()),
-            "start": Out(1), "program": Out(24), "clear": Out(1), "status": In(status_layout()),
+            **(members if flash else {}), "rx": In(stream.Signature(byte_layout())),
+            "tx": Out(stream.Signature(8)), "request": Out(stream.Signature(request_layout(24))), "w": Out(stream.Signature(16)),
+            "r": In(word_layout()), "start": Out(1), "program": Out(24), "clear": Out(1), "status": In(status_layout()),
             "counters": In(data.ArrayLayout(32, len(COUNTERS))), "heard": Out(1), "idle": Out(1)})
 
     def elaborate(self, platform):
@@ -94,11 +100,11 @@ class Link(wiring.Component):
         word, last = Signal(16, reset_less=True), Signal(reset_less=True)
         m.d.sync += [word.eq(_selected(table, place)), last.eq(place + 1 == end)]
 
-        asked, refused = Signal(range(len(Kind)), reset_less=True), Signal(reset_less=True)
+        asked, refused = Signal(range(max(Kind)), reset_less=True), Signal(reset_less=True)
         m.d.sync += [asked.eq(kind - 1), refused.eq(refusal != 0)]
         checking = Signal(reset_less=True)
         step, left, ended = Signal(range(_HEAD + BlockRam.LATENCY)), Signal(9, reset_less=True), Signal(reset_less=True)
-        out, is_read = sender.i, Signal(reset_less=True)
+        out, is_read, is_exchange = sender.i, Signal(reset_less=True), Signal(reset_less=True)
         m.d.comb += [
             self.program.eq(first), read.address.eq(first), read.count.eq(count), read.r.eq(self.r),
             self.request.payload.write.eq(1), self.request.payload.address.eq(first), self.request.payload.length.eq(count)]
@@ -127,15 +133,15 @@ class Link(wiring.Component):
                 with m.Elif(step == _CHECKS):
                     m.next = "DECIDE"
             with m.State("DECIDE"):
-                m.d.sync += [reason.eq(refusal), is_read.eq(0), checking.eq(kind == Kind.CHECKSUM), left.eq(count),
-                             receiver.word.eq(3)]
+                m.d.sync += [reason.eq(refusal), is_read.eq(0), is_exchange.eq(0), checking.eq(kind == Kind.CHECKSUM),
+                             left.eq(count), receiver.word.eq(3)]
                 with m.If(refused):
                     m.next = "REFUSE"
                 with m.Else():
                     m.d.sync += [awaited.eq(sequence + 1), previous.eq(sequence), previous_kind.eq(kind)]
                     m.next = "REPLY"
                     reply("NOTHING")
-                    with m.Switch(asked):       # three bits: there is not much to decode
+                    with m.Switch(asked):       # few bits: there is not much to decode
                         with m.Case(Kind.INFO - 1):
                             m.d.sync += connected.eq(1)
                             reply("INFO")
@@ -157,8 +163,11 @@ class Link(wiring.Component):
                             reply("COUNTERS")
                         with m.Case(Kind.CLEAR - 1):
                             m.d.sync += self.clear.eq(~again)
+                        if self.flash:
+                            with m.Case(Kind.EXCHANGE - 1):
+                                m.d.sync += [is_exchange.eq(1), receiver.word.eq(1)]
             with m.State("REFUSE"):
-                m.d.sync += [head[:8].eq(REFUSED), is_read.eq(0)]
+                m.d.sync += [head[:8].eq(REFUSED), is_read.eq(0), is_exchange.eq(0)]
                 reply("REFUSED")
                 m.next = "REPLY"
 
@@ -195,11 +204,15 @@ class Link(wiring.Component):
                     m.next = "REPLY"
 
             with m.State("REPLY"):
-                m.d.comb += [out.valid.eq(1), out.payload.word.eq(head[:16] | REPLY), out.payload.last.eq(~is_read & (end == 0))]
+                m.d.comb += [out.valid.eq(1), out.payload.word.eq(head[:16] | REPLY),
+                             out.payload.last.eq(~is_read & ~is_exchange & (end == 0))]
+                m.d.sync += step.eq(0)
                 with m.If(out.ready):
-                    m.d.comb += receiver.o.ready.eq(1)      # nothing of the frame is needed any more
+                    m.d.comb += receiver.o.ready.eq(~is_exchange)       # nothing else of the frame is needed any more
                     m.next = "IDLE"
-                    with m.If(is_read):
+                    with m.If(is_exchange):
+                        m.next = "OUT"
+                    with m.Elif(is_read):
                         m.next = "STORAGE"
                     with m.Elif(end != 0):
                         m.next = "TABLE"
@@ -218,11 +231,37 @@ class Link(wiring.Component):
                 with m.If(read.o.valid & out.ready & read.last):
                     m.next = "IDLE"
 
+            if self.flash:
+                self._exchange(m, receiver, out, step, left, ended)
+
         # Reads and writes never ask at once.
         with m.If(read.request.valid):
             m.d.comb += [self.request.valid.eq(1), self.request.payload.eq(read.request.payload),
                          read.request.ready.eq(self.request.ready)]
         return m
+
+    def _exchange(self, m, receiver, out, step, left, ended):
+        """Each word's low byte goes to the flash, and is answered by a word with the byte that came meanwhile."""
+        with m.State("OUT"):
+            with m.If(step == BlockRam.LATENCY):
+                m.next = "BYTE"
+        with m.State("BYTE"):                   # in `w.payload`, as for "GIVE"
+            m.d.comb += [self.exchange.valid.eq(1), self.exchange.payload.data.eq(self.w.payload[:8]),
+                         self.exchange.payload.last.eq(ended)]
+            with m.If(self.exchange.ready):
+                m.next = "BACK"
+        with m.State("BACK"):
+            with m.If(self.exchanged.valid):
+                m.next = "ANSWER"
+        with m.State("ANSWER"):
+            m.d.comb += [out.valid.eq(1), out.payload.word.eq(self.exchanged.data), out.payload.last.eq(ended)]
+            m.d.sync += step.eq(0)
+            with m.If(out.ready):
+                m.d.sync += [left.eq(left - 1), receiver.word.eq(receiver.word + 1)]
+                m.next = "OUT"
+                with m.If(ended):
+                    m.d.comb += receiver.o.ready.eq(1)
+                    m.next = "IDLE"
 
     def _check(self, m, frame, head, awaited, previous, previous_kind, connected, again, count, refusal):
         """What is wrong with a frame (`refusal`, 0 if nothing), whether it is a repeated one, and how many words it is about;
@@ -232,15 +271,17 @@ class Link(wiring.Component):
         fits, known, turn = (Signal(name=name, reset_less=True) for name in ("fits", "known", "turn"))
         storage, sane, inside = (Signal(name=name, reset_less=True) for name in ("storage", "sane", "inside"))
         beyond = Signal(26, reset_less=True)
-        is_info, busy = Signal(reset_less=True), Signal(reset_less=True)
+        is_info, busy, is_exchange = (Signal(name=name, reset_less=True) for name in ("is_info", "busy", "exchanges"))
         m.d.sync += [
-            words.eq(frame.words - 3), known.eq((kind >= min(Kind)) & (kind <= max(Kind))), is_info.eq(kind == Kind.INFO),
+            words.eq(frame.words - 3), is_info.eq(kind == Kind.INFO),
+            known.eq((kind >= min(Kind)) & (kind <= (max(Kind) if self.flash else Kind.CLEAR))),
+            is_exchange.eq(kind == Kind.EXCHANGE),
             again.eq((sequence == previous) & (sequence != awaited) & (kind == previous_kind)),
             turn.eq(sequence == awaited), beyond.eq(first[:25] + count), storage.eq(0), fits.eq(0),
-            inside.eq(self._stored(beyond) & sane & ~first[24:].any()),
+            inside.eq((self._stored(beyond) & sane & ~first[24:].any()) | is_exchange),
             sane.eq((count != 0) & ~((kind == Kind.CHECKSUM) & second[25:].any())
                     & ~((kind == Kind.READ) & (count[9:].any() | (count[:9] > DATA_WORDS)))),
-            busy.eq(self.status.running & storage & ~((kind == Kind.START) & again))]
+            busy.eq((self.status.running | self.status.booting) & storage & ~((kind == Kind.START) & again))]
         with m.Switch(kind):
             for one in Kind:
                 with m.Case(one):
@@ -255,6 +296,8 @@ class Link(wiring.Component):
                 m.d.sync += [storage.eq(1), count.eq(second[:16])]
             with m.Case(Kind.CHECKSUM):
                 m.d.sync += [storage.eq(1), count.eq(second)]
+            with m.Case(Kind.EXCHANGE):
+                m.d.sync += [storage.eq(1), count.eq(words)]
             with m.Default():
                 m.d.sync += [storage.eq(kind == Kind.START), count.eq(1)]
         m.d.sync += refusal.eq(0)
@@ -287,7 +330,8 @@ class Link(wiring.Component):
             "REFUSED": [reason, awaited], "CHECKSUM": [~crc[:16], ~crc[16:]],
             "INFO": [nonce[:16], nonce[16:], *(Const(word, 16) for word in self.identity.words(len(COUNTERS)))],
             "STATUS": [state, Cat(status.fault, status.queue, status.opcode), status.index[:16], status.index[16:],
-                       status.word[:16], status.word[16:], status.cycles[:16], status.cycles[16:]],
+                       status.word[:16], status.word[16:], status.cycles[:16], status.cycles[16:], status.program[:16],
+                       status.program[16:]],
             "COUNTERS": [half for n in range(len(COUNTERS)) for half in (self.counters[n][:16], self.counters[n][16:])]}
         assert len(parts["INFO"]) == protocol.INFO_WORDS and len(parts["STATUS"]) == protocol.STATUS_WORDS
         table, spans = [], {"NOTHING": (0, 0)}

@@ -5,6 +5,7 @@ frame layer's door, as fast as the chip takes them, so that an upload takes seco
 """
 import argparse
 import os
+from pathlib import Path
 import select
 import sys
 import tty
@@ -21,8 +22,8 @@ from boards import ALIASES, BOARDS, Board, find
 from hw.accelerator import Accelerator
 from hw.uart import byte_layout
 from nets.cli import run_command
-from sim.native import Design
-from sim.rtl import SimulationError
+from sim.flash import SpiFlash, with_flash
+from sim.rtl import Rtl, SimulationError
 from sim.sdram import ChipTiming, SdramChip, SdramDesign, chip_timing
 
 __all__ = ["BoardTop", "PtyServer", "VirtualBoard", "get_parser", "main"]
@@ -32,11 +33,12 @@ _PIECE = 4096                   # bytes taken from the line at once
 
 
 class BoardTop(wiring.Component):
-    """Accelerator and, with a `timing`, the SDRAM chip. Members: `rx`, `tx`, `idle`, `busy` as `Accelerator` has them."""
+    """Accelerator and, with a `timing`, the SDRAM chip, with a `flash_offset` a flash. Members: `rx`, `tx`, `idle`, `busy` as
+    `Accelerator` has them."""
 
-    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None):
-        self.timing = timing
-        self.accelerator = Accelerator(geometry, identity, timing)
+    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None, flash_offset: int | None = None):
+        self.timing, self.flash = timing, None if flash_offset is None else SpiFlash()
+        self.accelerator = Accelerator(geometry, identity, timing, flash_offset)
         self.chip = None if timing is None else SdramChip(timing)
         figures = {} if timing is None else {"chip_timing": In(ChipTiming)}
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), "idle": Out(1),
@@ -52,7 +54,18 @@ class BoardTop(wiring.Component):
             m.submodules.chip = self.chip
             connect(m, accelerator.pins, self.chip.pins)
             m.d.comb += [self.chip.timing.eq(self.chip_timing), self.chip.load.valid.eq(0)]
+        if self.flash is not None:
+            m.submodules.flash = self.flash
+            connect(m, accelerator.flash, self.flash.pins)
+            m.d.comb += self.flash.load.valid.eq(0)
         return m
+
+
+class BoardDesign(SdramDesign):
+    """With the models of both chips."""
+
+    def _compile(self, rtl: Rtl, build: Path, trace: bool):
+        super()._compile(with_flash(rtl), build, trace)
 
 
 class VirtualBoard:
@@ -64,8 +77,8 @@ class VirtualBoard:
         self.timing = board.timing
         identity = Identity(digest=geometry.digest, storage_words=board.storage_words, name=board.name,
                             clock_khz=round(board.pll.clock_mhz * 1000))
-        top = BoardTop(geometry, identity, self.timing)
-        self.sim = (Design if self.timing is None else SdramDesign)(top).simulate()
+        top = BoardTop(geometry, identity, self.timing, board.flash_offset if board.flash else None)
+        self.sim = BoardDesign(top).simulate()
         if self.timing is not None:
             self.sim.set("chip_timing", chip_timing(self.timing))
         self.reset()

@@ -1,5 +1,5 @@
 """The link's gateware with storage and a machine that only counts starts, beside the reference of the board's side."""
-from amaranth import Module, Mux
+from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 import numpy as np
@@ -13,19 +13,20 @@ from hw.uart import byte_layout
 from sim.native import Design
 from sim.rtl import SimulationError
 
-__all__ = ["IDENTITY", "LinkBoard", "LinkTop", "STORAGE"]
+__all__ = ["IDENTITY", "LinkBoard", "LinkTop", "Mirror", "STORAGE"]
 
 STORAGE = 4096
+FLIPPED, LAST = 0x5A, 0xA5
 IDENTITY = Identity(digest=0xFEDCBA9876543210, storage_words=STORAGE - 96, clock_khz=140_000, name="bench")
 _STATUS = Status(running=False, finished=True, failed=True, fault=8, queue=3, opcode=9, index=123_456, word=654_321,
-                 cycles=0xDEADBEEF)
+                 cycles=0xDEADBEEF, booted=True, program=0xABCDEF)
 
 
 class LinkTop(wiring.Component):
     """`program` keeps the last start's; `starts` and `clears` count."""
 
     def __init__(self):
-        self.link, self.storage = Link(IDENTITY), StorageRam(STORAGE)
+        self.link, self.storage = Link(IDENTITY, flash=True), StorageRam(STORAGE)
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)),
                           "status": In(status_layout()), "counters": In(data.ArrayLayout(32, len(COUNTERS))),
                           "program": Out(24), "starts": Out(16), "clears": Out(16), "heard": Out(16)})
@@ -40,9 +41,28 @@ class LinkTop(wiring.Component):
         m.d.comb += [storage.request.valid.eq(link.request.valid), link.request.ready.eq(storage.request.ready),
                      request.write.eq(asked.write), request.address.eq(asked.address), request.length.eq(asked.length),
                      link.r.eq(storage.r), link.status.eq(self.status), link.counters.eq(self.counters)]
+        # In a flash's place, something that answers each byte some cycles later, and tells the last one apart.
+        wait, sent = Signal(3), Signal.like(link.exchange.payload)
+        m.d.comb += [link.exchange.ready.eq(wait == 0), link.exchanged.valid.eq(wait == 1)]
+        with m.If(wait != 0):
+            m.d.sync += wait.eq(wait - 1)
+        with m.Elif(link.exchange.valid):
+            m.d.sync += [wait.eq(7), sent.eq(link.exchange.payload)]
+        with m.If(wait == 2):
+            m.d.sync += link.exchanged.data.eq(sent.data ^ Mux(sent.last, LAST, FLIPPED))
         m.d.sync += [self.program.eq(Mux(link.start, link.program, self.program)), self.starts.eq(self.starts + link.start),
                      self.clears.eq(self.clears + link.clear), self.heard.eq(self.heard + link.heard)]
         return m
+
+
+class Mirror:
+    """What `LinkTop` has in a flash's place."""
+
+    def read(self, address: int) -> bytes:
+        return b""
+
+    def exchange(self, sent: bytes) -> bytes:
+        return bytes(byte ^ (LAST if n == len(sent) - 1 else FLIPPED) for n, byte in enumerate(sent))
 
 
 class LinkBoard:
@@ -54,7 +74,7 @@ class LinkBoard:
         if LinkBoard.design is None:
             LinkBoard.design = Design(LinkTop())
         self.sim = LinkBoard.design.simulate()
-        self.twin = Device(IDENTITY)
+        self.twin = Device(IDENTITY, flash=Mirror())
         self.twin.status, self.twin.counters = _STATUS, [0x01234567 * n + 0x7E7D for n in range(len(COUNTERS))]
         self.twin._run = lambda address: self.twin.status
         self._show(_STATUS)

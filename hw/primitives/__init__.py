@@ -1,8 +1,9 @@
 """Vendor primitives, each with a behavioural twin of the same latency behind the same ports."""
 
 from .block_ram import BlockRam
+from .config_clock import ConfigClock
 from .flop import Copy
 from .multiplier import Multiplier
 from .platform import Ecp5
 
-__all__ = ["BlockRam", "Copy", "Ecp5", "Multiplier"]
+__all__ = ["BlockRam", "ConfigClock", "Copy", "Ecp5", "Multiplier"]

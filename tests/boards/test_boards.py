@@ -22,9 +22,10 @@ def test_record_is_true(board):
     for led in board.leds:
         name, number, *part = led.split(".")
         assert (name, int(number)) in platform.resources and len(part) <= 1
+    assert not board.flash or names & {"spi_flash", "spi_flash_1x"}
     if board.chip:
         assert "sdram" in names
-        assert board.timing.pin_registers == 1 and board.timing.clock_mhz <= 1000 / board.sdram.cycle_ns[1]
+        assert board.timing.pin_registers == 2 and board.timing.clock_mhz <= 1000 / board.sdram.cycle_ns[1]
     # Three samples a bit at least, as `hw.uart` needs.
     assert board.pll.clock_mhz * 1_000_000 >= 8 * board.baud
 
@@ -40,6 +41,8 @@ def test_aliases():
     ({"chip": "sram"}, "chip must be one of as4c32m16sb-7, .*, not 'sram'"),
     ({"storage_words": 0}, "storage_words must be 1..16777216, not 0"),
     ({"baud": 4_000_000}, "baud must be 9600..3000000, not 4000000"),
+    ({"flash_offset": 1 << 24}, "flash_offset must be a multiple of 65536 below 16777216, not 16777216"),
+    ({"flash_offset": 100}, "flash_offset must be a multiple of 65536 below 16777216, not 100"),
     ({"leds": ("led.0",) * 4}, "leds must be at most 3: link, busy, error, not 4"),
 ])
 def test_records_out_of_range(change, message):

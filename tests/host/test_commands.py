@@ -22,6 +22,7 @@ from host.session import Session
 from nets import digits
 from nets.load import load_model
 from nets.quantise import quantise_with
+from sim.flash import FlashChip
 
 BOARD = find("versa-ecp5")
 
@@ -42,7 +43,7 @@ def device(program):
         device.storage[:len(result.storage)] = result.storage
         return Status(running=False, finished=True, failed=False, cycles=140_000)
 
-    device = Device(identity, run)
+    device = Device(identity, run, flash=FlashChip())
     return device
 
 
@@ -91,6 +92,24 @@ def test_load_twice(port, device, program, tmp_path, capsys):
         assert json.loads(out.read_text())["uploaded"] is fresh
     assert np.array_equal(device.storage[:len(program.storage)], program.storage)
     assert "is there already" in capsys.readouterr().out
+
+
+def test_flash(port, device, program, tmp_path, capsys):
+    """Written, booted at the next reset, and found there."""
+    flp, out = tmp_path / "digits.flp", tmp_path / "load.json"
+    save(program, flp)
+    assert load.main(["--port", port, "--flash", str(flp), "--json", str(out)]) == 0
+    record, said = json.loads(out.read_text()), capsys.readouterr()
+    assert record["flash"] and record["bytes"] == 2 * len(program.storage) + 24 and "to flash, booted after" in said.out
+    assert "verify" in said.err and not device.storage.any()
+    device.reset()
+    assert info.main(["--port", port]) == 0
+    assert f"booted the program at word {program.program}" in capsys.readouterr().out
+    assert load.main(["--port", port, "--program", str(flp), "--json", str(out)]) == 0
+    assert json.loads(out.read_text())["uploaded"] is False
+    device.flash = None
+    assert load.main(["--port", port, "--flash", "--program", str(flp)]) == 1
+    assert "has no way to a flash" in capsys.readouterr().err
 
 
 def test_classify_is_the_reference(port, tmp_path, capsys):

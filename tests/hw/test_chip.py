@@ -14,14 +14,16 @@ import boards
 from hw.accelerator import Accelerator
 from hw.chip import Chip
 from hw.sdram import SdramPins
+from hw.spi import SpiPins
 from hw.uart import byte_layout
 
 
 class Hollow(wiring.Component):
     """The ports of an accelerator."""
 
-    def __init__(self, geometry, identity, timing):
+    def __init__(self, geometry, identity, timing, flash_offset):
         pins = {} if timing is None else {"pins": Out(SdramPins())}
+        pins |= {} if flash_offset is None else {"flash": Out(SpiPins())}
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "heard": Out(1),
                           "busy": Out(1), "failed": Out(1), "idle": Out(1)})
 
@@ -42,14 +44,16 @@ def test_prepares(board, monkeypatch):
     # Value and enable of every pin: 16 of data, 13 + 2 + 2 + 5 others, the line; enable of the SDRAM clock. Words that come.
     cells = Counter(re.findall(r"cell \\(\w+) ", rtlil))
     assert cells["OFS1P3DX"] == (2 * (16 + 22) + 1 if board.chip else 0) + 2
-    assert cells["IFS1P3DX"] == (16 if board.chip else 0) and cells["ODDRX1F"] == bool(board.chip) and cells["EHXPLLL"] == 1
+    assert cells["IFS1P3DX"] == (16 if board.chip else 0) + board.flash and cells["ODDRX1F"] == bool(board.chip)
+    assert cells["EHXPLLL"] == 1 and cells["USRMCLK"] == board.flash and lpf.count("__copi__io\" SITE") == board.flash
+    assert re.findall(r"(\w+)_0__clk__io\" SITE", lpf) == ["sdram"] * bool(board.chip)
     for led in board.leds:
         assert lpf.count(f'COMP "{led.split(".")[0]}_{led.split(".")[1]}__') >= 1
 
 
 def test_registers_at_the_pins_are_required():
     board = boards.find("ulx3s")
-    with pytest.raises(ValueError, match="pin_registers must be 1, not 0"):
+    with pytest.raises(ValueError, match="pin_registers must be 2, not 0"):
         Chip(board.geometry, name="x", pll=board.pll, timing=replace(board.timing, pin_registers=0), storage_words=1, baud=1e6)
 
 

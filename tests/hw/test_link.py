@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """The link's gateware: every reply is the reference's, whatever comes."""
+from dataclasses import replace
 import random
 from zlib import crc32
 
@@ -67,9 +68,12 @@ def test_every_request(board):
     assert list(session.counters().values()) == board.twin.counters
     session.clear()
     assert board.sim.get("clears") == 1
+    for count in (1, 2, 5, DATA_WORDS):
+        sent = words(count).astype(np.uint8).tobytes()
+        assert session.exchange(sent) == board.twin.flash.exchange(sent)
 
 
-@pytest.mark.parametrize("kind", [*Kind, 0, 9, 0x80, 0xFF])
+@pytest.mark.parametrize("kind", [*Kind, 0, 10, 0x80, 0xFF])
 def test_refusals_are_the_references(board, kind):
     """All kinds with all numbers of arguments, at the limits of storage; `feed` compares."""
     rng = random.Random(kind)
@@ -99,11 +103,14 @@ def test_busy(board):
     session.start(5)
     board.running(True)
     for ask in (lambda: session.write(0, words(1)), lambda: session.read(0, 1), lambda: session.checksum(0, 1),
-                lambda: session.start(0)):
+                lambda: session.start(0), lambda: session.exchange(b"x")):
         with pytest.raises(Refused, match="BUSY"):
             ask()
     assert session.status().running and board.sim.get("starts") == 1
     session.clear()
+    board._show(replace(board.twin.status, running=False, booting=True))
+    with pytest.raises(Refused, match="BUSY"):
+        session.write(0, words(1))
 
 
 def test_repeated_requests_are_obeyed_once(board):
