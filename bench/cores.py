@@ -11,9 +11,10 @@ import time
 from rich.console import Console
 from rich.table import Table
 
-from bench.flow import DEVICES, FlowError, place_and_route, synthesise
+from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
 from bench.organisations import OutputStationary, SharedWeight, WeightStationary
+from hw.toolchain import ToolError
 
 __all__ = ["ORGANISATIONS", "compare", "get_parser", "main"]
 
@@ -42,7 +43,7 @@ def compare(names, *, lanes: int, columns: int, device: str, freq_mhz: float, se
             routed = place_and_route(netlist, device, freq_mhz=freq_mhz, seed=seed, plan=plan, router=router,
                                      stop_after=stop_after)
             record |= asdict(routed)
-        except FlowError as error:
+        except ToolError as error:
             logging.warning("%s", error)
             record["error"] = str(error)
         record["minutes"] = round((time.monotonic() - started) / 60, 1)

@@ -13,8 +13,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from arch.geometry import PRESETS, Geometry
-from bench.flow import DEVICES, FlowError, Routed, place_and_route, synthesise
+from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
+from hw.flow import Routed
+from hw.toolchain import ToolError
 
 __all__ = ["CORES", "build", "get_parser", "main", "measure"]
 
@@ -37,16 +39,16 @@ _DEVICE_OF = {preset: preset if preset in DEVICES else "25f" for preset in PRESE
 
 
 def build(core: str, preset: str, directory: Path) -> Path:
-    """Netlist of a core for a preset, in `directory`. Raises FlowError if it does not synthesise."""
+    """Netlist of a core for a preset, in `directory`. Raises ToolError if it does not synthesise."""
     return synthesise(Harness(CORES[core](PRESETS[preset])), directory)
 
 
 def measure(netlist: Path, preset: str, *, seeds: int, jobs: int, freq_mhz: float, stop_after: float | None = None,
             started: Callable[[int], None] = lambda seed: None,
-            ended: Callable[[int, "Routed | FlowError"], None] = lambda seed, result: None) -> list[Routed]:
+            ended: Callable[[int, "Routed | ToolError"], None] = lambda seed, result: None) -> list[Routed]:
     """Route with seeds 1..`seeds`, `jobs` at a time, fastest first; `ended` sees failures too.
 
-    Raises FlowError if no seed routes.
+    Raises ToolError if no seed routes.
     """
     def run(seed: int) -> Routed:
         started(seed)
@@ -59,7 +61,7 @@ def measure(netlist: Path, preset: str, *, seeds: int, jobs: int, freq_mhz: floa
             try:
                 routed.append(future.result())
                 ended(futures[future], routed[-1])
-            except FlowError as error:
+            except ToolError as error:
                 failed = error
                 ended(futures[future], error)
     if not routed:
@@ -133,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
         record = _record(args.core, args.preset, routed)
         if args.json:
             args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    except FlowError as error:
+    except ToolError as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:

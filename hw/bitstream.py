@@ -78,7 +78,7 @@ def _told(watch: Watch, stage: str) -> Iterator[Callable[[str], None]]:
 
 def build_bitstream(stages: Stages, platform: LatticeECP5Platform, chip: Callable[[], Elaboratable], *,
                     depends: Mapping[str, object], clock_mhz: float, seeds: int = 8, jobs: int = 1, watch: Watch | None = None,
-                    options: tuple[str, ...] = ()) -> Bitstream:
+                    options: tuple[str, ...] = flow.OPTIONS) -> Bitstream:
     """Builds `chip()` for a platform. `depends`: all that the chip's elaboration depends on, as JSON.
 
     Seeds 1..`seeds` are routed in turn, `jobs` at a time, until one meets `clock_mhz`. Raises ToolError for what a tool refuses,

@@ -9,7 +9,10 @@ from threading import Event
 
 from hw import toolchain
 
-__all__ = ["Part", "Resource", "Routed", "pack", "place_and_route", "read_report", "synthesise"]
+__all__ = ["OPTIONS", "Part", "Resource", "Routed", "pack", "place_and_route", "read_report", "synthesise"]
+
+# With nextpnr's own weight of 10 the placer leaves wires of 5 ns where units meet; more than 30 was not tried.
+OPTIONS = ("--placer-heap-timingweight", "30")
 
 # Names in nextpnr's utilisation report.
 _CELLS = {"lut4": "TRELLIS_COMB", "ff": "TRELLIS_FF", "block_ram": "DP16KD", "multipliers": "MULT18X18D"}
@@ -57,7 +60,7 @@ def synthesise(folder: Path, *, name: str = "top", stop_after: float | None = No
 
 
 def place_and_route(netlist: Path, part: Part, *, freq_mhz: float, seed: int = 1, router: str = "router2", stem: str = "",
-                    constraints: Path | None = None, options: tuple[str, ...] = (), stop_after: float | None = None,
+                    constraints: Path | None = None, options: tuple[str, ...] = OPTIONS, stop_after: float | None = None,
                     stop: Event | None = None) -> Routed:
     """Routes a netlist whose hard blocks are in their places; writes `<stem>.config`, `.report.json` and `.log` beside it.
 

