@@ -12,11 +12,11 @@ AVAILABLE = {"25f": {"lut4": 24288, "ff": 24288, "block_ram": 56, "multipliers":
              "85f": {"lut4": 83640, "ff": 83640, "block_ram": 208, "multipliers": 156}}
 CELLS = {"block_ram": "DP16KD", "multipliers": "MULT18X18D"}
 
-# Lookup tables, fitted to routed chips (docs/boards.md): of a multiplier lane of two columns, of one made of lookup tables
-# beside that, of a requantising lane, the same without a multiplier beside that, of an input lane, and of everything else.
-LUT4 = {"lane": 100, "lut_lane": 200, "requantise": 300, "lut_requantise": 100, "input": 100, "rest": 8000}
+# Lookup tables, fitted to routed chips: of a multiplier lane of two columns, of one made of lookup tables beside that, of a
+# requantising lane, the same without a multiplier beside that, of an input lane, and of everything else.
+LUT4 = {"lane": 123, "lut_lane": 150, "requantise": 531, "lut_requantise": 66, "input": 3, "rest": 14750}
 # Registers likewise.
-FF = {"lane": 150, "lut_lane": 60, "requantise": 300, "lut_requantise": 0, "input": 150, "rest": 9000}
+FF = {"lane": 146, "lut_lane": 0, "requantise": 764, "lut_requantise": 0, "input": 273, "rest": 11840}
 
 
 def _sum(weights: dict[str, float], geometry: Geometry) -> int:
