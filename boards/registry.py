@@ -6,6 +6,9 @@ first be wired to the chip by moving two resistors (its user guide, section 6.2)
 
 Not here: OrangeCrab, ButterStick and Logicbone have no serial port on board; the SuperCon badge's 8 MHz are below what the PLL's
 phase detector takes.
+
+No boot from flash on the Versa, ECPIX-5 and Colorlight boards: amaranth-boards 0.0.21 has the data pins of their flash the wrong
+way round. The FPGA itself boots from it, so MOSI must be the ball with the function D0.
 """
 from dataclasses import replace
 
@@ -27,12 +30,13 @@ _EVN = Board(
 
 _VERSA = Board(
     name="versa-ecp5", title="Lattice ECP5 Versa", source="amaranth_boards.versa_ecp5:VersaECP5Platform", geometry=PRESETS["12f"],
-    clock_mhz=140, network="digits", storage_words=32 << 10, leds=("led.0", "led.1", "led.2"))
+    clock_mhz=140, network="digits", storage_words=32 << 10, leds=("led.0", "led.1", "led.2"),
+    flash=False)
 
 _ECPIX = Board(
     name="ecpix5-85f", title="LambdaConcept ECPIX-5 85F", source="amaranth_boards.ecpix5:ECPIX585Platform",
     geometry=PRESETS["45f"], clock_mhz=140, network="digits", storage_words=64 << 10,
-    leds=("rgb_led.0.g", "rgb_led.0.b", "rgb_led.0.r"), program=("-b", "ecpix5"))
+    leds=("rgb_led.0.g", "rgb_led.0.b", "rgb_led.0.r"), flash=False, program=("-b", "ecpix5"))
 
 BOARDS = {board.name: board for board in (
     replace(_ULX3S, name="ulx3s-12f", title="Radiona ULX3S 12F", source="amaranth_boards.ulx3s:ULX3S_12F_Platform",
@@ -59,7 +63,7 @@ BOARDS = {board.name: board for board in (
     # Two SDRAMs side by side, without masks and clock enable: not used. Serial on the pins of a button and the only LED.
     Board(name="colorlight-5a75b", title="Colorlight 5A-75B R7.0", geometry=PRESETS["12f"], clock_mhz=125, network="digits",
           source="amaranth_boards.colorlight_5a75b_r7_0:Colorlight_5A75B_R70Platform", storage_words=24 << 10, baud=115_200,
-          program=("-b", "colorlight")),
+          flash=False, program=("-b", "colorlight")),
 )}
 ALIASES = {"ulx3s": "ulx3s-85f"}
 

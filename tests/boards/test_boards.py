@@ -10,6 +10,9 @@ from compiler.build import compile_network
 from nets.load import load_model
 from nets.quantise import quantise_with
 
+# Balls with the functions CSSPIN, D0/MOSI and D1/MISO (Lattice's pin lists; Project Trellis, iodb.json).
+CONFIGURATION = {"BG381": ("R2", "W2", "V2"), "BG256": ("N8", "T8", "T7"), "BG554": ("AA2", "AE2", "AD2")}
+
 
 @pytest.mark.parametrize("board", boards.BOARDS.values(), ids=lambda board: board.name)
 def test_record_is_true(board):
@@ -22,7 +25,10 @@ def test_record_is_true(board):
     for led in board.leds:
         name, number, *part = led.split(".")
         assert (name, int(number)) in platform.resources and len(part) <= 1
-    assert not board.flash or names & {"spi_flash", "spi_flash_1x"}
+    if board.flash:
+        flash = platform.lookup("spi_flash" if "spi_flash" in names else "spi_flash_1x", 0)
+        pins = {part.name: part.ios[0].names[0] for part in flash.ios}
+        assert (pins["cs"], pins["copi"], pins["cipo"]) == CONFIGURATION[board.package]
     if board.chip:
         assert "sdram" in names
         assert board.timing.pin_registers == 2 and board.timing.clock_mhz <= 1000 / board.sdram.cycle_ns[1]
