@@ -4,6 +4,8 @@ Pins come from amaranth-boards, memory chips from `arch.sdram`. Serial adapters,
 Zero FT231X, the Lattice boards and ECPIX-5 FT2232H, both of which reach 3 Mbaud exactly; the ECP5-5G Evaluation Board's must
 first be wired to the chip by moving two resistors (its user guide, section 6.2). No rate was measured on a board.
 
+A 12F is the die of a 25F, all of which the open tools use: so the ULX3S 12F has the 25F's engine.
+
 Not here: OrangeCrab, ButterStick and Logicbone have no serial port on board; the SuperCon badge's 8 MHz are below what the PLL's
 phase detector takes.
 
@@ -12,7 +14,7 @@ way round. The FPGA itself boots from it, so MOSI must be the ball with the func
 """
 from dataclasses import replace
 
-from arch.geometry import PRESETS
+from arch.geometry import PRESETS, Geometry
 from boards.board import Board
 
 __all__ = ["ALIASES", "BOARDS", "find"]
@@ -40,7 +42,7 @@ _ECPIX = Board(
 
 BOARDS = {board.name: board for board in (
     replace(_ULX3S, name="ulx3s-12f", title="Radiona ULX3S 12F", source="amaranth_boards.ulx3s:ULX3S_12F_Platform",
-            geometry=PRESETS["12f"], clock_mhz=125),
+            geometry=PRESETS["25f"], clock_mhz=125),
     replace(_ULX3S, name="ulx3s-25f", title="Radiona ULX3S 25F", source="amaranth_boards.ulx3s:ULX3S_25F_Platform",
             geometry=PRESETS["25f"], clock_mhz=125),
     replace(_ULX3S, name="ulx3s-45f", title="Radiona ULX3S 45F", source="amaranth_boards.ulx3s:ULX3S_45F_Platform",
@@ -60,9 +62,11 @@ BOARDS = {board.name: board for board in (
     replace(_ECPIX, name="ecpix5-45f", title="LambdaConcept ECPIX-5 45F", source="amaranth_boards.ecpix5:ECPIX545Platform",
             geometry=PRESETS["12f"], storage_words=32 << 10),
     _ECPIX,
-    # Two SDRAMs side by side, without masks and clock enable: not used. Serial on the pins of a button and the only LED.
-    Board(name="colorlight-5a75b", title="Colorlight 5A-75B R7.0", geometry=PRESETS["12f"], clock_mhz=125, network="digits",
-          source="amaranth_boards.colorlight_5a75b_r7_0:Colorlight_5A75B_R70Platform", storage_words=24 << 10, baud=115_200,
+    # Two SDRAMs side by side, without masks and clock enable: not used. So half of the block RAM is storage, and the engine is
+    # small. Serial on the pins of a button and the only LED.
+    Board(name="colorlight-5a75b", title="Colorlight 5A-75B R7.0", clock_mhz=125, network="digits",
+          geometry=Geometry(input_lanes=4, output_lanes=4, activation_words=1024, weight_words=1024),
+          source="amaranth_boards.colorlight_5a75b_r7_0:Colorlight_5A75B_R70Platform", storage_words=26 << 10, baud=115_200,
           flash=False, program=("-b", "colorlight")),
 )}
 ALIASES = {"ulx3s": "ulx3s-85f"}
