@@ -1,8 +1,8 @@
 """Random work over a line that damages its frames, in front of the reference board or of the link's gateware.
 
 The gateware must answer every byte that arrives as the reference does. What a session says is written must be in storage, what it
-reads must have been there, and a program starts once for each start that was answered. After a reset of the board sessions
-connect again; nothing else may ever be needed, and everything must come to an end.
+reads must have been there, what the flash answers must be what it said, and a program starts once for each start that was
+answered. After a reset of the board sessions connect again; nothing else may ever be needed, and everything must come to an end.
 """
 import argparse
 from collections import Counter
@@ -21,7 +21,7 @@ from host.protocol import checksum
 from host.session import Session
 from nets.cli import run_command, write_json
 from sim.line import FAULTS, FaultyLine
-from sim.link import IDENTITY, LinkBoard
+from sim.link import IDENTITY, LinkBoard, Mirror
 from sim.rtl import SimulationError
 
 __all__ = ["FuzzError", "fuzz", "get_parser", "main"]
@@ -47,7 +47,7 @@ def _round(device: Device, line: FaultyLine, seed: int) -> int:
                 connected, starts = True, len(device.starts)
             count = int(rng.choice([1, 2, 9, 60, 1100]))
             address, image = int(rng.integers(words - count)), rng.integers(0, 1 << 16, count, dtype=np.uint16)
-            match rng.integers(6):
+            match rng.integers(7):
                 case 0 | 1 | 2:
                     session.write(address, image)
                     expected[address:address + count] = image
@@ -62,6 +62,10 @@ def _round(device: Device, line: FaultyLine, seed: int) -> int:
                     session.start(3)
                     starts += 1
                     session.clear()
+                case 6:
+                    sent = rng.bytes(min(count, 60))
+                    if session.exchange(sent) != device.flash.exchange(sent):
+                        raise FuzzError(f"seed {seed}: wrong bytes came from the flash")
         except LinkError:                                       # a reset, or eight damaged answers in a row
             connected = False
             continue
@@ -81,7 +85,8 @@ def _round(device: Device, line: FaultyLine, seed: int) -> int:
 def fuzz(*, rtl: bool, frames: int, rate: float, seed: int, progress: Callable[[int], None] = lambda damaged: None) -> dict:
     """Figures of a run until so many frames were damaged. Raises FuzzError, and SimulationError where gateware and reference
     differ or nothing comes."""
-    board = LinkBoard() if rtl else Device(Identity(digest=1, storage_words=4000, clock_khz=140_000, name="reference"))
+    board = LinkBoard() if rtl else Device(Identity(digest=1, storage_words=4000, clock_khz=140_000, name="reference"),
+                                          flash=Mirror())
     damaged, sent, reconnects, rounds = Counter(), 0, 0, 0
     while damaged.total() < frames:
         line = FaultyLine(board, seed=seed + rounds, rate=rate, faults=FAULTS)

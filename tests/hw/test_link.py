@@ -159,7 +159,8 @@ def test_reset_at_any_time(board):
     """In the middle of bytes, words, requests to storage and replies; storage is reset with the link, as on the chip."""
     image = words(40)
     frames = [Message.of(Kind.INFO, 0, [1, 2]), Message.of(Kind.WRITE, 1, [*pair(100), *image]),
-              Message.of(Kind.READ, 2, [100, 0, 40]), Message.of(Kind.CHECKSUM, 3, [0, 0, 4000, 0])]
+              Message.of(Kind.READ, 2, [100, 0, 40]), Message.of(Kind.EXCHANGE, 3, image[:20]),
+              Message.of(Kind.CHECKSUM, 4, [0, 0, 4000, 0])]
     sent = b"".join(frame.to_bytes() for frame in frames)
     for cycles in range(1, 2500, 17):
         board.sim.feed("rx", np.stack([np.frombuffer(sent, np.uint8), np.zeros(len(sent), np.uint8)], 1))
