@@ -23,7 +23,8 @@ from hw.accelerator import Accelerator
 from hw.uart import byte_layout
 from nets.cli import run_command
 from sim.flash import SpiFlash, with_flash
-from sim.rtl import Rtl, SimulationError
+from sim.rtl import Rtl, SimulationError, convert
+from sim.rtl_cache import kept
 from sim.sdram import ChipTiming, SdramChip, SdramDesign, chip_timing
 
 __all__ = ["BoardTop", "PtyServer", "VirtualBoard", "get_parser", "main"]
@@ -77,8 +78,8 @@ class VirtualBoard:
         self.timing = board.timing
         identity = Identity(digest=geometry.digest, storage_words=board.storage_words, name=board.name,
                             clock_khz=round(board.pll.clock_mhz * 1000))
-        top = BoardTop(geometry, identity, self.timing, board.flash_offset if board.flash else None)
-        self.sim = BoardDesign(top).simulate()
+        parameters = geometry, identity, self.timing, board.flash_offset if board.flash else None
+        self.sim = BoardDesign.of(kept(repr(parameters), lambda: convert(BoardTop(*parameters)))).simulate()
         if self.timing is not None:
             self.sim.set("chip_timing", chip_timing(self.timing))
         self.reset()

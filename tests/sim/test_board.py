@@ -1,16 +1,21 @@
 """The virtual board: a whole chip with its SDRAM behind a pseudo-terminal, and the host's commands through a real serial port."""
+from contextlib import contextmanager
 import json
 from threading import Event, Thread
 
+import numpy as np
 import pytest
 import serial
 
 from arch.control import Fault
+from arch.flash import BOOT_OFFSET
 from boards import find
 from compiler.build import compile_network
 from compiler.program_file import save
 from golden import run as golden_run
+from golden.machine import execute, get_tensor
 from host import bench, classify, info, load
+from host.flash import Flash
 from host.link import SerialLink
 from host.protocol import Message
 from host.runner import MachineError, Runner
@@ -19,21 +24,21 @@ from nets import digits
 from nets.load import load_model
 from nets.quantise import quantise_with
 from sim.board import PtyServer, VirtualBoard
+from tests.hw.test_machine import GEOMETRY, layer  # a small engine, so that little must be compiled
 
 BOARD = find("ulx3s-12f")
 
 
 @pytest.fixture(scope="module")
 def virtual():
-    board = VirtualBoard(BOARD)
+    board = VirtualBoard(BOARD, GEOMETRY)
     yield board
     board.close()
 
 
-@pytest.fixture
-def port(virtual):
+@contextmanager
+def served(virtual):
     """Its path, while a thread serves it."""
-    virtual.reset()
     server, over = PtyServer(virtual), Event()
 
     def serve():
@@ -42,16 +47,25 @@ def port(virtual):
 
     thread = Thread(target=serve)
     thread.start()
-    yield server.path
-    over.set()
-    thread.join()
-    server.close()
+    try:
+        yield server.path
+    finally:
+        over.set()
+        thread.join()
+        server.close()
+
+
+@pytest.fixture
+def port(virtual):
+    virtual.reset()
+    with served(virtual) as path:
+        yield path
 
 
 @pytest.fixture(scope="module")
 def program():
     network = quantise_with(load_model("digits"), None)
-    return compile_network(network, BOARD.geometry, storage_words=BOARD.storage_words).program
+    return compile_network(network, GEOMETRY, storage_words=BOARD.storage_words).program
 
 
 def test_commands(port, program, tmp_path, capsys):
@@ -63,7 +77,7 @@ def test_commands(port, program, tmp_path, capsys):
     assert load.main(["--port", port, "--program", str(flp), "--json", str(out)]) == 0
     assert json.loads(out.read_text())["uploaded"] is True
     image = sorted(digits.IMAGES.glob("7_*.png"))[0]
-    assert classify.main([str(image), "--port", port, "--model", "digits", "--json", str(out)]) == 0
+    assert classify.main([str(image), "--port", port, "--program", str(flp), "--json", str(out)]) == 0
     found = json.loads(out.read_text())
     assert golden_run.main(["--model", "digits", "--image", str(image), "--json", str(out)]) == 0
     assert found["top5"] == json.loads(out.read_text())["top5"] and found["cycles"] > 1000
@@ -72,6 +86,34 @@ def test_commands(port, program, tmp_path, capsys):
     record = json.loads(out.read_text())
     assert len(record["cycles"]) == 2 and record["counters"]["compute_busy"] > 0
     assert "works" in capsys.readouterr().out
+
+
+def test_boots_from_flash(virtual, tmp_path, capsys):
+    """Written over the link, copied to storage after a reset and run without an upload; a damaged one is ignored."""
+    case, small = layer(7)                                      # of a single layer: quickly sent
+    flp, out = tmp_path / "small.flp", tmp_path / "out.json"
+    save(small, flp)
+    virtual.reset()
+    with served(virtual) as port:
+        assert load.main(["--port", port, "--flash", str(flp), "--json", str(out)]) == 0
+    assert "to flash, booted after the next reset" in capsys.readouterr().out
+    for there in (True, False):
+        virtual.reset()
+        with served(virtual) as port:
+            assert info.main(["--port", port, "--json", str(out)]) == 0
+            status = json.loads(out.read_text())["status"]
+            assert status["booted"] is there and (status["program"] == small.program or not there)
+            link = SerialLink(port, 3_000_000)
+            session = Session(link, patience_s=link.patience_s)
+            session.connect()
+            runner = Runner(session, small)
+            assert runner.loaded() is there
+            if there:
+                expected = get_tensor(GEOMETRY, execute(small, case.x).storage, small.output)
+                assert np.array_equal(runner.run(case.x).output, expected)
+                session.write(0, np.zeros(len(small.storage), np.uint16))       # so that only the flash can bring it back
+                Flash(session, BOOT_OFFSET).write(BOOT_OFFSET, bytes(30))
+            link.close()
 
 
 def test_errors_of_the_machine_and_resets(virtual, port, program):
