@@ -109,7 +109,7 @@ class Geometry:
         return int.from_bytes(hashlib.sha256(self.to_json().encode()).digest()[:8], "big")
 
 
-# What gives most frames of SqueezeNet v1.1 a second, predicted, of what each chip has beside sequencer, memory controller and link:
+# What gives most frames of SqueezeNet v1.1 a second, predicted, of what each chip has beside sequencer, SDRAM and link:
 # 85F 208 block RAMs and 156 multipliers, 45F 108 and 72, 25F 56 and 28. 8x8 lanes on a 25F would need a pair on lookup tables,
 # and more of those than there are. That of the 12F is the same engine with less memory, for boards whose storage is block RAM.
 PRESETS = {
