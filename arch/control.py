@@ -26,7 +26,7 @@ FETCH_FREE = 2
 FIFO = 4
 FIFO_PLACES = 16
 # Word taken by the checker -> offered to the queues, and words that may be under way between the two.
-CHECK = 4
+CHECK = 5
 CHECK_PLACES = 16
 # Word given to a queue -> written to its RAM.
 SPREAD = 1

@@ -44,7 +44,7 @@ class Timing:
     last written word to precharge, `mrd` mode register to anything. `interval` between refreshes at most; `power_up` before
     the first command; `refreshes` before the mode register is set.
 
-    Of the board: `pin_registers` is 1 if each pin has a register beside the controller's own, outputs and inputs; `late` is 1
+    Of the board: `pin_registers` that each pin has beside the controller's own, outputs and inputs, at most 2; `late` is 1
     if the phase of the chip's clock brings its words to our pins a clock later than with one clock for both.
 
     Raises ValueError for figures out of range, or when too little time is left between refreshes.
@@ -74,9 +74,9 @@ class Timing:
                 raise ValueError(f"{name} must be 1 clock or more, not {getattr(self, name)}")
         if self.cas not in (2, 3):
             raise ValueError(f"CAS latency must be 2 or 3, not {self.cas}")
-        for name in ("pin_registers", "late"):
-            if getattr(self, name) not in (0, 1):
-                raise ValueError(f"{name} must be 0 or 1, not {getattr(self, name)}")
+        for name, most in (("pin_registers", 2), ("late", 1)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be 0..{most}, not {getattr(self, name)}")
         if self.period < 4 * (self.row_open + self.rp + self.rfc + self.rcd):
             raise ValueError(f"Refresh interval must leave time for work, not be {self.interval} clocks")
 

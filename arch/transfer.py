@@ -7,8 +7,8 @@ from arch.instruction import Opcode, storage_words
 
 __all__ = [
     "BURST_WORDS", "CHECK", "DECIDE", "FETCHED", "FIRST_BURST", "LOADED", "NEXT_BURST", "NEXT_RUN", "PIXEL", "PIXELS",
-    "PIXEL_BACK", "RAM_READ", "STORED", "STORE_BACK", "STORE_REQUEST", "STORE_WORDS", "TransferFault", "WRITE", "burst_words",
-    "places"]
+    "PIXEL_BACK", "RAM_READ", "ROUTED", "STORED", "STORE_BACK", "STORE_READ", "STORE_REQUEST", "STORE_WORDS", "TransferFault",
+    "WRITE", "burst_words", "places"]
 
 
 class TransferFault(IntEnum):
@@ -25,20 +25,22 @@ STORE_WORDS = 8         # of activation memory stored at once, at most; as many 
 
 # Command of a transfer taken -> its first run checked; a run checked -> its first burst offered; last burst of a run taken ->
 # the next run checked (all but the first); burst taken -> the next one of the run offered.
-FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST = 5, 2, 3, 2
+FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST = 6, 2, 3, 2
 # Pixels reserve room when their row is checked. A pixel taken -> its place may be reserved again.
 PIXELS, PIXEL_BACK = 1024, 3
 
-# Word read from storage -> at the sequencer; written to a memory on the chip, if it completes a word there; its command
-# completed, since the word can be read.
-FETCHED = 1
-WRITE = 1 + pipeline.WRITER
+# Word read from storage -> routed by the arbiter; at the sequencer; written to a memory on the chip, if it completes a word
+# there; its command completed, since the word can be read.
+ROUTED = 1
+FETCHED = ROUTED + 1
+WRITE = ROUTED + 2 + pipeline.WRITER
 LOADED = WRITE + pipeline.ACTIVATION_WRITE + pipeline.ACTIVATION_TO_READ
 # Word read from storage -> pixels that it completes are offered: gearbox, RAM (write, then 2 to read) and the queue behind it.
-PIXEL = 6
+PIXEL = ROUTED + 6
 
-# Burst of a store taken -> its request offered to the arbiter: the first word is read, queued, and ready to be cut.
-STORE_REQUEST = 2 + pipeline.WINDOW + pipeline.ACTIVATION_READ
+# Burst of a store taken -> its first word is read; its request offered to the arbiter: that word is queued, cut, and queued.
+STORE_READ = 2
+STORE_REQUEST = STORE_READ + pipeline.WINDOW + pipeline.ACTIVATION_READ + 2
 # Last word taken by storage -> its store completed; its half of the buffer free for the next burst but one.
 STORED, STORE_BACK = 1, 2
 

@@ -9,6 +9,7 @@ from arch.sdram import Timing
 from hw.boot import Boot
 from hw.link import Link
 from hw.machine import Machine
+from hw.reset import own_reset
 from hw.sdram import Sdram, SdramPins
 from hw.spi import SpiPins
 from hw.storage_ram import StorageRam
@@ -60,7 +61,8 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         link, machine, storage = self.link, self.machine, self.storage
-        m.submodules.link, m.submodules.machine, m.submodules.storage = link, machine, storage
+        for name in ("link", "machine", "storage"):
+            own_reset(m, name, getattr(self, name))
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
         connect(m, machine.request, storage.request)

@@ -10,11 +10,13 @@ from arch.command import Command, GatherConfig, Record
 from arch.instruction import QUEUES, Opcode, PixelTransfer, Transfer
 from hw.delay import delayed
 from hw.layout import command_layout, record_layout
+from hw.primitives import Copy
 from hw.word_fifo import WordFifo
 
 __all__ = ["CommandQueue", "TOKENS", "queue_layout", "word_layout"]
 
 TOKENS = 17             # bits of a count of tokens; it stays where its upper bit is set, above any that is waited for
+PLACES_PER_COPY = 16    # words of a record that share a copy of what they take
 
 
 def queue_layout(queue: str) -> data.StructLayout:
@@ -87,7 +89,7 @@ class CommandQueue(wiring.Component):
         word = Signal(word_layout(), reset_less=True)
         m.d.sync += word.eq(head)
 
-        needs, ready = self._unpack(m, came, word)
+        needs, ready = self._unpack(m, came, word, head)
 
         # Tokens only ever become more, so what is enough stays enough.
         enough = []
@@ -102,37 +104,49 @@ class CommandQueue(wiring.Component):
                      self.waiting.eq(complete & ~Cat(enough).all())]
         return m
 
-    def _unpack(self, m, came, word):
+    def _unpack(self, m, came, word, head):
         """Registers of the record; returns those of the waits, and which of them count."""
         bodies = [_places(records) for records in _records(self.queue)]
         most = max(map(len, bodies))
-        value, place, first = Signal(16, reset_less=True), Signal(most), Signal(reset_less=True)
+        place, first = Signal(most), Signal(reset_less=True)
         left, place_wait = Signal(len(QUEUES), reset_less=True), Signal(len(QUEUES))
         there = Signal(len(QUEUES), reset_less=True)
         opcode = Signal(4, reset_less=True)
         wait = left.any()
         # Until the next word comes a place keeps taking the same one, which does no harm.
+        values = []
+        for n in range(0, most, PLACES_PER_COPY):
+            header, value = Copy(), []
+            m.submodules[f"header{n}"] = header
+            m.d.comb += header.d.eq(head.header)
+            span = slice(n, min(n + PLACES_PER_COPY, most))
+            with m.If(came):
+                m.d.sync += place[span].eq(Mux(header.q, 0, Cat(place[n - 1] if n else first & ~wait, place[span][:-1])))
+            for bit in range(16):
+                m.submodules[f"value{n}_{bit}"] = copy = Copy()
+                m.d.comb += copy.d.eq(Mux(came, word.word[bit], copy.q))
+                value.append(copy.q)
+            values.append(Cat(value))
         with m.If(came):
-            m.d.sync += value.eq(word.word)
             with m.If(word.header):
-                m.d.sync += [place.eq(0), place_wait.eq(0), first.eq(1), left.eq(word.word[4:8]), there.eq(word.word[4:8]),
+                m.d.sync += [place_wait.eq(0), first.eq(1), left.eq(word.word[4:8]), there.eq(word.word[4:8]),
                              opcode.eq(word.word[:4])]
             with m.Elif(wait):
                 m.d.sync += [place_wait.eq(left & ~(left - 1)), left.eq(left & (left - 1))]
             with m.Else():
-                m.d.sync += [place_wait.eq(0), place.eq(place << 1 | first), first.eq(0)]
+                m.d.sync += [place_wait.eq(0), first.eq(0)]
         needs = []
         for n in range(len(QUEUES)):
             need = Signal(16, name=f"need{n}", reset_less=True)
             with m.If(place_wait[n]):
-                m.d.sync += need.eq(value)
+                m.d.sync += need.eq(values[0])
             needs.append(need)
         # A register for each word, as wide as the widest field that it fills.
         stores = []
         for n in range(most):
             store = Signal(max(body[n] for body in bodies if n < len(body)), name=f"word{n}", reset_less=True)
             with m.If(place[n]):
-                m.d.sync += store.eq(value)
+                m.d.sync += store.eq(values[n // PLACES_PER_COPY])
             stores.append(store)
         payloads = [Cat(store[:bits] for store, bits in zip(stores, body, strict=False)) for body in bodies]
         payload = self.o.payload

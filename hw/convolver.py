@@ -62,7 +62,8 @@ class Convolver(wiring.Component):
         for config, unit in ((self.window, window), (self.load, weights), (self.scale, parameters)):
             wiring.connect(m, wiring.flipped(config), unit.config)
         m.d.comb += [
-            window.read_grant.eq(self.read_grant), window.h_addr.eq(self.h_addr), window.room.eq(self.room), self.reserve.eq(window.reserve),
+            window.read_grant.eq(self.read_grant), window.h_addr.eq(self.h_addr), window.room.eq(self.room),
+            self.reserve.eq(window.reserve),
             window.weights_ready.eq(weights.ready), window.parameters_ready.eq(parameters.ready),
             weights.pass_start.eq(window.pass_start), weights.swap.eq(window.issue.swap),
             parameters.block_start.eq(window.block_start), parameters.emit_start.eq(window.issue.emit_start),

@@ -1,5 +1,6 @@
 """Transfers between storage and the memories on the chip, and the program's way to the sequencer."""
-from amaranth import Module, ResetInserter, Signal
+from amaranth import Module, ResetSignal, Signal
+from amaranth.hdl import DomainRenamer
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -13,13 +14,13 @@ from hw.dma_store import DmaStore
 from hw.layout import record_layout
 from hw.pixel_fifo import PixelFifo
 from hw.pixel_gearbox import PixelGearbox
-from hw.storage_arbiter import StorageArbiter, request_layout, source_layout, word_layout
+from hw.reset import late_domain
+from hw.storage_arbiter import LOADS, StorageArbiter, request_layout, source_layout, word_layout
 from hw.tokens import Tokens
 from hw.weights import bias_layout, scale_layout, weight_layout
 
 __all__ = ["Dma", "fault_layout", "load_layout", "store_layout"]
 
-LOADS = (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS, Opcode.LOAD_PIXELS)
 WAITING = 31            # commands that may be under way: one is walked through, others have words to come
 
 
@@ -109,16 +110,17 @@ class Dma(wiring.Component):
         store = Bursts(geometry, [Opcode.STORE], self.words, region=True)
         fill, reader, gearbox, pixels = DmaFill(geometry), DmaStore(geometry), PixelGearbox(), PixelFifo()
         loads, stores = Tokens(WAITING), Tokens(WAITING)        # commands under way
+        late_domain(m, "units", arbiter.dead | ResetSignal())
         for name, unit in (("load", load), ("store", store), ("fill", fill), ("reader", reader), ("gearbox", gearbox),
                            ("pixel_fifo", pixels), ("loads", loads), ("stores", stores)):
-            m.submodules[name] = ResetInserter(arbiter.dead)(unit)
+            m.submodules[name] = DomainRenamer("units")(unit)
         for name in ("request", "w"):
             connect(m, flipped(getattr(self, name)), getattr(arbiter, name))
         m.d.comb += [arbiter.r.eq(self.r), arbiter.clear.eq(self.clear)]
 
-        # Nothing is taken while the arbiter is dead, although units in reset are ready.
+        # Nothing is taken while the arbiter is dead, nor in the cycle after: units in reset, too, are ready.
         live = Signal()
-        m.d.comb += live.eq(~arbiter.dead)
+        m.d.sync += live.eq(~(arbiter.dead | self.clear))
         commands = ((self.load, load, loads), (self.store, store, stores))
         for outer, unit, waiting in commands:
             m.d.comb += [unit.i.valid.eq(outer.valid & live), outer.ready.eq(unit.i.ready & live),
@@ -126,8 +128,9 @@ class Dma(wiring.Component):
         m.d.comb += [
             load.i.payload.eq(self.load.payload), store.i.payload.opcode.eq(Opcode.STORE),
             store.i.payload.body.transfer.eq(self.store.payload), loads.take.eq(fill.done), stores.take.eq(reader.done),
-            self.load_done.eq(fill.done), self.store_done.eq(reader.done),
-            self.idle.eq(arbiter.idle & live & ~loads.any & ~stores.any)]
+            self.load_done.eq(fill.done), self.store_done.eq(reader.done)]
+        # Never high in the cycle after `clear`.
+        m.d.sync += self.idle.eq(arbiter.idle & live & ~loads.any & ~stores.any & ~self.clear)
 
         # The store's region, which may come late: it is stable long before a store.
         high = Signal(STORAGE + 1, reset_less=True)
@@ -152,7 +155,7 @@ class Dma(wiring.Component):
         connect(m, flipped(self.pixels), pixels.o)
 
         fault = Signal(fault_layout())
-        with m.If(arbiter.dead):
+        with m.If(~live):
             m.d.sync += fault.valid.eq(0)
         with m.Elif(~fault.valid):
             for signal, code in ((load.chip_fault, TransferFault.LOAD_CHIP), (load.storage_fault, TransferFault.LOAD_STORAGE),

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from functools import reduce
 from operator import add, or_
 
-from amaranth import Module, Mux, Signal
+from amaranth import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -87,8 +87,7 @@ class Bursts(wiring.Component):
         def register(name, shape):
             return Signal(shape, name=name, reset_less=True)
         opcode, transfer = register("opcode", 4), self.i.payload.body.transfer
-        pixels = Signal()
-        m.d.comb += pixels.eq((opcode == Opcode.LOAD_PIXELS) if has_pixels else 0)
+        pixels = register("pixels", 1)
 
         # The transfer. `run_...` is where the run to be checked next begins.
         run_chip, run_storage = register("run_chip", ADDRESS + 1), register("run_storage", STORAGE + 1)
@@ -110,13 +109,17 @@ class Bursts(wiring.Component):
 
         # Where a run ends is worked out all the time: it is right when the run has stood still for long enough.
         chip_end, storage_end = register("chip_end", ADDRESS + 2), register("storage_end", STORAGE + 2)
-        chip_bad = register("chip_bad", 1)
-        outside = {"beyond": storage_end > self.storage_words}
+        chip_bad, storage_bad = register("chip_bad", 1), register("storage_bad", 1)
+
+        def more(name, a, b):
+            """a > b of the cycle before; in halves, which are short."""
+            half = max(len(a), len(b)) // 2
+            high, same, low = (register(f"{name}_{what}", 1) for what in ("high", "same", "low"))
+            m.d.sync += [high.eq(a[half:] > b[half:]), same.eq(a[half:] == b[half:]), low.eq(a[:half] > b[:half])]
+            return high | same & low
+        outside = [more("beyond", storage_end, Const(self.storage_words, STORAGE + 2))]
         if self.region:
-            outside |= {"above": storage_end > self.high, "below": run_storage < self.low}
-        outside = {name: (register(name, 1), value) for name, value in outside.items()}
-        m.d.sync += [found.eq(value) for found, value in outside.values()]
-        storage_bad = reduce(or_, (found for found, _ in outside.values()))
+            outside += [more("above", storage_end, self.high), more("below", self.low, run_storage)]
         # Multipliers are for the array; products are made a cycle before one is chosen.
         amounts = {Opcode.LOAD_PIXELS: (size + 1) >> 1}
         for one in opcodes:
@@ -127,15 +130,18 @@ class Bursts(wiring.Component):
         m.d.sync += [
             size.eq(Mux(channels[2], width << 2, Mux(channels[1], width << 1, 0) + Mux(channels[0], width, 0))),
             limit.eq(self._chosen(opcode, memory)), amount.eq(self._chosen(opcode, amounts)), odd.eq(size[0]),
-            chip_end.eq(run_chip + words), storage_end.eq(run_storage + amount), chip_bad.eq((chip_end > limit) & ~pixels)]
-        most = self._chosen(opcode, {one: chip_words[one] * places(geometry, one) for one in opcodes})
+            chip_end.eq(run_chip + words), storage_end.eq(run_storage + amount), storage_bad.eq(reduce(or_, outside)),
+            chip_bad.eq(more("chip", chip_end, limit) & ~pixels)]
+        chip_most, most = register("chip_most", len(count)), register("most", range(BURST_WORDS + 1))
+        m.d.sync += [chip_most.eq(self._chosen(opcode, chip_words)),
+                     most.eq(self._chosen(opcode, {one: chip_words[one] * places(geometry, one) for one in opcodes}))]
         fits = left <= most
         m.d.sync += [last.eq(fits), source.length.eq(Mux(fits, left, most)),
-                     count.eq(Mux(fits, chip_left, self._chosen(opcode, chip_words)))]
+                     count.eq(Mux(fits, chip_left, chip_most))]
 
         # One register a state: they enable wide registers.
         states = {name: Signal(name=name, init=name == "idle") for name in (
-            "idle", "sized", "counted", "added", "compared", "check", "cut", "offer")}
+            "idle", "sized", "counted", "added", "compared", "judged", "check", "cut", "offer")}
         idle, check, offer = states["idle"], states["check"], states["offer"]
         start, good, taken, over = Signal(), Signal(), Signal(), Signal()
         bad = chip_bad | storage_bad
@@ -144,10 +150,11 @@ class Bursts(wiring.Component):
                      taken.eq(offer & self.o.ready), over.eq(taken & last & last_run)]
         m.d.sync += [
             idle.eq(idle & ~start | over), states["sized"].eq(start), states["counted"].eq(states["sized"]),
-            states["added"].eq(states["counted"] | taken & last & ~last_run), states["compared"].eq(states["added"]),
-            check.eq(states["compared"] | check & ~good & ~bad), states["cut"].eq(good | taken & ~last),
+            states["added"].eq(states["counted"]), states["compared"].eq(states["added"] | taken & last & ~last_run),
+            states["judged"].eq(states["compared"]), check.eq(states["judged"] | check & ~good & ~bad),
+            states["cut"].eq(good | taken & ~last),
             offer.eq(states["cut"] | offer & ~taken)]
-        assert (FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST) == (5, 2, 3, 2)
+        assert (FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST) == (6, 2, 3, 2)
         with m.If(check & bad):
             m.d.sync += [self.chip_fault.eq(chip_bad), self.storage_fault.eq(storage_bad)]
 
@@ -159,7 +166,8 @@ class Bursts(wiring.Component):
                 row = self.i.payload.body.pixels
                 with m.If(self.i.payload.opcode == Opcode.LOAD_PIXELS):
                     m.d.sync += [storage_step.eq(row.storage_step), runs.eq(row.rows)]
-                m.d.sync += [width.eq(row.width), channels.eq(row.channels)]
+                m.d.sync += [width.eq(row.width), channels.eq(row.channels),
+                             pixels.eq(self.i.payload.opcode == Opcode.LOAD_PIXELS)]
         with m.Elif(good):
             m.d.sync += [run_chip.eq(run_chip + chip_step), run_storage.eq(run_storage + storage_step), runs.eq(runs - 1),
                          last_run.eq(runs == 1)]

@@ -4,13 +4,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from arch import pipeline
 from arch.command import ADDRESS
 from arch.geometry import Geometry
 from arch.instruction import Opcode
-from arch.transfer import FETCHED, LOADED, WRITE, places
+from arch.transfer import FETCHED, LOADED, ROUTED, WRITE, places
 from hw.delay import delayed
 from hw.primitives import Copy
-from hw.storage_arbiter import routed_layout, tag_layout, word_layout
+from hw.storage_arbiter import LOADS, routed_layout, tag_layout, word_layout
 from hw.weights import bias_layout, scale_layout, weight_layout
 
 __all__ = ["DmaFill", "pixel_word_layout"]
@@ -26,9 +27,9 @@ def pixel_word_layout() -> data.StructLayout:
 class DmaFill(wiring.Component):
     """Assembles routed words, the first in the lowest bits, and writes them; one shift register serves all memories.
 
-    The last word of those that make up one on the chip, routed in cycle t, is written in t + `WRITE`; for an activation word
-    ``write_grant`` is low in t + 1. ``done`` is high in t + `LOADED` for the last word of a command, when it can be read.
-    `pixels` and `fetched` follow a word by a cycle. All outputs are registers.
+    The last word of those that make up one on the chip, read from storage in cycle t, is written in t + `WRITE`; for an
+    activation word ``write_grant`` is low `pipeline.WRITER` cycles before. ``done`` is high in t + `LOADED` for the last word of
+    a command, when it can be read. `pixels` and `fetched` follow a word by a cycle. All outputs are registers.
 
     Members
     -------
@@ -56,28 +57,25 @@ class DmaFill(wiring.Component):
         tag = Signal(tag_layout())
         m.d.comb += tag.eq(i.tag)
         sizes = {one: places(geometry, one) for one in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS)}
-        kinds = {one: Signal(name=one.name.lower()) for one in (*sizes, Opcode.LOAD_PIXELS)}
-        m.d.comb += [kind.eq(i.valid & ~i.fetch & (tag.opcode == one)) for one, kind in kinds.items()]
-        loaded = Signal()
-        m.d.comb += loaded.eq(i.valid & ~i.fetch)
+        kinds, loaded = dict(zip(LOADS, i.load, strict=True)), Signal()
+        m.d.comb += loaded.eq(i.load.any())
 
         # Words still to come for the one on the chip; bursts are whole ones.
         begin, final, left = Signal(init=1), Signal(), Signal(range(max(sizes.values())), reset_less=True)
         address = Signal(ADDRESS, reset_less=True)
-        complete = Signal()
-        m.d.comb += complete.eq(loaded & final)
         with m.If(kinds[Opcode.LOAD_WEIGHTS] | kinds[Opcode.LOAD_PARAMETERS] | kinds[Opcode.LOAD_ACTIVATIONS]):
             m.d.sync += [begin.eq(final), final.eq(left == 2), left.eq(left - 1)]
             with m.If(begin):
                 m.d.sync += address.eq(Mux(i.first, tag.chip, address + 1))
                 for one, size in sizes.items():
-                    with m.If(tag.opcode == one):
+                    with m.If(kinds[one]):
                         m.d.sync += [left.eq(size - 1), final.eq(size == 2)]
 
         # The data wait until the write port may be used, the address of a word changes after its last word at the earliest.
-        word = delayed(m, i.data, WRITE - 1, "data")
-        where = delayed(m, address, WRITE - 1, "address")
-        shifted = delayed(m, loaded, WRITE - 2, "loaded", reset=True)
+        way = WRITE - ROUTED
+        word = delayed(m, i.data, way - 1, "data")
+        where = delayed(m, address, way - 1, "address")
+        shifted = delayed(m, loaded, way - 2, "loaded", reset=True)
         assembly = []
         count = max(sizes.values())
         for n in reversed(range(count)):
@@ -99,15 +97,17 @@ class DmaFill(wiring.Component):
             self.w_data.as_value().eq(newest(Opcode.LOAD_WEIGHTS)), self.biases.as_value().eq(parameters[:64]),
             self.scales.multiplier.as_value().eq(parameters[64:80]), self.scales.shift[0].eq(parameters[80:86]),
             self.scales.shift[1].eq(parameters[88:94])]
-        write = {one: delayed(m, complete & (tag.opcode == one), WRITE, f"write_{one.name.lower()}", reset=True) for one in sizes}
+        write = {one: delayed(m, kinds[one] & final, way, f"write_{one.name.lower()}", reset=True) for one in sizes}
         m.d.comb += [self.w_en.eq(write[Opcode.LOAD_WEIGHTS]), self.p_en.eq(write[Opcode.LOAD_PARAMETERS]),
                      self.a_en.eq(write[Opcode.LOAD_ACTIVATIONS].replicate(len(self.a_en)))]
-        m.d.sync += self.write_grant.eq(~(complete & (tag.opcode == Opcode.LOAD_ACTIVATIONS)))
+        granted = Signal(init=1)            # the writer is far away
+        m.d.sync += [granted.eq(~(kinds[Opcode.LOAD_ACTIVATIONS] & final)), self.write_grant.eq(granted)]
+        assert way == 2 + pipeline.WRITER
 
-        m.d.comb += self.done.eq(delayed(m, loaded & i.last & tag.end, LOADED, "done", reset=True))
-        assert FETCHED == 1
+        m.d.comb += self.done.eq(delayed(m, loaded & i.last & tag.end, LOADED - ROUTED, "done", reset=True))
+        assert FETCHED == ROUTED + 1
         m.d.sync += [
-            self.fetched.valid.eq(i.valid & i.fetch), self.fetched.data.eq(i.data),
+            self.fetched.valid.eq(i.fetch), self.fetched.data.eq(i.data),
             self.pixels.valid.eq(kinds[Opcode.LOAD_PIXELS]), self.pixels.data.eq(i.data),
             self.pixels.first.eq(tag.first & i.first), self.pixels.last.eq(tag.last & i.last),
             self.pixels.channels.eq(tag.channels), self.pixels.odd.eq(tag.odd)]

@@ -11,10 +11,12 @@ from arch.geometry import Geometry
 from hw.layout import record_layout
 from hw.line_fill import PIXEL_BYTES, LineFill
 from hw.packer import Packer
-from hw.primitives import BlockRam
+from hw.primitives import BlockRam, Copy
 from hw.window_read import WindowRead
 
 __all__ = ["Gather"]
+
+BITS_PER_COPY = 36          # of a command, taken by one copy of the enabling line
 
 
 class Gather(wiring.Component):
@@ -63,11 +65,16 @@ class Gather(wiring.Component):
         config = Signal(record_layout(GatherConfig), reset_less=True)
         start, setup = Signal(), Signal()
         # From a register: a record has many bits.
-        m.d.sync += start.eq(self.command.valid & ~(fill.busy | read.busy | start))
+        starting = self.command.valid & ~(fill.busy | read.busy | start)
+        m.d.sync += start.eq(starting)
         m.d.comb += self.command.ready.eq(start)
         m.d.sync += setup.eq(start)
-        with m.If(start):
-            m.d.sync += config.eq(self.command.payload)
+        held, given = config.as_value(), self.command.payload.as_value()
+        for low in range(0, len(held), BITS_PER_COPY):
+            m.submodules[f"start{low}"] = copy = Copy()
+            m.d.comb += copy.d.eq(starting)
+            with m.If(copy.q):
+                m.d.sync += held[low:low + BITS_PER_COPY].eq(given[low:low + BITS_PER_COPY])
         for part in (fill, read):
             m.d.comb += [part.config.eq(config), part.start.eq(start)]
 

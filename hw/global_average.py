@@ -18,6 +18,7 @@ __all__ = ["GlobalAverage"]
 
 SUM_BITS = 28               # 1023 x 1023 bytes of 255
 LANES_PER_COPY = 2          # lanes served by one copy of a control line
+BITS_PER_COPY = 36          # of a vector, likewise
 
 
 class GlobalAverage(wiring.Component):
@@ -76,12 +77,12 @@ class GlobalAverage(wiring.Component):
         with m.If(result):
             m.d.sync += [run.eq(~over), idle.eq(over)]
 
-        passes, passed, left = Signal(), Signal(), Signal()
+        passes, left = Signal(), Signal()
+        m.submodules.put = put = Copy()
         m.d.sync += left.eq(queue.o.valid & queue.o.ready)
         assert pipeline.AVERAGE_BACK == 2
         m.d.comb += [passes.eq(go & ~config.enable), room.take.eq(passes | read), room.give.eq(left),
-                     queue.w_en.eq(passed | result)]
-        m.d.sync += passed.eq(passes)
+                     queue.w_en.eq(put.q)]
 
         # The sums, two cycles behind.
         vector = Signal(vector_layout(self.lanes), reset_less=True)
@@ -109,8 +110,13 @@ class GlobalAverage(wiring.Component):
         for n in range(1 + lane.LATENCY + 1):
             stage = Signal(name=f"done{n}")
             m.d.sync += stage.eq(done)
-            done = stage
-        m.d.comb += [result.eq(done), queue.w_data.eq(Mux(passed, vector.as_value(), bytes_))]
+            before, done = done, stage
+        m.d.comb += [result.eq(done), put.d.eq(passes | before)]
+        for low in range(0, len(bytes_), BITS_PER_COPY):
+            span = slice(low, low + BITS_PER_COPY)
+            m.submodules[f"passed{low}"] = passed = Copy()
+            m.d.comb += [passed.d.eq(passes),
+                         queue.w_data.as_value()[span].eq(Mux(passed.q, vector.as_value()[span], bytes_[span]))]
         return m
 
     def _one_by_one(self, m, read, sums):

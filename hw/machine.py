@@ -1,22 +1,21 @@
 """The whole accelerator but its storage and its link: a program in, results out."""
-from amaranth import ClockDomain, ClockSignal, Const, Module, Mux, Signal
-from amaranth.hdl import DomainRenamer
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out, connect
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch import control, pipeline
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, STORAGE
 from hw.dma import Dma
 from hw.engine import Engine
+from hw.primitives import Copy
+from hw.reset import own_reset
 from hw.sequencer import Sequencer, error_layout
 from hw.sequencer_counters import counters_layout
+from hw.slot import Slot
 from hw.storage_arbiter import request_layout, word_layout
 
 __all__ = ["Machine"]
-
-CORE = "core"           # clock domain of all that `clear` resets, with the clock of `sync`
-
 
 class Machine(wiring.Component):
     """Sequencer, DMA and engine in front of a storage of 16-bit words.
@@ -67,13 +66,10 @@ class Machine(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        core = ClockDomain(CORE, local=True)
-        m.domains += core
-        held = Signal(init=1)
-        m.d.comb += [core.clk.eq(ClockSignal()), core.rst.eq(held)]
+        held = Signal(init=1)           # what `clear` resets
         engine, sequencer, dma = self.engine, self.sequencer, self.dma
-        m.submodules.engine = DomainRenamer(CORE)(engine)
-        m.submodules.sequencer = DomainRenamer(CORE)(sequencer)
+        own_reset(m, "engine", engine, held)
+        own_reset(m, "sequencer", sequencer, held)
         m.submodules.dma = dma
 
         for name in ("load", "store", "fetch"):
@@ -87,15 +83,15 @@ class Machine(wiring.Component):
         strobes = {"load": dma.load_done, "store": dma.store_done}
         for name, count in (("gather", engine.gathered), ("compute", engine.done)):
             before = Signal(name=f"{name}_before")          # at most one more a cycle
-            m.d[CORE] += before.eq(count[0])
+            m.d.engine += before.eq(count[0])
             strobes[name] = count[0] ^ before
         m.d.comb += [
             dma.h_data.eq(engine.h_data), dma.store_base.eq(sequencer.region.base), dma.store_words.eq(sequencer.region.words),
             sequencer.fetched.eq(dma.fetched), sequencer.fault.eq(dma.fault), sequencer.program.eq(self.program)]
         m.d.comb += [sequencer.done[n].eq(strobes[name]) for n, name in enumerate(QUEUES)]
-        alive = Signal()
-        m.d.sync += alive.eq(self.r.valid | self.w.valid & self.w.ready | dma.pixels.valid & dma.pixels.ready
-                             | engine.gather.w_en)
+        moves, alive = Signal(4), Signal()
+        m.d.sync += [moves.eq(Cat(self.r.valid, self.w.valid & self.w.ready, dma.pixels.valid & dma.pixels.ready,
+                                  engine.gather.w_en)), alive.eq(moves.any())]
         m.d.comb += [sequencer.alive.eq(alive), self.finished.eq(sequencer.finished), self.error.eq(sequencer.error),
                      self.cycles.eq(sequencer.cycles), self.counters.eq(sequencer.counters),
                      self.digest.eq(Const(self.geometry.digest, 64))]
@@ -107,18 +103,27 @@ class Machine(wiring.Component):
         """Storage belongs to the host or to the DMA. Returns the register that says to the host, and whether no word of its
         requests is to come."""
         dma, host, asks = self.dma, Signal(), Signal()
+        # Payloads are chosen a cycle late; the host is not heard before.
+        late, guests = Signal(), {}
+        m.d.sync += late.eq(host & asks)
         for name in ("request", "w"):
-            outer, own, guest = getattr(self, name), getattr(dma, name), getattr(self, f"host_{name}")
+            outer, own = getattr(self, name), getattr(dma, name)
+            m.submodules[f"host_{name}"] = slot = Slot(own.payload.shape())
+            connect(m, flipped(getattr(self, f"host_{name}")), slot.i)
+            guests[name] = guest = slot.o
             # Nothing new is taken from a host that must leave, but the words of its requests.
-            may = host & asks if name == "request" else host
-            m.d.comb += [outer.payload.eq(Mux(host, guest.payload, own.payload)), own.ready.eq(outer.ready & ~host),
+            may = late & asks if name == "request" else host
+            m.submodules[f"{name}_is_hosts"] = choice = Copy()
+            m.d.comb += [choice.d.eq(host), outer.payload.eq(Mux(choice.q, guest.payload, own.payload)),
+                         own.ready.eq(outer.ready & ~host),
                          outer.valid.eq(Mux(host, guest.valid & may, own.valid)), guest.ready.eq(outer.ready & may)]
         m.d.comb += [dma.r.data.eq(self.r.data), dma.r.valid.eq(self.r.valid & ~host), self.host_r.data.eq(self.r.data),
                      self.host_r.valid.eq(self.r.valid & host)]
         owed, more, less = Signal(20), Signal(len(self.host_request.payload.length)), Signal()
-        asked = self.host_request.valid & self.host_request.ready
-        moved = self.host_r.valid | self.host_w.valid & self.host_w.ready
-        m.d.sync += [more.eq(Mux(asked, self.host_request.payload.length, 0)), less.eq(moved), owed.eq(owed + more - less)]
+        guest = guests["request"]
+        asked = guest.valid & guest.ready
+        moved = self.host_r.valid | guests["w"].valid & guests["w"].ready
+        m.d.sync += [more.eq(Mux(asked, guest.payload.length, 0)), less.eq(moved), owed.eq(owed + more - less)]
         idle = Signal()
         m.d.sync += idle.eq((owed == 0) & (more == 0) & ~asks)
         return (host, asks), idle

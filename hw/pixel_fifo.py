@@ -4,7 +4,7 @@ from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from arch.transfer import PIXEL, PIXEL_BACK, PIXELS
+from arch.transfer import PIXEL, PIXEL_BACK, PIXELS, ROUTED
 from hw.pixel_gearbox import PixelGearbox, entry_layout
 from hw.primitives import BlockRam
 from hw.queue import Queue
@@ -18,7 +18,7 @@ class PixelFifo(wiring.Component):
 
     Entry given in cycle t: its first pixel is offered from cycle t + ``LATENCY`` on, a second one after it; one a cycle, however
     long they waited. ``room`` says that ``width`` of the cycle before had room; a pixel taken in cycle t is counted in `room`
-    of t + ``BACK``, pixels reserved in cycle t in that of t + 2. ``o.valid`` and ``room`` are registers.
+    of t + ``BACK``, pixels reserved in cycle t in that of t + 3. ``o.valid`` and ``room`` are registers.
 
     Members
     -------
@@ -30,7 +30,7 @@ class PixelFifo(wiring.Component):
     room : ``Out(1)``
     """
 
-    LATENCY = PIXEL - 1 - PixelGearbox.LATENCY
+    LATENCY = PIXEL - ROUTED - 1 - PixelGearbox.LATENCY
     BACK = PIXEL_BACK
 
     i: In(data.StructLayout({"valid": 1, "entry": entry_layout()}))
@@ -69,8 +69,9 @@ class PixelFifo(wiring.Component):
         assert self.LATENCY == 2 + BlockRam.LATENCY
 
         free = Signal(range(PIXELS + 1), init=PIXELS)
-        m.d.sync += [free.eq(free + returned - Mux(self.reserve, self.width, 0)), self.room.eq(free >= self.width)]
+        less = Signal.like(self.width)
+        m.d.sync += [less.eq(Mux(self.reserve, self.width, 0)), free.eq(free + returned - less), self.room.eq(free >= self.width)]
         assert self.BACK == 3
         if platform is None:
-            m.d.sync += Assert(~self.reserve | (free >= self.width), "reserved without room")
+            m.d.sync += Assert(~self.reserve | (free >= self.width + less), "reserved without room")
         return m

@@ -1,5 +1,5 @@
 """Runs a program: fetches and checks its words, and hands commands to the units when their tokens are there."""
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -10,6 +10,7 @@ from arch.instruction import QUEUES, STORAGE, Opcode, Start
 from arch.transfer import TransferFault
 from hw.command_queue import TOKENS, CommandQueue, queue_layout, word_layout
 from hw.program_fetch import ProgramFetch, fetch_layout
+from hw.reset import own_reset
 from hw.sequencer_check import Checker
 from hw.sequencer_counters import Counters, counters_layout
 from hw.storage_arbiter import word_layout as storage_word_layout
@@ -44,6 +45,7 @@ class Sequencer(wiring.Component):
     program is over when its end was read and each command that was given has given its token. It stops with an error, readable
     until reset, at an illegal word, when a unit reports a fault, when all commands left wait for tokens that nobody will
     give, and when units that run are silent for `silence` cycles.
+    A reset must last three cycles: queues are reset a cycle later than the rest, and units must not take anything meanwhile.
 
     Members
     -------
@@ -104,23 +106,25 @@ class Sequencer(wiring.Component):
             go = words.payload.to[n] & places.any
             give = Signal(name=f"{name}_give")
             m.d.sync += give.eq(words.valid & go)
-            m.d.comb += [places.take.eq(words.valid & go), places.give.eq(queue.leaves), queue.w_en.eq(give),
+            m.d.comb += [places.take.eq(words.valid & go), places.give.eq(queue.leaves & ~ResetSignal()), queue.w_en.eq(give),
                          queue.w_data.eq(word)]
             ready.append(go)
             given.append(give & word.header)
         m.d.comb += words.ready.eq(Cat(ready).any())
         m.d.sync += blocked.eq(words.valid & ~words.ready)
 
-        # START's fields pass a shift register of the last words.
-        control_word = words.valid & words.payload.to[-1]
+        # START's fields pass a shift register of the last words, a cycle behind.
+        control_word, shift, region = words.valid & words.payload.to[-1], Signal(), Signal()
+        m.d.sync += [shift.eq(control_word), region.eq(control_word & words.payload.last)]
         parts = [Signal(16, name=f"start{n}", reset_less=True) for n in range(4)]
         assert [entry.name for entry in Start.fields()][4:] == ["store_base", "store_words"]
         with m.If(control_word):
-            m.d.sync += Cat(*parts).eq(Cat(*parts[1:], words.payload.word))
             with m.If(words.payload.header & (words.payload.word[:4] == Opcode.END)):
                 m.d.sync += ended.eq(1)
-        with m.If(control_word & words.payload.last):
-            m.d.sync += [self.region.base.eq(Cat(parts[1], parts[2])), self.region.words.eq(Cat(parts[3], words.payload.word))]
+        with m.If(shift):
+            m.d.sync += Cat(*parts).eq(Cat(*parts[1:], word.word))
+        with m.If(region):
+            m.d.sync += [self.region.base.eq(Cat(parts[1], parts[2])), self.region.words.eq(Cat(parts[3], word.word))]
         return ended, blocked, given
 
     def _queues(self, m, given, tokens):
@@ -128,10 +132,10 @@ class Sequencer(wiring.Component):
         unit."""
         pending, flying = [], []
         for n, (name, queue) in enumerate(self.queues.items()):
-            m.submodules[name] = queue
+            own_reset(m, name, queue)
             m.submodules[f"{name}_pending"] = waits = Tokens(2 * control.QUEUE_WORDS)
             m.submodules[f"{name}_flying"] = flight = Tokens(64)
-            m.submodules[f"{name}_counters"] = counters = Counters()
+            own_reset(m, f"{name}_counters", counters := Counters())
             o, done = getattr(self, name), self.done[n]
             connect(m, flipped(o), queue.o)
             m.d.comb += [queue.tokens.eq(tokens), queue.halt.eq(self.error.valid), waits.give.eq(given[n]), waits.take.eq(done),
@@ -159,11 +163,11 @@ class Sequencer(wiring.Component):
         with m.Elif(quiet != control.QUIET):
             m.d.sync += quiet.eq(quiet + 1)
         # The first queue with commands left, but of those with a command that runs, if there are any.
-        waiting = Signal(range(len(QUEUES)))
+        waiting, waiting_number = Signal(range(len(QUEUES)), reset_less=True), Signal(16, reset_less=True)
         for some in (pending, flying):
             for n in reversed(range(len(QUEUES))):
                 with m.If(some[n]):
-                    m.d.comb += waiting.eq(n)
+                    m.d.sync += [waiting.eq(n), waiting_number.eq(tokens[n][:16])]
 
         silent = Signal(range(self.silence + 1))
         with m.If(self.alive | ~self.running | flying[QUEUES.index("compute")] | self.fault.valid):
@@ -182,22 +186,22 @@ class Sequencer(wiring.Component):
             with m.If(o.valid & o.ready):
                 m.d.sync += number.eq(number + 1)
             last.append(number)
-        error = self.error
+        # What would stop the machine is put together in one cycle, and does in the next.
+        error, stop = Signal(error_layout(), reset_less=True), Signal()
+        m.d.sync += [stop.eq(found.valid | self.fault.valid | dead | stalled), error.opcode.eq(0), error.word.eq(0)]
+        with m.If(found.valid):
+            m.d.sync += [error.code.eq(found.code), error.queue.eq(control.NO_QUEUE),
+                         error.opcode.eq(found.opcode), error.index.eq(found.index), error.word.eq(found.word)]
+        with m.Elif(self.fault.valid):
+            m.d.sync += [error.code.eq(control.TRANSFER | self.fault.code), error.queue.eq(transfer),
+                         error.index.eq(Mux(store, last[1], last[0]))]
+        with m.Else():
+            m.d.sync += [error.code.eq(Mux(dead, Fault.DEADLOCK, Fault.STALLED)), error.queue.eq(waiting),
+                         error.index.eq(waiting_number)]
         with m.If(self.start):
             m.d.sync += self.running.eq(1)
         with m.If(self.running):
-            with m.If(found.valid):
-                m.d.sync += [error.valid.eq(1), error.code.eq(found.code), error.queue.eq(control.NO_QUEUE),
-                             error.opcode.eq(found.opcode), error.index.eq(found.index), error.word.eq(found.word)]
-            with m.Elif(self.fault.valid):
-                m.d.sync += [error.valid.eq(1), error.code.eq(control.TRANSFER | self.fault.code), error.queue.eq(transfer),
-                             error.index.eq(Mux(store, last[1], last[0]))]
-            with m.Elif(dead | stalled):
-                m.d.sync += [error.valid.eq(1), error.code.eq(Mux(dead, Fault.DEADLOCK, Fault.STALLED)), error.queue.eq(waiting)]
-                for n in range(len(QUEUES)):
-                    with m.If(waiting == n):
-                        m.d.sync += error.index.eq(tokens[n][:16])
+            with m.If(stop):
+                m.d.sync += [self.error.eq(error), self.error.valid.eq(1), self.running.eq(0)]
             with m.Elif(over):
-                m.d.sync += self.finished.eq(1)
-            with m.If(found.valid | self.fault.valid | dead | stalled | over):
-                m.d.sync += self.running.eq(0)
+                m.d.sync += [self.finished.eq(1), self.running.eq(0)]

@@ -106,13 +106,16 @@ class Checker(wiring.Component):
                 m.d.sync += [waits.eq(waits & (waits - 1)), is_wait.eq((waits & (waits - 1)).any())]
             with m.Else():
                 m.d.sync += [index.eq(index + 1), left.eq(left - 1), one_left.eq(left == 2), is_header.eq(one_left)]
-        m.d.comb += read.addr.eq(index)
 
-        layout = data.StructLayout({"word": 16, "header": 1, "wait": 1, "last": 1, "first": 1, "opcode": 4, "range": _RANGE})
-        stage, valid = Signal(layout, reset_less=True), Signal()
-        m.d.sync += [valid.eq(taken), stage.word.eq(word), stage.header.eq(is_header), stage.wait.eq(is_wait & ~is_header),
-                     stage.last.eq(one_left & ~is_header), stage.first.eq(first),
-                     stage.opcode.eq(Mux(is_header, word[:4], opcode)), stage.range.eq(read.data)]
+        # The table is large: its index goes through a register.
+        part = {"word": 16, "header": 1, "wait": 1, "last": 1, "first": 1, "opcode": 4}
+        before, was_valid = Signal(data.StructLayout(part | {"index": len(index)}), reset_less=True), Signal()
+        m.d.sync += [was_valid.eq(taken), before.word.eq(word), before.header.eq(is_header), before.wait.eq(is_wait & ~is_header),
+                     before.last.eq(one_left & ~is_header), before.first.eq(first),
+                     before.opcode.eq(Mux(is_header, word[:4], opcode)), before.index.eq(index)]
+        stage, valid = Signal(data.StructLayout(part | {"range": _RANGE}), reset_less=True), Signal()
+        m.d.comb += read.addr.eq(before.index)
+        m.d.sync += [valid.eq(was_valid), stage.range.eq(read.data), *(stage[name].eq(before[name]) for name in part)]
         return valid, stage
 
     def _compare(self, m, before):

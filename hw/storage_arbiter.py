@@ -1,17 +1,19 @@
 """Who asks storage next, and whose the words are that come back."""
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.command import ADDRESS
-from arch.instruction import STORAGE
-from arch.transfer import BURST_WORDS, DECIDE
+from arch.instruction import STORAGE, Opcode
+from arch.transfer import BURST_WORDS, DECIDE, ROUTED
 from hw.queue import Queue
 from hw.sdram import word_layout
 from hw.sdram_segments import LENGTH_BITS
 
-__all__ = ["StorageArbiter", "request_layout", "routed_layout", "source_layout", "tag_layout", "word_layout"]
+__all__ = ["LOADS", "StorageArbiter", "request_layout", "routed_layout", "source_layout", "tag_layout", "word_layout"]
+
+LOADS = (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS, Opcode.LOAD_PIXELS)
 
 
 def request_layout(address_bits: int) -> data.StructLayout:
@@ -31,16 +33,17 @@ def tag_layout() -> data.StructLayout:
 
 
 def routed_layout() -> data.StructLayout:
-    """A word that was read, for the sequencer (`fetch`) or as its `tag` says; `first` and `last` of its burst."""
-    return data.StructLayout({"valid": 1, "data": 16, "fetch": 1, "first": 1, "last": 1, "tag": tag_layout()})
+    """A word that was read: `fetch`, for the sequencer, or a bit of `load` for each of `LOADS`, with `tag`; `first` and `last`
+    of its burst. `valid` is the one or the other."""
+    return data.StructLayout({"valid": 1, "data": 16, "fetch": 1, "first": 1, "last": 1, "load": len(LOADS), "tag": tag_layout()})
 
 
 class StorageArbiter(wiring.Component):
     """Gives storage one request after the other: of the fetches, else the stores, else the loads.
 
     It chooses in the first cycle in which a burst is offered and no request waits for storage; the burst is taken `DECIDE` cycles
-    later, and offered to storage in the cycle after that. The words that come back are routed in the order of the requests, in
-    the cycle in which they come.
+    later, and offered to storage in the cycle after that. The words that come back are routed in the order of the requests,
+    `ROUTED` cycles after they came.
 
     `clear` (see `hw.dma.Dma`) makes it `dead` from the next cycle on, until all words of all requests have passed: then none is
     routed, nothing new is taken, and writes get any words.
@@ -95,23 +98,31 @@ class StorageArbiter(wiring.Component):
         with m.If(~waits):
             m.d.sync += [request.write.eq(store.ready), request.address.eq(source.address), request.length.eq(source.length)]
 
-        # Tags of reads; the first one is looked at long before its words come.
+        # Tags of reads; the next one is at hand in registers long before its words come.
         active, first, last = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         current, left = Signal(self.tag, reset_less=True), Signal(range(BURST_WORDS + 1), reset_less=True)
-        following, step, r = tags.o.payload, Signal(), self.r
+        following, there, single = Signal(self.tag, reset_less=True), Signal(), Signal(reset_less=True)
+        step, r, kinds = Signal(), self.r, Signal(len(LOADS), reset_less=True)
         m.d.comb += [
             tags.w_en.eq(taken & ~store.ready), tags.w_data.fetch.eq(fetch.ready),
             tags.w_data.length.eq(Mux(fetch.ready, fetch.payload.length, load.payload.source.length)),
             tags.w_data.load.eq(load.payload.tag),
-            step.eq(~active | r.valid & last), tags.o.ready.eq(step)]
+            step.eq(~active | r.valid & last), tags.o.ready.eq(~there | step)]
+        with m.If(tags.o.ready):
+            m.d.sync += [following.eq(tags.o.payload), single.eq(tags.o.payload.length == 1), there.eq(tags.o.valid)]
         with m.If(step):
-            m.d.sync += [current.eq(following), left.eq(following.length), last.eq(following.length == 1), first.eq(1),
-                         active.eq(tags.o.valid)]
+            m.d.sync += [current.eq(following), left.eq(following.length), last.eq(single), first.eq(1), active.eq(there),
+                         kinds.eq(Cat(~following.fetch & (following.load.opcode == one) for one in LOADS))]
         with m.Elif(r.valid):
             m.d.sync += [left.eq(left - 1), last.eq(left == 2), first.eq(0)]
         routed = self.routed
-        m.d.comb += [routed.valid.eq(r.valid & ~dead), routed.data.eq(r.data), routed.fetch.eq(current.fetch),
-                     routed.first.eq(first), routed.last.eq(last), routed.tag.eq(current.load)]
+        arrived = Signal(routed_layout(), reset_less=True)
+        valid, fetched, loaded = Signal(), Signal(), Signal(len(LOADS))
+        m.d.sync += [valid.eq(r.valid & ~dead), fetched.eq(r.valid & ~dead & current.fetch),
+                     loaded.eq(Mux(r.valid & ~dead, kinds, 0)), arrived.data.eq(r.data), arrived.first.eq(first),
+                     arrived.last.eq(last), arrived.tag.eq(current.load)]
+        m.d.comb += [routed.eq(arrived), routed.valid.eq(valid), routed.fetch.eq(fetched), routed.load.eq(loaded)]
+        assert ROUTED == 1
         if platform is None:
             m.d.sync += Assert(~r.valid | active, "a word that nobody asked for")
 
@@ -122,7 +133,7 @@ class StorageArbiter(wiring.Component):
         m.d.sync += [owed.eq(owed + Mux(store.ready & store.valid, store.payload.length, 0) - written),
                      owes.eq(~((owed == 0) | (owed == 1) & written))]
 
-        m.d.comb += [quiet.eq(~(waits | fetch.ready | store.ready | load.ready | tags.o.valid | active | (owed != 0))),
+        m.d.comb += [quiet.eq(~(waits | fetch.ready | store.ready | load.ready | tags.o.valid | there | active | (owed != 0))),
                      self.idle.eq(quiet)]
         with m.If(self.clear):
             m.d.sync += dead.eq(1)

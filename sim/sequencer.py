@@ -125,7 +125,7 @@ class SequencerBench:
     def reset(self, sim: Simulation) -> None:
         """Resets the sequencer, and empties the bench's own streams."""
         sim.set("rst", 1)
-        sim.step()
+        sim.step(3)
         sim.set("rst", 0)
         sim.set("drain", 1)
         for name in ("words", *(f"{name}_time" for name in QUEUES)):

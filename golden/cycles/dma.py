@@ -20,6 +20,7 @@ from arch.transfer import (
     PIXEL_BACK,
     PIXELS,
     STORE_BACK,
+    STORE_READ,
     STORE_REQUEST,
     STORED,
     WRITE,
@@ -36,6 +37,8 @@ SOURCES = ("fetch", "store", "load")        # of requests, in the arbiter's orde
 # Least cycles from a decision of the arbiter, and from a word of the program that is not the last one asked for, to an offer
 # that follows from it.
 DECIDED, PROGRAM_WORD = 5, 12
+
+_NOTHING = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +185,7 @@ class DmaCycles:
             taken = max(offered, self._reader, half)
             burst = self._stores.take(taken)
             count = burst.length // places(self.geometry, Opcode.STORE)
-            self._out["activation_reads"].append(taken + 1 + np.arange(count))
+            self._out["activation_reads"].append(taken + STORE_READ + np.arange(count))
             self._reader, self._asks = taken + count + 1, (burst, taken + STORE_REQUEST)
             self._stores.find(self._pixels_taken)
         return self._asks[1]
@@ -197,8 +200,10 @@ class DmaCycles:
     def new(self, name: str) -> np.ndarray:
         """What one of the arrays got since the last time it was asked for here."""
         parts, first = self._out[name], self._seen.get(name, 0)
+        if len(parts) == first:
+            return _NOTHING
         self._seen[name] = len(parts)
-        return np.concatenate([np.zeros((0, 4) if name == "requests" else 0, np.int64), *parts[first:]])
+        return np.concatenate([np.asarray(part, np.int64) for part in parts[first:]])
 
     @property
     def missing(self) -> int | None:

@@ -60,7 +60,7 @@ def test_clock_above_the_grade():
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"rcd": 0}, "rcd must be 1 clock or more, not 0"), ({"cas": 4}, "CAS latency must be 2 or 3, not 4"),
-    ({"pin_registers": 2}, "pin_registers must be 0 or 1, not 2"), ({"late": -1}, "late must be 0 or 1, not -1"),
+    ({"pin_registers": 3}, "pin_registers must be 0..2, not 3"), ({"late": -1}, "late must be 0..1, not -1"),
     ({"interval": 50}, "Refresh interval must leave time for work, not be 50 clocks")])
 def test_refused_timings(change, message):
     with pytest.raises(ValueError, match=message):

@@ -174,6 +174,7 @@ class DmaBench:
             sim.run_until(drained="host_w", deadline=2 * len(contents) + 10)
             sim.set("hosting", 0)
             sim.step()
+        sim.step(2)                 # units come out of reset a little later
         base, words = region or (0, self.words)
         sim.set("store_base", base)
         sim.set("store_words", words)

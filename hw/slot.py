@@ -1,0 +1,28 @@
+"""A register between two streams that are far apart."""
+from amaranth import Module, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Slot"]
+
+
+class Slot(wiring.Component):
+    """Holds one payload: everything on both sides is a register, and a payload takes two cycles.
+
+    Members
+    -------
+    i, o : ``In/Out(stream.Signature(shape))``
+    """
+
+    def __init__(self, shape):
+        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+    def elaborate(self, platform):
+        m = Module()
+        payload = Signal(self.o.payload.shape(), reset_less=True)
+        m.d.comb += [self.i.ready.eq(~self.o.valid), self.o.payload.eq(payload)]
+        with m.If(self.i.ready):
+            m.d.sync += [payload.eq(self.i.payload), self.o.valid.eq(self.i.valid)]
+        with m.Elif(self.o.ready):
+            m.d.sync += self.o.valid.eq(0)
+        return m
