@@ -17,6 +17,7 @@ from hw.storage_arbiter import request_layout, word_layout
 
 __all__ = ["Machine"]
 
+
 class Machine(wiring.Component):
     """Sequencer, DMA and engine in front of a storage of 16-bit words.
 
@@ -25,8 +26,8 @@ class Machine(wiring.Component):
     next `start` or `clear`. `clear` stops whatever runs. Words of storage that were on their way then are swallowed, and those
     that a store still owed are arbitrary.
 
-    While nothing runs, storage is the host's, through ports of the same kind. Its requests wait while something runs. A `start`
-    waits for the host's words.
+    While nothing runs, storage is the host's, through ports of the same kind. Its requests wait while something runs, one of
+    them in a register. A `start` waits for the host's words.
 
     Parameters
     ----------
