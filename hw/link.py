@@ -98,7 +98,13 @@ class Link(wiring.Component):
         table, spans = self._table(reason, awaited, crc, first)
         place, end = Signal(range(len(table)), reset_less=True), Signal(range(len(table) + 1), reset_less=True)
         word, last = Signal(16, reset_less=True), Signal(reset_less=True)
-        m.d.sync += [word.eq(_selected(table, place)), last.eq(place + 1 == end)]
+        # In two steps: of each eight words one, and of those one.
+        eighths = []
+        for n in range(0, len(table), 8):
+            one = Signal(16, name=f"eighth{n}", reset_less=True)
+            m.d.sync += one.eq(_selected(table[n:n + 8], place[:3]))
+            eighths.append(one)
+        m.d.sync += [word.eq(_selected(eighths, place[3:])), last.eq(place + 1 == end)]
 
         asked, refused = Signal(range(max(Kind)), reset_less=True), Signal(reset_less=True)
         m.d.sync += [asked.eq(kind - 1), refused.eq(refusal != 0)]
@@ -217,6 +223,8 @@ class Link(wiring.Component):
                     with m.Elif(end != 0):
                         m.next = "TABLE"
             with m.State("TABLE"):
+                m.next = "SELECT"
+            with m.State("SELECT"):
                 m.next = "WORD"
             with m.State("WORD"):
                 m.d.comb += [out.valid.eq(1), out.payload.word.eq(word), out.payload.last.eq(last)]
