@@ -4,6 +4,8 @@ Pins come from amaranth-boards, memory chips from `arch.sdram`. Serial adapters,
 Zero FT231X, the Lattice boards and ECPIX-5 FT2232H, both of which reach 3 Mbaud exactly; the ECP5-5G Evaluation Board's must
 first be wired to the chip by moving two resistors (its user guide, section 6.2). No rate was measured on a board.
 
+Clocks are those that the routed chips keep.
+
 A 12F is the die of a 25F, all of which the open tools use: so the ULX3S 12F has the 25F's engine.
 
 Not here: OrangeCrab, ButterStick and Logicbone have no serial port on board; the SuperCon badge's 8 MHz are below what the PLL's
@@ -22,38 +24,41 @@ __all__ = ["ALIASES", "BOARDS", "find"]
 _ULX3S = Board(
     # Any batch's SDRAM keeps these timings; the 64 MB one is used by half.
     name="ulx3s-85f", title="Radiona ULX3S 85F", source="amaranth_boards.ulx3s:ULX3S_85F_Platform", geometry=PRESETS["85f"],
-    clock_mhz=140, network="squeezenet1_1", chip="as4c16m16sa-7", storage_words=1 << 24, leds=("led.0", "led.1", "led.2"),
+    clock_mhz=100, network="squeezenet1_1", chip="as4c16m16sa-7", storage_words=1 << 24,
+    sdram_phase_degrees=270, leds=("led.0", "led.1", "led.2"),
     program=("-b", "ulx3s"))
 
 _EVN = Board(
     name="ecp5-5g-evn", title="Lattice ECP5-5G Evaluation Board", source="amaranth_boards.ecp5_5g_evn:ECP55GEVNPlatform",
-    geometry=PRESETS["45f"], clock_mhz=140, network="digits", storage_words=64 << 10, leds=("led.0", "led.1", "led.2"),
+    geometry=PRESETS["45f"], clock_mhz=100, network="digits", storage_words=64 << 10, leds=("led.0", "led.1", "led.2"),
     program=("-b", "ecp5_evn"))
 
 _VERSA = Board(
     name="versa-ecp5", title="Lattice ECP5 Versa", source="amaranth_boards.versa_ecp5:VersaECP5Platform", geometry=PRESETS["12f"],
-    clock_mhz=140, network="digits", storage_words=32 << 10, leds=("led.0", "led.1", "led.2"),
+    clock_mhz=100, network="digits", storage_words=32 << 10, leds=("led.0", "led.1", "led.2"),
     flash=False)
 
 _ECPIX = Board(
     name="ecpix5-85f", title="LambdaConcept ECPIX-5 85F", source="amaranth_boards.ecpix5:ECPIX585Platform",
-    geometry=PRESETS["45f"], clock_mhz=140, network="digits", storage_words=64 << 10,
+    geometry=PRESETS["45f"], clock_mhz=100, network="digits", storage_words=64 << 10,
     leds=("rgb_led.0.g", "rgb_led.0.b", "rgb_led.0.r"), flash=False, program=("-b", "ecpix5"))
 
 BOARDS = {board.name: board for board in (
     replace(_ULX3S, name="ulx3s-12f", title="Radiona ULX3S 12F", source="amaranth_boards.ulx3s:ULX3S_12F_Platform",
-            geometry=PRESETS["25f"], clock_mhz=125),
+            geometry=PRESETS["25f"], clock_mhz=100),
     replace(_ULX3S, name="ulx3s-25f", title="Radiona ULX3S 25F", source="amaranth_boards.ulx3s:ULX3S_25F_Platform",
-            geometry=PRESETS["25f"], clock_mhz=125),
+            geometry=PRESETS["25f"], clock_mhz=100),
     replace(_ULX3S, name="ulx3s-45f", title="Radiona ULX3S 45F", source="amaranth_boards.ulx3s:ULX3S_45F_Platform",
-            geometry=PRESETS["45f"], clock_mhz=140),
+            geometry=PRESETS["45f"], clock_mhz=100),
     _ULX3S,
     Board(name="icepi-zero", title="Icepi Zero v1.3", source="amaranth_boards.icepi_zero:IcepiZero1_3Platform",
-          geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chip="w9825g6kh-6", storage_words=1 << 24,
+          geometry=PRESETS["25f"], clock_mhz=100, network="squeezenet1_1", chip="w9825g6kh-6", storage_words=1 << 24,
+          sdram_phase_degrees=270,
           leds=("led.0", "led.1", "led.2"), program=("-b", "icepi-zero")),
     # Its serial adapter is a microcontroller: no rate above this one is promised anywhere.
     Board(name="icesugar-pro", title="MuseLab iCESugar-Pro", source="amaranth_boards.icesugar_pro:ICESugarProPlatform",
-          geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chip="is42s16160b-7", storage_words=1 << 24,
+          geometry=PRESETS["25f"], clock_mhz=100, network="squeezenet1_1", chip="is42s16160b-7", storage_words=1 << 24,
+          sdram_phase_degrees=270,
           baud=921_600, leds=("rgb_led.0.g", "rgb_led.0.b", "rgb_led.0.r"), program=("-b", "icesugar-pro")),
     _EVN,
     _VERSA,
@@ -64,7 +69,7 @@ BOARDS = {board.name: board for board in (
     _ECPIX,
     # Two SDRAMs side by side, without masks and clock enable: not used. So half of the block RAM is storage, and the engine is
     # small. Serial on the pins of a button and the only LED.
-    Board(name="colorlight-5a75b", title="Colorlight 5A-75B R7.0", clock_mhz=125, network="digits",
+    Board(name="colorlight-5a75b", title="Colorlight 5A-75B R7.0", clock_mhz=100, network="digits",
           geometry=Geometry(input_lanes=4, output_lanes=4, activation_words=1024, weight_words=1024),
           source="amaranth_boards.colorlight_5a75b_r7_0:Colorlight_5A75B_R70Platform", storage_words=26 << 10, baud=115_200,
           flash=False, program=("-b", "colorlight")),
