@@ -25,16 +25,16 @@ def record(board: Board) -> dict:
 
 
 def _table(records: list[dict]) -> Table:
-    table = Table(title="boards")
-    for heading in ("board", "", "device", "MHz", "engine", "storage", "network", "baud"):
+    table = Table(box=None, pad_edge=False)
+    for heading in ("board", "device", "MHz", "engine", "storage", "network", "baud"):
         right = heading in ("MHz", "storage", "baud")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=heading == "board")
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True, overflow="ignore")
     for entry in records:
         name = " = ".join([entry["name"], *entry["aliases"]])
         size = entry["storage_words"] * 2 >> 10
-        storage = f"{size >> 10} MB SDRAM" if entry["sdram"] else f"{size} KB block RAM"
+        storage = f"{size >> 10} MB" if entry["sdram"] else f"{size} KB"
         lanes = f"{entry['geometry']['input_lanes']}x{entry['geometry']['output_lanes']}"
-        table.add_row(name, entry["title"], entry["device"], f"{entry['clock_mhz']:g}", lanes, storage, entry["network"],
+        table.add_row(name, entry["device"], f"{entry['clock_mhz']:g}", lanes, storage, entry["network"],
                       str(entry["baud"]))
     return table
 
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(error, file=sys.stderr)
         return 2
-    Console().print(_table(records))
+    Console(soft_wrap=True, width=110).print(_table(records))
     return 0
 
 
