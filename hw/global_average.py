@@ -1,5 +1,5 @@
 """Global average: the sum of a whole map, requantised."""
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Mux, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -111,7 +111,7 @@ class GlobalAverage(wiring.Component):
             stage = Signal(name=f"done{n}")
             m.d.sync += stage.eq(done)
             before, done = done, stage
-        m.d.comb += [result.eq(done), put.d.eq(passes | before)]
+        m.d.comb += [result.eq(done), put.d.eq((passes | before) & ~ResetSignal())]
         for low in range(0, len(bytes_), BITS_PER_COPY):
             span = slice(low, low + BITS_PER_COPY)
             m.submodules[f"passed{low}"] = passed = Copy()

@@ -1,5 +1,5 @@
 """Counting tokens: the flow control of units that cannot be stopped half way."""
-from amaranth import Module, Signal
+from amaranth import Module, ResetSignal, Signal
 from amaranth.hdl import Assert
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -42,6 +42,8 @@ class Tokens(wiring.Component):
         # The last one goes and none comes, or there was none: so `some` is always (count != 0), without the counter before it.
         m.d.sync += some.eq(self.give | ~((count == 0) | (count == 1) & self.take))
         if platform is None:
-            m.d.sync += [Assert(~self.take | some, "taken without a token"),
-                         Assert(self.take | ~self.give | (count != self.limit), "given too many tokens")]
+            # During a reset units may still be on their way to theirs.
+            reset = ResetSignal(allow_reset_less=True)
+            m.d.sync += [Assert(reset | ~self.take | some, "taken without a token"),
+                         Assert(reset | self.take | ~self.give | (count != self.limit), "given too many tokens")]
         return m

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 import pytest
 
 from arch.instruction import Opcode
@@ -76,11 +77,11 @@ def test_bad_requests(options, message, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_a_network_that_does_not_fit_is_refused(tmp_path, capsys):
-    path = tmp_path / "geometry.json"
-    path.write_text(GEOMETRY.to_json())
-    assert main(["--board", "colorlight-5a75b", "--geometry", str(path)]) == 2
-    assert "error:" in capsys.readouterr().err
+def test_a_network_that_cannot_run_is_refused(tmp_path, capsys):
+    path = tmp_path / "grey.png"
+    Image.new("RGB", (300, 300), (128, 128, 128)).save(path)
+    assert main(["--model", "squeezenet:sr=0.25,bypass=simple", "--calibration-limit", "1", "--image", str(path)]) == 2
+    assert "no unit of the engine computes Add" in capsys.readouterr().err
 
 
 def frame_of(program: Program) -> Frame:
