@@ -4,7 +4,7 @@ from amaranth.hdl._ir import Instance
 
 from arch.geometry import Geometry
 
-__all__ = ["AVAILABLE", "hard_blocks", "lut4", "resources"]
+__all__ = ["AVAILABLE", "hard_blocks", "resources"]
 
 # Of each die, as nextpnr counts them.
 AVAILABLE = {"25f": {"lut4": 24288, "ff": 24288, "block_ram": 56, "multipliers": 28},
@@ -20,16 +20,12 @@ FF = {"lane": 146, "lut_lane": 0, "requantise": 764, "lut_requantise": 0, "input
 
 
 def _sum(weights: dict[str, float], geometry: Geometry) -> int:
+    """Cells of a whole chip, with SDRAM or without, within some percent."""
     lut_lanes = geometry.lut_pairs * geometry.input_lanes
     counts = {"lane": geometry.pairs * geometry.input_lanes, "lut_lane": lut_lanes, "requantise": geometry.output_lanes,
               "lut_requantise": 0 if geometry.requantise_multipliers else geometry.output_lanes, "input": geometry.input_lanes,
               "rest": 1}
     return round(sum(weights[name] * count for name, count in counts.items()))
-
-
-def lut4(geometry: Geometry) -> int:
-    """Lookup tables of a whole chip, with SDRAM or without, within some percent."""
-    return _sum(LUT4, geometry)
 
 
 def hard_blocks(design: Elaboratable, platform) -> dict[str, int]:
@@ -48,5 +44,5 @@ def hard_blocks(design: Elaboratable, platform) -> dict[str, int]:
 def resources(design: Elaboratable, platform, die: str, geometry: Geometry) -> dict[str, dict[str, int]]:
     """Used and available of each resource for the chip of an engine on a die of `AVAILABLE`."""
     blocks = hard_blocks(design, platform)
-    used = {"lut4": lut4(geometry), "ff": _sum(FF, geometry), **{name: blocks.get(cell, 0) for name, cell in CELLS.items()}}
+    used = {"lut4": _sum(LUT4, geometry), "ff": _sum(FF, geometry), **{name: blocks.get(cell, 0) for name, cell in CELLS.items()}}
     return {name: {"used": used[name], "available": AVAILABLE[die][name]} for name in AVAILABLE[die]}

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch import pipeline
 
+from .delay import delayed
 from .primitives import BlockRam
 from .queue import Queue
 from .requantise import vector_layout
@@ -72,11 +73,7 @@ class OutputFifo(wiring.Component):
             m.d.sync += ram.w_addr.eq(ram.w_addr + 1)
         with m.If(fetch):
             m.d.sync += ram.r_addr.eq(ram.r_addr + 1)
-        arriving = fetch
-        for n in range(BlockRam.LATENCY):
-            stage = Signal(name=f"arriving{n}")
-            m.d.sync += stage.eq(arriving)
-            arriving = stage
+        arriving = delayed(m, fetch, BlockRam.LATENCY, "arriving", reset=True)
         m.d.comb += [tail.w_en.eq(arriving), tail.w_data.eq(ram.r_data)]
         if platform is None:
             m.d.sync += Assert(~self.reserve | self.room, "reserved without room")

@@ -5,6 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.transfer import PIXEL, PIXEL_BACK, PIXELS, ROUTED
+from hw.delay import delayed
 from hw.pixel_gearbox import PixelGearbox, entry_layout
 from hw.primitives import BlockRam
 from hw.queue import Queue
@@ -60,11 +61,7 @@ class PixelFifo(wiring.Component):
             m.d.sync += ram.w_addr.eq(ram.w_addr + 1)
         with m.If(fetch):
             m.d.sync += ram.r_addr.eq(ram.r_addr + 1)
-        arriving = fetch
-        for n in range(BlockRam.LATENCY):
-            stage = Signal(name=f"arriving{n}")
-            m.d.sync += stage.eq(arriving)
-            arriving = stage
+        arriving = delayed(m, fetch, BlockRam.LATENCY, "arriving", reset=True)
         m.d.comb += [tail.w_en.eq(arriving), tail.w_data.eq(ram.r_data)]
         assert self.LATENCY == 2 + BlockRam.LATENCY
 

@@ -13,6 +13,21 @@ def instruction_words(instruction: Instruction) -> int:
     return 1 + sum(getattr(instruction.waits, queue) > 0 for queue in QUEUES) + body_words(instruction.opcode)
 
 
+def _leave(came: list[int], left: list[int], took: list[int], places: int) -> bool:
+    """Appends to `left` the cycles in which words leave a RAM, as far as they are known: one a cycle, after they `came`, when one
+    of `places` behind it is free, those that were taken before. Returns whether there were any."""
+    n = first = len(left)
+    while n < len(came) and n - places < len(took):
+        at = came[n] + 1
+        if n and at <= left[-1]:
+            at = left[-1] + 1
+        if n >= places and at <= took[n - places]:
+            at = took[n - places] + 1
+        left.append(at)
+        n += 1
+    return n > first
+
+
 class SequencerCycles:
     """The sequencer in time, as far as it follows from what it was told with `asked`, `arrive`, `taken` and `done`: each of them
     in the order of time. All that follows is then known at once, and never changes, but for a request for words which was not
@@ -78,17 +93,7 @@ class SequencerCycles:
         fifo, places, check, more = control.FIFO, control.FIFO_PLACES, control.CHECK, control.CHECK_PLACES
         total = len(to)
         while True:
-            moved = False
-            n = len(left)
-            while n < len(came) and n - places < len(took):         # words behind the end leave the RAM too
-                at = came[n] + 1
-                if n and at <= left[-1]:
-                    at = left[-1] + 1
-                if n >= places and at <= took[n - places]:
-                    at = took[n - places] + 1
-                left.append(at)
-                n += 1
-                moved = True
+            moved = _leave(came, left, took, places)            # words behind the end leave the RAM too
             n = len(took)
             while n < len(left) and n < total and n - more < len(gave):
                 at = left[n] + fifo - 1
@@ -181,17 +186,7 @@ class _Queue:
         came, left, took = self.came, self.left, self.took
         fifo, places = control.FIFO, control.FIFO_PLACES
         while True:
-            n = len(left)
-            moved = False
-            while n < len(came) and n - places < len(took):
-                at = came[n] + 1
-                if n and at <= left[-1]:
-                    at = left[-1] + 1
-                if n >= places and at <= took[n - places]:
-                    at = took[n - places] + 1
-                left.append(at)
-                n += 1
-                moved = True
+            moved = _leave(came, left, took, places)
             n = len(took)
             while n < len(left):
                 command = len(self.ready)
