@@ -13,6 +13,7 @@ from rich.table import Table
 
 from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
+from bench.heatmap import picture
 from bench.organisations import OutputStationary, SharedWeight, WeightStationary
 from hw.toolchain import ToolError
 
@@ -29,19 +30,23 @@ ORGANISATIONS = {
 
 
 def compare(names, *, lanes: int, columns: int, device: str, freq_mhz: float, seed: int, directory: Path,
-            stop_after: float, router: str = "router2") -> list[dict]:
-    """Route the named organisations and return a record for each; a failure is a record with `error`."""
+            stop_after: float, router: str = "router2", heatmap: Path | None = None) -> list[dict]:
+    """Route the named organisations and return a record for each; a failure is a record with `error`.
+
+    `heatmap` is a picture of the router's congestion; of several organisations each has its name in that of the file.
+    """
     records = []
     for name in names:
         what, core, options, plan = ORGANISATIONS[name]
         logging.info("%s: synthesis", name)
         started = time.monotonic()
         record = {"organisation": name, "what": what, "lanes": lanes, "columns": columns, "device": device}
+        drawn = heatmap and (heatmap if len(names) == 1 else heatmap.with_stem(f"{heatmap.stem}-{name}"))
         try:
             netlist = synthesise(Harness(core(lanes=lanes, columns=columns, **options)), directory / f"{name}-{lanes}x{columns}")
             logging.info("%s: place and route", name)
             routed = place_and_route(netlist, device, freq_mhz=freq_mhz, seed=seed, plan=plan, router=router,
-                                     stop_after=stop_after)
+                                     stop_after=stop_after, heatmap=drawn)
             record |= asdict(routed)
         except ToolError as error:
             logging.warning("%s", error)
@@ -80,6 +85,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help="give up on a route that takes longer (default %(default)s)")
     parser.add_argument("--router", choices=("router1", "router2"), default="router2",
                         help="nextpnr's router (default %(default)s)")
+    parser.add_argument("--heatmap", type=picture, metavar="FILE.png", help="draw where nets want the same wires (router2)")
     parser.add_argument("--build", type=Path, default=Path("build/cores"), metavar="DIR",
                         help="netlists and logs (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the records here too")
@@ -95,6 +101,9 @@ def main(argv: list[str] | None = None) -> int:
     if unknown := [name for name in names if name not in ORGANISATIONS]:
         print(f"Organisation must be one of {', '.join(ORGANISATIONS)}, not {unknown[0]!r}", file=sys.stderr)
         return 2
+    if args.heatmap and args.router != "router2":
+        print(f"--heatmap must go with router2, not {args.router}", file=sys.stderr)
+        return 2
     for option, step in (("lanes", 2), ("columns", 4)):
         value = getattr(args, option)
         if value % step or not step <= value <= 32:
@@ -102,7 +111,7 @@ def main(argv: list[str] | None = None) -> int:
             return 2
     try:
         records = compare(names, lanes=args.lanes, columns=args.columns, device=args.device, freq_mhz=args.freq, seed=args.seed,
-                          directory=args.build, stop_after=60 * args.stop_after, router=args.router)
+                          directory=args.build, stop_after=60 * args.stop_after, router=args.router, heatmap=args.heatmap)
         if args.json:
             args.json.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
     except OSError as error:

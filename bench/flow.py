@@ -5,6 +5,7 @@ from pathlib import Path
 from amaranth import Elaboratable
 from amaranth.back import rtlil
 
+from bench.heatmap import draw, read_maps
 from hw import flow
 from hw.floorplan import plan_netlist
 from hw.flow import Part, Routed
@@ -33,15 +34,23 @@ def synthesise(design: Elaboratable, directory: Path, *, name: str = "top", port
 
 def place_and_route(netlist: Path, device: str, *, freq_mhz: float, seed: int = 1, plan: bool = True,
                     router: str = "router2", package: str = "CABGA381", options: tuple[str, ...] = flow.OPTIONS,
-                    stop_after: float | None = None) -> Routed:
+                    stop_after: float | None = None, heatmap: Path | None = None) -> Routed:
     """Place and route `netlist` on `device` and return the figures, as `hw.flow.place_and_route`, whose errors it raises.
 
-    `plan` puts the array's multipliers in order first. Log and report stay beside the netlist, one per run.
+    `plan` puts the array's multipliers in order first. Log and report stay beside the netlist, one per run. `heatmap` becomes a
+    picture of the router's congestion, also if it found no end; with `router2` only.
     """
     source = plan_netlist(netlist, device) if plan else netlist
     stem = f"{netlist.stem}-{device}-{'planned' if plan else 'free'}-{router}-{seed}"
     pins = netlist.with_name(f"{stem}.lpf")
     pins.write_text(f'LOCATE COMP "clk" SITE "{_CLOCK_PIN[package]}";\n' if package in _CLOCK_PIN else "", encoding="utf-8")
     part = Part(option=DEVICES[device], package=package, speed="6", die=device)
-    return flow.place_and_route(source, part, freq_mhz=freq_mhz, seed=seed, router=router, stem=stem, constraints=pins,
-                                options=(*options, "--lpf-allow-unconstrained"), stop_after=stop_after)
+    maps = () if heatmap is None else ("--router2-heatmap", stem)
+    for old in netlist.parent.glob(f"{stem}_congestion_by_*.csv"):
+        old.unlink()
+    try:
+        return flow.place_and_route(source, part, freq_mhz=freq_mhz, seed=seed, router=router, stem=stem, constraints=pins,
+                                    options=(*options, "--lpf-allow-unconstrained", *maps), stop_after=stop_after)
+    finally:
+        if any(netlist.parent.glob(f"{stem}_congestion_by_coordinate_*.csv")):
+            draw(read_maps(netlist.parent, stem), device, f"{netlist.parent.name}, {stem}", heatmap)

@@ -15,6 +15,7 @@ from rich.table import Table
 from arch.geometry import PRESETS, Geometry
 from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
+from bench.heatmap import picture
 from hw.flow import Routed
 from hw.toolchain import ToolError
 
@@ -44,15 +45,17 @@ def build(core: str, preset: str, directory: Path) -> Path:
 
 
 def measure(netlist: Path, preset: str, *, seeds: int, jobs: int, freq_mhz: float, stop_after: float | None = None,
-            started: Callable[[int], None] = lambda seed: None,
+            heatmap: Path | None = None, started: Callable[[int], None] = lambda seed: None,
             ended: Callable[[int, "Routed | ToolError"], None] = lambda seed, result: None) -> list[Routed]:
     """Route with seeds 1..`seeds`, `jobs` at a time, fastest first; `ended` sees failures too.
 
-    Raises ToolError if no seed routes.
+    `heatmap` is a picture of the router's congestion; of several seeds each has its number in the file's name. Raises ToolError if
+    no seed routes.
     """
     def run(seed: int) -> Routed:
         started(seed)
-        return place_and_route(netlist, _DEVICE_OF[preset], freq_mhz=freq_mhz, seed=seed, stop_after=stop_after)
+        drawn = heatmap and (heatmap if seeds == 1 else heatmap.with_stem(f"{heatmap.stem}-{seed}"))
+        return place_and_route(netlist, _DEVICE_OF[preset], freq_mhz=freq_mhz, seed=seed, stop_after=stop_after, heatmap=drawn)
 
     routed, failed = [], None
     with ThreadPoolExecutor(jobs) as pool:
@@ -101,6 +104,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--freq", type=float, default=160, metavar="MHZ", help="clock asked for (default %(default)s)")
     parser.add_argument("--stop-after", type=float, default=60, metavar="MINUTES",
                         help="give up on a seed that takes longer (default %(default)s)")
+    parser.add_argument("--heatmap", type=picture, metavar="FILE.png", help="draw where nets want the same wires")
     parser.add_argument("--build", type=Path, default=Path("build/fmax"), metavar="DIR",
                         help="netlists and logs (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
@@ -131,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
                 progress.update(tasks[seed], completed=1, description=f"seed {seed}: {text}")
 
             routed = measure(netlist, args.preset, seeds=args.seeds, jobs=args.jobs, freq_mhz=args.freq,
-                             stop_after=60 * args.stop_after, started=started, ended=ended)
+                             stop_after=60 * args.stop_after, heatmap=args.heatmap, started=started, ended=ended)
         record = _record(args.core, args.preset, routed)
         if args.json:
             args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ import pytest
 
 from bench import cores, fmax
 from bench.flow import place_and_route
+from bench.heatmap import crowded, read_maps
 from hw.floorplan import plan_netlist
 from hw.flow import Resource, Routed, read_report
 from hw.toolchain import ToolError
@@ -15,7 +16,7 @@ from hw.toolchain import ToolError
 def test_a_small_core_routes(tmp_path, capsys):
     out = tmp_path / "cores.json"
     status = cores.main(["weight-stationary", "--lanes", "2", "--columns", "4", "--device", "25f", "--freq", "100",
-                         "--build", str(tmp_path), "--json", str(out)])
+                         "--build", str(tmp_path), "--json", str(out), "--heatmap", str(tmp_path / "heat.png")])
     record, = json.loads(out.read_text())
     assert status == 0 and record["organisation"] == "weight-stationary" and "error" not in record
     assert record["clock_mhz"] > 0 and record["seed"] == 1
@@ -23,6 +24,7 @@ def test_a_small_core_routes(tmp_path, capsys):
     assert record["resources"]["block_ram"] == {"used": 4 + 8 + 4, "available": 56}
     assert record["path"]["from"].startswith("core.") and record["path"]["routing_ns"] > 0
     assert "MHz" in capsys.readouterr().out
+    assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
     # The multipliers stand where the plan puts them.
     netlist = tmp_path / "weight-stationary-2x4" / "top.json"
     cells = json.loads(plan_netlist(netlist, "25f").read_text())["modules"]["top"]["cells"]
@@ -55,10 +57,21 @@ def test_reports_are_read(tmp_path):
             "lut4": nothing, "ff": nothing, "block_ram": nothing, "multipliers": Resource(used=3, available=28)})
 
 
+def test_heat_maps_are_read_in_the_routers_order(tmp_path):
+    for n in (1, 2, 10):
+        columns = [f"{n},0,0,\n" if x == 9 else "0,0,0,\n" for x in range(20)]
+        (tmp_path / f"a_congestion_by_coordinate_{n}.csv").write_text("".join(columns))
+    maps = read_maps(tmp_path, "a")
+    assert [int(one.sum()) for one in maps] == [1, 2, 10] and maps[0].shape == (20, 3) and maps[2][9, 0] == 10
+    assert crowded(maps, 1) == [(8, 0, 1.0)]
+    with pytest.raises(ValueError, match="heat maps must have some of b, not none"):
+        read_maps(tmp_path, "b")
+
+
 def test_the_fastest_seed_comes_first(monkeypatch, tmp_path):
     clocks, ends = {1: 140.0, 2: None, 3: 150.0}, []
 
-    def route(netlist, device, *, freq_mhz, seed, stop_after):
+    def route(netlist, device, *, freq_mhz, seed, stop_after, heatmap):
         if clocks[seed] is None:
             raise ToolError("no room")
         resources = {key: Resource(used=1, available=2) for key in ("lut4", "ff", "block_ram", "multipliers")}
@@ -81,6 +94,7 @@ def test_the_fastest_seed_comes_first(monkeypatch, tmp_path):
     (fmax.main, ["--preset", "85f", "--seeds", "0"], "--seeds must be at least 1, not 0"),
     (cores.main, ["systolic"], "Organisation must be one of weight-stationary, .*, not 'systolic'"),
     (cores.main, ["weight-stationary", "--columns", "6"], "--columns must be a multiple of 4, 4..32, not 6"),
+    (cores.main, ["--router", "router1", "--heatmap", "heat.png"], "--heatmap must go with router2, not router1"),
     (cores.main, ["weight-stationary", "--lanes", "1"], "--lanes must be a multiple of 2, 2..32, not 1")])
 def test_bad_requests_are_refused_in_a_line(main, arguments, message, capsys, tmp_path):
     assert main([*arguments, "--build", str(tmp_path)]) == 2
