@@ -49,8 +49,8 @@ def measure(netlist: Path, preset: str, *, seeds: int, jobs: int, freq_mhz: floa
             ended: Callable[[int, "Routed | ToolError"], None] = lambda seed, result: None) -> list[Routed]:
     """Route with seeds 1..`seeds`, `jobs` at a time, fastest first; `ended` sees failures too.
 
-    `heatmap` is a picture of the router's congestion; of several seeds each has its number in the file's name. Raises ToolError if
-    no seed routes.
+    `heatmap` is a picture of the router's congestion; of several seeds each has its number in the file's name.
+    Raises ToolError if no seed routes.
     """
     def run(seed: int) -> Routed:
         started(seed)
