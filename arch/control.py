@@ -10,7 +10,8 @@ from arch.transfer import TransferFault
 
 __all__ = [
     "BURST", "CHECK", "CHECK_PLACES", "Fault", "FETCH_AGAIN", "FETCH_FIRST", "FETCH_FREE", "FIFO", "FIFO_PLACES", "FINISH",
-    "NO_QUEUE", "PROGRAM_WORDS", "QUEUE_WORDS", "QUIET", "SILENCE", "SPREAD", "TOKEN", "TRANSFER", "UNPACK", "body_words"]
+    "NO_QUEUE", "PROGRAM_WORDS", "QUEUE_WORDS", "QUIET", "SILENCE", "SPREAD", "SPREAD_FREE", "TOKEN", "TRANSFER", "UNPACK",
+    "body_words"]
 
 # Words of the program that wait for the checker, and of a request for more; words of instructions that wait in each queue. Each
 # is one block RAM.
@@ -19,7 +20,7 @@ BURST = 128
 QUEUE_WORDS = 1024
 
 # `start` -> first request offered; last word of a request in, or enough places free, -> next request offered.
-FETCH_FIRST = 2
+FETCH_FIRST = 3
 FETCH_AGAIN = 2
 FETCH_FREE = 2
 # Word written to a queue in block RAM -> offered by it, and words that may have left the RAM and not the queue.
@@ -28,8 +29,9 @@ FIFO_PLACES = 16
 # Word taken by the checker -> offered to the queues, and words that may be under way between the two.
 CHECK = 5
 CHECK_PLACES = 16
-# Word given to a queue -> written to its RAM.
-SPREAD = 1
+# Word given to a queue -> written to its RAM; word gone from the RAM -> another one given.
+SPREAD = 2
+SPREAD_FREE = 2
 # Last word of an instruction taken from the queue's RAM -> command offered; token given -> a command that waits for it offered.
 UNPACK = 3
 TOKEN = 3

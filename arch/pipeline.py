@@ -8,7 +8,7 @@ from arch.geometry import Geometry
 
 __all__ = [
     "ACTIVATION_READ", "ACTIVATION_TO_READ", "ACTIVATION_WRITE", "AVERAGE_BACK", "AVERAGE_PASS",
-    "COMMANDS", "COMMAND_BACK", "COMMAND_SPACING",
+    "COMMANDS", "COMMAND_BACK", "COMMAND_SPACING", "COMMAND_TAKEN",
     "DISPATCH", "GATHER", "GATHER_FILL", "GATHER_ROW", "GATHER_WAITING", "MIN_REVISIT", "OUTPUT_FIFO", "OUTPUT_FIFO_BACK", "PAD",
     "PARAMETER_READ", "POOL", "REQUANTISE_LANE", "WEIGHT_READ", "WINDOW", "WRITER", "array", "average", "load_after_swap",
     "operand", "parameters_free_after", "requantise", "scales_after_swap", "swap_after_load", "vector",
@@ -22,12 +22,13 @@ ACTIVATION_READ = WEIGHT_READ = PARAMETER_READ = 5
 ACTIVATION_TO_READ = 1
 # Write given to the engine's write port -> at the memory: sources registered, one of them chosen.
 ACTIVATION_WRITE = 2
-# Commands that may wait for a unit. A command taken -> its records offered to the units; least distance of two commands; a record
-# taken by the last unit -> the command that has its place taken.
+# Commands that may wait for a unit. A command offered -> taken, at the earliest; taken -> its records offered to the units; least
+# distance of two commands; a record taken by the last unit -> the command that has its place taken.
 COMMANDS = 4
-DISPATCH = 4
+COMMAND_TAKEN = 2
+DISPATCH = 2
 COMMAND_SPACING = 3
-COMMAND_BACK = 3
+COMMAND_BACK = 5
 # Padding inserted behind the activation memory.
 PAD = 1
 

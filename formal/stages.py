@@ -160,7 +160,7 @@ class WriterClaim(StageClaim):
 
 class DispatchClaim(StageClaim):
     """Every unit gets each command's record once, in order, and offered steadily; no unit's queue overflows. Claimed of one
-    unit with one bit of its record; a command is taken only when all have room."""
+    unit with one bit of its record; a command is taken only when all have room, and offered steadily until then."""
 
     faults = ("drop", "repeat", "swap", "change", "waver")
     unit = "window"
@@ -172,6 +172,9 @@ class DispatchClaim(StageClaim):
         field = record.requantise if self.unit == "scale" else record[self.unit]
         put = dispatch.command.valid & dispatch.command.ready
         m.d.comb += [dispatch.command.valid.eq(self.free(1, "offer")), field.as_value()[0].eq(bit)]
+        waits, same = Signal(), Signal()
+        m.d.sync += [waits.eq(dispatch.command.valid & ~dispatch.command.ready), same.eq(bit)]
+        m.d.comb += Assume(~waits | dispatch.command.valid & (bit == same))
         o = getattr(dispatch, self.unit)
         for name in dispatch.units:
             if name != self.unit:

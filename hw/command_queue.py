@@ -108,8 +108,9 @@ class CommandQueue(wiring.Component):
         """Registers of the record; returns those of the waits, and which of them count."""
         bodies = [_places(records) for records in _records(self.queue)]
         most = max(map(len, bodies))
-        place, first = Signal(most), Signal(reset_less=True)
-        left, place_wait = Signal(len(QUEUES), reset_less=True), Signal(len(QUEUES))
+        # A header, the first word after a reset, sets all of these; what registers take before is nothing.
+        place, first = Signal(most, reset_less=True), Signal(reset_less=True)
+        left, place_wait = Signal(len(QUEUES), reset_less=True), Signal(len(QUEUES), reset_less=True)
         there = Signal(len(QUEUES), reset_less=True)
         opcode = Signal(4, reset_less=True)
         wait = left.any()

@@ -1,5 +1,6 @@
 """Runs a program: fetches and checks its words, and hands commands to the units when their tokens are there."""
-from amaranth import Cat, Module, Mux, ResetSignal, Signal
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.hdl import DomainRenamer
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -9,6 +10,7 @@ from arch.geometry import Geometry
 from arch.instruction import QUEUES, STORAGE, Opcode, Start
 from arch.transfer import TransferFault
 from hw.command_queue import TOKENS, CommandQueue, queue_layout, word_layout
+from hw.delay import delayed
 from hw.program_fetch import ProgramFetch, fetch_layout
 from hw.reset import own_reset
 from hw.sequencer_check import Checker
@@ -45,7 +47,7 @@ class Sequencer(wiring.Component):
     program is over when its end was read and each command that was given has given its token. It stops with an error, readable
     until reset, at an illegal word, when a unit reports a fault, when all commands left wait for tokens that nobody will
     give, and when units that run are silent for `silence` cycles.
-    A reset must last three cycles: queues are reset a cycle later than the rest, and units must not take anything meanwhile.
+    A reset must last three cycles: most parts are reset a cycle later than the rest, and units must not take anything meanwhile.
 
     Members
     -------
@@ -83,11 +85,14 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.fetch = fetch = ProgramFetch()
-        m.submodules.check = check = Checker(self.geometry)
+        own_reset(m, "fetcher", fetch := ProgramFetch())
+        own_reset(m, "check", check := Checker(self.geometry))
+        for name, queue in self.queues.items():
+            own_reset(m, name, queue)
         connect(m, flipped(self.fetch), fetch.fetch)
         connect(m, fetch.o, check.i)
-        m.d.comb += [fetch.start.eq(self.start), fetch.program.eq(self.program), fetch.fetched.eq(self.fetched),
+        m.d.comb += [fetch.start.eq(delayed(m, self.start, 1, "started")), fetch.program.eq(self.program),
+                     fetch.fetched.eq(self.fetched),
                      fetch.stop.eq(check.over | self.error.valid)]
         ended, blocked, given = self._spread(m, check.o)
         tokens = data.View(data.ArrayLayout(TOKENS, len(QUEUES)), Signal(TOKENS * len(QUEUES)))
@@ -102,14 +107,17 @@ class Sequencer(wiring.Component):
         m.d.sync += [word.word.eq(words.payload.word), word.header.eq(words.payload.header), word.last.eq(words.payload.last)]
         given = []
         for n, (name, queue) in enumerate(self.queues.items()):
-            m.submodules[f"{name}_places"] = places = Tokens(control.QUEUE_WORDS, control.QUEUE_WORDS)
+            m.submodules[f"{name}_places"] = DomainRenamer(name)(places := Tokens(control.QUEUE_WORDS, control.QUEUE_WORDS))
             go = words.payload.to[n] & places.any
-            give = Signal(name=f"{name}_give")
-            m.d.sync += give.eq(words.valid & go)
-            m.d.comb += [places.take.eq(words.valid & go), places.give.eq(queue.leaves & ~ResetSignal()), queue.w_en.eq(give),
-                         queue.w_data.eq(word)]
+            # Queues may be far from each other: each has registers of its own on both ways.
+            give, freed, new = Signal(name=f"{name}_give"), Signal(name=f"{name}_freed"), Signal(name=f"{name}_new")
+            own = Signal(word_layout(), name=f"{name}_word", reset_less=True)
+            m.d.sync += [give.eq(words.valid & go), queue.w_en.eq(give), freed.eq(queue.leaves), new.eq(give & word.header)]
+            with m.If(give):
+                m.d.sync += own.eq(word)
+            m.d.comb += [places.take.eq(words.valid & go), places.give.eq(freed), queue.w_data.eq(own)]
             ready.append(go)
-            given.append(give & word.header)
+            given.append(new)
         m.d.comb += words.ready.eq(Cat(ready).any())
         m.d.sync += blocked.eq(words.valid & ~words.ready)
 
@@ -123,8 +131,10 @@ class Sequencer(wiring.Component):
                 m.d.sync += ended.eq(1)
         with m.If(shift):
             m.d.sync += Cat(*parts).eq(Cat(*parts[1:], word.word))
+        store_base, store_words = Signal(STORAGE, reset_less=True), Signal(STORAGE + 1, reset_less=True)
         with m.If(region):
-            m.d.sync += [self.region.base.eq(Cat(parts[1], parts[2])), self.region.words.eq(Cat(parts[3], word.word))]
+            m.d.sync += [store_base.eq(Cat(parts[1], parts[2])), store_words.eq(Cat(parts[3], word.word))]
+        m.d.comb += [self.region.base.eq(store_base), self.region.words.eq(store_words)]
         return ended, blocked, given
 
     def _queues(self, m, given, tokens):
@@ -132,14 +142,15 @@ class Sequencer(wiring.Component):
         unit."""
         pending, flying = [], []
         for n, (name, queue) in enumerate(self.queues.items()):
-            own_reset(m, name, queue)
-            m.submodules[f"{name}_pending"] = waits = Tokens(2 * control.QUEUE_WORDS)
-            m.submodules[f"{name}_flying"] = flight = Tokens(64)
+            m.submodules[f"{name}_pending"] = DomainRenamer(name)(waits := Tokens(2 * control.QUEUE_WORDS))
+            m.submodules[f"{name}_flying"] = DomainRenamer(name)(flight := Tokens(64))
             own_reset(m, f"{name}_counters", counters := Counters())
             o, done = getattr(self, name), self.done[n]
             connect(m, flipped(o), queue.o)
+            begun, through = Signal(name=f"{name}_begun"), Signal(name=f"{name}_through")
+            m.d.sync += [begun.eq(o.valid & o.ready), through.eq(done)]
             m.d.comb += [queue.tokens.eq(tokens), queue.halt.eq(self.error.valid), waits.give.eq(given[n]), waits.take.eq(done),
-                         flight.give.eq(o.valid & o.ready), flight.take.eq(done), counters.busy.eq(flight.any),
+                         flight.give.eq(begun), flight.take.eq(through), counters.busy.eq(flight.any),
                          counters.waiting.eq(queue.waiting & self.running),
                          counters.stalled.eq(o.valid & ~o.ready & self.running),
                          self.counters[n].eq(counters.o)]
@@ -150,14 +161,20 @@ class Sequencer(wiring.Component):
         return pending, flying
 
     def _status(self, m, found, ended, blocked, pending, flying, tokens):
-        with m.If(self.running):
-            m.d.sync += self.cycles.eq(self.cycles + 1)
+        cycles = Signal(32, reset_less=True)
+        m.d.comb += self.cycles.eq(cycles)
+        with m.If(self.start):
+            m.d.sync += cycles.eq(0)
+        with m.Elif(self.running):
+            m.d.sync += cycles.eq(cycles + 1)
 
         # A deadlock: nothing runs, nothing more can come, and the heads that there are wait. All of it for long enough that no
         # token and no word is on its way.
         still, quiet = Signal(), Signal(range(control.QUIET + 1))
-        calm = [~has | queue.waiting & ~runs for has, runs, queue in zip(pending, flying, self.queues.values(), strict=True)]
-        m.d.sync += still.eq((ended | blocked) & Cat(calm).all() & Cat(pending).any() & self.running)
+        calm, left = Signal(len(QUEUES)), Signal()
+        m.d.sync += [calm[n].eq(~has | queue.waiting & ~runs)
+                     for n, (has, runs, queue) in enumerate(zip(pending, flying, self.queues.values(), strict=True))]
+        m.d.sync += [left.eq((ended | blocked) & Cat(pending).any() & self.running), still.eq(calm.all() & left)]
         with m.If(~still):
             m.d.sync += quiet.eq(0)
         with m.Elif(quiet != control.QUIET):
@@ -167,7 +184,8 @@ class Sequencer(wiring.Component):
         for some in (pending, flying):
             for n in reversed(range(len(QUEUES))):
                 with m.If(some[n]):
-                    m.d.sync += [waiting.eq(n), waiting_number.eq(tokens[n][:16])]
+                    m.d.sync += waiting.eq(n)
+        m.d.sync += waiting_number.eq(tokens[waiting][:16])
 
         silent = Signal(range(self.silence + 1))
         with m.If(self.alive | ~self.running | flying[QUEUES.index("compute")] | self.fault.valid):
@@ -188,6 +206,8 @@ class Sequencer(wiring.Component):
             last.append(number)
         # What would stop the machine is put together in one cycle, and does in the next.
         error, stop = Signal(error_layout(), reset_less=True), Signal()
+        shown, failed = Signal(error_layout(), reset_less=True), Signal()
+        m.d.comb += [self.error.eq(shown), self.error.valid.eq(failed)]
         m.d.sync += [stop.eq(found.valid | self.fault.valid | dead | stalled), error.opcode.eq(0), error.word.eq(0)]
         with m.If(found.valid):
             m.d.sync += [error.code.eq(found.code), error.queue.eq(control.NO_QUEUE),
@@ -202,6 +222,6 @@ class Sequencer(wiring.Component):
             m.d.sync += self.running.eq(1)
         with m.If(self.running):
             with m.If(stop):
-                m.d.sync += [self.error.eq(error), self.error.valid.eq(1), self.running.eq(0)]
+                m.d.sync += [shown.eq(error), failed.eq(1), self.running.eq(0)]
             with m.Elif(over):
                 m.d.sync += [self.finished.eq(1), self.running.eq(0)]

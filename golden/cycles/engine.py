@@ -46,7 +46,8 @@ def timeline(geometry: Geometry, commands: Sequence[Command], offered: np.ndarra
     stays is the truth.
     """
     read, write = read_grant or Readiness(), write_grant or Readiness()
-    offered, turn = np.asarray(offered, np.int64), pipeline.COMMAND_SPACING * np.arange(len(commands))
+    offered = np.asarray(offered, np.int64) + pipeline.COMMAND_TAKEN
+    turn = pipeline.COMMAND_SPACING * np.arange(len(commands))
     back = _Back(room=None, accept=offered, pooled=None, averaged=None)
     while True:
         taken = np.maximum.accumulate(np.maximum(offered, back.accept) - turn) + turn

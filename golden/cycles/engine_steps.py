@@ -105,7 +105,7 @@ class EngineCycles:
         """The next command; the only consistent answer, from below, as in `timeline`."""
         command, offered = self._given[len(self.commands)]
         before, geometry = self._states[-1], self.geometry
-        taken = max(offered, before.taken + pipeline.COMMAND_SPACING)
+        taken = max(offered + pipeline.COMMAND_TAKEN, before.taken + pipeline.COMMAND_SPACING)
         if len(before.units) >= pipeline.COMMANDS:
             taken = max(taken, before.units[-pipeline.COMMANDS] + pipeline.COMMAND_BACK)
         record = np.array([taken + pipeline.DISPATCH])

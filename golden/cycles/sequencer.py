@@ -180,7 +180,7 @@ class _Queue:
         n = len(self.came) - control.QUEUE_WORDS
         if n < 0:
             return 0
-        return self.left[n] + 1 if n < len(self.left) else None
+        return self.left[n] + control.SPREAD_FREE if n < len(self.left) else None
 
     def advance(self) -> None:
         came, left, took = self.came, self.left, self.took
