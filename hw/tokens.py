@@ -1,5 +1,5 @@
 """Counting tokens: the flow control of units that cannot be stopped half way."""
-from amaranth import Module, ResetSignal, Signal
+from amaranth import Cat, Module, ResetSignal, Signal
 from amaranth.hdl import Assert
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -35,10 +35,9 @@ class Tokens(wiring.Component):
         count = Signal(range(self.limit + 1), init=self.initial)
         some = Signal(init=self.initial > 0)
         m.d.comb += self.any.eq(some)
-        with m.If(self.give & ~self.take):
-            m.d.sync += count.eq(count + 1)
-        with m.If(self.take & ~self.give):
-            m.d.sync += count.eq(count - 1)
+        # One carry chain: 1 or -1 is added.
+        with m.If(self.give ^ self.take):
+            m.d.sync += count.eq(count + Cat(1, self.take.replicate(len(count) - 1)))
         # The last one goes and none comes, or there was none: so `some` is always (count != 0), without the counter before it.
         m.d.sync += some.eq(self.give | ~((count == 0) | (count == 1) & self.take))
         if platform is None:
