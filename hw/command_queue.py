@@ -1,13 +1,12 @@
 """A queue of commands: words in block RAM, one record unpacked, and a head that waits for tokens."""
-from collections.abc import Iterable
-
-from amaranth import Cat, Module, Mux, Signal, Value
+from amaranth import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch import control
-from arch.command import Command, GatherConfig, Record
-from arch.instruction import QUEUES, Opcode, PixelTransfer, Transfer
+from arch.command import Command, GatherConfig
+from arch.geometry import Geometry
+from arch.instruction import BODIES, QUEUES, Opcode, PixelTransfer, Transfer, word_ranges
 from hw.delay import delayed
 from hw.layout import command_layout, record_layout
 from hw.primitives import Copy
@@ -31,16 +30,20 @@ def word_layout() -> data.StructLayout:
     return data.StructLayout({"word": 16, "header": 1, "last": 1})
 
 
-def _records(queue: str) -> list[list[type[Record]]]:
-    """For each kind of instruction of a queue the records that it brings, one after the other."""
-    return {"load": [[Transfer], [PixelTransfer]], "store": [[Transfer]], "gather": [[GatherConfig]],
-            "compute": [list(Command.records().values())]}[queue]
-
-
-def _places(records: Iterable[type[Record]]) -> list[int]:
-    """Bits of a payload that each word of an instruction brings; they lie side by side."""
-    return [bits for record in records for entry in record.fields()
-            for bits in ([16, entry.bits - 16] if entry.bits > 16 else [entry.bits])]
+def _places(geometry: Geometry, queue: str) -> list[list[tuple[int, int]]]:
+    """For each kind of record that a queue offers, of each word: bits of the payload that it brings, and how many of these are
+    ever used in this geometry."""
+    kinds = {"load": (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS), "pixels": (Opcode.LOAD_PIXELS,),
+             "store": (Opcode.STORE,), "gather": (Opcode.GATHER,), "compute": (Opcode.COMPUTE,)}
+    result = []
+    for kind in ("load", "pixels") if queue == "load" else (queue,):
+        body = BODIES[kinds[kind][0]]
+        fields = [entry for record in (Command.records().values() if body is Command else [body]) for entry in record.fields()]
+        bits = [part for entry in fields for part in ([16, entry.bits - 16] if entry.bits > 16 else [entry.bits])]
+        used = [max(part if limits.low < 0 else min(part, limits.high.bit_length()) for limits in same)
+                for part, *same in zip(bits, *(word_ranges(geometry, opcode) for opcode in kinds[kind]), strict=True)]
+        result.append(list(zip(bits, used, strict=True)))
+    return result
 
 
 class CommandQueue(wiring.Component):
@@ -66,8 +69,8 @@ class CommandQueue(wiring.Component):
         A record is there, its tokens are not.
     """
 
-    def __init__(self, queue: str):
-        self.queue = queue
+    def __init__(self, geometry: Geometry, queue: str):
+        self.geometry, self.queue = geometry, queue
         super().__init__({"w_en": In(1), "w_data": In(word_layout()), "leaves": Out(1),
                           "tokens": In(data.ArrayLayout(TOKENS, len(QUEUES))), "halt": In(1),
                           "o": Out(stream.Signature(queue_layout(queue))), "waiting": Out(1)})
@@ -106,7 +109,7 @@ class CommandQueue(wiring.Component):
 
     def _unpack(self, m, came, word, head):
         """Registers of the record; returns those of the waits, and which of them count."""
-        bodies = [_places(records) for records in _records(self.queue)]
+        bodies = _places(self.geometry, self.queue)
         most = max(map(len, bodies))
         # A header, the first word after a reset, sets all of these; what registers take before is nothing.
         place, first = Signal(most, reset_less=True), Signal(reset_less=True)
@@ -142,14 +145,15 @@ class CommandQueue(wiring.Component):
             with m.If(place_wait[n]):
                 m.d.sync += need.eq(values[0])
             needs.append(need)
-        # A register for each word, as wide as the widest field that it fills.
+        # A register for each word, as wide as the widest field that it fills: what is checked to be 0 has none.
         stores = []
         for n in range(most):
-            store = Signal(max(body[n] for body in bodies if n < len(body)), name=f"word{n}", reset_less=True)
+            store = Signal(max(body[n][1] for body in bodies if n < len(body)), name=f"word{n}", reset_less=True)
             with m.If(place[n]):
                 m.d.sync += store.eq(values[n // PLACES_PER_COPY])
             stores.append(store)
-        payloads = [Cat(store[:bits] for store, bits in zip(stores, body, strict=False)) for body in bodies]
+        payloads = [Cat(Cat(store[:used], Const(0, bits - used)) for store, (bits, used) in zip(stores, body, strict=False))
+                    for body in bodies]
         payload = self.o.payload
         if self.queue == "load":
             pixels = Signal(reset_less=True)

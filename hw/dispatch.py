@@ -1,5 +1,5 @@
 """Hands each unit its part of a command."""
-from amaranth import Cat, Module, ResetSignal, Signal
+from amaranth import Cat, Module, Mux, ResetSignal, Signal
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -57,25 +57,23 @@ class Dispatch(wiring.Component):
         m.submodules[f"{name}_held"] = held = Tokens(pipeline.COMMANDS)
         m.submodules[f"{name}_strobe"] = strobe = Copy()
         m.submodules[f"{name}_write"] = write = Copy()
-        offered, back = Signal(name=f"{name}_offered"), Signal(name=f"{name}_back")
-        m.d.sync += back.eq(o.valid & o.ready)
+        offered, back, offers = (Signal(name=f"{name}_{what}") for what in ("offered", "back", "offers"))
+        m.d.sync += [back.eq(o.valid & o.ready), offered.eq(offers)]
         m.d.comb += [strobe.d.eq(put), write.d.eq(strobe.q & ~ResetSignal()), places.take.eq(strobe.q), places.give.eq(back),
-                     held.give.eq(write.q), held.take.eq(held.any & ~offered), o.valid.eq(offered)]
+                     held.give.eq(write.q), held.take.eq(held.any & ~offered), o.valid.eq(offered),
+                     offers.eq(Mux(offered, ~o.ready, held.any) & ~ResetSignal())]
         given, record = Cat(c.load, c.requantise) if name == "scale" else c[name].as_value(), o.payload.as_value()
         for low in range(0, len(given), SLICE_BITS):
             part = given[low:low + SLICE_BITS]
             m.submodules[f"{name}_queue{low}"] = queue = memory.Memory(shape=len(part), depth=pipeline.COMMANDS, init=[])
             m.submodules[f"{name}_enable{low}"] = enable = Copy()
+            m.submodules[f"{name}_stays{low}"] = stays = Copy()
             w, r = queue.write_port(), queue.read_port(domain="comb")
             output = Signal(len(part), name=f"{name}_output{low}", reset_less=True)
-            m.d.comb += [enable.d.eq(strobe.q & ~ResetSignal()), w.en.eq(enable.q), w.data.eq(part),
+            m.d.comb += [enable.d.eq(strobe.q & ~ResetSignal()), stays.d.eq(offers), w.en.eq(enable.q), w.data.eq(part),
                          record[low:low + SLICE_BITS].eq(output)]
             with m.If(w.en):
                 m.d.sync += w.addr.eq(w.addr + 1)
-            with m.If(~offered):
+            with m.If(~stays.q):
                 m.d.sync += [output.eq(r.data), r.addr.eq(r.addr + held.any)]
-        with m.If(~offered):
-            m.d.sync += offered.eq(held.any)
-        with m.Elif(o.ready):
-            m.d.sync += offered.eq(0)
         return places.any

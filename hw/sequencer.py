@@ -81,7 +81,7 @@ class Sequencer(wiring.Component):
             "done": In(len(QUEUES)), "fault": In(fault_layout()), "alive": In(1), "region": Out(region_layout()),
             "running": Out(1), "finished": Out(1), "error": Out(error_layout()), "cycles": Out(32),
             "counters": Out(data.ArrayLayout(counters_layout(), len(QUEUES)))})
-        self.queues = {name: CommandQueue(name) for name in QUEUES}
+        self.queues = {name: CommandQueue(geometry, name) for name in QUEUES}
 
     def elaborate(self, platform):
         m = Module()

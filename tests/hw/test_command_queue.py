@@ -18,7 +18,7 @@ class Top(wiring.Component):
     """A queue of each kind, written by a stream that keeps count of its places."""
 
     def __init__(self):
-        self.queues = {name: CommandQueue(name) for name in QUEUES}
+        self.queues = {name: CommandQueue(GEOMETRY, name) for name in QUEUES}
         members = {"tokens": In(data.ArrayLayout(TOKENS, len(QUEUES))), "halt": In(1)}
         for name in QUEUES:
             members |= {f"{name}_words": In(stream.Signature(word_layout())), name: Out(stream.Signature(queue_layout(name))),
