@@ -42,21 +42,33 @@ class BankedRam(wiring.Component):
         super().__init__({"r_addr": In(bits), "r_data": Out(lanes * lane_bits),
                           "w_addr": In(bits), "w_data": In(lanes * lane_bits), "w_en": In(lanes)})
 
-    @property
-    def banks(self) -> list[int]:
+    @staticmethod
+    def banks(depth: int) -> list[int]:
         """Words of each bank, powers of two in descending order."""
-        sizes, left = [], self.depth
+        sizes, left = [], depth
         while left:
             size = min(1 << left.bit_length() - 1, BANK_WORDS)
             sizes.append(size)
             left -= size
         return sizes
 
+    @staticmethod
+    def slice_bits(depth: int) -> int:
+        """Bits of a lane's slices, but for the last one."""
+        return WIDEST[1] if depth <= WIDEST[0] else SLICE_BITS
+
+    @classmethod
+    def tiles(cls, *, depth: int, lanes: int, lane_bits: int) -> int:
+        """DP16KD that a memory takes."""
+        bits = cls.slice_bits(depth)
+        widths = [min(bits, lane_bits - low) for low in range(0, lane_bits, bits)]
+        return lanes * sum(BlockRam.tiles(depth=size, width=width) for size in cls.banks(depth) for width in widths)
+
     def elaborate(self, platform):
         m = Module()
         read, write = Signal(self.lanes * self.lane_bits), delayed(m, self.w_data, 2, "w_data")
         m.d.comb += self.r_data.eq(read)
-        bits = WIDEST[1] if self.depth <= WIDEST[0] else SLICE_BITS
+        bits = self.slice_bits(self.depth)
         for lane in range(self.lanes):
             for n, low in enumerate(range(0, self.lane_bits, bits)):
                 if n % GROUP_SLICES == 0:
@@ -78,7 +90,7 @@ class BankedRam(wiring.Component):
 
     def _slice(self, r_early, w_early, w_en, w_data, r_data):
         m = Module()
-        banks = self.banks
+        banks = self.banks(self.depth)
         r_addr, w_addr = self._copies(m, r_early, "r_addr"), self._copies(m, w_early, "w_addr")
         words, hits, first = [], [], 0
         for n, size in enumerate(banks):

@@ -5,7 +5,6 @@ packs, and writes build/BOARD/: top.bit, the network's program, report.json and 
 changed is not run again. With --estimate no tool runs: geometry, resources, cycles and frames/s are printed at once.
 """
 import argparse
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -25,13 +24,13 @@ from compiler.build import compile_network
 from compiler.figures import figures
 from compiler.program_file import SUFFIX, ProgramFileError, save
 from compiler.stages import NetworkError
-from hw import bitstream, estimate, report, toolchain
+from hw import bitstream, estimate, toolchain
 from hw.bitstream import ClockMissed, Watch, build_bitstream, part_of
 from hw.chip import Chip
 from hw.stages import Stages, digest_of_files, digest_of_sources
 from hw.toolchain import ToolError
 from nets.cli import print_notes, run_command, write_bytes, write_json
-from nets.network import add_network_arguments, network_from_arguments
+from nets.network import add_network_arguments, network_from_arguments, outline_from_arguments
 
 __all__ = ["get_parser", "main"]
 
@@ -108,23 +107,13 @@ def _record(board: Board, data: dict, clock_mhz: float, resources: dict, command
         "command": command, **further}
 
 
-def _counted(name: str) -> dict[str, dict]:
-    """Resources of a board's chip."""
-    board = find(name)
-    platform = board.platform()
-    return estimate.resources(Chip.of(board), platform, part_of(platform).die, board.geometry)
-
-
 def _estimate(board: Board, args: argparse.Namespace) -> dict:
-    """The record without running a tool; nothing is written. Another process counts the chip meanwhile."""
-    with ProcessPoolExecutor(1) as pool:
-        counted = pool.submit(_counted, board.name)
-        # Cycles depend on shapes alone, so one image is enough to quantise a float model.
-        args.calibration_limit = 1
-        network = network_from_arguments(args)
-        compiled = compile_network(network, board.geometry, storage_words=board.storage_words)
-        data = figures(compiled, network, board.timing, board.storage_words)
-        return _record(board, data, float(board.pll.clock_mhz), counted.result(), _command(args), estimate=True)
+    """The record without running a tool; nothing is written. Shapes are enough for it."""
+    network = outline_from_arguments(args)
+    compiled = compile_network(network, board.geometry, storage_words=board.storage_words)
+    data = figures(compiled, network, board.timing, board.storage_words)
+    used = estimate.resources(board.geometry, part_of(board.platform()).die, None if board.chip else board.storage_words)
+    return _record(board, data, float(board.pll.clock_mhz), used, _command(args), estimate=True)
 
 
 def _command(args: argparse.Namespace) -> str:
@@ -147,6 +136,8 @@ def _table(record: dict) -> Table:
 
 
 def _write(folder: Path, record: dict) -> None:
+    # Not above: it brings matplotlib, for which an estimate need not wait.
+    from hw import report
     write_json(folder / "report.json", record)
     write_bytes(folder / "report.html", report.render(record).encode())
 

@@ -56,12 +56,13 @@ UINT16_MAX = 65535
 SOFTMAX_TYPE = (1 / 256, 0)             # scale and zero point
 
 
-def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics, *,
+def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics | None, *,
           headroom: float = 1.0) -> tuple[tuple[QLayer, ...], dict[str, TensorType]]:
     """The integer layers and the types of their tensors.
 
     `shapes` are those of the float graph. `headroom` (at least 1) widens the range of every tensor but the input, where
-    calibration images are known to be tamer than what will come.
+    calibration images are known to be tamer than what will come. Without statistics layers are what their shapes say and no
+    more: every scale is 1, every weight and bias 0.
     """
     types: dict[str, TensorType] = {}
     groups: dict[str, tuple[float, int]] = {}           # scale and zero point by leader
@@ -77,12 +78,14 @@ def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics
     return tuple(layers), types
 
 
-def _choose_type(step: Step, plan: Plan, statistics: Statistics, types: dict[str, TensorType],
+def _choose_type(step: Step, plan: Plan, statistics: Statistics | None, types: dict[str, TensorType],
                  headroom: float) -> tuple[float, int]:
     """Scale and zero point of the group that the step leads."""
     members = [s for s in plan.steps if plan.leader[s.name] == step.name]
     if any(isinstance(member.layer, Softmax) for member in members):
         return SOFTMAX_TYPE
+    if statistics is None:
+        return 1.0, 0
     histogram, *others = (statistics.histograms[s.name] for s in members if s.name in statistics.histograms)
     for other in others:
         histogram = histogram.merged(other)
@@ -109,14 +112,14 @@ def _largest_ratio(limit: float) -> float:
     return float(RATIOS[max(int(np.searchsorted(RATIOS, limit, side="right")) - 1, 0)])
 
 
-def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: Statistics) -> QLayer:
+def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: Statistics | None) -> QLayer:
     layer = step.layer
     named = {"name": step.name, "inputs": step.inputs}
     match layer:
         case Input():
             return QInput(**named)
         case Conv() | Linear() | Affine():
-            return _conv(step, inputs[0], kind, statistics.moments[step.name])
+            return _outlined(step) if statistics is None else _conv(step, inputs[0], kind, statistics.moments[step.name])
         case MaxPool():
             return QMaxPool(**named, window=layer.window, ceil_mode=layer.ceil_mode)
         case AvgPool():
@@ -169,6 +172,14 @@ def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoment
     return QConv(name=step.name, inputs=step.inputs, weight=q.reshape(conv.weight.shape), window=conv.window,
                  bias=np.clip(bias, limits.min, limits.max).astype(np.int32), groups=conv.groups,
                  requantise=_requantise(step, kind, ratios.ravel()))
+
+
+def _outlined(step: Step) -> QConv:
+    """A convolution's shape: it computes 0."""
+    conv = as_conv(step.layer)
+    return QConv(name=step.name, inputs=step.inputs, weight=np.zeros(conv.weight.shape, np.int8), window=conv.window,
+                 bias=np.zeros(len(conv.weight), np.int32), groups=conv.groups,
+                 requantise=Requantise(multiplier=np.array([0]), shift=np.array([1]), zero_point=0))
 
 
 def _add(step: Step, inputs: list[TensorType], kind: TensorType) -> QAdd:

@@ -5,10 +5,10 @@ from pathlib import Path
 from nets import quantised_file
 from nets.load import add_model_arguments, model_from_arguments
 from nets.model import Model, ModelError
-from nets.quantise import CALIBRATION_LIMIT, image_count, quantise_with
+from nets.quantise import CALIBRATION_LIMIT, image_count, outline, quantise_with
 from nets.quantised import QNetwork
 
-__all__ = ["add_network_arguments", "network_and_model", "network_from_arguments"]
+__all__ = ["add_network_arguments", "network_and_model", "network_from_arguments", "outline_from_arguments"]
 
 # of add_model_arguments; a quantised file holds these
 FLOAT_ONLY = ("side_file", "size", "channels", "mean", "std", "scale", "resize", "labels", "calibrate")
@@ -29,12 +29,27 @@ def network_from_arguments(args: Namespace) -> QNetwork:
     return network_and_model(args)[0]
 
 
+def outline_from_arguments(args: Namespace) -> QNetwork:
+    """The same network's shapes (`nets.quantise.outline`), without a look at images; a quantised file as it is. Raises what
+    `network_from_arguments` does."""
+    found = _quantised(args)
+    return outline(model_from_arguments(args)) if found is None else found
+
+
 def network_and_model(args: Namespace) -> tuple[QNetwork, Model | None]:
-    """The same, and the float model that it was made from: None for a quantised file."""
-    if Path(args.model).suffix == quantised_file.SUFFIX:
-        given = [what for what in FLOAT_ONLY if getattr(args, what) is not None]
-        if given:
-            raise ModelError(f"{args.model}: is quantised already: --{given[0].replace('_', '-')} cannot change it")
-        return quantised_file.load(args.model), None
+    """The quantised network, and the float model that it was made from: None for a quantised file."""
+    found = _quantised(args)
+    if found is not None:
+        return found, None
     model = model_from_arguments(args)
     return quantise_with(model, args.calibrate, limit=args.calibration_limit), model
+
+
+def _quantised(args: Namespace) -> QNetwork | None:
+    """The quantised file that the arguments name, if they name one."""
+    if Path(args.model).suffix != quantised_file.SUFFIX:
+        return None
+    given = [what for what in FLOAT_ONLY if getattr(args, what) is not None]
+    if given:
+        raise ModelError(f"{args.model}: is quantised already: --{given[0].replace('_', '-')} cannot change it")
+    return quantised_file.load(args.model)

@@ -26,7 +26,8 @@ from nets.progress import progress
 from nets.quantised import QNetwork
 from nets.quantised_file import save
 
-__all__ = ["CALIBRATION_LIMIT", "get_parser", "image_count", "main", "quantise", "quantise_with", "spread", "synthetic_images"]
+__all__ = ["CALIBRATION_LIMIT", "get_parser", "image_count", "main", "outline", "quantise", "quantise_with", "spread",
+           "synthetic_images"]
 
 Item = TypeVar("Item")
 
@@ -54,6 +55,17 @@ def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.
     network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec,
                        labels=model.labels, notes=model.notes + steps.notes + notes,
                        provenance={"calibration_images": statistics.images, "calibration_sha256": digest.hexdigest()})
+    check(network)
+    return network
+
+
+def outline(model: Model) -> QNetwork:
+    """The network with nothing but its shapes: weights are 0 and scales 1. Enough to say how long a chip takes for a frame, and
+    what of it, since neither depends on values. Raises GraphError as `quantise` does."""
+    steps = plan(model.graph)
+    layers, tensors = lower(steps, model.graph.shapes, None)
+    network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec, labels=model.labels,
+                       notes=model.notes + steps.notes)
     check(network)
     return network
 

@@ -59,10 +59,15 @@ class BlockRam(wiring.Component):
         super().__init__({"w_en": In(1), "w_addr": In(bits), "w_data": In(width),
                           "r_addr": In(bits), "r_data": Out(width)})
 
+    @staticmethod
+    def tiles(*, depth: int, width: int) -> int:
+        """DP16KD that a memory takes."""
+        return -(-width // tile_shape(depth)[1])
+
     @property
     def block_rams(self) -> int:
         """DP16KD tiles used."""
-        return -(-self.width // self.tile[1])
+        return self.tiles(depth=self.depth, width=self.width)
 
     def elaborate(self, platform):
         m = Module()

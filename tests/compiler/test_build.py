@@ -7,13 +7,14 @@ import pytest
 from arch.geometry import PRESETS, Geometry
 from arch.instruction import Opcode, encode
 from compiler.build import Compiled, compile_network
+from compiler.figures import figures
 from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
 from nets.load import load_model
 from nets.preprocess import InputSpec
-from nets.quantise import quantise_with
+from nets.quantise import outline, quantise_with
 from nets.quantised import QNetwork
 from tests.sim.networks import describe, networks
 
@@ -105,6 +106,13 @@ def test_the_same_network_gives_the_same_program(digits):
     first, second = (compile_network(digits, PRESETS["12f"]).program for _ in range(2))
     assert first.instructions == second.instructions and first.parts == second.parts and first.meta == second.meta
     np.testing.assert_array_equal(first.storage, second.storage)
+
+
+@pytest.mark.parametrize("preset", ["25f", "12f"])
+def test_cycles_depend_on_shapes_alone(digits, preset):
+    model = load_model("digits")
+    found = [figures(compile_network(network, PRESETS[preset]), network, None, 1 << 15) for network in (digits, outline(model))]
+    assert found[0] == found[1]
 
 
 def test_program_lies_in_storage_word_for_word(digits):

@@ -10,7 +10,7 @@ from hw.banked_ram import BankedRam
 @pytest.mark.parametrize("depth, banks", [(512, [512]), (3072, [2048, 1024]), (2560, [2048, 512]), (16384, [8192, 8192]),
                                           (3584, [2048, 1024, 512])])
 def test_banks_waste_nothing(depth, banks):
-    assert BankedRam(depth=depth, lanes=1, lane_bits=8).banks == banks
+    assert BankedRam.banks(depth) == banks
 
 
 @pytest.mark.parametrize("depth, lanes, lane_bits", [(512, 1, 64), (1536, 2, 8), (1024, 4, 40)])

@@ -17,7 +17,7 @@ from nets.graph import Conv, Graph, GraphError, Input, Softmax, Window
 from nets.load import load_model
 from nets.model import Model
 from nets.preprocess import InputSpec, find_images, load_image
-from nets.quantise import main, quantise, quantise_with, spread, synthetic_images
+from nets.quantise import main, outline, quantise, quantise_with, spread, synthetic_images
 from nets.quantised import QClamp, QConv, QGlobalAvgPool
 from nets.rounding import InputMoments, round_weights
 from tests.nets.operators import every_operator
@@ -206,6 +206,17 @@ def test_a_network_of_softmax_alone_is_refused():
 def test_no_image_is_refused(model):
     with pytest.raises(ValueError, match="images must be at least one, not none"):
         quantise(model, [])
+
+
+def test_an_outline_has_the_shapes_of_the_network(model, network):
+    outlined = outline(model)
+    assert [(type(layer), layer.name, layer.inputs) for layer in outlined.layers] == [
+        (type(layer), layer.name, layer.inputs) for layer in network.layers]
+    assert {name: kind.shape for name, kind in outlined.tensors.items()} == {
+        name: kind.shape for name, kind in network.tensors.items()}
+    for layer in outlined.layers:
+        if isinstance(layer, QConv):
+            assert layer.weight.shape == network.by_name[layer.name].weight.shape and not layer.weight.any()
 
 
 def test_spread_takes_both_ends():

@@ -1,0 +1,41 @@
+# amaranth: UnusedElaboratable=no
+"""What is estimated against the chip as it is elaborated, and against chips that were routed."""
+from collections import Counter
+
+from amaranth.hdl import Fragment
+from amaranth.hdl._ir import Instance
+import pytest
+
+from arch.geometry import PRESETS
+from boards import find
+from hw.bitstream import part_of
+from hw.chip import Chip
+from hw.estimate import AVAILABLE, resources
+
+
+def estimated(board):
+    storage = None if board.chip else board.storage_words
+    return resources(board.geometry, part_of(board.platform()).die, storage)
+
+
+# A board with SDRAM and one without, and with every size of engine; the smallest ones, since elaboration takes seconds.
+@pytest.mark.parametrize("name", ["icepi-zero", "versa-ecp5", "colorlight-5a75b", "ulx3s"])
+def test_hard_blocks_are_those_of_the_elaborated_chip(name):
+    board, cells = find(name), Counter()
+
+    def count(fragment):
+        if isinstance(fragment, Instance):
+            cells[fragment.type] += 1
+        for inner, *_ in fragment.subfragments:
+            count(inner)
+    count(Fragment.get(Chip.of(board), board.platform()))
+    found = estimated(board)
+    assert (found["block_ram"]["used"], found["multipliers"]["used"]) == (cells["DP16KD"], cells["MULT18X18D"])
+
+
+@pytest.mark.parametrize("die, preset", [(die, preset) for die in AVAILABLE for preset in PRESETS])
+def test_larger_engines_take_more(die, preset):
+    found = resources(PRESETS[preset], die, None)
+    assert found.keys() == AVAILABLE[die].keys() and all(one["used"] > 0 for one in found.values())
+    smaller = resources(PRESETS["12f"], die, None)
+    assert all(smaller[name]["used"] <= found[name]["used"] for name in found)
