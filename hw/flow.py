@@ -14,6 +14,13 @@ __all__ = ["OPTIONS", "Part", "Resource", "Routed", "pack", "place_and_route", "
 # With nextpnr's own weight of 10 the placer leaves wires of 5 ns where units meet; more than 30 was not tried.
 OPTIONS = ("--placer-heap-timingweight", "30")
 
+# All eight registers of a tile share their reset, the two of a slice their enable, and where a slice's multiplexers are used its
+# registers take no data from elsewhere: in a full chip nextpnr finds no place for a lone register with a reset of its own. So
+# resets and enables of few registers become logic, and so do multiplexers.
+_SYNTHESIS = "synth_ecp5 -nowidelut -top"
+_REGISTERS = ("dfflegalize -minsrst 16 -mince 4 -cell $_DFF_?_ 01 -cell $_DFF_?P?_ r -cell $_SDFF_?P?_ r "
+              "-cell $_DFFE_??_ 01 -cell $_DFFE_?P??_ r -cell $_SDFFE_?P??_ r")
+
 # Names in nextpnr's utilisation report.
 _CELLS = {"lut4": "TRELLIS_COMB", "ff": "TRELLIS_FF", "block_ram": "DP16KD", "multipliers": "MULT18X18D"}
 
@@ -54,8 +61,10 @@ def synthesise(folder: Path, *, name: str = "top", stop_after: float | None = No
     """Netlist `<name>.json` of `<name>.il`. Raises ToolError with the reason that Yosys gives; its log is `yosys.log`."""
     netlist = folder / f"{name}.json"
     netlist.unlink(missing_ok=True)
-    toolchain.run("yosys", ["-p", f"read_rtlil {name}.il; synth_ecp5 -top {name} -json {netlist.name}; stat"],
-                  log=folder / "yosys.log", stop_after=stop_after, stop=stop)
+    synth = f"{_SYNTHESIS} {name}"
+    script = (f"read_rtlil {name}.il; {synth} -run begin:map_ffs; opt_clean; {_REGISTERS}; "
+              f"{synth} -run map_ffs: -json {netlist.name}; stat")
+    toolchain.run("yosys", ["-p", script], log=folder / "yosys.log", stop_after=stop_after, stop=stop)
     return netlist
 
 
