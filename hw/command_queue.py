@@ -94,17 +94,15 @@ class CommandQueue(wiring.Component):
 
         needs, ready = self._unpack(m, came, word, head)
 
-        # Tokens only ever become more, so what is enough stays enough.
-        enough = []
+        # Tokens only ever become more, so what is enough stays enough. A sign needs nothing behind the carry chain.
+        missing = Signal(len(QUEUES), reset_less=True)
         for n, (need, there) in enumerate(zip(needs, ready, strict=True)):
             tokens = self.tokens[n]
-            ok = Signal(name=f"enough{n}", reset_less=True)
-            m.d.sync += ok.eq(~there | tokens[-1] | (tokens[:-1] >= need))
-            enough.append(ok)
+            m.d.sync += missing[n].eq((Cat(tokens[:-1], tokens[-1] | ~there) - need)[-1])
         complete = Signal()
-        offer = complete & Cat(enough).all() & ~self.halt
+        offer = complete & ~missing.any() & ~self.halt
         m.d.sync += [complete.eq(full & ~sent), self.o.valid.eq((offer | self.o.valid) & ~sent),
-                     self.waiting.eq(complete & ~Cat(enough).all())]
+                     self.waiting.eq(complete & missing.any())]
         return m
 
     def _unpack(self, m, came, word, head):

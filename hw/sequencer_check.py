@@ -1,7 +1,7 @@
 """Checks a program word by word and tells headers, waits and fields apart."""
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 
 from arch import control
 from arch.control import Fault
@@ -64,7 +64,11 @@ class Checker(wiring.Component):
         m = Module()
         m.submodules.queue = queue = Queue(checked_layout())
         m.submodules.places = places = Tokens(control.CHECK_PLACES, control.CHECK_PLACES)
-        connect(m, flipped(self.o), queue.o)
+        # What leads on from the queue begins at a register.
+        o = Signal(checked_layout(), reset_less=True)
+        m.d.comb += [queue.o.ready.eq(~self.o.valid | self.o.ready), self.o.payload.eq(o)]
+        with m.If(queue.o.ready):
+            m.d.sync += [o.eq(queue.o.payload), self.o.valid.eq(queue.o.valid)]
         over, failed, taken = Signal(), Signal(), Signal()
         m.d.comb += [
             self.i.ready.eq(places.any & ~over), taken.eq(self.i.valid & self.i.ready), places.take.eq(taken),
