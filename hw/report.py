@@ -2,30 +2,39 @@
 from collections.abc import Callable, Sequence
 from html import escape
 import io
+from math import log
 import re
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 __all__ = ["render"]
 
 RESOURCES = {"lut4": "LUT4", "ff": "flip-flops", "block_ram": "block RAM", "multipliers": "multipliers"}
 LANES = ("compute", "gather", "load", "store")
 MULTIPLIERS, MEMORY = "#3465a4", "#c17d11"      # what bounds a layer
+WIDTH = 6               # inches of a picture: small ones have letters that are large enough for a phone
+MAP = 3.2               # height of that of the memory
+SHARE = .85             # of it between the axes
+LETTER = .6             # width of a letter, of its height
 
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 60rem; color: #222; background: #fff; }
 h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .75rem; }
-.tile { background: #f2f4f7; border-radius: .5rem; padding: .75rem 1rem; } .tile b { display: block; font-size: 1.6rem; }
-.bar { background: #dde2ea; border-radius: .25rem; height: .6rem; } .bar i { display: block; background: #3465a4; height: 100%;
-border-radius: .25rem; } .scroll { overflow-x: auto; } svg { max-width: 100%; height: auto; }
-table { border-collapse: collapse; width: 100%; } td, th { padding: .25rem .6rem; text-align: right; white-space: nowrap; }
+.tile { background: #f2f4f7; border-radius: .5rem; padding: .75rem 1rem; }
+.tile b { display: block; font-size: 1.35rem; white-space: nowrap; }
+.bar { background: #dde2ea; border-radius: .25rem; height: .6rem; min-width: 3rem; }
+.bar i { display: block; background: #3465a4; height: 100%; border-radius: .25rem; }
+.scroll { overflow-x: auto; } svg { display: block; width: 100%; min-width: 34rem; max-width: 48rem; height: auto; }
+table { border-collapse: collapse; width: 100%; } td, th { padding: .25rem .4rem; text-align: right; white-space: nowrap; }
 td:first-child, th:first-child { text-align: left; } tr + tr { border-top: 1px solid #dde2ea; }
+.text td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+.text th { text-align: left; } .text td:first-child { white-space: nowrap; }
 code { background: #f2f4f7; padding: .1rem .3rem; border-radius: .25rem; overflow-wrap: anywhere; }
 .missed { color: #a40000; }
 """
@@ -43,11 +52,12 @@ def render(report: dict) -> str:
         f"<h1>{escape(title)}</h1>", _tiles(tiles),
         "<p class='missed'>The wanted clock was missed.</p>" if missed else "",
         "<h2>Resources</h2>", _resources(report["resources"]),
-        "<h2>What bounds each layer</h2>", _picture(_roofline, report, 4.5),
-        "<h2>Cycles and utilisation</h2>", _picture(_layers, report, 1.2 + .26 * len(report["layers"])), _layer_table(report),
+        "<h2>What bounds each layer</h2>", _picture(_roofline, report, 4),
+        "<p>Each point is a layer; those have names for which there is room.</p>",
+        "<h2>Cycles and utilisation</h2>", _picture(_layers, report, 1 + .19 * len(report["layers"])), _layer_table(report),
         "<h2>Timeline of a frame</h2>", _picture(_timeline, report, 2.6)]
     if report.get("memory"):
-        parts += ["<h2>Activation memory</h2>", _picture(_memory, report, 3.2)]
+        parts += ["<h2>Activation memory</h2>", _picture(_memory, report, MAP)]
     parts += ["<h2>Critical path</h2>", _path(report.get("critical_path") or {}), "<h2>How it was made</h2>", _made(report)]
     return (f"<!doctype html>\n<html lang='en'><head><meta charset='utf-8'><meta name='viewport' content='width=device-width, "
             f"initial-scale=1'><title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
@@ -59,10 +69,10 @@ def _tiles(tiles: Sequence[tuple[str, str]]) -> str:
     return f"<div class='tiles'>{inside}</div>"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Cells are HTML."""
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "numbers") -> str:
+    """Cells are HTML. `kind`: "numbers", or "text", which is broken into lines."""
     lines = ["".join(f"<th>{cell}</th>" for cell in head), *("".join(f"<td>{cell}</td>" for cell in row) for row in rows)]
-    return "<div class='scroll'><table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
+    return f"<div class='scroll'><table class='{kind}'>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table></div>"
 
 
 def _resources(resources: dict) -> str:
@@ -72,13 +82,13 @@ def _resources(resources: dict) -> str:
         share = used / available if available else 0
         bar = f"<div class='bar'><i style='width:{min(share, 1):.1%}'></i></div>"
         rows.append([name, f"{used:,}", f"{available:,}", f"{share:.1%}", bar])
-    return _table(["", "used", "available", "", "&emsp;&emsp;&emsp;&emsp;&emsp;"], rows)
+    return _table(["", "used", "of", "", ""], rows)
 
 
 def _layer_table(report: dict) -> str:
-    rows = [[escape(layer["name"]), f"{layer['macs']:,}", f"{layer['cycles']:,}", f"{layer['utilisation']:.1%}",
-             f"{layer['bytes']:,}", escape(layer["bound"])] for layer in report["layers"]]
-    return _table(["layer", "MACs", "cycles", "utilisation", "bytes loaded", "bound by"], rows)
+    rows = [[escape(layer["name"]), f"{layer['cycles']:,}", f"{layer['utilisation']:.1%}", escape(layer["bound"]),
+             f"{layer['macs']:,}", f"{layer['bytes']:,}"] for layer in report["layers"]]
+    return _table(["layer", "cycles", "utilisation", "bound by", "MACs", "bytes loaded"], rows)
 
 
 def _path(path: dict) -> str:
@@ -92,14 +102,14 @@ def _made(report: dict) -> str:
     geometry = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in report["geometry"].items())
     rows = [[escape(name), escape(version)] for name, version in report["tools"].items()]
     return (f"<p><code>{escape(report['command'])}</code></p><p>Engine: {escape(geometry)}.</p>"
-            + _table(["tool", "version"], rows))
+            + _table(["tool", "version"], rows, "text"))
 
 
 def _picture(draw: Callable[[Axes, dict], None], report: dict, height: float) -> str:
     """A drawing as SVG with real text, which a phone can make larger."""
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "fireline", "font.size": 9, "axes.spines.top": False,
                      "axes.spines.right": False, "text.parse_math": False}):
-        figure = Figure(figsize=(9, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.subplots(), report)
         content = io.StringIO()
@@ -125,11 +135,27 @@ def _roofline(axes: Axes, report: dict) -> None:
     left, right = min([ridge, *intensity]) / 3, max([ridge, *intensity]) * 3
     axes.plot([left, ridge, right], [left * width, peak, peak], color="#555", linewidth=1.5)
     axes.scatter(intensity, speed, color=[_colour(layer) for layer in shown], zorder=3)
-    for layer, x, y in zip(shown, intensity, speed, strict=True):
-        axes.annotate(layer["name"], (x, y), textcoords="offset points", xytext=(4, -9), fontsize=7)
-    axes.set(xscale="log", yscale="log", xlabel="MACs per byte from storage", ylabel="GMAC/s", xlim=(left, right))
-    axes.annotate(f"{peak:.1f} GMAC/s", (right, peak), ha="right", va="bottom")
-    axes.annotate(f"storage {width:.2f} GB/s", (left, left * width), ha="left", va="bottom")
+    low, high = min([left * width, *speed]) / 2, peak * 2
+    axes.set(xscale="log", yscale="log", xlabel="MACs per byte from storage", ylabel="GMAC/s", xlim=(left, right),
+             ylim=(low, high))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(EngFormatter(sep=""))
+        axis.set_minor_formatter(NullFormatter())
+    # Of layers side by side the one that takes most cycles has its name there.
+    taken: list[tuple[float, float, int]] = []
+    for layer, x, y in sorted(zip(shown, intensity, speed, strict=True), key=lambda one: -one[0]["cycles"]):
+        across = log(x / left) / log(right / left) * WIDTH * SHARE * 72
+        size = LETTER * 7 * len(layer["name"])
+        for above in (-10, 5, -18, 13):
+            if all(other + room < across or across + size < other for other, room, place in taken if place == above):
+                taken.append((across, size, above))
+                axes.annotate(layer["name"], (x, y), textcoords="offset points", xytext=(3, above), fontsize=7)
+                break
+    axes.annotate(f"{peak:.1f} GMAC/s", (right, peak), textcoords="offset points", xytext=(0, 24), ha="right",
+                  va="bottom")
+    axes.annotate(f"storage {width:.2f} GB/s", (left, left * width), textcoords="offset points", xytext=(4, -3), ha="left",
+                  va="top")
     axes.grid(which="both", linewidth=.4, alpha=.5)
 
 
@@ -169,8 +195,11 @@ def _memory(axes: Axes, report: dict) -> None:
         start, width = area["start"] / scale, (area["end"] - area["start"]) / scale
         axes.broken_barh([(start, width)], (area["base"], area["words"]), facecolors=f"C{n % 10}", alpha=.75,
                          edgecolors="white", linewidth=.4)
-        if width > .04 * report["latency_ms"]:
+        # Its name, where there is room for it in one direction or the other.
+        name, across = LETTER * 6 / 72 * len(area["name"]), SHARE * WIDTH * width / report["latency_ms"]
+        up = SHARE * MAP * area["words"] / report["memory"]["words"]
+        if name < across and up > 7 / 72 or name < up and across > 7 / 72:
             axes.annotate(area["name"], (start + width / 2, area["base"] + area["words"] / 2), ha="center", va="center",
-                          fontsize=6)
+                          fontsize=6, rotation=0 if name < across else 90)
     axes.set(xlabel="ms since the start", ylabel="activation words", xlim=(0, report["latency_ms"]),
              ylim=(0, report["memory"]["words"]))

@@ -1,4 +1,5 @@
 """The page holds the record's numbers, and nothing from elsewhere."""
+from html import unescape
 from html.parser import HTMLParser
 import re
 
@@ -16,7 +17,7 @@ def report(**changes) -> dict:
             "resources": {key: {"used": n + 10, "available": 100} for n, key in
                           enumerate(("lut4", "ff", "block_ram", "multipliers"))},
             "layers": layers, "timeline": {"compute": [[0, 1000], [1500, 9000]], "load": [[5, 400]], "gather": [], "store": []},
-            "memory": {"words": 8192, "areas": [{"name": "x", "base": 0, "words": 100, "start": 0, "end": 900000}]},
+            "memory": {"words": 8192, "areas": [{"name": "x", "base": 0, "words": 4000, "start": 0, "end": 900000}]},
             "critical_path": {"from": "a<b", "to": "c", "logic_ns": 1.25, "routing_ns": 5.5}, "tools": {"yosys": "0.70"},
             "command": "python -m hw.build --board ulx3s"} | changes
 
@@ -55,6 +56,31 @@ def test_numbers_are_the_records():
     for shown in ("98.9", "10.11 ms", "142.5 MHz", "1,440,123", "94.7%", "1.25 ns", "5.50 ns", "a &amp; b", "fire&lt;0&gt;",
                   "python -m hw.build --board ulx3s"):
         assert shown in text, shown
+
+
+def rows_of(page: str) -> list[list[str]]:
+    """The text of all cells of all tables."""
+    return [[unescape(re.sub(r"<[^>]+>", "", cell)) for cell in re.findall(r"<td>(.*?)</td>", row)]
+            for row in re.findall(r"<tr>(.*?)</tr>", page) if "<td>" in row]
+
+
+def test_every_cell_is_the_records():
+    record = report()
+    resources = [[name, f"{used['used']}", f"{used['available']}", f"{used['used']}.0%", ""] for name, used in zip(
+        ("LUT4", "flip-flops", "block RAM", "multipliers"), record["resources"].values(), strict=True)]
+    layers = [[layer["name"], f"{layer['cycles']:,}", "90.0%", layer["bound"], f"{layer['macs']:,}", f"{layer['bytes']:,}"]
+              for layer in record["layers"]]
+    assert rows_of(render(record)) == [*resources, *layers, *map(list, record["tools"].items())]
+
+
+def test_pictures_hold_every_layer_command_and_area():
+    page = render(report())
+    roofline, layers, timeline, memory = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    names = [f"fire&lt;{n}&gt;" for n in range(4)]
+    # The first layer loads nothing, so it has no place under the roofs.
+    assert [name in roofline for name in names] == [False, True, True, True] and "36.5 GMAC/s" in roofline
+    assert all(name in layers for name in names) and layers.count("90%") == 4
+    assert ">x<" in memory and all(f">{lane}<" in timeline for lane in ("compute", "load")) and ">store<" not in timeline
 
 
 @pytest.mark.parametrize("changes, shown", [({"clock_met": False}, "clock was missed"), ({"critical_path": {}}, "not routed")])
