@@ -1,5 +1,5 @@
 """Runs a program: fetches and checks its words, and hands commands to the units when their tokens are there."""
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, ResetSignal, Signal
 from amaranth.hdl import DomainRenamer
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -121,20 +121,15 @@ class Sequencer(wiring.Component):
         m.d.comb += words.ready.eq(Cat(ready).any())
         m.d.sync += blocked.eq(words.valid & ~words.ready)
 
-        # START's fields pass a shift register of the last words, a cycle behind.
-        control_word, shift, region = words.valid & words.payload.to[-1], Signal(), Signal()
-        m.d.sync += [shift.eq(control_word), region.eq(control_word & words.payload.last)]
+        # The last four words of START stay in a shift register: nothing else for the control has any behind its header.
+        control_word = words.valid & words.payload.to[-1]
+        with m.If(control_word & words.payload.header & (words.payload.word[:4] == Opcode.END)):
+            m.d.sync += ended.eq(1)
         parts = [Signal(16, name=f"start{n}", reset_less=True) for n in range(4)]
         assert [entry.name for entry in Start.fields()][4:] == ["store_base", "store_words"]
-        with m.If(control_word):
-            with m.If(words.payload.header & (words.payload.word[:4] == Opcode.END)):
-                m.d.sync += ended.eq(1)
-        with m.If(shift):
+        with m.If(delayed(m, control_word & ~words.payload.header, 1, "shift")):
             m.d.sync += Cat(*parts).eq(Cat(*parts[1:], word.word))
-        store_base, store_words = Signal(STORAGE, reset_less=True), Signal(STORAGE + 1, reset_less=True)
-        with m.If(region):
-            m.d.sync += [store_base.eq(Cat(parts[1], parts[2])), store_words.eq(Cat(parts[3], word.word))]
-        m.d.comb += [self.region.base.eq(store_base), self.region.words.eq(store_words)]
+        m.d.comb += [self.region.base.eq(Cat(parts[0], parts[1])), self.region.words.eq(Cat(parts[2], parts[3]))]
         return ended, blocked, given
 
     def _queues(self, m, given, tokens):
@@ -163,7 +158,7 @@ class Sequencer(wiring.Component):
     def _status(self, m, found, ended, blocked, pending, flying, tokens):
         cycles = Signal(32, reset_less=True)
         m.d.comb += self.cycles.eq(cycles)
-        with m.If(self.start):
+        with m.If(self.start | ResetSignal()):          # one line for both
             m.d.sync += cycles.eq(0)
         with m.Elif(self.running):
             m.d.sync += cycles.eq(cycles + 1)
@@ -204,24 +199,25 @@ class Sequencer(wiring.Component):
             with m.If(o.valid & o.ready):
                 m.d.sync += number.eq(number + 1)
             last.append(number)
-        # What would stop the machine is put together in one cycle, and does in the next.
-        error, stop = Signal(error_layout(), reset_less=True), Signal()
-        shown, failed = Signal(error_layout(), reset_less=True), Signal()
-        m.d.comb += [self.error.eq(shown), self.error.valid.eq(failed)]
-        m.d.sync += [stop.eq(found.valid | self.fault.valid | dead | stalled), error.opcode.eq(0), error.word.eq(0)]
+        # What would stop the machine is put together in one cycle, and stays when it does in the next.
+        error, stop, failed, reason = Signal(error_layout(), reset_less=True), Signal(), Signal(), Signal(error_layout())
+        m.d.comb += [self.error.eq(error), self.error.valid.eq(failed)]
+        m.d.sync += stop.eq(found.valid | self.fault.valid | dead | stalled)
+        with m.If(~(stop | failed)):
+            m.d.sync += error.eq(reason)
         with m.If(found.valid):
-            m.d.sync += [error.code.eq(found.code), error.queue.eq(control.NO_QUEUE),
-                         error.opcode.eq(found.opcode), error.index.eq(found.index), error.word.eq(found.word)]
+            m.d.comb += [reason.code.eq(found.code), reason.queue.eq(control.NO_QUEUE), reason.opcode.eq(found.opcode),
+                         reason.index.eq(found.index), reason.word.eq(found.word)]
         with m.Elif(self.fault.valid):
-            m.d.sync += [error.code.eq(control.TRANSFER | self.fault.code), error.queue.eq(transfer),
-                         error.index.eq(Mux(store, last[1], last[0]))]
-        with m.Else():
-            m.d.sync += [error.code.eq(Mux(dead, Fault.DEADLOCK, Fault.STALLED)), error.queue.eq(waiting),
-                         error.index.eq(waiting_number)]
+            m.d.comb += [reason.code.eq(control.TRANSFER | self.fault.code), reason.queue.eq(transfer),
+                         reason.index.eq(Mux(store, last[1], last[0]))]
+        with m.Elif(dead | stalled):
+            m.d.comb += [reason.code.eq(Mux(dead, Fault.DEADLOCK, Fault.STALLED)), reason.queue.eq(waiting),
+                         reason.index.eq(waiting_number)]
         with m.If(self.start):
             m.d.sync += self.running.eq(1)
         with m.If(self.running):
             with m.If(stop):
-                m.d.sync += [shown.eq(error), failed.eq(1), self.running.eq(0)]
+                m.d.sync += [failed.eq(1), self.running.eq(0)]
             with m.Elif(over):
                 m.d.sync += [self.finished.eq(1), self.running.eq(0)]
