@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
 
-__all__ = ["BANKS", "CHIPS", "LOOKUP", "SEGMENT", "Chip", "Time", "Timing"]
+__all__ = ["BANKS", "CHIPS", "COLUMN", "LOOKUP", "PULL", "SEGMENT", "Chip", "Time", "Timing"]
 
 BANKS = 4
 
 # Controller, in cycles. Request or segment taken -> its next segment offered; segment taken -> first row command decided.
 SEGMENT = 3
 LOOKUP = 4
+# A word to be written is asked for -> it is there. Column decided -> in the registers of its pins: the cycle after it was decided
+# its word is asked for.
+PULL = 2
+COLUMN = PULL + 2
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ class Timing:
     @property
     def first_refresh(self) -> int:
         """Cycle in which work first stops for a refresh; the next ones follow each `period`."""
-        return self.ready - 2 + self.period
+        return self.ready - 1 + self.period
 
     @property
     def turnaround(self) -> int:
@@ -118,7 +122,7 @@ class Timing:
     @property
     def read(self) -> int:
         """Column read decided -> its word on the read stream: pins, the chip, input register."""
-        return self.cas + 2 + 2 * self.pin_registers + self.late
+        return self.cas + 1 + COLUMN + 2 * self.pin_registers + self.late
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,10 @@ from arch.sdram import Timing
 from hw.boot import Boot
 from hw.link import Link
 from hw.machine import Machine
+from hw.primitives import Copy
 from hw.reset import own_reset
 from hw.sdram import Sdram, SdramPins
+from hw.slot import Slot
 from hw.spi import SpiPins
 from hw.storage_ram import StorageRam
 from hw.uart import byte_layout
@@ -63,25 +65,29 @@ class Accelerator(wiring.Component):
         link, machine, storage = self.link, self.machine, self.storage
         for name in ("link", "machine", "storage"):
             own_reset(m, name, getattr(self, name))
+        asked, words = self._host(m)
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))
         connect(m, machine.request, storage.request)
-        connect(m, machine.w, storage.w)
         if isinstance(storage, Sdram):
             connect(m, storage.pins, flipped(self.pins))
-        m.d.comb += [machine.r.eq(storage.r), link.r.eq(machine.host_r)]
+        m.d.comb += [machine.r.eq(storage.r), machine.take.eq(storage.take), storage.w.eq(machine.w), link.r.eq(machine.host_r)]
         if self.boot is None:
-            self._ask(m, link)
+            self._ask(m, link, asked, words)
         else:
-            m.submodules.boot = boot = self.boot
+            boot = self.boot
+            own_reset(m, "boot", boot)
             connect(m, boot.pins, flipped(self.flash))
             connect(m, link.exchange, boot.exchange)
             m.d.comb += [link.exchanged.eq(boot.exchanged), link.status.booting.eq(boot.busy), link.status.booted.eq(boot.booted),
                          link.status.program.eq(boot.program)]
-            with m.If(boot.busy):
-                self._ask(m, boot)
+            # The link hears of the end some time after storage is its own.
+            m.submodules.boots = boots = Copy()
+            m.d.comb += boots.d.eq(boot.busy)
+            with m.If(boots.q):
+                self._ask(m, boot, asked, words)
             with m.Else():
-                self._ask(m, link)
+                self._ask(m, link, asked, words)
 
         # The machine runs some cycles after it was told to; to the host it does at once.
         starting, running, error = Signal(), Signal(), machine.error
@@ -100,11 +106,18 @@ class Accelerator(wiring.Component):
             self.failed.eq(status.failed), self.idle.eq(link.idle & ~running & ~status.booting)]
         return m
 
-    def _ask(self, m, unit):
+    def _host(self, m):
+        """Registers on the way from whom storage serves besides the machine: streams of requests and of words."""
+        port = self.machine.host_request
+        m.submodules.asked, m.submodules.words = asked, words = Slot(port.payload.shape()), Slot(16)
+        connect(m, asked.o, port)
+        connect(m, words.o, self.machine.host_w)
+        return asked.i, words.i
+
+    def _ask(self, m, unit, port, words):
         """Storage is this unit's."""
-        asked, port = unit.request.payload, self.machine.host_request
+        asked = unit.request.payload
         m.d.comb += [
             port.valid.eq(unit.request.valid), unit.request.ready.eq(port.ready), port.payload.write.eq(asked.write),
-            port.payload.address.eq(asked.address), port.payload.length.eq(asked.length),
-            self.machine.host_w.payload.eq(unit.w.payload), self.machine.host_w.valid.eq(unit.w.valid),
-            unit.w.ready.eq(self.machine.host_w.ready)]
+            port.payload.address.eq(asked.address), port.payload.length.eq(asked.length), words.payload.eq(unit.w.payload),
+            words.valid.eq(unit.w.valid), unit.w.ready.eq(words.ready)]

@@ -20,8 +20,8 @@ _PAUSE_BITS = 12                # cycles until a flash that slept is awake: 26 u
 class Boot(wiring.Component):
     """Copies what flash holds at `offset` to storage, if it is meant for this engine; then the flash is the link's.
 
-    Words go to storage one by one, slower than it takes them. Their CRC is known at the end only: a damaged program is in storage
-    then, but nobody is told that it is there.
+    Words go to storage one by one, slower than it takes them, each before it is asked for. Their CRC is known at
+    the end only: a damaged program is in storage then, but nobody is told that it is there.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class Boot(wiring.Component):
                     with m.Elif(left == 0):
                         m.d.sync += good.eq(1)
                     with m.Else():
-                        m.next = "REQUEST"
+                        m.next = "GIVE"
             with m.State("HEADER"):
                 m.d.sync += place.eq(place + 1)
                 m.next = "ASK"
@@ -133,13 +133,13 @@ class Boot(wiring.Component):
                 m.next = "ASK"
                 with m.If(~fits):
                     m.next = "RELEASE"
+            with m.State("GIVE"):               # storage may ask for it as soon as it is asked
+                m.d.comb += self.w.valid.eq(1)
+                with m.If(self.w.ready):
+                    m.next = "REQUEST"
             with m.State("REQUEST"):
                 m.d.comb += self.request.valid.eq(1)
                 with m.If(self.request.ready):
-                    m.next = "GIVE"
-            with m.State("GIVE"):
-                m.d.comb += self.w.valid.eq(1)
-                with m.If(self.w.ready):
                     m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
                     m.next = "ASK"
             with m.State("RELEASE"):            # one byte more, with which the flash is no longer selected

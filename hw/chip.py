@@ -11,6 +11,7 @@ from arch.sdram import Timing
 from hw.accelerator import Accelerator
 from hw.pll import LATER, Clocks
 from hw.primitives import ConfigClock, Copy
+from hw.reset import own_reset
 from hw.uart import UartReceiver, UartTransmitter
 
 __all__ = ["Chip"]
@@ -52,8 +53,9 @@ class Chip(Elaboratable):
 
         uart = platform.request("uart", 0, dir="-")
         m.submodules.rx_pin, m.submodules.tx_pin = rx_pin, tx_pin = io.Buffer("i", uart.rx), io.FFBuffer("o", uart.tx)
-        m.submodules.receiver = receiver = UartReceiver(clock_hz, self.baud)
-        m.submodules.transmitter = transmitter = UartTransmitter(clock_hz, self.baud)
+        receiver, transmitter = UartReceiver(clock_hz, self.baud), UartTransmitter(clock_hz, self.baud)
+        own_reset(m, "receiver", receiver)
+        own_reset(m, "transmitter", transmitter)
         m.d.comb += [
             receiver.rx.eq(rx_pin.i), tx_pin.o.eq(transmitter.tx),
             accelerator.rx.payload.eq(receiver.o.payload), accelerator.rx.valid.eq(receiver.o.valid),

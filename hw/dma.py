@@ -68,7 +68,7 @@ class Dma(wiring.Component):
     fetch : ``In(stream.Signature(StructLayout({"address": 24, "length": range(513)})))``
         1..512 words; ``fetched`` takes them all, whenever they come.
     fetched : ``Out(word_layout())``
-    request, w, r : ``Out(stream.Signature(request_layout(address_bits)))``, ``Out(stream.Signature(16))``, ``In(word_layout())``
+    request, take, w, r : ``Out(stream.Signature(request_layout(address_bits)))``, ``In(1)``, ``Out(16)``, ``In(word_layout())``
         Storage, as `hw.sdram.Sdram` has it.
     a_addr, a_data, a_en, w_addr, w_data, w_en, p_addr, biases, scales, p_en, h_addr, h_data, read_grant, write_grant, pixels :
         The engine, as `hw.engine.Engine` has them; registers.
@@ -94,7 +94,7 @@ class Dma(wiring.Component):
             "load": In(stream.Signature(load_layout())), "store": In(stream.Signature(store_layout())),
             "store_base": In(STORAGE), "store_words": In(STORAGE + 1),
             "fetch": In(stream.Signature(source_layout(STORAGE))), "fetched": Out(word_layout()),
-            "request": Out(stream.Signature(request_layout(address_bits))), "w": Out(stream.Signature(16)),
+            "request": Out(stream.Signature(request_layout(address_bits))), "take": In(1), "w": Out(16),
             "r": In(word_layout()), "a_addr": Out(address), "a_data": Out(word), "a_en": Out(geometry.blocks_per_word),
             "w_addr": Out(ceil_log2(geometry.weight_words)), "w_data": Out(weight_layout(geometry)), "w_en": Out(1),
             "p_addr": Out(ceil_log2(geometry.parameter_words)), "biases": Out(bias_layout()), "scales": Out(scale_layout()),
@@ -114,16 +114,16 @@ class Dma(wiring.Component):
         for name, unit in (("load", load), ("store", store), ("fill", fill), ("reader", reader), ("gearbox", gearbox),
                            ("pixel_fifo", pixels), ("loads", loads), ("stores", stores)):
             m.submodules[name] = DomainRenamer("units")(unit)
-        for name in ("request", "w"):
-            connect(m, flipped(getattr(self, name)), getattr(arbiter, name))
-        m.d.comb += [arbiter.r.eq(self.r), arbiter.clear.eq(self.clear)]
+        connect(m, flipped(self.request), arbiter.request)
+        m.d.comb += [arbiter.r.eq(self.r), arbiter.take.eq(self.take), reader.take.eq(arbiter.taken), self.w.eq(reader.word),
+                     arbiter.clear.eq(self.clear)]
 
-        # Nothing is taken while the arbiter is dead, nor in the cycle after: units in reset, too, are ready.
-        live = Signal()
-        m.d.sync += live.eq(~(arbiter.dead | self.clear))
-        commands = ((self.load, load, loads), (self.store, store, stores))
-        for outer, unit, waiting in commands:
-            m.d.comb += [unit.i.valid.eq(outer.valid & live), outer.ready.eq(unit.i.ready & live),
+        # Nothing is taken while the arbiter is dead, nor in the cycle after.
+        may, live = Signal(), Signal()
+        m.d.comb += may.eq(~(arbiter.dead | self.clear))
+        m.d.sync += live.eq(may)
+        for outer, unit, waiting in ((self.load, load, loads), (self.store, store, stores)):
+            m.d.comb += [unit.may.eq(may), unit.i.valid.eq(outer.valid), outer.ready.eq(unit.i.ready),
                          waiting.give.eq(unit.i.valid & unit.i.ready)]
         m.d.comb += [
             load.i.payload.eq(self.load.payload), store.i.payload.opcode.eq(Opcode.STORE),
@@ -143,7 +143,6 @@ class Dma(wiring.Component):
             arbiter.load.payload.source.eq(load.o.payload.source), arbiter.load.payload.tag.eq(load.o.payload.tag)]
         connect(m, store.o, reader.i)
         connect(m, reader.request, arbiter.store)
-        connect(m, reader.words, arbiter.words)
 
         m.d.comb += [
             fill.i.eq(arbiter.routed), gearbox.i.eq(fill.pixels), pixels.i.eq(gearbox.o), pixels.width.eq(load.width),

@@ -3,14 +3,14 @@ from collections.abc import Sequence
 from functools import reduce
 from operator import add, or_
 
-from amaranth import Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.command import ADDRESS
 from arch.geometry import Geometry
 from arch.instruction import STORAGE, Opcode, PixelTransfer, Transfer
-from arch.transfer import BURST_WORDS, CHECK, FIRST_BURST, NEXT_BURST, NEXT_RUN, burst_words, places
+from arch.transfer import BURST_WORDS, CHECK, FIRST_BURST, NEXT_BURST, NEXT_RUN, NEXT_TRANSFER, burst_words, places
 from hw.layout import record_layout
 from hw.storage_arbiter import source_layout, tag_layout
 
@@ -33,7 +33,8 @@ class Bursts(wiring.Component):
 
     `arch.transfer` has the cycles: `FIRST_BURST`, `CHECK`, `NEXT_RUN`, `NEXT_BURST`. A row of pixels is checked in the first
     cycle from then on in which ``room`` is high; in that cycle ``reserve`` is. A run that is not allowed is the last thing that
-    happens until a reset. The next transfer is taken from the cycle after that in which the last burst was.
+    happens until a reset. The next transfer is taken from `NEXT_TRANSFER` cycles after the last burst on. ``i.ready`` is a
+    register.
 
     Parameters
     ----------
@@ -48,6 +49,8 @@ class Bursts(wiring.Component):
     Members
     -------
     i : ``In(stream.Signature(load_layout()))``
+    may : ``In(1)``
+        Something may be taken in the next cycle.
     low, high : ``In(24)``, ``In(25)``
         Words of storage, `high` excluded.
     room : ``In(1)``
@@ -64,15 +67,15 @@ class Bursts(wiring.Component):
         self.region = region
         self.geometry, self.opcodes, self.storage_words = geometry, tuple(opcodes), storage_words
         super().__init__({
-            "i": In(stream.Signature(load_layout())), "low": In(STORAGE), "high": In(STORAGE + 1), "room": In(1),
+            "i": In(stream.Signature(load_layout())), "may": In(1), "low": In(STORAGE), "high": In(STORAGE + 1), "room": In(1),
             "width": Out(10), "reserve": Out(1),
             "o": Out(stream.Signature(burst_layout())), "chip_fault": Out(1), "storage_fault": Out(1)})
 
-    def _chosen(self, opcode, values):
-        """The value for the transfer's opcode."""
+    def _chosen(self, kinds, values):
+        """The value for the transfer's opcode, of which `kinds` has one bit each."""
         *others, value = (values[one] for one in self.opcodes)
-        for one, other in zip(self.opcodes, others, strict=False):
-            value = Mux(opcode == one, other, value)
+        for kind, other in zip(kinds, others, strict=False):
+            value = Mux(kind, other, value)
         return value
 
     def elaborate(self, platform):
@@ -86,8 +89,11 @@ class Bursts(wiring.Component):
 
         def register(name, shape):
             return Signal(shape, name=name, reset_less=True)
-        opcode, transfer = register("opcode", 4), self.i.payload.body.transfer
-        pixels = register("pixels", 1)
+        # Whoever gives the transfer is far away.
+        given = register("given", self.i.payload.shape())
+        m.d.sync += given.eq(self.i.payload)
+        transfer = given.body.transfer
+        opcode, kinds, pixels = register("opcode", 4), register("kinds", len(opcodes)), register("pixels", 1)
 
         # The transfer. `run_...` is where the run to be checked next begins.
         run_chip, run_storage = register("run_chip", ADDRESS + 1), register("run_storage", STORAGE + 1)
@@ -119,7 +125,10 @@ class Bursts(wiring.Component):
             return high | same & low
         outside = [more("beyond", storage_end, Const(self.storage_words, STORAGE + 2))]
         if self.region:
-            outside += [more("above", storage_end, self.high), more("below", self.low, run_storage)]
+            low, high, begin = (register(name, shape) for name, shape in (
+                ("low", self.low.shape()), ("high", self.high.shape()), ("begin", run_storage.shape())))
+            m.d.sync += [low.eq(self.low), high.eq(self.high), begin.eq(run_storage)]
+            outside += [more("above", storage_end, high), more("below", low, begin)]
         # Multipliers are for the array; products are made a cycle before one is chosen.
         amounts = {Opcode.LOAD_PIXELS: (size + 1) >> 1}
         for one in opcodes:
@@ -129,51 +138,53 @@ class Bursts(wiring.Component):
                 m.d.sync += amounts[one].eq(reduce(add, (words << n for n in range(factor.bit_length()) if factor >> n & 1)))
         m.d.sync += [
             size.eq(Mux(channels[2], width << 2, Mux(channels[1], width << 1, 0) + Mux(channels[0], width, 0))),
-            limit.eq(self._chosen(opcode, memory)), amount.eq(self._chosen(opcode, amounts)), odd.eq(size[0]),
+            limit.eq(self._chosen(kinds, memory)), amount.eq(self._chosen(kinds, amounts)), odd.eq(size[0]),
             chip_end.eq(run_chip + words), storage_end.eq(run_storage + amount), storage_bad.eq(reduce(or_, outside)),
             chip_bad.eq(more("chip", chip_end, limit) & ~pixels)]
         chip_most, most = register("chip_most", len(count)), register("most", range(BURST_WORDS + 1))
-        m.d.sync += [chip_most.eq(self._chosen(opcode, chip_words)),
-                     most.eq(self._chosen(opcode, {one: chip_words[one] * places(geometry, one) for one in opcodes}))]
-        fits = left <= most
-        m.d.sync += [last.eq(fits), source.length.eq(Mux(fits, left, most)),
+        m.d.sync += [chip_most.eq(self._chosen(kinds, chip_words)),
+                     most.eq(self._chosen(kinds, {one: chip_words[one] * places(geometry, one) for one in opcodes}))]
+        fits = register("fits", 1)
+        m.d.sync += [fits.eq(left <= most), last.eq(fits), source.length.eq(Mux(fits, left, most)),
                      count.eq(Mux(fits, chip_left, chip_most))]
 
         # One register a state: they enable wide registers.
         states = {name: Signal(name=name, init=name == "idle") for name in (
-            "idle", "sized", "counted", "added", "compared", "judged", "check", "cut", "offer")}
+            "idle", "begin", "sized", "counted", "added", "compared", "judged", "check", "measure", "cut", "offer")}
         idle, check, offer = states["idle"], states["check"], states["offer"]
-        start, good, taken, over = Signal(), Signal(), Signal(), Signal()
+        ready, start, good, taken, over = Signal(), Signal(), Signal(), Signal(), Signal()
+        passed, moved = Signal(), Signal()          # a cycle ago: good, taken
         bad = chip_bad | storage_bad
-        m.d.comb += [self.i.ready.eq(idle), self.o.valid.eq(offer), start.eq(idle & self.i.valid),
+        m.d.comb += [self.i.ready.eq(ready), self.o.valid.eq(offer), start.eq(ready & self.i.valid),
                      good.eq(check & ~bad & (~pixels | self.room)), self.reserve.eq(good & pixels),
                      taken.eq(offer & self.o.ready), over.eq(taken & last & last_run)]
         m.d.sync += [
-            idle.eq(idle & ~start | over), states["sized"].eq(start), states["counted"].eq(states["sized"]),
+            ready.eq(self.may & idle & ~start), idle.eq(idle & ~start | over), states["begin"].eq(start),
+            states["sized"].eq(states["begin"]), states["counted"].eq(states["sized"]),
             states["added"].eq(states["counted"]), states["compared"].eq(states["added"] | taken & last & ~last_run),
             states["judged"].eq(states["compared"]), check.eq(states["judged"] | check & ~good & ~bad),
-            states["cut"].eq(good | taken & ~last),
+            passed.eq(good), moved.eq(taken), states["measure"].eq(good | moved & ~last), states["cut"].eq(states["measure"]),
             offer.eq(states["cut"] | offer & ~taken)]
-        assert (FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST) == (6, 2, 3, 2)
+        assert (FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST, NEXT_TRANSFER) == (7, 3, 3, 4, 2)
         with m.If(check & bad):
             m.d.sync += [self.chip_fault.eq(chip_bad), self.storage_fault.eq(storage_bad)]
 
-        with m.If(idle):
-            m.d.sync += [opcode.eq(self.i.payload.opcode), run_chip.eq(transfer.chip), run_storage.eq(transfer.storage),
-                         chip_step.eq(transfer.chip_step), storage_step.eq(transfer.storage_step), words.eq(transfer.words),
-                         runs.eq(transfer.runs)]
+        with m.If(states["begin"]):
+            m.d.sync += [opcode.eq(given.opcode), kinds.eq(Cat(given.opcode == one for one in opcodes)),
+                         run_chip.eq(transfer.chip), run_storage.eq(transfer.storage), chip_step.eq(transfer.chip_step),
+                         storage_step.eq(transfer.storage_step), words.eq(transfer.words), runs.eq(transfer.runs)]
             if has_pixels:
-                row = self.i.payload.body.pixels
-                with m.If(self.i.payload.opcode == Opcode.LOAD_PIXELS):
+                row = given.body.pixels
+                with m.If(given.opcode == Opcode.LOAD_PIXELS):
                     m.d.sync += [storage_step.eq(row.storage_step), runs.eq(row.rows)]
                 m.d.sync += [width.eq(row.width), channels.eq(row.channels),
-                             pixels.eq(self.i.payload.opcode == Opcode.LOAD_PIXELS)]
-        with m.Elif(good):
+                             pixels.eq(given.opcode == Opcode.LOAD_PIXELS)]
+        with m.Elif(passed):
             m.d.sync += [run_chip.eq(run_chip + chip_step), run_storage.eq(run_storage + storage_step), runs.eq(runs - 1),
                          last_run.eq(runs == 1)]
         with m.If(check):
             m.d.sync += [source.address.eq(run_storage), chip.eq(run_chip), left.eq(amount), chip_left.eq(words), first.eq(1)]
-        with m.Elif(taken):
+        with m.Elif(moved):
             m.d.sync += [source.address.eq(source.address + source.length), left.eq(left - source.length),
                          chip.eq(chip + count), chip_left.eq(chip_left - count), first.eq(0)]
         return m

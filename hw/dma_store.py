@@ -1,5 +1,6 @@
 """The sending side of stores: words of the activation memory become storage's words."""
 from amaranth import Cat, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -24,10 +25,9 @@ class DmaStore(wiring.Component):
     """Reads bursts of at most `STORE_WORDS` words and asks storage to take them when the first one is there.
 
     A burst taken in cycle t is read in t + `STORE_READ` and the cycles that follow, with ``read_grant`` low, and offered as
-    ``request`` from t + `STORE_REQUEST` on; from then on words are offered without a pause. The next burst is taken when all
-    this is over, and when half of the buffer is free: `STORE_BACK` cycles after the last word of the burst before the last has
-    been taken.
-    ``done`` is high `STORED` cycles after the last word of a transfer has been taken.
+    ``request`` from t + `STORE_REQUEST` on; its words are there when storage asks for them. The next burst is taken when all this
+    is over, and when half of the buffer is free: `STORE_BACK` cycles after storage asked for the last word of the burst before
+    the last. ``done`` is high `STORED` cycles after it asked for the last word of a transfer.
 
     Members
     -------
@@ -35,7 +35,10 @@ class DmaStore(wiring.Component):
     read_grant, h_addr : ``Out``
     h_data : ``In(8 * PI)``
     request : ``Out(stream.Signature(source_layout(STORAGE)))``
-    words : ``Out(stream.Signature(16))``
+    take : ``In(1)``
+        Storage asked for a word in the cycle before.
+    word : ``Out(16)``
+        It, in the next cycle.
     done : ``Out(1)``
     """
 
@@ -46,7 +49,7 @@ class DmaStore(wiring.Component):
             "i": In(stream.Signature(burst_layout())), "read_grant": Out(1, init=1),
             "h_addr": Out(ceil_log2(geometry.activation_words)),
             "h_data": In(8 * geometry.input_lanes), "request": Out(stream.Signature(source_layout(STORAGE))),
-            "words": Out(stream.Signature(16)), "done": Out(1)})
+            "take": In(1), "word": Out(16), "done": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -71,47 +74,44 @@ class DmaStore(wiring.Component):
                          source.eq(burst.source), reading.eq(1)]
         with m.Elif(reading):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1), last.eq(left == 2), reading.eq(~last)]
-        way = STORE_READ - 1 + pipeline.WINDOW + pipeline.ACTIVATION_READ
-        came = delayed(m, reading, way - 1, "came", reset=True)
-        arriving = Cat(self.h_data, delayed(m, last, way, "last"), delayed(m, last & end, way, "end"))
-        wanted, buffers = Signal(), []
+        # Words come through a register into queues; `held` of them are there.
+        way = STORE_READ + pipeline.WINDOW + pipeline.ACTIVATION_READ
+        came, data_in = delayed(m, reading, way - 1, "came", reset=True), Signal.like(self.h_data, reset_less=True)
+        m.d.sync += data_in.eq(self.h_data)
+        arriving = Cat(data_in, delayed(m, last, way, "last"), delayed(m, last & end, way, "end"))
+        m.submodules.held = held = Tokens(2 * STORE_WORDS)
+        pop, buffers = Signal(), []
         for low in range(0, len(arriving), BITS_PER_QUEUE):
             part = arriving[low:low + BITS_PER_QUEUE]
-            m.submodules[f"buffer{low}"], m.submodules[f"came{low}"] = buffer, write = Queue(len(part)), Copy()
+            m.submodules[f"buffer{low}"] = buffer = Queue(len(part))
+            m.submodules[f"came{low}"], m.submodules[f"pop{low}"] = write, read = Copy(), Copy()
             m.d.comb += [write.d.eq(came & ~ResetSignal()), buffer.w_en.eq(write.q), buffer.w_data.eq(part),
-                         buffer.o.ready.eq(wanted)]
+                         read.d.eq(pop & ~ResetSignal()), buffer.o.ready.eq(read.q)]
             buffers.append(buffer.o)
-        held = Cat(o.payload for o in buffers)
+        m.d.comb += held.give.eq(write.q)
         offer = delayed(m, take, STORE_REQUEST - 1, "offer", reset=True)
         m.d.sync += self.request.valid.eq(offer | self.request.valid & ~asked)
+        assert STORE_REQUEST == way + 1
 
-        # Cutting: `ahead` words follow the one that is offered.
+        # Cutting: a piece is chosen in the cycle after that in which there is known to be a word, and room for the piece.
         count = bits // 16
-        present, single = Signal(), Signal(reset_less=True)
-        word, ahead = Signal(bits, reset_less=True), Signal(range(count), reset_less=True)
-        word_last, word_end, over = Signal(reset_less=True), Signal(reset_less=True), Signal()
-        taken = Signal()
-        # Two words wait behind it, so that storage's `ready` does not reach all this.
-        out, spare = (Signal(data.StructLayout({"word": 16, "over": 1, "end": 1}), name=name, reset_less=True)
-                      for name in ("out", "spare"))
-        offered, spared, leaves = Signal(), Signal(), Signal()
-        cut = Cat(word[:16], single & word_last, word_end)
-        m.d.comb += [self.words.valid.eq(offered), self.words.payload.eq(out.word), leaves.eq(~offered | self.words.ready),
-                     taken.eq(present & ~spared), wanted.eq(~present | taken & single),
-                     over.eq(offered & self.words.ready & out.over)]
-        with m.If(~spared):
-            m.d.sync += spare.eq(cut)
-        m.d.sync += spared.eq(~leaves & (spared | present))
-        with m.If(leaves):
-            m.d.sync += [out.eq(Mux(spared, spare, cut)), offered.eq(spared | present)]
-        with m.If(wanted):
-            m.d.sync += [Cat(word, word_last, word_end).eq(held), ahead.eq(count - 1), present.eq(buffers[0].valid)]
-        with m.Elif(taken):
-            m.d.sync += [word.eq(word[16:]), ahead.eq(ahead - 1)]
-        # Not in the branches above: Yosys would reset it with what it makes itself, and take that for a loop.
-        m.d.sync += single.eq(~wanted & (taken & (ahead == 1) | ~taken & single))
-        freed = Signal()
-        m.d.sync += [freed.eq(over), self.done.eq(over & out.end)]
-        m.d.comb += halves.give.eq(freed)
-        assert (STORED, STORE_BACK) == (1, 2)
+        m.submodules.out = out = Queue(data.StructLayout({"word": 16, "over": 1, "end": 1}))
+        m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)
+        place, final, go = Signal(range(count)), Signal(), Signal()
+        m.d.comb += [go.eq(held.any & space.any), pop.eq(go & final), held.take.eq(pop), space.take.eq(go),
+                     space.give.eq(self.take)]
+        with m.If(go):
+            m.d.sync += [place.eq(Mux(final, 0, place + 1)), final.eq(place == count - 2)]
+        chosen, ends, piece = Signal.like(place, reset_less=True), Signal(reset_less=True), Signal(out.shape, reset_less=True)
+        whole = Cat(o.payload for o in buffers)
+        m.d.sync += [chosen.eq(place), ends.eq(final), piece.word.eq(whole[:bits].word_select(chosen, 16)),
+                     piece.over.eq(ends & whole[bits]), piece.end.eq(whole[bits + 1])]
+        m.d.comb += [out.w_en.eq(delayed(m, go, 2, "cut", reset=True)), out.w_data.eq(piece), out.o.ready.eq(self.take)]
+
+        over, freed = Signal(), Signal()
+        m.d.comb += [over.eq(self.take & out.o.payload.over), halves.give.eq(freed)]
+        m.d.sync += [self.word.eq(out.o.payload.word), freed.eq(over), self.done.eq(over & out.o.payload.end)]
+        assert (STORED, STORE_BACK) == (2, 3)
+        if platform is None:
+            m.d.sync += Assert(ResetSignal() | ~self.take | out.o.valid, "a word that is not there yet")
         return m

@@ -10,7 +10,9 @@ from hw.crc import CRC_INIT, crc_step
 from hw.link_read import LinkRead
 from hw.link_receive import LinkReceiver
 from hw.link_send import LinkSender
-from hw.primitives import BlockRam
+from hw.primitives import BlockRam, Copy
+from hw.queue import Queue
+from hw.slot import Slot
 from hw.spi import answer_layout, exchange_layout
 from hw.storage_arbiter import request_layout, word_layout
 from hw.uart import byte_layout
@@ -39,7 +41,7 @@ class Link(wiring.Component):
     """Obeys one frame after the other; the next one is received meanwhile.
 
     What a frame asks for is only done if all of it arrived undamaged, in its turn, and inside storage. A reset at any time
-    leaves a board that waits for `INFO`. Words written go to storage at one in four cycles, which is faster than any line.
+    leaves a board that waits for `INFO`. Words written go to storage at one in five cycles or so, which is faster than any line.
 
     Parameters
     ----------
@@ -52,7 +54,8 @@ class Link(wiring.Component):
     rx : ``In(stream.Signature(byte_layout()))``, tx : ``Out(stream.Signature(8))``
         The line. A receiver that cannot wait for `rx.ready` loses frames, which are sent again.
     request, w, r : ``Out(stream.Signature(request_layout(24)))``, ``Out(stream.Signature(16))``, ``In(word_layout())``
-        Storage; nothing is requested while `status.running` or `status.booting`.
+        Storage, as `hw.storage_share.StorageShare` has it for the host; nothing is requested while `status.running` or
+        `status.booting`.
     exchange, exchanged : ``Out(stream.Signature(exchange_layout()))``, ``In(answer_layout())``
         The flash, likewise; only if there is one.
     start, program : ``Out(1)``, ``Out(24)``
@@ -98,11 +101,15 @@ class Link(wiring.Component):
         table, spans = self._table(reason, awaited, crc, first)
         place, end = Signal(range(len(table)), reset_less=True), Signal(range(len(table) + 1), reset_less=True)
         word, last = Signal(16, reset_less=True), Signal(reset_less=True)
-        # In two steps: of each eight words one, and of those one.
+        # In two steps: of each eight words one, and of those one. Each first step has its own copy of the place.
         eighths = []
         for n in range(0, len(table), 8):
-            one = Signal(16, name=f"eighth{n}", reset_less=True)
-            m.d.sync += one.eq(_selected(table[n:n + 8], place[:3]))
+            one, low = Signal(16, name=f"eighth{n}", reset_less=True), []
+            for bit in range(3):
+                m.submodules[f"place{n}_{bit}"] = copy = Copy()
+                m.d.comb += copy.d.eq(place[bit])
+                low.append(copy.q)
+            m.d.sync += one.eq(_selected(table[n:n + 8], low))
             eighths.append(one)
         m.d.sync += [word.eq(_selected(eighths, place[3:])), last.eq(place + 1 == end)]
 
@@ -110,19 +117,25 @@ class Link(wiring.Component):
         m.d.sync += [asked.eq(kind - 1), refused.eq(refusal != 0)]
         checking = Signal(reset_less=True)
         step, left, ended = Signal(range(_HEAD + BlockRam.LATENCY)), Signal(9, reset_less=True), Signal(reset_less=True)
-        out, is_read, is_exchange = sender.i, Signal(reset_less=True), Signal(reset_less=True)
+        burst, full, over = Signal(range(Queue.PLACES + 1)), Signal(reset_less=True), Signal(reset_less=True)
+        m.submodules.slot = slot = Slot(sender.i.payload.shape())
+        connect(m, slot.o, sender.i)
+        out, is_read, is_exchange = slot.i, Signal(reset_less=True), Signal(reset_less=True)
         m.d.comb += [
             self.program.eq(first), read.address.eq(first), read.count.eq(count), read.r.eq(self.r),
-            self.request.payload.write.eq(1), self.request.payload.address.eq(first), self.request.payload.length.eq(count)]
+            self.request.payload.write.eq(1), self.request.payload.address.eq(first), self.request.payload.length.eq(burst)]
         m.d.sync += [self.w.payload.eq(receiver.data), self.start.eq(0), self.clear.eq(0), self.heard.eq(0), read.start.eq(0),
-                     step.eq(step + 1), ended.eq(Mux(checking, read.last, left == 1))]
+                     step.eq(step + 1), ended.eq(Mux(checking, read.last, left == 1)), full.eq(burst == Queue.PLACES - 1)]
+
+        names = list(spans)
+        which, more = Signal(range(len(names)), reset_less=True), Signal(reset_less=True)      # of the table's parts; any words
 
         def reply(name):
-            m.d.sync += [place.eq(spans[name][0]), end.eq(spans[name][1])]
+            m.d.sync += which.eq(names.index(name))
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.idle.eq(~receiver.o.valid & sender.idle)
+                m.d.comb += self.idle.eq(~receiver.o.valid & ~slot.o.valid & sender.idle)
                 m.d.sync += [step.eq(0), receiver.word.eq(0),
                              reason.eq(Mux(connected, Refusal.DAMAGED, Refusal.UNCONNECTED))]
                 with m.If(receiver.o.valid):
@@ -140,19 +153,19 @@ class Link(wiring.Component):
                     m.next = "DECIDE"
             with m.State("DECIDE"):
                 m.d.sync += [reason.eq(refusal), is_read.eq(0), is_exchange.eq(0), checking.eq(kind == Kind.CHECKSUM),
-                             left.eq(count), receiver.word.eq(3)]
+                             left.eq(count), receiver.word.eq(3), step.eq(0), burst.eq(0)]
                 with m.If(refused):
                     m.next = "REFUSE"
                 with m.Else():
                     m.d.sync += [awaited.eq(sequence + 1), previous.eq(sequence), previous_kind.eq(kind)]
-                    m.next = "REPLY"
+                    m.next = "SPAN"
                     reply("NOTHING")
                     with m.Switch(asked):       # few bits: there is not much to decode
                         with m.Case(Kind.INFO - 1):
                             m.d.sync += connected.eq(1)
                             reply("INFO")
                         with m.Case(Kind.WRITE - 1):
-                            m.next = "WRITE"
+                            m.next = "FETCH"
                         with m.Case(Kind.READ - 1):
                             m.d.sync += is_read.eq(1)
                             m.d.sync += read.start.eq(1)
@@ -175,25 +188,35 @@ class Link(wiring.Component):
             with m.State("REFUSE"):
                 m.d.sync += [head[:8].eq(REFUSED), is_read.eq(0), is_exchange.eq(0)]
                 reply("REFUSED")
+                m.next = "SPAN"
+            with m.State("SPAN"):
+                with m.Switch(which):
+                    for n, (begin, stop) in enumerate(spans.values()):
+                        with m.Case(n):
+                            m.d.sync += [place.eq(begin), end.eq(stop), more.eq(stop != 0)]
                 m.next = "REPLY"
 
-            with m.State("WRITE"):
-                m.d.comb += self.request.valid.eq(1)
-                with m.If(self.request.ready):
-                    m.d.sync += step.eq(0)
-                    m.next = "FETCH"
+            # Some words, then a request for their room.
             with m.State("FETCH"):
                 with m.If(step == BlockRam.LATENCY):        # in `w.payload` with the next edge
                     m.next = "GIVE"
             with m.State("GIVE"):
                 # `w.payload` stays: it follows the RAM, whose address does not change before the word is taken.
                 m.d.comb += self.w.valid.eq(1)
-                m.d.sync += step.eq(0)
+                m.d.sync += [step.eq(0), over.eq(ended)]
                 with m.If(self.w.ready):
-                    m.d.sync += [left.eq(left - 1), receiver.word.eq(receiver.word + 1)]
+                    m.d.sync += [left.eq(left - 1), receiver.word.eq(receiver.word + 1), burst.eq(burst + 1)]
                     m.next = "FETCH"
-                    with m.If(ended):
-                        m.next = "REPLY"
+                    with m.If(ended | full):
+                        m.next = "WRITE"
+            with m.State("WRITE"):
+                m.d.comb += self.request.valid.eq(1)
+                m.d.sync += step.eq(0)
+                with m.If(self.request.ready):
+                    m.d.sync += [first[:24].eq(first[:24] + burst), burst.eq(0)]
+                    m.next = "FETCH"
+                    with m.If(over):
+                        m.next = "SPAN"
 
             with m.State("LOW"):
                 m.d.sync += byte.eq(read.o.payload[:8])
@@ -207,22 +230,25 @@ class Link(wiring.Component):
                 m.d.comb += step_crc.eq(1)
                 m.next = "LOW"
                 with m.If(ended):
-                    m.next = "REPLY"
+                    m.next = "SPAN"
 
             with m.State("REPLY"):
                 m.d.comb += [out.valid.eq(1), out.payload.word.eq(head[:16] | REPLY),
-                             out.payload.last.eq(~is_read & ~is_exchange & (end == 0))]
+                             out.payload.last.eq(~is_read & ~is_exchange & ~more)]
                 m.d.sync += step.eq(0)
                 with m.If(out.ready):
                     m.d.comb += receiver.o.ready.eq(~is_exchange)       # nothing else of the frame is needed any more
                     m.next = "IDLE"
-                    with m.If(is_exchange):
-                        m.next = "OUT"
-                    with m.Elif(is_read):
+                    with m.If(is_read):
                         m.next = "STORAGE"
-                    with m.Elif(end != 0):
+                    with m.Elif(more):
                         m.next = "TABLE"
+                    if self.flash:
+                        with m.If(is_exchange):
+                            m.next = "OUT"
             with m.State("TABLE"):
+                m.next = "COPIED"
+            with m.State("COPIED"):
                 m.next = "SELECT"
             with m.State("SELECT"):
                 m.next = "WORD"

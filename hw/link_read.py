@@ -1,9 +1,10 @@
 """Words of storage, as fast as they are taken."""
 from amaranth import Module, Mux, Signal
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
 
 from hw.queue import Queue
+from hw.slot import Slot
 from hw.storage_arbiter import request_layout, word_layout
 
 __all__ = ["LinkRead"]
@@ -34,9 +35,15 @@ class LinkRead(wiring.Component):
         address, left = Signal(24, reset_less=True), Signal(25, reset_less=True)      # of the burst, and behind it
         burst, many, final = Signal(range(Queue.PLACES + 1), reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         one, wait = Signal(reset_less=True), Signal()
-        connect(m, flipped(self.o), queue.o)
+        # A register between the queue and whoever takes its words.
+        m.submodules.slot = slot = Slot(data.StructLayout({"word": 16, "last": 1}))
+        taken = Signal()
+        m.d.comb += [
+            slot.i.valid.eq(queue.o.valid), slot.i.payload.word.eq(queue.o.payload), slot.i.payload.last.eq(final & one),
+            queue.o.ready.eq(slot.i.ready), taken.eq(queue.o.valid & queue.o.ready), self.o.valid.eq(slot.o.valid),
+            self.o.payload.eq(slot.o.payload.word), self.last.eq(slot.o.payload.last), slot.o.ready.eq(self.o.ready)]
         # Only while a read is under way: other words are not ours.
-        m.d.comb += [queue.w_en.eq(self.r.valid & wait), queue.w_data.eq(self.r.data), self.last.eq(final & one),
+        m.d.comb += [queue.w_en.eq(self.r.valid & wait), queue.w_data.eq(self.r.data),
                      self.request.payload.address.eq(address), self.request.payload.length.eq(burst)]
         assert Queue.PLACES == 16               # without a carry chain
         m.d.sync += many.eq(left[5:].any() | left[4] & left[:4].any())
@@ -57,7 +64,7 @@ class LinkRead(wiring.Component):
                     m.d.sync += [wait.eq(1), address.eq(address + burst), left.eq(left - burst)]
                     m.next = "WORDS"
             with m.State("WORDS"):
-                with m.If(self.o.valid & self.o.ready):
+                with m.If(taken):
                     m.d.sync += [burst.eq(burst - 1), one.eq(burst == 2)]
                     with m.If(one):
                         m.d.sync += wait.eq(0)

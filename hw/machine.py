@@ -1,5 +1,5 @@
 """The whole accelerator but its storage and its link: a program in, results out."""
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -8,12 +8,11 @@ from arch.geometry import Geometry
 from arch.instruction import QUEUES, STORAGE
 from hw.dma import Dma
 from hw.engine import Engine
-from hw.primitives import Copy
 from hw.reset import own_reset
 from hw.sequencer import Sequencer, error_layout
 from hw.sequencer_counters import counters_layout
-from hw.slot import Slot
 from hw.storage_arbiter import request_layout, word_layout
+from hw.storage_share import StorageShare
 
 __all__ = ["Machine"]
 
@@ -26,8 +25,8 @@ class Machine(wiring.Component):
     next `start` or `clear`. `clear` stops whatever runs. Words of storage that were on their way then are swallowed, and those
     that a store still owed are arbitrary.
 
-    While nothing runs, storage is the host's, through ports of the same kind. Its requests wait while something runs, one of
-    them in a register. A `start` waits for the host's words.
+    While nothing runs, storage is the host's, see `hw.storage_share`. Its requests wait while something runs. A `start` waits for
+    the host's words.
 
     Parameters
     ----------
@@ -48,9 +47,9 @@ class Machine(wiring.Component):
     digest : ``Out(64)``
         Of the geometry.
     host_request, host_w, host_r :
-        The host's way to storage, as `hw.sdram.Sdram` has it.
-    request, w, r :
-        Storage.
+        The host's way to storage, as `hw.storage_share.StorageShare` has it.
+    request, take, w, r :
+        Storage, as `hw.sdram.Sdram` has it.
     """
 
     def __init__(self, geometry: Geometry, *, address_bits: int, storage_words: int | None = None,
@@ -61,7 +60,7 @@ class Machine(wiring.Component):
             "start": In(1), "clear": In(1), "program": In(STORAGE), "running": Out(1), "finished": Out(1),
             "error": Out(error_layout()), "cycles": Out(32), "counters": Out(data.ArrayLayout(counters_layout(), len(QUEUES))),
             "digest": Out(64), "host_request": In(requests), "host_w": In(stream.Signature(16)), "host_r": Out(word_layout()),
-            "request": Out(requests), "w": Out(stream.Signature(16)), "r": In(word_layout())})
+            "request": Out(requests), "take": In(1), "w": Out(16), "r": In(word_layout())})
         self.engine, self.sequencer = Engine(geometry), Sequencer(geometry, silence=silence)
         self.dma = Dma(geometry, address_bits=address_bits, storage_words=storage_words)
 
@@ -91,7 +90,7 @@ class Machine(wiring.Component):
             sequencer.fetched.eq(dma.fetched), sequencer.fault.eq(dma.fault), sequencer.program.eq(self.program)]
         m.d.comb += [sequencer.done[n].eq(strobes[name]) for n, name in enumerate(QUEUES)]
         moves, alive = Signal(4), Signal()
-        m.d.sync += [moves.eq(Cat(self.r.valid, self.w.valid & self.w.ready, dma.pixels.valid & dma.pixels.ready,
+        m.d.sync += [moves.eq(Cat(self.r.valid, self.take, dma.pixels.valid & dma.pixels.ready,
                                   engine.gather.w_en)), alive.eq(moves.any())]
         m.d.comb += [sequencer.alive.eq(alive), self.finished.eq(sequencer.finished), self.error.eq(sequencer.error),
                      self.cycles.eq(sequencer.cycles), self.counters.eq(sequencer.counters),
@@ -101,33 +100,17 @@ class Machine(wiring.Component):
         return m
 
     def _storage(self, m):
-        """Storage belongs to the host or to the DMA. Returns the register that says to the host, and whether no word of its
+        """Storage belongs to the host or to the DMA. Returns the registers that say so, and whether no word of the host's
         requests is to come."""
+        m.submodules.share = share = StorageShare(self.address_bits)
         dma, host, asks = self.dma, Signal(), Signal()
-        # Payloads are chosen a cycle late; the host is not heard before.
-        late, guests = Signal(), {}
-        m.d.sync += late.eq(host & asks)
-        for name in ("request", "w"):
-            outer, own = getattr(self, name), getattr(dma, name)
-            m.submodules[f"host_{name}"] = slot = Slot(own.payload.shape())
-            connect(m, flipped(getattr(self, f"host_{name}")), slot.i)
-            guests[name] = guest = slot.o
-            # Nothing new is taken from a host that must leave, but the words of its requests.
-            may = late & asks if name == "request" else host
-            m.submodules[f"{name}_is_hosts"] = choice = Copy()
-            m.d.comb += [choice.d.eq(host), outer.payload.eq(Mux(choice.q, guest.payload, own.payload)),
-                         own.ready.eq(outer.ready & ~host),
-                         outer.valid.eq(Mux(host, guest.valid & may, own.valid)), guest.ready.eq(outer.ready & may)]
-        m.d.comb += [dma.r.data.eq(self.r.data), dma.r.valid.eq(self.r.valid & ~host), self.host_r.data.eq(self.r.data),
-                     self.host_r.valid.eq(self.r.valid & host)]
-        owed, more, less = Signal(20), Signal(len(self.host_request.payload.length)), Signal()
-        guest = guests["request"]
-        asked = guest.valid & guest.ready
-        moved = self.host_r.valid | guests["w"].valid & guests["w"].ready
-        m.d.sync += [more.eq(Mux(asked, guest.payload.length, 0)), less.eq(moved), owed.eq(owed + more - less)]
-        idle = Signal()
-        m.d.sync += idle.eq((owed == 0) & (more == 0) & ~asks)
-        return (host, asks), idle
+        for outer, inner in ((flipped(self.request), share.request), (dma.request, share.own_request),
+                             (flipped(self.host_request), share.host_request), (flipped(self.host_w), share.host_w)):
+            connect(m, outer, inner)
+        m.d.comb += [
+            share.take.eq(self.take), self.w.eq(share.w), share.r.eq(self.r), dma.take.eq(share.own_take), share.own_w.eq(dma.w),
+            dma.r.eq(share.own_r), self.host_r.eq(share.host_r), share.host.eq(host), share.asks.eq(asks)]
+        return (host, asks), share.idle
 
     def _control(self, m, held, owner, host_idle):
         """start -> the host leaves -> reset -> what is on its way is swallowed -> run -> what was fetched in vain likewise."""

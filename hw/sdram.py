@@ -3,7 +3,8 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from arch.sdram import BANKS, Timing
+from arch.sdram import BANKS, COLUMN, PULL, Timing
+from hw.delay import delayed
 from hw.pause import Pause
 from hw.sdram_rows import SdramRows
 from hw.sdram_segments import SdramSegments, request_layout
@@ -32,9 +33,9 @@ class Sdram(wiring.Component):
     A word is 16 bits, 0..131071 of them are asked for at once; a request of none does nothing, one that goes past the last
     word goes on at word 0. Reading and writing the same word in the order of the requests is safe.
 
-    **Who reads must take**: words come on ``r`` with no way to stop them, so only ask for what there is room for, as a DMA
-    into block RAM does. Who writes may be slow: ``w`` is a stream, words wait for their requests and requests for their words,
-    while refreshes go on. ``request.ready`` and ``w.ready`` depend on registers only.
+    **Who asks must be ready**: words come on ``r`` with no way to stop them, so only ask for what there is room for, as a DMA
+    into block RAM does. Words to be written are asked for, too: each ``take`` is followed by one on ``w``, `arch.sdram.PULL`
+    cycles later, so only ask when they are there (`hw.pulled_words`). All these are registers, far from whom they serve.
 
     Each row's words take one cycle each and a cycle for each row command behind them: consecutive rows lie in different banks,
     so the next row is opened while words pass. Rows stay open until another one of the bank is wanted or all are refreshed,
@@ -51,7 +52,7 @@ class Sdram(wiring.Component):
     Members
     -------
     request : ``In(stream.Signature(request_layout(timing)))``
-    w : ``In(stream.Signature(16))``
+    take, w : ``Out(1)``, ``In(16)``
     r : ``Out(word_layout())``
         ``timing.read`` cycles after the column was given.
     pins : ``Out(SdramPins())``
@@ -60,7 +61,7 @@ class Sdram(wiring.Component):
 
     def __init__(self, timing: Timing):
         self.timing = timing
-        super().__init__({"request": In(stream.Signature(request_layout(timing))), "w": In(stream.Signature(16)),
+        super().__init__({"request": In(stream.Signature(request_layout(timing))), "take": Out(1), "w": In(16),
                           "r": Out(word_layout()), "pins": Out(SdramPins())})
 
     def elaborate(self, platform):
@@ -72,36 +73,47 @@ class Sdram(wiring.Component):
         m.submodules.turn = turn = Pause(timing.turnaround)             # column read -> column write
         connect(m, flipped(self.request), segments.i)
         connect(m, segments.o, rows.i)
-        m.d.comb += [rows.hold.eq(upkeep.hold), upkeep.held.eq(rows.held)]
 
         # Row commands come first; they are so few that columns need no say.
         slot = Signal(command_layout())
         m.d.sync += slot.eq(Mux(upkeep.hold, upkeep.command, rows.command))
+        m.d.comb += [rows.hold.eq(upkeep.hold), upkeep.held.eq(rows.held)]
 
-        following, current = rows.o.payload, Signal(rows.o.payload.shape(), reset_less=True)
-        active, last, single = Signal(), Signal(reset_less=True), Signal(reset_less=True)
-        free, read, write, step = Signal(), Signal(), Signal(), Signal()
+        # Whether a column passes is decided by few registers; where it lies is worked out a cycle later.
+        following = rows.o.payload
+        active, writes, last, single = Signal(), Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        count, passes = Signal.like(following.count, reset_less=True), Signal()
         m.d.comb += [
-            free.eq(active & rows.run & ~slot.valid), read.eq(free & ~current.write),
-            self.w.ready.eq(free & current.write & turn.ok), write.eq(self.w.ready & self.w.valid),
-            step.eq(~active | read | write), rows.o.ready.eq(step & (~active | last)),
-            rows.active.eq(active), rows.wrote.valid.eq(pins.dq_oe), rows.wrote.bank.eq(pins.ba),
-            turn.start.eq(read), turn.cycles.eq(timing.turnaround)]
+            passes.eq(active & rows.run & ~slot.valid & (~writes | turn.ok)), rows.o.ready.eq(~active | passes & last),
+            rows.active.eq(active), turn.start.eq(passes & ~writes), turn.cycles.eq(timing.turnaround)]
         m.d.sync += single.eq(following.count == 1)         # long before it is offered
-        with m.If(step):
-            with m.If(~active | last):                      # meaningless if there is nothing to follow
-                m.d.sync += [current.eq(following), last.eq(single), active.eq(rows.o.valid)]
-            with m.Else():
-                m.d.sync += [current.column.eq(current.column + 1), current.count.eq(current.count - 1),
-                             last.eq(current.count == 2)]
+        with m.If(rows.o.ready):                            # meaningless if there is nothing to follow
+            m.d.sync += [writes.eq(following.write), count.eq(following.count), last.eq(single), active.eq(rows.o.valid)]
+        with m.Elif(passes):
+            m.d.sync += [count.eq(count - 1), last.eq(count == 2)]
 
-        m.d.sync += [pins.cke.eq(1), pins.cs_n.eq(0), pins.dqm.eq(upkeep.starting.replicate(2)),
-                     Cat(pins.ras_n, pins.cas_n, pins.we_n).eq(Cat(1, ~(read | write), ~write)),
-                     pins.ba.eq(current.bank), pins.a.eq(current.column), pins.dq_o.eq(self.w.payload), pins.dq_oe.eq(write)]
-        with m.If(slot.valid):
-            m.d.sync += [Cat(pins.ras_n, pins.cas_n, pins.we_n).eq(slot.code), pins.ba.eq(slot.bank), pins.a.eq(slot.address)]
+        loaded, read, write, late = Signal(), Signal(), self.take, Signal(command_layout())
+        bank, column = Signal.like(following.bank, reset_less=True), Signal.like(following.column, reset_less=True)
+        m.d.sync += [loaded.eq(rows.o.ready), read.eq(passes & ~writes), write.eq(passes & writes), late.eq(slot)]
+        m.d.comb += [rows.wrote.valid.eq(write), rows.wrote.bank.eq(bank)]
+        with m.If(loaded):
+            m.d.sync += [bank.eq(following.bank), column.eq(following.column)]
+        with m.Elif(read | write):
+            m.d.sync += column.eq(column + 1)
 
-        way = Signal(timing.read)
-        m.d.sync += [way.eq(Cat(read, way)), self.r.data.eq(pins.dq_i)]
-        m.d.comb += self.r.valid.eq(way[-1])
+        # The command waits for the word that goes with it.
+        low, place = Signal(3), Signal(len(bank) + len(pins.a), reset_less=True)        # lines that are low: ras_n, cas_n, we_n
+        m.d.sync += [low.eq(Cat(0, read | write, write)), place.eq(Cat(bank, column))]
+        with m.If(late.valid):
+            m.d.sync += [low.eq(~late.code), place.eq(Cat(late.bank, late.address))]
+        assert COLUMN == PULL + 2
+        way = COLUMN - 3
+        m.d.sync += [pins.cke.eq(1), pins.cs_n.eq(0), pins.dqm.eq(upkeep.starting.replicate(2)), pins.dq_o.eq(self.w),
+                     Cat(pins.ras_n, pins.cas_n, pins.we_n).eq(~delayed(m, low, way, "low", reset=True)),
+                     Cat(pins.ba, pins.a).eq(delayed(m, place, way, "place")),
+                     pins.dq_oe.eq(delayed(m, write, COLUMN - 2, "drives", reset=True))]
+
+        coming = Signal(timing.read - 1)
+        m.d.sync += [coming.eq(Cat(read, coming)), self.r.data.eq(pins.dq_i)]
+        m.d.comb += self.r.valid.eq(coming[-1])
         return m

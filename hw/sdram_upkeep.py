@@ -44,6 +44,8 @@ class SdramUpkeep(wiring.Component):
         clocks = Signal(range(-1, max(timing.power_up, timing.period)), init=timing.power_up - 2)   # its sign says: over
         over = clocks[-1]
         left = Signal(range(timing.refreshes), init=timing.refreshes - 1)
+        stop, release = Signal(init=1), Signal()
+        m.d.sync += self.hold.eq(stop & ~release)           # a register without a choice behind it, for it goes far
 
         def give(code: int, address, cycles):
             command = self.command
@@ -81,10 +83,11 @@ class SdramUpkeep(wiring.Component):
                     m.next = "RELEASE"
             with m.State("RELEASE"):
                 with m.If(pause.ok):
-                    m.d.sync += [self.hold.eq(0), self.starting.eq(0)]
+                    m.d.comb += release.eq(1)
+                    m.d.sync += [stop.eq(0), self.starting.eq(0)]
                     m.next = "IDLE"
             with m.State("IDLE"):
                 with m.If(over):
-                    m.d.sync += self.hold.eq(1)
+                    m.d.sync += stop.eq(1)
                     m.next = "CLOSE"
         return m

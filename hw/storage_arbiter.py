@@ -55,11 +55,11 @@ class StorageArbiter(wiring.Component):
     fetch, store : ``In(stream.Signature(source_layout(STORAGE)))``
     load : ``In(stream.Signature(...))``
         `source` and `tag`.
-    words : ``In(stream.Signature(16))``
-        Of the stores.
     routed : ``Out(routed_layout())``
-    request, w, r :
+    request, take, r :
         Storage.
+    taken : ``Out(1)``
+        `take` of the cycle before; who stores gives a word to storage `PULL` cycles after `take`.
     clear : ``In(1)``
     dead : ``Out(1)``
         A register.
@@ -69,17 +69,15 @@ class StorageArbiter(wiring.Component):
 
     def __init__(self, address_bits: int):
         source = source_layout(STORAGE)
-        self.tag = data.StructLayout({"fetch": 1, "length": source["length"].shape, "load": tag_layout()})
+        self.tag = data.StructLayout({"fetch": 1, "kinds": len(LOADS), "load": tag_layout()})
         super().__init__({
             "fetch": In(stream.Signature(source)), "store": In(stream.Signature(source)),
             "load": In(stream.Signature(data.StructLayout({"source": source, "tag": tag_layout()}))),
-            "words": In(stream.Signature(16)), "routed": Out(routed_layout()),
-            "request": Out(stream.Signature(request_layout(address_bits))), "w": Out(stream.Signature(16)),
-            "r": In(word_layout()), "clear": In(1), "dead": Out(1), "idle": Out(1)})
+            "routed": Out(routed_layout()), "request": Out(stream.Signature(request_layout(address_bits))), "take": In(1),
+            "r": In(word_layout()), "taken": Out(1), "clear": In(1), "dead": Out(1), "idle": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.tags = tags = Queue(self.tag)
         waits, dead, quiet = Signal(), self.dead, Signal()
         fetch, store, load = self.fetch, self.store, self.load
 
@@ -98,43 +96,52 @@ class StorageArbiter(wiring.Component):
         with m.If(~waits):
             m.d.sync += [request.write.eq(store.ready), request.address.eq(source.address), request.length.eq(source.length)]
 
-        # Tags of reads; the next one is at hand in registers long before its words come.
+        # Lengths and tags of reads. The next length is at hand in registers long before its words come; a tag, which is wide,
+        # follows its first word by a cycle.
+        m.submodules.lengths, m.submodules.tags = lengths, tags = Queue(source.length.shape()), Queue(self.tag)
+        entry, length, given = Signal(self.tag, reset_less=True), Signal.like(source.length, reset_less=True), Signal()
+        m.d.sync += [
+            given.eq(taken & ~store.ready), entry.fetch.eq(fetch.ready), entry.load.eq(load.payload.tag),
+            entry.kinds.eq(Cat(~fetch.ready & (load.payload.tag.opcode == one) for one in LOADS)),
+            length.eq(Mux(fetch.ready, fetch.payload.length, load.payload.source.length))]
+        m.d.comb += [tags.w_en.eq(given), tags.w_data.eq(entry), lengths.w_en.eq(given), lengths.w_data.eq(length)]
+
+        r, step = Signal(word_layout()), Signal()               # storage is far away
+        m.d.sync += [r.valid.eq(self.r.valid), r.data.eq(self.r.data), self.taken.eq(self.take)]
         active, first, last = Signal(), Signal(reset_less=True), Signal(reset_less=True)
-        current, left = Signal(self.tag, reset_less=True), Signal(range(BURST_WORDS + 1), reset_less=True)
-        following, there, single = Signal(self.tag, reset_less=True), Signal(), Signal(reset_less=True)
-        step, r, kinds = Signal(), self.r, Signal(len(LOADS), reset_less=True)
-        m.d.comb += [
-            tags.w_en.eq(taken & ~store.ready), tags.w_data.fetch.eq(fetch.ready),
-            tags.w_data.length.eq(Mux(fetch.ready, fetch.payload.length, load.payload.source.length)),
-            tags.w_data.load.eq(load.payload.tag),
-            step.eq(~active | r.valid & last), tags.o.ready.eq(~there | step)]
-        with m.If(tags.o.ready):
-            m.d.sync += [following.eq(tags.o.payload), single.eq(tags.o.payload.length == 1), there.eq(tags.o.valid)]
+        left, following, there = Signal.like(length, reset_less=True), Signal.like(length, reset_less=True), Signal()
+        single = Signal(reset_less=True)
+        m.d.comb += [step.eq(~active | r.valid & last), lengths.o.ready.eq(~there | step)]
+        with m.If(lengths.o.ready):
+            m.d.sync += [following.eq(lengths.o.payload), single.eq(lengths.o.payload == 1), there.eq(lengths.o.valid)]
         with m.If(step):
-            m.d.sync += [current.eq(following), left.eq(following.length), last.eq(single), first.eq(1), active.eq(there),
-                         kinds.eq(Cat(~following.fetch & (following.load.opcode == one) for one in LOADS))]
+            m.d.sync += [left.eq(following), last.eq(single), first.eq(1), active.eq(there)]
         with m.Elif(r.valid):
             m.d.sync += [left.eq(left - 1), last.eq(left == 2), first.eq(0)]
-        routed = self.routed
-        arrived = Signal(routed_layout(), reset_less=True)
-        valid, fetched, loaded = Signal(), Signal(), Signal(len(LOADS))
-        m.d.sync += [valid.eq(r.valid & ~dead), fetched.eq(r.valid & ~dead & current.fetch),
-                     loaded.eq(Mux(r.valid & ~dead, kinds, 0)), arrived.data.eq(r.data), arrived.first.eq(first),
-                     arrived.last.eq(last), arrived.tag.eq(current.load)]
-        m.d.comb += [routed.eq(arrived), routed.valid.eq(valid), routed.fetch.eq(fetched), routed.load.eq(loaded)]
-        assert ROUTED == 1
+
+        current, valid, stepped = Signal(self.tag, reset_less=True), Signal(), Signal()
+        word = Signal(data.StructLayout({"data": 16, "first": 1, "last": 1}), reset_less=True)
+        m.d.sync += [valid.eq(r.valid), stepped.eq(step & there), word.data.eq(r.data), word.first.eq(first), word.last.eq(last)]
+        m.d.comb += tags.o.ready.eq(stepped)
+        with m.If(stepped):
+            m.d.sync += current.eq(tags.o.payload)
+        live, routed = Signal(), Signal(routed_layout(), reset_less=True)
+        some, fetched, loaded = Signal(), Signal(), Signal(len(LOADS))
+        m.d.comb += [live.eq(valid & ~dead), self.routed.eq(routed), self.routed.valid.eq(some), self.routed.fetch.eq(fetched),
+                     self.routed.load.eq(loaded)]
+        m.d.sync += [some.eq(live), fetched.eq(live & current.fetch), loaded.eq(Mux(live, current.kinds, 0)),
+                     routed.data.eq(word.data), routed.first.eq(word.first), routed.last.eq(word.last),
+                     routed.tag.eq(current.load)]
+        assert ROUTED == 3
         if platform is None:
             m.d.sync += Assert(~r.valid | active, "a word that nobody asked for")
 
-        # Words that storage still waits for. `owes` may come late, but is never high without reason.
-        owed, owes, written = Signal(range(4 * BURST_WORDS)), Signal(), Signal()
-        m.d.comb += [self.w.payload.eq(self.words.payload), self.w.valid.eq(Mux(dead, owes, self.words.valid)),
-                     self.words.ready.eq(self.w.ready & ~dead), written.eq(self.w.ready & self.w.valid)]
-        m.d.sync += [owed.eq(owed + Mux(store.ready & store.valid, store.payload.length, 0) - written),
-                     owes.eq(~((owed == 0) | (owed == 1) & written))]
+        # Words that storage still waits for: up to date when the request is no longer offered.
+        owed, more = Signal(range(4 * BURST_WORDS)), Signal.like(length)
+        m.d.sync += [more.eq(Mux(store.ready & store.valid, store.payload.length, 0)), owed.eq(owed + more - self.taken)]
 
-        m.d.comb += [quiet.eq(~(waits | fetch.ready | store.ready | load.ready | tags.o.valid | there | active | (owed != 0))),
-                     self.idle.eq(quiet)]
+        m.d.comb += [quiet.eq(~(waits | fetch.ready | store.ready | load.ready | lengths.o.valid | there | active | valid
+                                | (owed != 0))), self.idle.eq(quiet)]
         with m.If(self.clear):
             m.d.sync += dead.eq(1)
         with m.Elif(quiet):

@@ -4,6 +4,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from arch.sdram import PULL
 from arch.transfer import RAM_READ
 from hw.banked_ram import BankedRam
 from hw.delay import delayed
@@ -15,9 +16,9 @@ __all__ = ["StorageRam"]
 class StorageRam(wiring.Component):
     """Reads and writes `length` words from word `address` on, as `hw.sdram.Sdram` does behind the same ports.
 
-    A request is taken when none is served; from the next cycle on its words take one cycle each, a word to be written longer if
-    it is not there. Word read: on ``r`` `arch.transfer.RAM_READ` cycles after its turn. Nobody can refuse it. ``request.ready``
-    and ``w.ready`` are registers. Address 2**address_bits - 1 is followed by 0; beyond the last word nothing is written, and what
+    A request is taken when none is served; from the next cycle on its words have their turns, one a cycle. Word read: on ``r``
+    `arch.transfer.RAM_READ` cycles after its turn; word to be written: asked for in its turn. ``request.ready`` and ``take`` are
+    registers. Address 2**address_bits - 1 is followed by 0; beyond the last word nothing is written, and what
     is read is undefined. Reset ends the request under way and keeps the words.
 
     Parameters
@@ -28,7 +29,7 @@ class StorageRam(wiring.Component):
     Members
     -------
     request : ``In(stream.Signature(request_layout(address_bits)))``
-    w : ``In(stream.Signature(16))``
+    take, w : ``Out(1)``, ``In(16)``
     r : ``Out(word_layout())``
     """
 
@@ -37,9 +38,9 @@ class StorageRam(wiring.Component):
             raise TypeError(f"Words of storage must be an integer, not {words!r}")
         if not 1024 <= words <= 131072 or words % 1024:
             raise ValueError(f"Words of storage must be 1024..131072 and a multiple of 1024, not {words}")
-        assert RAM_READ == BankedRam.LATENCY
+        assert RAM_READ == PULL + BankedRam.LATENCY
         self.words, self.address_bits = words, ceil_log2(words)
-        super().__init__({"request": In(stream.Signature(request_layout(self.address_bits))), "w": In(stream.Signature(16)),
+        super().__init__({"request": In(stream.Signature(request_layout(self.address_bits))), "take": Out(1), "w": In(16),
                           "r": Out(word_layout())})
 
     def elaborate(self, platform):
@@ -48,16 +49,16 @@ class StorageRam(wiring.Component):
         request = self.request.payload
         idle, reading, writing = Signal(init=1), Signal(), Signal()
         address, left = Signal(self.address_bits, reset_less=True), Signal(len(request.length), reset_less=True)
-        last, step = Signal(reset_less=True), Signal()
+        last, place = Signal(reset_less=True), delayed(m, address, PULL, "place")
         m.d.comb += [
-            self.request.ready.eq(idle), self.w.ready.eq(writing), step.eq(reading | writing & self.w.valid),
-            ram.r_addr.eq(address), ram.w_addr.eq(address), ram.w_data.eq(self.w.payload), ram.w_en.eq(writing & self.w.valid),
+            self.request.ready.eq(idle), self.take.eq(writing), ram.r_addr.eq(place), ram.w_addr.eq(place), ram.w_data.eq(self.w),
+            ram.w_en.eq(delayed(m, writing, PULL, "write", reset=True)),
             self.r.valid.eq(delayed(m, reading, RAM_READ, "valid", reset=True)), self.r.data.eq(ram.r_data)]
         with m.If(idle):
             m.d.sync += [address.eq(request.address), left.eq(request.length), last.eq(request.length == 1)]
             with m.If(self.request.valid & (request.length != 0)):
                 m.d.sync += [idle.eq(0), reading.eq(~request.write), writing.eq(request.write)]
-        with m.Elif(step):
+        with m.Else():
             m.d.sync += [address.eq(address + 1), left.eq(left - 1), last.eq(left == 2)]
             with m.If(last):
                 m.d.sync += [idle.eq(1), reading.eq(0), writing.eq(0)]

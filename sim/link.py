@@ -8,6 +8,7 @@ from arch.protocol import COUNTERS, Identity
 from host.device import Device
 from host.protocol import Status
 from hw.link import Link, status_layout
+from hw.pulled_words import PulledWords
 from hw.storage_ram import StorageRam
 from hw.uart import byte_layout
 from sim.native import Design
@@ -36,11 +37,13 @@ class LinkTop(wiring.Component):
         m.submodules.link, m.submodules.storage = link, storage = self.link, self.storage
         connect(m, flipped(self.rx), link.rx)
         connect(m, flipped(self.tx), link.tx)
-        connect(m, link.w, storage.w)
+        m.submodules.words = words = PulledWords()
+        connect(m, link.w, words.i)
         asked, request = link.request.payload, storage.request.payload
         m.d.comb += [storage.request.valid.eq(link.request.valid), link.request.ready.eq(storage.request.ready),
                      request.write.eq(asked.write), request.address.eq(asked.address), request.length.eq(asked.length),
-                     link.r.eq(storage.r), link.status.eq(self.status), link.counters.eq(self.counters)]
+                     words.take.eq(storage.take), storage.w.eq(words.word), link.r.eq(storage.r),
+                     link.status.eq(self.status), link.counters.eq(self.counters)]
         # In a flash's place, something that answers each byte some cycles later, and tells the last one apart.
         wait, sent = Signal(3), Signal.like(link.exchange.payload)
         m.d.comb += [link.exchange.ready.eq(wait == 0), link.exchanged.valid.eq(wait == 1)]

@@ -14,6 +14,7 @@ from arch.geometry import Geometry
 from arch.instruction import QUEUES, STORAGE
 from arch.sdram import Timing
 from hw.machine import Machine
+from hw.queue import Queue
 from hw.sdram import Sdram
 from hw.sequencer import error_layout
 from hw.sequencer_counters import counters_layout
@@ -52,8 +53,7 @@ class MachineTop(wiring.Component):
         m = Module()
         m.submodules.machine, m.submodules.storage = machine, storage = self.machine, self.storage
         connect(m, machine.request, storage.request)
-        connect(m, machine.w, storage.w)
-        m.d.comb += machine.r.eq(storage.r)
+        m.d.comb += [machine.r.eq(storage.r), machine.take.eq(storage.take), storage.w.eq(machine.w)]
         for name in ("start", "clear", "program"):
             m.d.comb += getattr(machine, name).eq(getattr(self, name))
         for name in (*STATUS, "host_r"):
@@ -77,7 +77,7 @@ class MachineTop(wiring.Component):
             "started": Boundary(sequencer.start, sequencer.program),
             "request": Boundary(machine.request.valid, machine.request.payload.as_value(), machine.request.ready),
             "read": Boundary(machine.r.valid, machine.r.data),
-            "wrote": Boundary(machine.w.valid, machine.w.payload, machine.w.ready),
+            "wrote": Boundary(machine.take, machine.take),
             "written": Boundary(writer.w_en.any(), Cat(writer.w_en, writer.w_addr, writer.w_data)),
             "gathered": Boundary(engine.gather.w_en, engine.gather.w_addr),
             "pixels": Boundary(engine.pixels.valid, engine.pixels.payload[:1], engine.pixels.ready),
@@ -142,10 +142,11 @@ class MachineBench:
         """
         words = np.asarray(words, np.uint16)
         if self.timing is None:
-            self._ask(sim, True, address, len(words))
             sim.feed("host_w", words.astype("<u2").view(np.uint8).reshape(-1, 2))
+            sim.step(5)                 # some must be there when storage asks for them
+            self._ask(sim, True, address, len(words))
             sim.run_until(drained="host_w", deadline=1_000_000)
-            sim.step(2)
+            sim.step(Queue.PLACES + 10)
             return
         padded = np.zeros(-(-len(words) // LOAD_WORDS) * LOAD_WORDS, np.uint16)
         padded[:len(words)] = words

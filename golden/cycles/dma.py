@@ -16,6 +16,7 @@ from arch.transfer import (
     LOADED,
     NEXT_BURST,
     NEXT_RUN,
+    NEXT_TRANSFER,
     PIXEL,
     PIXEL_BACK,
     PIXELS,
@@ -116,7 +117,7 @@ class _Transfers:
         """The burst that was offered is taken."""
         taken, following = self.burst, next(self.walk, None)
         if following is None:
-            self.burst, self.free = None, cycle + 1
+            self.burst, self.free = None, cycle + NEXT_TRANSFER
         elif following.at:
             self.burst, self.earliest = following, cycle + NEXT_BURST
         else:

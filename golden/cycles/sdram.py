@@ -1,7 +1,7 @@
 """Cycles of the SDRAM controller: every word of every request, refresh included.
 
-Everything is counted in cycles of decision: a column read or write decided in cycle c is on the pins in cycle c + 1, a row
-command decided in cycle t takes the column's place of cycle t + 1. Rows are kept open; one request's next row, or the next
+Everything is counted in cycles of decision: a column read or write decided in cycle c is on the pins in cycle c + `COLUMN`, a
+row command decided in cycle t takes the column's place of cycle t + 1. Rows are kept open; one request's next row, or the next
 request's first, is opened while words of the present one pass.
 """
 from collections.abc import Iterable
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from arch.sdram import BANKS, LOOKUP, SEGMENT, Timing
-from golden.cycles.streams import Readiness
 
 __all__ = ["Request", "SdramCycles", "Served", "serve"]
 
@@ -37,7 +36,7 @@ class Served:
 
     @property
     def words(self) -> np.ndarray:
-        """Cycles of its words so far, int64 (n,): given on the read stream, or taken from the write stream."""
+        """Cycles in which its words so far were given, or asked for if they are to be written; int64 (n,)."""
         decided = [cycles for segment in self._segments for cycles in segment.decided]
         return np.concatenate(decided) + self._latency if decided else np.zeros(0, np.int64)
 
@@ -61,19 +60,16 @@ class SdramCycles:
     `request` returns as soon as it is known when the request's last part is taken. The words before are then decided, later
     ones depend on the next request; `finish` decides them all, and must not be followed by a request that was offered before
     the last of them.
-
-    Parameters:
-    - `data`: cycles in which a word is newly offered on the write stream (it then waits until taken); always, if not given.
     """
 
-    def __init__(self, timing: Timing, data: Readiness | None = None):
-        self.timing, self.data = timing, data or Readiness()
+    def __init__(self, timing: Timing):
+        self.timing = timing
         self.free = 0                                   # the next request may be taken in this cycle
         # The row unit next waits for a segment in cycle `now`, and work stops for a refresh in cycle `hold`.
         self.now, self.hold = timing.ready, timing.first_refresh
         self.open: list[int | None] = [None] * BANKS
         self.activated, self.wrote = [_NEVER] * BANKS, [_NEVER] * BANKS
-        self.read, self.written = _NEVER, -1            # last column read; last word taken from the write stream
+        self.read = _NEVER                              # last column
         self.current: _Segment | None = None            # words are passing
         self.column = 0                                 # the next may be decided in this cycle
 
@@ -84,19 +80,16 @@ class SdramCycles:
             return
         first = self.column
         if segment.write:
-            first = max(first, self.read + self.timing.turnaround, self.data.following(self.written + 1))
+            first = max(first, self.read + self.timing.turnaround)
         if first >= end:
             return
-        # A word once offered waits, so only the first may be decided when none is newly offered.
-        ready = self.data if segment.write else Readiness()
-        index = ready.index(first + 1)
-        number = min(segment.count, 1 + int(ready.index(end) - index)) if end > first + 1 else 1
-        cycles = np.concatenate(([first], ready.cycle(index + np.arange(number - 1)))).astype(np.int64)
+        number = min(segment.count, end - first)
+        cycles = first + np.arange(number, dtype=np.int64)
         segment.decided.append(cycles)
         segment.count -= number
         self.column = int(cycles[-1]) + 1
         if segment.write:
-            self.wrote[segment.bank] = self.written = int(cycles[-1])
+            self.wrote[segment.bank] = int(cycles[-1])
         else:
             self.read = int(cycles[-1])
 
@@ -178,7 +171,7 @@ class SdramCycles:
             raise ValueError(f"Address must be 0..{(1 << timing.address_bits) - 1} words, not {request.address}")
         if not 0 <= request.length < 1 << 17:
             raise ValueError(f"Length must be 0..131071 words, not {request.length}")
-        served = Served(request, max(self.free, request.offered), 0 if request.write else timing.read)
+        served = Served(request, max(self.free, request.offered), 1 if request.write else timing.read)
         self.free = served.taken + 2                    # without any words
         offered, address, left = served.taken + SEGMENT, request.address, request.length
         while left:
@@ -196,9 +189,9 @@ class SdramCycles:
             self._refresh()
 
 
-def serve(timing: Timing, requests: Iterable[Request], data: Readiness | None = None) -> list[Served]:
+def serve(timing: Timing, requests: Iterable[Request]) -> list[Served]:
     """When each request is taken and its words pass; see `SdramCycles`."""
-    sdram = SdramCycles(timing, data)
+    sdram = SdramCycles(timing)
     served = [sdram.request(request) for request in requests]
     sdram.finish()
     return served

@@ -3,7 +3,6 @@ import numpy as np
 
 from arch.transfer import RAM_READ
 from golden.cycles.sdram import Request, SdramCycles
-from golden.cycles.streams import Readiness
 
 __all__ = ["RamCycles", "RamServed", "SdramStorage"]
 
@@ -16,14 +15,10 @@ class RamServed:
 
 
 class RamCycles:
-    """Storage of `words` words in time, counted from the end of reset, request by request. All is decided at once.
+    """Storage of `words` words in time, counted from the end of reset, request by request. All is decided at once."""
 
-    `data`: cycles in which a word is newly offered on the write stream (it then waits until taken); always, if not given.
-    """
-
-    def __init__(self, words: int, data: Readiness | None = None):
-        self.words, self.data = words, data or Readiness()
-        self.free, self.written = 0, -1         # the next request may be taken in this cycle; last word that was written
+    def __init__(self, words: int):
+        self.words, self.free = words, 0        # the next request may be taken in this cycle
 
     def request(self, request: Request) -> RamServed:
         """The next request. Raises ValueError for an address or a length that storage cannot be given."""
@@ -34,13 +29,7 @@ class RamCycles:
             raise ValueError(f"Length must be 0..131071 words, not {request.length}")
         taken = max(self.free, request.offered)
         turn = taken + 1 + np.arange(request.length, dtype=np.int64)
-        if request.write and request.length and not self.data.always:
-            # A word once offered waits, so only the first may be taken when none is newly offered.
-            first = max(taken + 1, int(self.data.following(self.written + 1)))
-            turn[0], turn[1:] = first, self.data.cycle(self.data.index(first + 1) + np.arange(request.length - 1))
-        self.free = int(turn[-1]) + 1 if request.length else taken + 1
-        if request.write and request.length:
-            self.written = int(turn[-1])
+        self.free = taken + 1 + request.length
         return RamServed(request, taken, turn if request.write else turn + RAM_READ)
 
     def finish(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from arch.sdram import CHIPS, Timing
 from golden.cycles.sdram import Request, SdramCycles, Served
 from golden.cycles.streams import Readiness
+from hw.pulled_words import PulledWords
 from hw.sdram import Sdram
 from hw.sdram_segments import request_layout
 from sim.rtl import Boundary
@@ -24,7 +25,7 @@ REAL = CHIPS["as4c32m16sb-7"].timing(142, pin_registers=1)
 
 
 class System(wiring.Component):
-    """Controller and chip; words that were read are the probe `r`."""
+    """Controller and chip; words that were read are the probe `r`, those asked for the probe `take`."""
 
     def __init__(self, timing: Timing):
         self.sdram, self.chip = Sdram(timing), SdramChip(timing)
@@ -35,13 +36,14 @@ class System(wiring.Component):
         m = Module()
         m.submodules.sdram, m.submodules.chip = sdram, chip = self.sdram, self.chip
         connect(m, sdram.pins, chip.pins)
-        for name, inner in (("request", sdram.request), ("w", sdram.w), ("load", chip.load)):
+        m.submodules.words = words = PulledWords()
+        for name, inner in (("request", sdram.request), ("w", words.i), ("load", chip.load)):
             connect(m, flipped(getattr(self, name)), inner)
-        m.d.comb += chip.timing.eq(self.timing)
+        m.d.comb += [chip.timing.eq(self.timing), words.take.eq(sdram.take), sdram.w.eq(words.word)]
         return m
 
     def probes(self) -> dict[str, Boundary]:
-        return {"r": Boundary(self.sdram.r.valid, self.sdram.r.data)}
+        return {"r": Boundary(self.sdram.r.valid, self.sdram.r.data), "take": Boundary(self.sdram.take, self.sdram.take)}
 
 
 def request_bits(timing: Timing, request: Request) -> int:
@@ -51,7 +53,7 @@ def request_bits(timing: Timing, request: Request) -> int:
 
 @dataclass
 class Result:
-    """Cycles in which requests were taken, words read, words taken; values read; all as arrays."""
+    """Cycles in which requests were taken, words read, words asked for; values read; all as arrays."""
 
     taken: np.ndarray
     read: np.ndarray
@@ -78,20 +80,20 @@ class SdramBench:
         sim.feed("load", blocks(0, self.before(seed), self.timing))
         return sim
 
-    def run(self, requests: Sequence[Request], words: Sequence[int], cycles: int, *, data: Readiness, asked: Readiness,
+    def run(self, requests: Sequence[Request], words: Sequence[int], cycles: int, *, asked: Readiness,
             seed: int = 0, **changes: int) -> Result:
         with self.simulate(seed, **changes) as sim:
             one = np.ones(1, bool)
             sim.feed("request", [request_bits(self.timing, request) for request in requests],
                      one if asked.always else asked.pattern)
-            sim.feed("w", words, one if data.always else data.pattern)
+            sim.feed("w", words)
             sim.step(cycles)
             read = sim.beats("r")
             values = read.payload.copy().view("<u2")[:, 0]
-            return Result(sim.beats("request").cycle, read.cycle, sim.beats("w").cycle, values)
+            return Result(sim.beats("request").cycle, read.cycle, sim.beats("take").cycle, values)
 
-    def predict(self, requests: Sequence[Request], data: Readiness, asked: Readiness) -> list[Served]:
-        sdram = SdramCycles(self.timing, data)
+    def predict(self, requests: Sequence[Request], asked: Readiness) -> list[Served]:
+        sdram = SdramCycles(self.timing)
         served = []
         for request in requests:        # each is offered when the one before it has been taken and the pattern allows
             before = served[-1].taken if served else -1
@@ -99,14 +101,14 @@ class SdramBench:
         sdram.finish()
         return served
 
-    def check(self, requests: Sequence[Request], *, data: Readiness | None = None, asked: Readiness | None = None, seed: int = 0,
+    def check(self, requests: Sequence[Request], *, asked: Readiness | None = None, seed: int = 0,
               **changes: int) -> list[Served]:
         """Runs requests, all within the window; words, values and every cycle must be as predicted. Returns the prediction."""
-        data, asked = data or Readiness(), asked or Readiness()
+        asked = asked or Readiness()
         words = np.random.default_rng(seed + 1).integers(0, 1 << 16, sum(r.length for r in requests if r.write), dtype=np.uint16)
-        served = self.predict(requests, data, asked)
+        served = self.predict(requests, asked)
         end = max([self.timing.ready, *(int(one.words[-1]) for one in served if len(one.words)), served[-1].taken])
-        result = self.run(requests, words.tolist(), end + 50, data=data, asked=asked, seed=seed, **changes)
+        result = self.run(requests, words.tolist(), end + 50, asked=asked, seed=seed, **changes)
         memory, values, at = self.before(seed), [], 0
         for request in requests:
             places = (request.address + np.arange(request.length)) % (1 << self.timing.address_bits)

@@ -10,6 +10,7 @@ from arch.flash import Boot as Program
 from arch.flash import Command, Status, boot_image, booted
 from arch.protocol import Identity
 from hw.boot import Boot
+from hw.pulled_words import PulledWords
 from hw.spi import SpiMaster, answer_layout, exchange_layout
 from hw.storage_ram import StorageRam
 from sim.flash import FlashChip, SpiFlash, with_flash
@@ -36,9 +37,11 @@ class Top(wiring.Component):
         connect(m, boot.pins, flash.pins)
         connect(m, flipped(self.load), flash.load)
         connect(m, flipped(self.exchange), boot.exchange)
-        connect(m, boot.w, storage.w)
+        m.submodules.words = words = PulledWords()
+        connect(m, boot.w, words.i)
         asked, request = boot.request.payload, storage.request.payload
-        m.d.comb += [storage.request.valid.eq(boot.request.valid), boot.request.ready.eq(storage.request.ready),
+        m.d.comb += [words.take.eq(storage.take), storage.w.eq(words.word),
+                     storage.request.valid.eq(boot.request.valid), boot.request.ready.eq(storage.request.ready),
                      request.write.eq(asked.write), request.address.eq(asked.address), request.length.eq(asked.length),
                      self.exchanged.eq(boot.exchanged), self.over.eq(~boot.busy), self.booted.eq(boot.booted),
                      self.program.eq(boot.program)]

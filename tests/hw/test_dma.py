@@ -146,13 +146,13 @@ def test_faults(ram, name):
     (opcode, body), code, moved = FAULTS[name]
     contents = np.random.default_rng(5).integers(0, 1 << 16, ram.words, dtype=np.uint16)
     with ram.simulate(contents, region=(1000, 300)) as sim:
-        sim.beats("w")
+        sim.beats("take")
         follows = plain(Opcode.LOAD_WEIGHTS, 0)
         ram.feed(sim, Work(stores=[body]) if opcode is Opcode.STORE else Work(loads=[(opcode, body), follows]))
         sim.step(400)
         assert sim.get("fault") == 1 | code << 1
         assert not sim.get("idle")
-        assert sum(len(sim.beats(one)) for one in ("weights", "parameters", "activations", "pixels", "w")) == moved
+        assert sum(len(sim.beats(one)) for one in ("weights", "parameters", "activations", "pixels", "take")) == moved
         sim.set("clear", 1)
         sim.set("drop", 1)
         sim.step(1)

@@ -48,17 +48,17 @@ def patterns():
 
 
 @settings(max_examples=150, deadline=None, print_blob=True)
-@given(data=st.data(), asked=patterns(), offered=patterns(), seed=st.integers(0, 1 << 30))
-def test_every_word_in_its_cycle(stress, data, asked, offered, seed):
-    stress.check(data.draw(requests(stress, 150)), data=offered, asked=asked, seed=seed)
+@given(data=st.data(), asked=patterns(), seed=st.integers(0, 1 << 30))
+def test_every_word_in_its_cycle(stress, data, asked, seed):
+    stress.check(data.draw(requests(stress, 150)), asked=asked, seed=seed)
 
 
 @settings(max_examples=12, deadline=None, print_blob=True)
-@given(data=st.data(), asked=patterns(), offered=patterns(), seed=st.integers(0, 1 << 30))
+@given(data=st.data(), asked=patterns(), seed=st.integers(0, 1 << 30))
 @pytest.mark.parametrize("name", ["real", "slow"])
-def test_real_chips(request, name, data, asked, offered, seed):
+def test_real_chips(request, name, data, asked, seed):
     bench = request.getfixturevalue(name)
-    bench.check(data.draw(requests(bench, 2000)), data=offered, asked=asked, seed=seed)
+    bench.check(data.draw(requests(bench, 2000)), asked=asked, seed=seed)
 
 
 def share(served) -> float:
@@ -90,10 +90,9 @@ def test_past_the_end_comes_the_beginning(stress):
     stress.check([Request(write=True, address=end - 3, length=7), Request(write=False, address=end - 40, length=80)])
 
 
-def test_refreshes_go_on_while_words_are_awaited(stress):
-    """A writer that is silent for thousands of cycles, and nobody asking for as long; the chip watches the interval."""
+def test_refreshes_go_on_while_nobody_asks(stress):
+    """For thousands of cycles; the chip watches the interval."""
     silence = Readiness(np.arange(5000) == 4999)
-    stress.check([Request(write=True, address=5, length=3), Request(write=False, address=0, length=40)], data=silence)
     stress.check([Request(write=False, address=0, length=40)] * 2, asked=silence)
 
 
@@ -142,7 +141,7 @@ def load(seed: int) -> list[Request]:
 
 # A chip that asks for one clock more than the controller was told. The mode register and the power-up wait are followed by
 # more clocks than needed, always as many: what the controller's other steps take.
-SPARE = {"mrd": 7, "power_up": 2}
+SPARE = {"mrd": 7, "power_up": 5}
 RULES = {"rcd": "tRCD", "rp": "tRP", "ras": "tRAS", "rc": "tRC", "rfc": "tRFC", "rrd": "tRRD", "wr": "tWR", "mrd": "tMRD",
          "power_up": "power-up wait", "refreshes": "activate before the start is complete"}
 
