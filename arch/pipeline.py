@@ -10,12 +10,12 @@ __all__ = [
     "ACTIVATION_READ", "ACTIVATION_TO_READ", "ACTIVATION_WRITE", "AVERAGE_BACK", "AVERAGE_PASS",
     "COMMANDS", "COMMAND_BACK", "COMMAND_SPACING", "COMMAND_TAKEN",
     "DISPATCH", "GATHER", "GATHER_FILL", "GATHER_ROW", "GATHER_WAITING", "MIN_REVISIT", "OUTPUT_FIFO", "OUTPUT_FIFO_BACK", "PAD",
-    "PARAMETER_READ", "POOL", "REQUANTISE_LANE", "WEIGHT_READ", "WINDOW", "WRITER", "array", "average", "load_after_swap",
-    "operand", "parameters_free_after", "requantise", "scales_after_swap", "swap_after_load", "vector",
+    "PARAMETER_READ", "POOL", "REQUANTISE_LANE", "ROOM_BACK", "WEIGHT_READ", "WINDOW", "WRITER", "array", "average",
+    "load_after_swap", "operand", "parameters_free_after", "requantise", "scales_after_swap", "swap_after_load", "vector",
     "weights_free_after", "weights_soon"]
 
 # Window generator: beat issued -> address at its output register.
-WINDOW = 2
+WINDOW = 4
 # Activation, weight and parameter memories, address -> data: address registers (2), block RAM (2), bank selection.
 ACTIVATION_READ = WEIGHT_READ = PARAMETER_READ = 5
 # Write given -> the earliest cycle in which a read of it may be given.
@@ -97,9 +97,11 @@ def vector(geometry: Geometry) -> int:
 OUTPUT_FIFO = 4
 # Vector taken from the queue -> the earliest cycle in which its place may be reserved again.
 OUTPUT_FIFO_BACK = 2
+# The same, to the beat that takes it: issued a cycle before.
+ROOM_BACK = OUTPUT_FIFO_BACK - 1
 
-# Vector taken by the writer -> written: offset of the row, start of the row, word.
-WRITER = 4
+# Write grant -> the vector that is taken in the next cycle written: offset of the row, start of the row, word.
+WRITER = 5
 
 # Step of the pool that completes a window -> result offered: byte, four combinations of two adders, mean (5), queue.
 POOL = 15

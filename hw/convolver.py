@@ -84,7 +84,7 @@ class Convolver(wiring.Component):
         # The requantiser changes parameters one cycle before the first result of an output block.
         swap = window.issue.emit_start
         for n in range(pipeline.operand(geometry) - pipeline.WINDOW + pipeline.array(geometry) - 1):
-            stage = Signal(name=f"emit_start{n}")
+            stage = Signal(name=f"emit_start{n}", reset_less=True)      # drains during a reset, as the array does
             m.d.sync += stage.eq(swap)
             swap = stage
         m.d.comb += requantise.swap.eq(swap)

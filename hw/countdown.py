@@ -9,27 +9,29 @@ __all__ = ["Countdown"]
 class Countdown(wiring.Component):
     """Counts `count` steps. ``last`` is high, from a register, before and during the last of them.
 
-    ``start`` takes ``count`` (at least 1), also in the cycle of a step; the count is that of the steps after this cycle. Where
-    `early`, ``count`` must be there a cycle before `start`: then no comparison lies behind it.
+    ``start`` takes ``count`` (at least 1), also in the cycle of a step; the count is that of the steps after this cycle. A step
+    with ``again`` starts too: what comes late has only to say that there is a step. Where `early`, ``count`` must be there a cycle
+    before: then no comparison lies behind it.
 
     Members
     -------
-    start, step : ``In(1)``
+    start, step, again : ``In(1)``
     count : ``In(bits)``
     last : ``Out(1)``
     """
 
     def __init__(self, bits: int, *, early: bool = False):
         self.bits, self.early = bits, early
-        super().__init__({"start": In(1), "step": In(1), "count": In(bits), "last": Out(1)})
+        super().__init__({"start": In(1), "step": In(1), "again": In(1), "count": In(bits), "last": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         left = Signal(self.bits, reset_less=True)
         one = Signal(reset_less=True)
         m.d["sync" if self.early else "comb"] += one.eq(self.count == 1)
-        with m.If(self.start):
-            m.d.sync += [left.eq(self.count), self.last.eq(one)]
-        with m.Elif(self.step):
-            m.d.sync += [left.eq(left - 1), self.last.eq(left == 2)]
+        with m.If(self.start | self.step):
+            with m.If(self.start | self.again):
+                m.d.sync += [left.eq(self.count), self.last.eq(one)]
+            with m.Else():
+                m.d.sync += [left.eq(left - 1), self.last.eq(left == 2)]
         return m

@@ -126,9 +126,9 @@ class Engine(wiring.Component):
     def _status(self, m):
         m.submodules.outstanding = outstanding = Tokens(4 * pipeline.COMMANDS)
         done = Signal(32)
-        # A command without a write is done when the one before is: its writes are at most WRITER cycles behind.
+        # A command without a write is done when the one before is: its writes are at most WRITER - 1 cycles behind.
         silent = self.writer.command.valid & self.writer.command.ready & (self.writer.command.payload.rows == 0)
-        silent = delayed(m, silent, pipeline.WRITER + 1, "silent", reset=True)
+        silent = delayed(m, silent, pipeline.WRITER, "silent", reset=True)
         # Counted when the last word can be read.
         end = self.finished = delayed(m, self.writer.last | silent, pipeline.ACTIVATION_WRITE, "finished", reset=True)
         with m.If(end):

@@ -26,10 +26,9 @@ class Gather(wiring.Component):
     a cycle: a window of kernel k and C channels takes k * ceil((k * C + o) / 8) + 1 cycles, where o (0..7) is the place of its
     first byte in a word; 7 cycles for 3x3 windows of 3 channels.
 
-    A slot of the reading side takes a cycle with ``grant``; a word that it completes is written exactly ``LATENCY`` cycles later,
-    so a write falls only on cycles that were granted. Give `grant` from a register. ``i.ready`` depends on registers only. The
-    next command is taken in the cycle after one in which none runs. After reset
-    none runs; the line memory keeps its contents.
+    A slot of the reading side takes a cycle after one with ``grant``; a word that it completes is written exactly ``LATENCY``
+    cycles after the slot, so a write falls only on cycles that were granted. ``i.ready`` depends on registers only. The next
+    command is taken in the cycle after one in which none runs. After reset none runs; the line memory keeps its contents.
 
     Members
     -------
@@ -109,9 +108,9 @@ class Gather(wiring.Component):
 
         # An output row's words follow each other.
         offset, row = Signal(15, reset_less=True), Signal(15, reset_less=True)
-        forward, back, wrap = Signal(16), Signal(17), Signal(17, reset_less=True)
-        m.d.sync += wrap.eq(config.row_words - config.ring_words)
-        m.d.comb += [forward.eq(offset + config.row_words), back.eq(offset + wrap)]
+        forward, back, wrap = (Signal(bits, name=name, reset_less=True) for name, bits in (
+            ("forward", 15), ("back", 17), ("wrap", 17)))
+        m.d.sync += [wrap.eq(config.row_words - config.ring_words), forward.eq(offset + config.row_words), back.eq(offset + wrap)]
         new_row = later(read.new_row, self.LATENCY - 1, "new_row")
         ending, last = later(read.end, self.LATENCY - 1, "end"), Signal()
         m.d.sync += [last.eq(ending), self.either.eq(packer.soon | ending)]

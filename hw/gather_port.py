@@ -41,15 +41,14 @@ class GatherPort(wiring.Component):
         connect(m, flipped(self.command), gather.command)
         connect(m, flipped(self.pixels), gather.i)
 
-        waiting, grant, arrives, leaves = Signal(range(Queue.PLACES + 1)), Signal(init=1), Signal(), Signal()
-        m.d.sync += grant.eq(waiting <= pipeline.GATHER_WAITING)
+        waiting, arrives, leaves = Signal(range(Queue.PLACES + 1)), Signal(), Signal()
         with m.If(arrives & ~leaves):
             m.d.sync += waiting.eq(waiting + 1)
         with m.Elif(leaves & ~arrives):
             m.d.sync += waiting.eq(waiting - 1)
         word = queue.o.payload
         m.d.comb += [
-            gather.grant.eq(grant), arrives.eq(gather.either), leaves.eq(queue.o.valid & self.free),
+            gather.grant.eq(waiting <= pipeline.GATHER_WAITING), arrives.eq(gather.either), leaves.eq(queue.o.valid & self.free),
             queue.w_en.eq(arrives), queue.w_data.write.eq(gather.w_en), queue.w_data.last.eq(gather.last),
             queue.w_data.addr.eq(gather.w_addr), queue.w_data.data.eq(gather.w_data), queue.o.ready.eq(self.free),
             self.w_en.eq(leaves & word.write), self.w_addr.eq(word.addr), self.w_data.eq(word.data),

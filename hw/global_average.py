@@ -56,13 +56,15 @@ class GlobalAverage(wiring.Component):
         right = Signal(6, reset_less=True)
         idle, load, run, result = Signal(init=1), Signal(), Signal(), Signal()
         go, block_end, read = Signal(), Signal(), Signal()
+        each, reads = Signal(reset_less=True), Signal(reset_less=True)      # vectors make results; blocks do
+        m.d.sync += [each.eq(~config.enable), reads.eq(config.enable & config.last)]
         m.submodules.pixels = pixels = Countdown(len(config.pixels))
         m.submodules.blocks = blocks = Countdown(len(config.output_blocks))
         m.d.comb += [
             pixels.count.eq(config.pixels), pixels.start.eq(load | block_end), pixels.step.eq(go),
             blocks.count.eq(config.output_blocks), blocks.start.eq(load), blocks.step.eq(block_end),
             self.command.ready.eq(idle), self.i.ready.eq(run & room.any), go.eq(self.i.valid & self.i.ready),
-            block_end.eq(go & pixels.last), read.eq(block_end & config.enable & config.last)]
+            block_end.eq(go & pixels.last), read.eq(block_end & reads)]
         with m.If(idle & self.command.valid):
             m.d.sync += [config.eq(self.command.payload), right.eq(self.command.payload.shift - 1), load.eq(1), idle.eq(0)]
         with m.If(load):
@@ -81,7 +83,7 @@ class GlobalAverage(wiring.Component):
         m.submodules.put = put = Copy()
         m.d.sync += left.eq(queue.o.valid & queue.o.ready)
         assert pipeline.AVERAGE_BACK == 2
-        m.d.comb += [passes.eq(go & ~config.enable), room.take.eq(passes | read), room.give.eq(left),
+        m.d.comb += [passes.eq(go & each), room.take.eq(go & (each | reads & pixels.last)), room.give.eq(left),
                      queue.w_en.eq(put.q)]
 
         # The sums, two cycles behind.

@@ -1,11 +1,12 @@
 """The filling side of the gather: image rows from a stream of pixels to the line memory."""
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch import pipeline
 from arch.command import GatherConfig
 from hw.countdown import Countdown
+from hw.delay import delayed
 from hw.layout import record_layout
 from hw.packer import Packer
 from hw.primitives import Copy
@@ -64,25 +65,29 @@ class LineFill(wiring.Component):
         m.d.comb += begin.eq(waited & self.space)
         for name, inside, count in (("left", left, config.left), ("row", row, config.width), ("right", right, config.right)):
             m.submodules[name] = counter = Countdown(len(count))
-            m.d.comb += [counter.count.eq(count), counter.start.eq(begin), counter.step.eq(go & inside)]
-            parts.append(go & inside & counter.last)
+            step = inside & self.i.valid if name == "row" else inside
+            m.d.comb += [counter.count.eq(count), counter.start.eq(begin), counter.step.eq(step)]
+            parts.append(step & counter.last)
         end_left, end_row, end_right = parts
 
         # The waiting time covers the way of a word to the memory and of counts to `space`.
         m.submodules.setup = copy = Copy()
         setup = copy.q
         m.d.comb += copy.d.eq(self.start)
-        m.d.comb += [lines.count.eq(config.image_rows), lines.start.eq(setup), lines.step.eq(end)]
+        over = delayed(m, end, 1, "over", reset=True)
+        m.d.comb += [lines.count.eq(config.image_rows), lines.start.eq(setup), lines.step.eq(over)]
         more = Signal()
         with m.If(self.start):
             m.d.sync += self.busy.eq(1)
         with m.If(setup):
             m.d.sync += [some_left.eq(config.left != 0), some_right.eq(config.right != 0), more.eq(config.image_rows != 0)]
-        with m.If(setup | end):
+        with m.If(setup):
             m.d.sync += wait.eq(pipeline.GATHER_FILL - 1)
+        with m.Elif(over):
+            m.d.sync += wait.eq(pipeline.GATHER_FILL - 2)
         with m.Elif(wait != 0):
             m.d.sync += wait.eq(wait - 1)
-        with m.If(end & lines.last):
+        with m.If(over & lines.last):
             m.d.sync += more.eq(0)
         with m.If(begin):
             m.d.sync += waited.eq(0)
@@ -101,11 +106,11 @@ class LineFill(wiring.Component):
                      end.eq(Mux(some_right, end_right, end_row)), self.line.eq(end)]
 
         # A register in front of the packer: the last word is still in the memory long before it is read.
-        chunk, ended, clear = Signal(packer.i.shape()), Signal(2), Signal()
+        chunk, ended, clear = Signal(packer.i.shape()), Signal(), Signal()
         m.d.sync += [chunk.valid.eq(go), chunk.count.eq(Mux(go, config.channels, 0)), chunk.flush.eq(end),
-                     ended.eq(Cat(end, ended)), clear.eq(setup),
+                     ended.eq(over), clear.eq(setup),
                      chunk.bytes.eq(Mux(row, self.i.payload, config.zero_point.replicate(PIXEL_BYTES)))]
-        m.d.comb += [packer.i.eq(chunk), packer.release.eq(ended[1]), packer.clear.eq(clear)]
+        m.d.comb += [packer.i.eq(chunk), packer.release.eq(ended), packer.clear.eq(clear)]
         ring_end = Signal(len(config.line_ring), reset_less=True)
         m.d.sync += ring_end.eq(config.line_ring - 1)
         with m.If(setup):

@@ -72,7 +72,7 @@ class Pool(wiring.Component):
             return register.q
 
         step, made = steps.step, steps.made
-        real = step.row.real[0] & step.column.real[0]
+        real = step.real
         m.submodules.lines = lines = BlockRam(depth=self.places, width=2 * RESULT_BITS * self.lanes)
         bits = len(lines.r_addr)
         m.d.comb += [lines.r_addr.eq(at(OLDER - BlockRam.LATENCY, step.place, "place")[:bits]),

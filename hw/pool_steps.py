@@ -26,6 +26,7 @@ def step_layout() -> data.StructLayout:
     """What the lanes have to know about a step."""
     return data.StructLayout({
         "row": position_layout(), "column": position_layout(),
+        "real": 1,                          # lies within the map: takes a vector
         "average": 1, "zero_point": 8,
         "store": 1,                         # completes a pooled column: its result is kept at `place`
         "emit": 1,                          # completes a window
@@ -63,15 +64,15 @@ class PoolSteps(wiring.Component):
         m = Module()
         m.submodules.queue = queue = Queue(step_layout())
         m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)
-        step, clear, go, real, hold = self.step, Signal(), Signal(), Signal(), Signal(2)
-        present, waiting = Signal(step_layout(), reset_less=True), Signal()
-        with m.If(queue.o.ready):
+        step, go, hold = self.step, Signal(), Signal()
+        # `due`: the step may be made, but for the vector and the room.
+        present, waiting, due, clear = Signal(step_layout(), reset_less=True), Signal(), Signal(), Signal()
+        with m.If(go | ~waiting):
             m.d.sync += [present.eq(queue.o.payload), waiting.eq(queue.o.valid)]
-        m.d.comb += [step.eq(present), real.eq(step.row.real[0] & step.column.real[0]),
-                     clear.eq(waiting & (hold == 0) & (self.room | ~step.emit)),
-                     self.vector.ready.eq(clear & real), go.eq(clear & (self.vector.valid | ~real)),
-                     queue.o.ready.eq(go | ~waiting), space.give.eq(go), self.made.eq(go)]
-        m.d.sync += hold.eq(Mux(go & step.short, 1, hold << 1))
+        m.d.sync += [hold.eq(go & step.short), due.eq(Mux(go | ~waiting, queue.o.valid, waiting) & ~(go & step.short) & ~hold)]
+        m.d.comb += [step.eq(present), clear.eq(due & (self.room | ~step.emit)), self.vector.ready.eq(clear & step.real),
+                     go.eq(clear & (self.vector.valid | ~step.real)), queue.o.ready.eq(go | ~waiting), space.give.eq(go),
+                     self.made.eq(go)]
 
         config, new = Signal(record_layout(PoolConfig), reset_less=True), self.command.payload
         lead = Signal(11, reset_less=True)          # rows to the first one that completes a window, itself included
@@ -92,31 +93,34 @@ class PoolSteps(wiring.Component):
         m.d.comb += [made.eq(tick & column.valid), space.take.eq(made)]
         next_step, last = self._rows(m, config, lead, pooled, counts, load, tick, made, column)
         prepared = Signal(step_layout(), reset_less=True)
-        m.d.sync += [prepared.eq(next_step), prepared.short.eq(column.ends_row & short), queue.w_en.eq(made)]
+        m.d.sync += [prepared.eq(next_step), prepared.real.eq(next_step.row.real[0] & next_step.column.real[0]),
+                     prepared.short.eq(column.ends_row & short), queue.w_en.eq(made)]
         m.d.comb += [queue.w_data.eq(prepared), end.eq(made & last)]
         return m
 
     def _columns(self, m, config, pooled, counts, load, tick):
         """Where the next step lies in its row; rows follow each other without end."""
         column = Signal(data.StructLayout({"valid": 1, "position": position_layout(), "complete": 1, "ends_row": 1}))
-        inside, complete, ends, row_end, done, now_done = (Signal(name=name) for name in (
-            "in_columns", "complete", "ends_row", "row_end", "columns_done", "columns_now_done"))
+        inside, complete, ends, done, now_done = (Signal(name=name) for name in (
+            "in_columns", "complete", "ends_row", "columns_done", "columns_now_done"))
         phase = Signal(2)
-        last = self._countdown(m, "columns", config.columns, load | row_end, tick & inside)
-        last_complete = self._countdown(m, "windows", config.out_columns, load | row_end, tick & complete)
+        last = self._countdown(m, "columns", config.columns, load, tick & (inside | ends), ends)
+        last_complete = self._countdown(m, "windows", config.out_columns, load, tick & (complete | ends), ends)
         # Registers of what stays during a command; without a pool every step is complete, and no row waits for windows.
         first_phase, first_complete, stride_is_one = Signal(2), Signal(), Signal()
         reach = Signal(2, name="column_reach")
         left = config.kernel_x - 1 - config.left
         m.d.sync += [first_phase.eq(left), first_complete.eq(~pooled | (left == 0)), stride_is_one.eq(config.stride_x == 1),
                      reach.eq(Cat(config.kernel_x >= 2, config.kernel_x == 3) & pooled.replicate(2))]
-        m.d.comb += [row_end.eq(tick & ends), now_done.eq(done | complete & last_complete), ends.eq((last | ~inside) & now_done)]
-        with m.If(load | row_end):
-            m.d.sync += [inside.eq(1), done.eq(~pooled), phase.eq(first_phase), complete.eq(first_complete)]
-        with m.Elif(tick):
-            m.d.sync += [inside.eq(inside & ~last), done.eq(now_done), phase.eq(Mux(phase == 0, config.stride_x - 1, phase - 1)),
-                         complete.eq(~pooled | ((phase == 1) | (phase == 0) & stride_is_one) & ~now_done)]
-        position = self._position(m, "column", inside, counts & config.padded_right, reach, tick, load | row_end,
+        m.d.comb += [now_done.eq(done | complete & last_complete), ends.eq((last | ~inside) & now_done)]
+        with m.If(load | tick):
+            with m.If(load | ends):
+                m.d.sync += [inside.eq(1), done.eq(~pooled), phase.eq(first_phase), complete.eq(first_complete)]
+            with m.Else():
+                m.d.sync += [inside.eq(~last & inside), done.eq(now_done),
+                             phase.eq(Mux(phase == 0, config.stride_x - 1, phase - 1)),
+                             complete.eq(~pooled | ((phase == 1) | (phase == 0) & stride_is_one) & ~now_done)]
+        position = self._position(m, "column", inside, counts & config.padded_right, reach, load, tick, ends,
                                   0, Cat(config.left & counts, 0))
         with m.If(load):
             m.d.sync += [column.valid.eq(0), column.ends_row.eq(0)]
@@ -126,11 +130,11 @@ class PoolSteps(wiring.Component):
 
     def _rows(self, m, config, lead, pooled, counts, load, tick, made, column):
         """The step of `column` in its row and block, and whether it is the command's last."""
-        inside, emits, done, last, row_end, block_end = (Signal(name=name) for name in (
-            "in_rows", "row_emits", "rows_done", "last_row", "end_of_row", "end_of_block"))
+        inside, emits, done, last, row_end = (Signal(name=name) for name in (
+            "in_rows", "row_emits", "rows_done", "last_row", "end_of_row"))
         overhang, overhang_is_one = Signal(2), Signal()
-        m.d.comb += [row_end.eq(tick & column.ends_row), block_end.eq(row_end & last)]
-        last_in_map = self._countdown(m, "rows", config.rows, load | block_end, row_end & inside)
+        m.d.comb += row_end.eq(tick & column.ends_row)
+        last_in_map = self._countdown(m, "rows", config.rows, load, row_end & (inside | last), last)
         due, left = Signal(), Signal(11, reset_less=True)           # as a countdown, but of two numbers
         # Registers of what stays during a command.
         lead_is_one, stride_is_one, ends_in_map, no_rows = (Signal(name=name, reset_less=True) for name in (
@@ -139,34 +143,34 @@ class PoolSteps(wiring.Component):
         m.d.sync += [lead_is_one.eq(lead == 1), stride_is_one.eq(config.stride_y == 1),
                      no_rows.eq(config.out_rows == 0), ends_in_map.eq(~pooled | (config.overhang_rows == 0)),
                      reach.eq(Cat(config.kernel_y >= 2, config.kernel_y == 3) & pooled.replicate(2))]
-        with m.If(load | row_end & last):
-            m.d.sync += [left.eq(lead), due.eq(lead_is_one)]
-        with m.Elif(row_end):                                       # of no concern when done
-            m.d.sync += [left.eq(Mux(due, config.stride_y, left - 1)), due.eq(Mux(due, stride_is_one, left == 2))]
-        last_emit = self._countdown(m, "out_rows", config.out_rows, load | block_end, row_end & emits)
+        with m.If(load | row_end):
+            with m.If(load | last):
+                m.d.sync += [left.eq(lead), due.eq(lead_is_one)]
+            with m.Else():                                          # of no concern when done
+                m.d.sync += [left.eq(Mux(due, config.stride_y, left - 1)), due.eq(Mux(due, stride_is_one, left == 2))]
+        last_emit = self._countdown(m, "out_rows", config.out_rows, load, row_end & (emits | last), last)
         m.d.comb += [emits.eq(~pooled | due & ~done),
                      last.eq(Mux(inside, last_in_map & ends_in_map, overhang_is_one))]
-        with m.If(load | block_end):
-            m.d.sync += [inside.eq(1), done.eq(no_rows), overhang.eq(config.overhang_rows),
-                         overhang_is_one.eq(config.overhang_rows == 1)]
-        with m.Elif(row_end):
-            m.d.sync += [inside.eq(inside & ~last_in_map), done.eq(done | emits & last_emit)]
-            with m.If(~inside):
-                m.d.sync += [overhang.eq(overhang - 1), overhang_is_one.eq(overhang == 2)]
-        last_block = self._countdown(m, "blocks", config.output_blocks, load, block_end)
+        with m.If(load | row_end):
+            with m.If(load | last):
+                m.d.sync += [inside.eq(1), done.eq(no_rows), overhang.eq(config.overhang_rows),
+                             overhang_is_one.eq(config.overhang_rows == 1)]
+            with m.Else():
+                m.d.sync += [inside.eq(inside & ~last_in_map), done.eq(done | emits & last_emit)]
+                with m.If(~inside):
+                    m.d.sync += [overhang.eq(overhang - 1), overhang_is_one.eq(overhang == 2)]
+        last_block = self._countdown(m, "blocks", config.output_blocks, load, row_end & last)
 
         # Places of the line memory: every row of a block goes over the same ones.
         place, first, following = (Signal(PLACE_BITS, name=name) for name in ("place", "first_place", "next_place"))
         m.d.comb += following.eq(place + column.complete)
-        with m.If(load):
-            m.d.sync += [place.eq(config.base), first.eq(config.base)]
-        with m.Elif(made):
-            m.d.sync += place.eq(Mux(column.ends_row & ~last, first, following))
-            with m.If(column.ends_row & last):
-                m.d.sync += first.eq(following)
+        with m.If(load | made):
+            m.d.sync += place.eq(Mux(load, config.base, Mux(column.ends_row & ~last, first, following)))
+        with m.If(load | made & column.ends_row & last):
+            m.d.sync += first.eq(Mux(load, config.base, following))
 
         above, padding = config.history, counts & config.top
-        position = self._position(m, "row", inside, counts & config.padded_bottom, reach, row_end, load | block_end,
+        position = self._position(m, "row", inside, counts & config.padded_bottom, reach, load, row_end, last,
                                   Cat(above != 0, above == 2), Cat((above != 0) | padding, (above == 2) | (above == 1) & padding))
         step = Signal(step_layout())
         m.d.comb += [step.row.eq(position), step.column.eq(column.position), step.average.eq(config.mode == POOL_AVERAGE),
@@ -175,20 +179,22 @@ class PoolSteps(wiring.Component):
         return step, column.ends_row & last & last_block
 
     @staticmethod
-    def _countdown(m, name, count, start, step):
+    def _countdown(m, name, count, start, step, again=0):
         m.submodules[name] = counter = Countdown(len(count), early=True)
-        m.d.comb += [counter.count.eq(count), counter.start.eq(start), counter.step.eq(step)]
+        m.d.comb += [counter.count.eq(count), counter.start.eq(start), counter.step.eq(step), counter.again.eq(again)]
         return counter.last
 
     @staticmethod
-    def _position(m, name, present, padded, reach, move, clear, real, counted):
-        """What the window covers. Padding beyond the map comes right after its last row or column."""
+    def _position(m, name, present, padded, reach, load, move, clear, real, counted):
+        """What the window covers; `load`, or `move` with `clear`, begins anew. Padding beyond the map comes right after its last
+        row or column."""
         was_real, was_counted = Signal(2, name=f"{name}_was_real"), Signal(2, name=f"{name}_was_counted")
         is_counted = present | padded & was_real[0]
-        with m.If(clear):
-            m.d.sync += [was_real.eq(real), was_counted.eq(counted)]
-        with m.Elif(move):
-            m.d.sync += [was_real.eq(Cat(present, was_real)), was_counted.eq(Cat(is_counted, was_counted))]
+        with m.If(load | move):
+            with m.If(load | clear):
+                m.d.sync += [was_real.eq(real), was_counted.eq(counted)]
+            with m.Else():
+                m.d.sync += [was_real.eq(Cat(present, was_real)), was_counted.eq(Cat(is_counted, was_counted))]
         position = Signal(position_layout(), name=name)
         m.d.comb += [position.real.eq(Cat(present, was_real & reach)), position.counted.eq(Cat(is_counted, was_counted & reach))]
         return position

@@ -158,7 +158,9 @@ class RequantiseLane(wiring.Component):
         low, high = Signal(8, reset_less=True), Signal(8, reset_less=True)
         m.d.sync += [below.eq(rounded - self.low), above.eq(self.high - rounded), underflow.eq(lost & negative),
                      overflow.eq(lost & ~negative), inside.eq(rounded), low.eq(self.low), high.eq(self.high)]
-        m.d.sync += self.q.eq(Mux(underflow | ~overflow & below[-1], low, Mux(overflow | above[-1], high, inside)))
+        q = Signal(8, reset_less=True)
+        m.d.sync += q.eq(Mux(underflow | ~overflow & below[-1], low, Mux(overflow | above[-1], high, inside)))
+        m.d.comb += self.q.eq(q)
         return m
 
 

@@ -101,7 +101,7 @@ class WeightLoader(wiring.Component):
     the cycle after `pass_start`; `swap` (a swap beat is issued) frees the array's registers.
 
     Members:
-    - `config`: stream of `LoadConfig`, taken when the last word of the command before was read.
+    - `config`: stream of `LoadConfig`, taken two cycles after the last word of the command before was read.
     - `pass_start`, `swap`: In(1), from the window generator.
     - `ready`, `load_valid`, `weights`, `biases`, `busy`: Out.
     - `w_addr`, `w_data`, `w_en`: write port of the weight memory; `b_addr`, `b_data`, `b_en`: of the bias memory. A word must
@@ -131,28 +131,26 @@ class WeightLoader(wiring.Component):
             self.load_valid.eq(delayed(m, reader.read, pipeline.WEIGHT_READ, "valid", reset=True)), reader.used.eq(self.swap)]
 
         running = Signal()
-        address, bias, block = Signal.like(weights.r_addr), Signal.like(biases.r_addr), Signal.like(biases.r_addr)
-        passes, passes_left, blocks_left = Signal.like(c.passes), Signal.like(c.passes), Signal.like(c.output_blocks)
-        last_pass, last_block = Signal(), Signal()
+        address, bias, block = (Signal.like(memory.r_addr, name=name, reset_less=True) for name, memory in (
+            ("address", weights), ("bias", biases), ("block", biases)))
+        passes, passes_left, blocks_left = (Signal.like(count, name=name, reset_less=True) for name, count in (
+            ("passes", c.passes), ("passes_left", c.passes), ("blocks_left", c.output_blocks)))
+        last_pass, last_block = Signal(reset_less=True), Signal(reset_less=True)
         again, over = Signal(), Signal()            # a pass of a block, a block was read
         m.d.comb += [weights.r_addr.eq(address), biases.r_addr.eq(bias), reader.more.eq(running), self.busy.eq(running),
                      self.config.ready.eq(~running)]
         m.d.sync += [last_pass.eq(passes_left == 1), last_block.eq(blocks_left == 1), again.eq(reader.last & ~last_pass),
                      over.eq(reader.last & last_pass)]
-        # Between two groups there is a cycle without a read.
+        # The next group is not read before the last one has been used.
         with m.If(again):
-            m.d.sync += bias.eq(block)
+            m.d.sync += [bias.eq(block), passes_left.eq(passes_left - 1)]
         with m.If(over):
-            m.d.sync += block.eq(bias)
+            m.d.sync += [block.eq(bias), passes_left.eq(passes), blocks_left.eq(blocks_left - 1), running.eq(~last_block)]
         with m.If(~running):
             m.d.sync += [running.eq(self.config.valid), address.eq(c.weights), bias.eq(c.parameters), block.eq(c.parameters),
                          passes.eq(c.passes), passes_left.eq(c.passes), blocks_left.eq(c.output_blocks)]
         with m.If(reader.read):
             m.d.sync += [address.eq(_after(address, geometry.weight_words)), bias.eq(_after(bias, geometry.parameter_words))]
-        with m.If(reader.last):
-            m.d.sync += passes_left.eq(passes_left - 1)
-            with m.If(last_pass):
-                m.d.sync += [passes_left.eq(passes), blocks_left.eq(blocks_left - 1), running.eq(~last_block)]
         _level(m, self.ready, rise=reader.soon, fall=self.pass_start)
         return m
 
@@ -165,8 +163,7 @@ class ParameterLoader(wiring.Component):
     of the output block loaded last.
 
     Members:
-    - `config`: stream of `rules_layout()`, taken when the last word of the command
-      before was read.
+    - `config`: stream of `rules_layout()`, taken two cycles after the last word of the command before was read.
     - `block_start`, `emit_start`: In(1), from the window generator.
     - `ready`, `load_valid`, `scales`, `rule`, `busy`: Out.
     - `w_addr`, `w_data`, `w_en`: write port, as in `WeightLoader`.
@@ -193,8 +190,9 @@ class ParameterLoader(wiring.Component):
             self.load_valid.eq(delayed(m, reader.read, pipeline.PARAMETER_READ, "valid", reset=True)),
             reader.used.eq(self.emit_start)]
 
-        running, last_block = Signal(), Signal()
-        address, blocks_left = Signal.like(scales.r_addr), Signal.like(c.load.output_blocks)
+        running, last_block = Signal(), Signal(reset_less=True)
+        address = Signal.like(scales.r_addr, name="address", reset_less=True)
+        blocks_left = Signal.like(c.load.output_blocks, name="blocks_left", reset_less=True)
         # The rule changes with the first word loaded: the swap of the block before may come after that word is read.
         next_rule, read_rule, rule = (Signal.like(c.rule, name=f"{name}rule", reset_less=True) for name in ("next_", "read_", ""))
         m.d.comb += [scales.r_addr.eq(address), reader.more.eq(running), self.busy.eq(running),
@@ -207,7 +205,7 @@ class ParameterLoader(wiring.Component):
             m.d.sync += [address.eq(_after(address, geometry.parameter_words)), read_rule.eq(next_rule)]
         with m.If(self.load_valid):
             m.d.sync += rule.eq(read_rule)
-        with m.If(reader.last):
+        with m.If(delayed(m, reader.last, 1, "over", reset=True)):
             m.d.sync += [blocks_left.eq(blocks_left - 1), running.eq(~last_block)]
         _level(m, self.ready, rise=reader.soon, fall=self.block_start)
         return m

@@ -1,5 +1,5 @@
 """The reading side of the gather: chunks of the line memory that make up the windows, in order."""
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, ResetSignal, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -22,9 +22,9 @@ def _chunk(size: int) -> data.StructLayout:
 class WindowRead(wiring.Component):
     """Walks over the windows of an output row: per kernel row the words of the line that hold its bytes, in ascending order.
 
-    One slot a cycle with `grant`: a chunk of a line, or the slot behind each window in which the packer lets go of what a flush
-    left. An output row begins when its lines are `present`, seen in a cycle from `pipeline.GATHER_ROW` cycles after the start of
-    the command or the last slot of the row before; its first slot can be in the next cycle.
+    One slot in each cycle after one with `grant`: a chunk of a line, or the slot behind each window in which the packer lets go
+    of what a flush left. An output row begins when its lines are `present`, seen in a cycle from `pipeline.GATHER_ROW` cycles
+    after the start of the command or the last slot of the row before; its first slot can be in the next cycle.
 
     Members
     -------
@@ -89,7 +89,14 @@ class WindowRead(wiring.Component):
             m.d.sync += wait.eq(wait - 1)
         begin = Signal()
         m.d.comb += begin.eq(waited & self.present)
-        m.d.sync += load.eq(wait == 3)
+        # `step`: a slot, or the one before a row's first, from registers of its own.
+        next_load, next_go, steps = Signal(), Signal(), []
+        m.d.comb += [next_load.eq(wait == 3), next_go.eq(self.grant & (begin | run & ~end_row))]
+        m.d.sync += [load.eq(next_load), go.eq(next_go)]
+        for name in ("chunk", "window"):
+            m.submodules[f"step_{name}"] = register = Copy()
+            m.d.comb += register.d.eq((next_load | next_go) & ~ResetSignal())
+            steps.append(register.q)
         with m.If(begin):
             m.d.sync += [waited.eq(0), run.eq(1), first_slot.eq(1)]
         with m.Elif(wait == 1):
@@ -102,15 +109,16 @@ class WindowRead(wiring.Component):
             m.d.sync += first_slot.eq(0)
 
         m.d.comb += [
-            go.eq(run & self.grant), end_line.eq(go & ~tail & chunk.last), end_pixel.eq(go & tail),
+            end_line.eq(go & ~tail & chunk.last), end_pixel.eq(go & tail),
             end_row.eq(end_pixel & pixels.last),
             rows.count.eq(config.rows), rows.start.eq(setup), rows.step.eq(end_row),
             pixels.count.eq(config.columns), pixels.start.eq(load), pixels.step.eq(end_pixel),
-            taps.count.eq(config.kernel), taps.start.eq(load | end_pixel), taps.step.eq(end_line)]
+            taps.count.eq(config.kernel), taps.start.eq(load), taps.step.eq(go & (tail | chunk.last)), taps.again.eq(tail)]
         # What comes next depends on registers only, and is taken with each slot.
-        with m.If(load | go):
-            with m.If(load | tail):
-                m.d.sync += [tail.eq(0), here.eq(after), first.eq(first_after), chunk.eq(first_after), word.eq(after[low:])]
+        new = load | tail
+        with m.If(steps[0]):
+            with m.If(new):
+                m.d.sync += [tail.eq(0), chunk.eq(first_after), word.eq(after[low:])]
             with m.Elif(chunk.last):
                 m.d.sync += [tail.eq(taps.last), chunk.eq(first), word.eq(here[low:])]
             with m.Else():
@@ -119,13 +127,13 @@ class WindowRead(wiring.Component):
                              chunk.rest.eq(chunk.rest - size), word.eq(word + 1)]
         # Back to the beginning behind a row's last window.
         restart = setup | ~load & pixels.last
-        with m.If(setup | load | go & tail):
+        with m.If(setup | steps[1] & new):
             m.d.sync += [after.eq(Mux(restart, 0, beyond)), beyond.eq(Mux(restart, 0, beyond) + config.step_bytes)]
+        with m.If(steps[1] & new):
+            m.d.sync += [here.eq(after), first.eq(first_after)]
         new_line, new_window = Signal(), Signal()           # the slot is a window row's first, a window's first
-        with m.If(load | end_pixel):
-            m.d.sync += [new_line.eq(1), new_window.eq(1)]
-        with m.Elif(go):
-            m.d.sync += [new_line.eq(end_line), new_window.eq(0)]
+        with m.If(steps[1]):
+            m.d.sync += [new_line.eq(new | chunk.last), new_window.eq(new)]
         m.d.comb += [self.slot.eq(go), self.new_row.eq(go & first_slot), self.row.eq(end_row),
                      self.end.eq(end_row & rows.last)]
 

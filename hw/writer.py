@@ -17,11 +17,11 @@ __all__ = ["Writer"]
 class Writer(wiring.Component):
     """Writes the vectors of a command to consecutive places: output block by block, row by row, as in `WriterConfig`.
 
-    A vector is taken only in a cycle in which ``grant`` is high, and written exactly ``LATENCY`` cycles later; one a cycle.
-    ``i.ready`` is `grant` in cycles in which a command runs; give `grant` from a register. The next command is taken in a cycle
-    in which none runs, the first of them the cycle after the last vector; its first vector can be taken two cycles later, and
-    the command after one that writes nothing is taken as early.
-    After reset no command runs and nothing is written.
+    A vector is taken only in a cycle after one with ``grant``, and written exactly ``LATENCY`` cycles after that; one a cycle,
+    or every second cycle where rows of a single column follow each other. ``i.ready`` depends on registers only. The next command
+    is taken in a cycle in which none runs, the first of them the cycle after the last vector; its first vector can be taken two
+    cycles later, and the command after one that writes nothing is taken as early. After reset no command runs and nothing is
+    written.
 
     The address is made behind the vector, an adder a cycle: row offset (modulo the ring), start of the row, pixel.
 
@@ -51,32 +51,26 @@ class Writer(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = Signal(record_layout(WriterConfig), reset_less=True)
-        # From a row to the next, back round the ring; to the next but one, back once; whether the second row is.
-        wrapped, twice = Signal(signed(17), reset_less=True), Signal(signed(18), reset_less=True)
-        first_wraps = Signal(reset_less=True)
-        active, load, start, go = Signal(), Signal(), Signal(), Signal()
+        wrapped, slow = Signal(signed(17), reset_less=True), Signal(reset_less=True)    # a row on and back round the ring
+        active, load, start, granted, go = Signal(), Signal(), Signal(), Signal(), Signal()
         m.d.comb += [self.command.ready.eq(~active & ~load), start.eq(self.command.valid & self.command.ready),
-                     self.i.ready.eq(active & self.grant), go.eq(self.i.ready & self.i.valid)]
-        m.d.sync += load.eq(start)
+                     self.i.ready.eq(active & granted), go.eq(self.i.ready & self.i.valid)]
+        m.d.sync += [load.eq(start), granted.eq(self.grant & ~(go & slow))]
         with m.If(start):
             m.d.sync += config.eq(self.command.payload)
         with m.If(load):
-            m.d.sync += [wrapped.eq(config.row_words - config.ring_words), active.eq(config.rows != 0)]
-        m.d.sync += [twice.eq(wrapped + config.row_words), first_wraps.eq(config.row_start + wrapped >= 0)]
+            m.d.sync += [wrapped.eq(config.row_words - config.ring_words), active.eq(config.rows != 0),
+                         slow.eq((config.columns == 1) & (config.rows != 1))]
 
         # Stage 0: what is special about the vector now taken.
         first = {name: Signal(name=f"first_{name}") for name in ("column", "row", "block")}
-        ends, end = {}, go
+        end = go
         for name, count in (("column", config.columns), ("row", config.rows), ("block", config.output_blocks)):
             m.submodules[f"{name}s"] = counter = Countdown(len(count))
-            ends[name] = Signal(name=f"end_of_{name}s")
-            m.d.comb += [counter.step.eq(end), ends[name].eq(end & counter.last),
-                         counter.start.eq(load | ends[name]), counter.count.eq(count)]
-            with m.If(load | ends[name]):
-                m.d.sync += first[name].eq(1)
-            with m.Elif(end):
-                m.d.sync += first[name].eq(0)
-            end = ends[name]
+            m.d.comb += [counter.start.eq(load), counter.step.eq(end), counter.again.eq(counter.last), counter.count.eq(count)]
+            with m.If(load | end):
+                m.d.sync += first[name].eq(load | counter.last)
+            end = end & counter.last
         with m.If(end):
             m.d.sync += active.eq(0)
 
@@ -84,7 +78,7 @@ class Writer(wiring.Component):
         new_row, new_block, new_command = first["column"], Signal(), Signal()
         m.d.comb += [new_block.eq(new_row & first["row"]), new_command.eq(new_block & first["block"])]
         stages = []
-        for n in range(self.LATENCY):
+        for n in range(self.LATENCY - 1):
             stage = {"valid": Signal(name=f"valid{n}"), "last": Signal(name=f"last{n}"),
                      "vector": Signal(len(vector), name=f"vector{n}", reset_less=True),
                      "new_row": Signal(name=f"new_row{n}", reset_less=True)}
@@ -95,16 +89,16 @@ class Writer(wiring.Component):
         block1, command1 = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [block1.eq(new_block), command1.eq(new_command)]
 
-        # Stage 1: offset of the row in the ring, word and lane group of the block.
-        # `wraps`: the next row is behind the end of the ring. It is worked out for both ways that lead to this one.
-        offset, wraps = Signal(15, reset_less=True), Signal(reset_less=True)
-        following = Mux(wraps, offset + 2 * wrapped >= 0, offset + twice >= 0)
+        # Stage 1: offset of the row in the ring, word and lane group of the block. Rows are at least two cycles apart: the next
+        # one's offset is worked out in between.
+        offset, onward = Signal(15, reset_less=True), Signal(15, reset_less=True)
+        back = Signal(signed(17), reset_less=True)
+        m.d.sync += [onward.eq(offset + config.row_words), back.eq(offset + wrapped)]
         base = Signal(15, reset_less=True)
         group = Signal(range(self.groups), reset_less=True)
         step = Signal(len(config.pixel_words), reset_less=True)
         with m.If(stages[0]["valid"] & stages[0]["new_row"]):
-            m.d.sync += [offset.eq(Mux(block1, config.row_start, Mux(wraps, offset + wrapped, offset + config.row_words))),
-                         wraps.eq(Mux(block1, first_wraps, following)), step.eq(config.pixel_words)]
+            m.d.sync += [offset.eq(Mux(block1, config.row_start, Mux(back[-1], onward, back))), step.eq(config.pixel_words)]
         with m.If(stages[0]["valid"] & block1):
             m.d.sync += [group.eq(Mux(command1, config.lane, group + 1)),
                          base.eq(Mux(command1, config.base, base + (group == self.groups - 1)))]
@@ -121,5 +115,5 @@ class Writer(wiring.Component):
 
         m.d.comb += [self.w_en.eq(write), self.w_addr.eq(address), self.last.eq(last),
                      self.w_data.eq(vector.replicate(self.groups))]
-        assert self.LATENCY == 4
+        assert self.LATENCY == 5
         return m

@@ -45,7 +45,7 @@ def timeline(geometry: Geometry, commands: Sequence[Command], offered: np.ndarra
     and results taken, until nothing changes. Each round can only delay, and never beyond the truth, so the first state that
     stays is the truth.
     """
-    read, write = read_grant or Readiness(), write_grant or Readiness()
+    read, write = read_grant or Readiness(), (write_grant or Readiness()).later()
     offered = np.asarray(offered, np.int64) + pipeline.COMMAND_TAKEN
     turn = pipeline.COMMAND_SPACING * np.arange(len(commands))
     back = _Back(room=None, accept=offered, pooled=None, averaged=None)
@@ -87,11 +87,11 @@ def _follow(geometry: Geometry, commands: Sequence[Command], taken: np.ndarray, 
     # The count shows when the last word can be read, or, without one, could be.
     last = np.where(counts > 0, np.append(went, 0)[np.cumsum(counts) - 1], writer_taken + 1)
     units = np.max([issued.window_taken, issued.load_taken, issued.scale_taken, pool_taken, average_taken, writer_taken], axis=0)
-    found = _Back(room=_shifted(fifo, geometry.fifo_words, pipeline.OUTPUT_FIFO_BACK), pooled=summed,
-                  accept=_shifted(units, pipeline.COMMANDS, pipeline.COMMAND_BACK), averaged=np.repeat(writer_taken + 2, counts))
+    found = _Back(room=_shifted(fifo, geometry.fifo_words, pipeline.ROOM_BACK), pooled=summed,
+                  accept=_shifted(units, pipeline.COMMANDS, pipeline.COMMAND_BACK), averaged=went)
     line = Timeline(taken=taken, issued=np.stack([issued.first, issued.last], 1), array=results, requantised=vectors,
                     fifo=fifo, pooled=pooled, averaged=averaged, written=writer.written(went),
-                    done=last + pipeline.WRITER + READABLE)
+                    done=writer.written(last) + READABLE)
     agree = (np.all(found.room <= issued.emitting) and np.all(found.accept <= taken) and np.all(summed <= pooled)
              and np.all(found.averaged <= averaged))
     return line, found, bool(agree)

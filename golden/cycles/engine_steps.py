@@ -89,6 +89,7 @@ class EngineCycles:
     def grants(self, read: np.ndarray, write: np.ndarray) -> None:
         """Cycles without `read_grant` and `write_grant`, sorted; those that were given before are among them."""
         first = 1 << 62
+        write = np.asarray(write, np.int64) + 1         # the writer has its grant from a register
         for old, new in ((self._read.denied, read), (self._write.denied, write)):
             if len(new) > len(old):
                 first = min(first, int(new[len(old)]))
@@ -113,11 +114,11 @@ class EngineCycles:
         count = command.window.pixels * command.window.output_blocks
         places = np.zeros(count + geometry.fifo_words, np.int64)
         places[geometry.fifo_words - len(before.places):geometry.fifo_words] = before.places
-        bound = bool(np.any(before.places + pipeline.OUTPUT_FIFO_BACK > taken))
+        bound = bool(np.any(before.places + pipeline.ROOM_BACK > taken))
         pooled = averaged = None
         while True:
             state = _State(deepcopy(before.window), copy(before.pool), copy(before.average), copy(before.writer))
-            room = places[:count] + pipeline.OUTPUT_FIFO_BACK if bound else None
+            room = places[:count] + pipeline.ROOM_BACK if bound else None
             issued = window.issue(geometry, [command.window], record, record, record, read, room, state.window)
             vectors = requantise.vectors(array.results(geometry, issued.emitting), geometry.output_lanes)
             pool_taken, fifo, results = pool.passed([command.pool], record, vectors + pipeline.OUTPUT_FIFO, Readiness(), pooled,
@@ -126,16 +127,15 @@ class EngineCycles:
                                                                  geometry.output_lanes, averaged, state.average)
             writer_taken, went = writer.taken([command.writer], record, means, write, state.writer)
             places[geometry.fifo_words:] = fifo
-            free = places[:count] + pipeline.OUTPUT_FIFO_BACK
-            takes = np.full(len(means), int(writer_taken[0]) + 2)
-            if np.all(free <= issued.emitting) and np.all(summed <= results) and np.all(takes <= means):
+            free = places[:count] + pipeline.ROOM_BACK
+            if np.all(free <= issued.emitting) and np.all(summed <= results) and np.all(went <= means):
                 break
-            bound, pooled, averaged = bool(np.any(free > issued.emitting)) or bound, summed, takes
+            bound, pooled, averaged = bool(np.any(free > issued.emitting)) or bound, summed, went
         units = max(int(part[0]) for part in (issued.window_taken, issued.load_taken, issued.scale_taken, pool_taken,
                                               average_taken, writer_taken))
         over = max(units, int(issued.last[-1]), *(int(part[-1]) for part in (fifo, summed, went) if len(part))) + 1
         last = int(went[-1]) if len(went) else int(writer_taken[0]) + 1
         state.taken, state.places, state.units = taken, places[-geometry.fifo_words:], (*before.units, units)[-pipeline.COMMANDS:]
         self._states.append(state)
-        self.commands.append(CommandCycles(taken=taken, done=last + pipeline.WRITER + READABLE, over=over,
+        self.commands.append(CommandCycles(taken=taken, done=int(writer.written(last)) + READABLE, over=over,
                                            written=writer.written(went), issued=np.stack([issued.first, issued.last], 1)))

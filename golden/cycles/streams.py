@@ -38,6 +38,10 @@ class Readiness:
         period, phase = np.divmod(index, len(self._cycles))
         return period * len(self.pattern) + self._cycles[phase]
 
+    def later(self) -> "Readiness":
+        """The same a cycle later, as through a register."""
+        return Readiness(None if self.always else np.roll(self.pattern, 1))
+
     def following(self, cycle):
         """The first ready cycle that is not before the given cycles."""
         return self.cycle(self.index(cycle))

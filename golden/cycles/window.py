@@ -42,7 +42,7 @@ class _Loader:
     def read(self) -> int:
         """The next group is read; the cycle from which on `ready` shows."""
         last = self.free + self.words - 1
-        self.idle = last + 1
+        self.idle = last + 2
         return last + 1 - self.soon
 
     def used(self, shown: int):
@@ -68,12 +68,21 @@ class State:
                    _Loader(geometry.pairs, geometry.pairs - 1, pipeline.parameters_free_after(geometry)))
 
 
+def _depart(earliest: np.ndarray, ready: Readiness, apart: int) -> np.ndarray:
+    """As `depart`, for beats that are at least `apart` cycles apart."""
+    cycles, turn = [], 0
+    for at in earliest:
+        cycles.append(int(ready.following(max(int(at), turn))))
+        turn = cycles[-1] + apart
+    return np.array(cycles, np.int64)
+
+
 def issue(geometry: Geometry, windows: Sequence[WindowConfig], window_offered: np.ndarray, load_offered: np.ndarray,
           scale_offered: np.ndarray, grant: Readiness, room: np.ndarray | None = None, state: State | None = None) -> Issue:
     """Cycles of commands whose records are offered in the given cycles.
 
-    `grant`: the cycles with `read_grant`. `room`: for each emitting beat, the first cycle in which its place is free. With a
-    `state` the commands follow others, and it is brought up to date.
+    `grant`: the cycles with `read_grant`. `room`: for each emitting beat, the first cycle in which it may be issued, because its
+    place will be free. With a `state` the commands follow others, and it is brought up to date.
     """
     state = state or State.fresh(geometry)
     weights, scales = state.weights, state.scales
@@ -85,34 +94,35 @@ def issue(geometry: Geometry, windows: Sequence[WindowConfig], window_offered: n
         window_taken.append(max(idle, int(at)))
         weights.take(load_at)
         scales.take(scale_at)
-        waiting = window_taken[-1] + 3
+        waiting = window_taken[-1] + 4
         pixels, passes = window.pixels, window.passes
+        apart = 2 if window.columns == 1 and window.rows > 1 else 1     # least distance of two beats
         for number in range(window.output_blocks * passes):
             emits = number % passes == passes - 1
-            waiting = max(waiting, weights.read())
+            waiting = max(waiting, settled, weights.read() + 1)
             if emits:
-                waiting = max(waiting, scales.read())
-            start = max(waiting + 1, settled, over)
-            offered = np.full(pixels, start + 1, np.int64)
-            if emits and room is not None:
-                np.maximum(offered, room[position:position + pixels], out=offered)
+                waiting = max(waiting, scales.read() + 1)
+            start = max(waiting + 1, over)
             if grant.always and not (emits and room is not None):
-                cycles, begin, end = None, start + 1, start + pixels
-                fourth = begin + least - 1
+                cycles, begin, end = None, start + apart - 1, start + apart * pixels - 1
+                fourth = begin + apart * (least - 1)
             else:
-                cycles = depart(offered, grant)
+                earliest = np.full(pixels, start + apart - 1, np.int64)
+                if emits and room is not None:
+                    np.maximum(earliest, room[position:position + pixels], out=earliest)
+                cycles = depart(earliest, grant) if apart == 1 else _depart(earliest, grant, apart)
                 begin, end = int(cycles[0]), int(cycles[-1])
                 fourth = int(cycles[least - 1]) if pixels >= least else 0
-            settled = (fourth if pixels >= least else end + least - pixels) + 1
-            over = end
+            settled = (fourth if pixels >= least else end + least - pixels) + 2
+            over = end + 1
             weights.used(begin + pipeline.WINDOW)
             if emits:
                 scales.used(begin + pipeline.WINDOW)
-                emitting.append(np.arange(begin, end + 1) if cycles is None else cycles)
+                emitting.append(np.arange(begin, end + 1, apart) if cycles is None else cycles)
                 position += pixels
             first.append(begin)
             last.append(end)
-            waiting = start + 4
+            waiting = start + 5
             idle = start + 2
     state.idle, state.settled, state.over = idle, settled, over
     return Issue(first=np.array(first, np.int64), last=np.array(last, np.int64), emitting=np.concatenate(emitting),

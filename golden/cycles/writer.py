@@ -23,9 +23,18 @@ class State:
     free: int = 0
 
 
-def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered: np.ndarray, grant: Readiness,
+def _every_second(offered: np.ndarray, ready: Readiness) -> np.ndarray:
+    """As `depart`, but with a cycle between two vectors."""
+    cycles, turn = [], 0
+    for at in offered:
+        cycles.append(int(ready.following(max(int(at), turn))))
+        turn = cycles[-1] + 2
+    return np.array(cycles, np.int64)
+
+
+def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
           state: State | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles in which commands and vectors are taken, from those in which they are offered and those with `grant`.
+    """Cycles in which commands and vectors are taken, from those in which they are offered and those after one with a grant.
 
     With a `state` the commands follow others, and it is brought up to date.
     """
@@ -34,7 +43,8 @@ def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered:
     for config, at in zip(commands, offered, strict=True):
         start = max(int(at), free)
         count = vectors(config)
-        went = depart(np.maximum(vector_offered[position:position + count], start + 2), grant)
+        waiting = np.maximum(vector_offered[position:position + count], start + 2)
+        went = _every_second(waiting, ready) if config.columns == 1 and config.rows > 1 else depart(waiting, ready)
         command_cycles.append(start)
         cycles.append(went)
         position += count
@@ -45,7 +55,7 @@ def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered:
 
 def written(vector_taken: np.ndarray) -> np.ndarray:
     """Cycles of the writes."""
-    return np.asarray(vector_taken, np.int64) + pipeline.WRITER
+    return np.asarray(vector_taken, np.int64) + pipeline.WRITER - 1
 
 
 def addresses(config: WriterConfig, groups: int) -> tuple[np.ndarray, np.ndarray]:

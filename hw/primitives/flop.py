@@ -12,7 +12,7 @@ class Copy(wiring.Component):
 
     Yosys merges equal registers, which turns a control line with one copy for each column back
     into a single net of a thousand sinks: the first thing the router fails on. It leaves
-    instances alone. Latency 1 cycle, no reset, starts at 0.
+    instances alone. Latency 1 cycle, no reset, starts at `init`.
 
     Members
     -------
@@ -23,15 +23,19 @@ class Copy(wiring.Component):
     d: In(1)
     q: Out(1)
 
+    def __init__(self, *, init: int = 0):
+        self.init = init
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
         if platform is None:
-            q = Signal(reset_less=True)
+            q = Signal(init=self.init, reset_less=True)
             m.d.sync += q.eq(self.d)
             m.d.comb += self.q.eq(q)
         else:
             m.submodules.ff = Instance(
                 "TRELLIS_FF", p_GSR="DISABLED", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR",
-                p_REGSET="RESET", p_SRMODE="LSR_OVER_CE",
+                p_REGSET="SET" if self.init else "RESET", p_SRMODE="LSR_OVER_CE",
                 i_CLK=ClockSignal(), i_LSR=Const(0), i_CE=Const(1), i_DI=self.d, o_Q=self.q)
         return m

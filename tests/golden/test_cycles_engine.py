@@ -55,9 +55,9 @@ def test_cycles_of_a_layer_by_hand():
     line = at_once(plan, SMALL)
     assert line.taken.tolist() == [pipeline.COMMAND_TAKEN]
     # Records are taken in 4. Weights are read in 6 and 7, the first of which lets the pass start; it is seen in 7, the pass
-    # starts in 8, its first beat is issued in 9. The second pass follows without a gap: its weights were read in 18 and 19.
-    assert line.issued.tolist() == [[9, 24], [25, 40]]
-    assert line.array.tolist() == [n + 8 + 10 for n in range(9, 41)]
+    # starts in 9 with its first beat. The second one waits for its parameters, read in 23 and 24, a cycle longer than for beats.
+    assert line.issued.tolist() == [[9, 24], [26, 41]]
+    assert line.array.tolist() == [n + pipeline.operand(SMALL) + 10 for n in (*range(9, 25), *range(26, 42))]
     assert line.requantised.tolist() == [n + 12 for n in line.array.tolist()]
     assert line.requantised[0] == 9 + pipeline.vector(SMALL)
 

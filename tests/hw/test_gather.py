@@ -68,7 +68,7 @@ def check(designs, lanes, image, configs, ring_rows, kernel, stride, padding, al
         return Readiness(pattern).following(np.concatenate(([0], cycles[:-1] + 1))) if len(cycles) else cycles
     assert seen["word"].payload.tobytes() == expected.tobytes()
     assert seen["place"].payload.tobytes() == beats_of_ints((places % (1 << 15)).tolist(), 15).tobytes()
-    result = gathered(configs, offers(slow, seen["command"].cycle), offers(allow, seen["i"].cycle), Readiness(grant),
+    result = gathered(configs, offers(slow, seen["command"].cycle), offers(allow, seen["i"].cycle), Readiness(grant).later(),
                       line_bytes=line_bytes(geometry(lanes)), lanes=lanes)
     for name, cycles in zip(("command", "i", "word", "last"), result, strict=True):
         assert seen[name].cycle.tolist() == cycles.tolist(), name

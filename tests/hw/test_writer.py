@@ -60,7 +60,7 @@ def test_every_write(designs, commands, groups, seed):
         """Cycle in which each beat is first offered."""
         return Readiness(pattern).following(np.concatenate(([0], cycles[:-1] + 1))) if len(cycles) else cycles
     command_cycles, cycles = taken(commands, offers(slow, seen["command"].cycle), offers(allow, seen["i"].cycle),
-                                   Readiness(grant))
+                                   Readiness(grant).later())
     assert seen["command"].cycle.tolist() == command_cycles.tolist()
     assert seen["i"].cycle.tolist() == cycles.tolist()
     assert seen["write"].cycle.tolist() == written(cycles).tolist()
