@@ -113,8 +113,9 @@ class OutputFifoClaim(StageClaim):
 
 
 class WriterClaim(StageClaim):
-    """Every vector taken is written `LATENCY` cycles later, to one lane group, unchanged, and nothing else is written; vectors
-    are taken only with the grant, exactly as many as the command says; `last` comes with its last one."""
+    """Every vector taken is written `LATENCY` cycles after its grant, to one lane group, unchanged, and nothing else is written;
+    vectors are taken only in the cycle after a grant, exactly as many as the command says, and not one after the other if rows of
+    a single column follow each other; `last` comes with its last one."""
 
     faults = ("late", "wrong group", "one more")
     GEOMETRY = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
@@ -127,13 +128,13 @@ class WriterClaim(StageClaim):
                      writer.command.valid.eq(self.free(1, "command")), writer.command.payload.as_value().eq(config)]
         taken, start = writer.i.valid & writer.i.ready, writer.command.valid & writer.command.ready
         due, data = taken, vector
-        for n in range(writer.LATENCY + (self.fault == "late")):
+        for n in range(writer.LATENCY - 1 + (self.fault == "late")):
             stage, held = Signal(name=f"due{n}"), Signal(16, name=f"data{n}")
             m.d.sync += [stage.eq(due), held.eq(data)]
             due, data = stage, held
         groups = len(writer.w_en)
         m.d.comb += [Assert(writer.w_en.any() == due), Assert(~due | (writer.w_data == data.replicate(groups))),
-                     Assert((writer.w_en & (writer.w_en - 1)) == 0), Assert(~writer.i.ready | grant)]
+                     Assert((writer.w_en & (writer.w_en - 1)) == 0)]
 
         left = Signal(4)
         new = writer.command.payload
@@ -145,14 +146,17 @@ class WriterClaim(StageClaim):
         with m.Elif(taken):
             m.d.sync += left.eq(left - 1)
         last = taken & (left == 1)
-        for n in range(writer.LATENCY):
+        for n in range(writer.LATENCY - 1):
             stage = Signal(name=f"last{n}")
             m.d.sync += stage.eq(last)
             last = stage
         loading = Signal()                  # the cycle after a command is taken
-        m.d.sync += loading.eq(start)
+        granted, slow, rests = Signal(), Signal(), Signal()
+        m.d.sync += [loading.eq(start), granted.eq(grant), rests.eq(taken & slow)]
+        with m.If(start):
+            m.d.sync += slow.eq((new.columns == 1) & (new.rows != 1))
         m.d.comb += [Assert(writer.command.ready == ((left == 0) & ~loading)),
-                     Assert(writer.i.ready == (grant & (left != 0) & ~loading)),
+                     Assert(writer.i.ready == (granted & ~rests & (left != 0) & ~loading)),
                      Assert(writer.last == last), Cover(writer.last & (left == 8))]
         if self.fault == "wrong group":
             m.d.comb += Assert(~writer.w_en[1])
@@ -262,10 +266,10 @@ class WindowClaim(StageClaim):
             before[name] = Signal(name=f"{name}_before")
             m.d.sync += before[name].eq(value)
         issue = window.issue
-        granted, reserved = (delayed(m, value, pipeline.WINDOW, name, reset=True) for value, name in (
-            (inputs["read_grant"], "granted"), (window.reserve, "reserved")))
+        granted = delayed(m, inputs["read_grant"], pipeline.WINDOW, "granted", reset=True)
+        reserved = delayed(m, window.reserve, pipeline.WINDOW - 1, "reserved", reset=True)
         m.d.comb += [
-            Assert(~window.reserve | (inputs["read_grant"] & inputs["room"])),
+            Assert(~window.reserve | (before["read_grant"] & inputs["room"])),
             Assert(~issue.valid | granted if self.fault != "no grant" else ~issue.valid),
             Assert((issue.valid & issue.last) == reserved), Assert(~issue.swap | issue.valid),
             Assert(~issue.emit_start | issue.swap & issue.last), Assert(~window.pass_start | before["weights_ready"]),
@@ -286,7 +290,8 @@ class WindowClaim(StageClaim):
             return result
         per_block = product(sizes["kernel_x"], sizes["blocks"])
         start = window.pass_start
-        shows = delayed(m, start, pipeline.WINDOW - 1, "shows", reset=True)     # beats seen from the next cycle on are the pass's
+        shows = delayed(m, start, pipeline.WINDOW - 2, "shows", reset=True)     # beats seen from the next cycle on are the pass's
+        started_size = delayed(m, size, pipeline.WINDOW - 2, "size")
         with m.If(window.config.valid & window.config.ready):
             m.d.sync += [size.eq(product(sizes["rows"], sizes["columns"]) + (self.fault == "one more")), block.eq(per_block),
                          in_block.eq(per_block)]
@@ -294,7 +299,7 @@ class WindowClaim(StageClaim):
         with m.If(start):
             m.d.sync += [to_go.eq(to_go - 1), in_block.eq(Mux(in_block == 1, block, in_block - 1))]
         with m.If(shows):
-            m.d.sync += [left.eq(size), fresh.eq(1)]
+            m.d.sync += [left.eq(started_size), fresh.eq(1)]
         with m.Elif(issue.valid):
             m.d.sync += [left.eq(left - 1), fresh.eq(0)]
         m.d.comb += [Assert(~shows | (left == issue.valid)), Assert(~issue.valid | (left != 0)), Assert(~start | (to_go != 0)),
