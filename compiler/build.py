@@ -36,23 +36,29 @@ class Compiled:
 def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int = STORAGE_WORDS) -> Compiled:
     """The program of a network for an engine with so many words of storage. Raises NetworkError with all that is
     wrong."""
-    stages = lower(network, geometry)
-    groups = _scheduled(stages, geometry)
+    stages, room = lower(network, geometry), min(storage_words, STORAGE_WORDS)
+    least = lay_out(stages, [], geometry, 0)
+    problems = [_too_little_storage(network, least, room)] if least.end > room else []
+    try:
+        groups = _scheduled(stages, geometry)
+    except NetworkError as error:
+        raise NetworkError([*error.problems, *problems]) from None
+    if problems:
+        raise NetworkError(problems)
     # Addresses in the program change none of its sizes.
     jobs = build(stages, groups, geometry, lay_out(stages, groups, geometry, 0))
     words = sum(len(encode(instruction)) for instruction in emit(geometry, jobs, 0, 0))
     layout = lay_out(stages, groups, geometry, words)
-    if layout.end > min(storage_words, STORAGE_WORDS):
-        missing = layout.end - min(storage_words, STORAGE_WORDS)
-        raise NetworkError([Problem(network.name, f"storage must have at least {layout.end} words of 16 bits, not "
-                                                  f"{min(storage_words, STORAGE_WORDS)}: {missing} are missing")])
+    if layout.end > room:
+        raise NetworkError([_too_little_storage(network, layout, room)])
     jobs = build(stages, groups, geometry, layout)
     instructions = emit(geometry, jobs, layout.store_base, layout.end - layout.store_base)
     code = [word for instruction in instructions for word in encode(instruction)]
     for queue in QUEUES:
         count = sum(instruction.queue == queue for instruction in instructions)
         if count > MOST_TOKENS:
-            raise NetworkError([Problem(network.name, f"{queue} commands must be at most {MOST_TOKENS}, not {count}")])
+            raise NetworkError([Problem(network.name, f"{queue} commands must be at most {MOST_TOKENS}, not {count}: an "
+                                                      f"engine with more lanes or memory needs fewer")])
     program = Program(
         name=network.name, geometry=geometry, instructions=tuple(instructions), parts=tuple(map(_part, jobs.computes)),
         storage=constants(layout, stages, code), program=layout.program, program_words=len(code), store_base=layout.store_base,
@@ -61,16 +67,26 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
     return Compiled(program, stages, groups, layout, jobs)
 
 
+def _too_little_storage(network: QNetwork, layout: Layout, room: int) -> Problem:
+    parts = ", ".join(f"{name} {words}" for name, words in layout.sizes.items() if words)
+    return Problem(network.name, f"storage must have at least {layout.end} words of 16 bits, not {room}: {layout.end - room} are "
+                                 f"missing ({parts}); a board with SDRAM has 16 million")
+
+
 def _scheduled(stages: Stages, geometry: Geometry) -> list[Group]:
+    problem = None
     for share in FRAGMENTED:
-        groups = schedule(stages, geometry, int(geometry.activation_words * share))
         try:
+            groups = schedule(stages, geometry, int(geometry.activation_words * share))
             place(groups, geometry)
+            return groups
         except PlaceError as error:
-            problem = str(error)
-            continue
-        return groups
-    raise NetworkError([Problem(stages.output_name, problem)])
+            problem = Problem(stages.output_name, str(error))
+        except NetworkError:
+            if problem is None:
+                raise
+            break               # with less memory than there is
+    raise NetworkError([problem])
 
 
 def _part(job: Job) -> Part:

@@ -7,14 +7,15 @@ band by band with all chunks inside.
 """
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 from arch import pipeline
 from arch.geometry import Geometry
 from compiler.layer import Band
 from compiler.stages import Buffer, Stage
 
-__all__ = ["Order", "Step", "brought_rows", "chunked", "interleaved", "ring_rows", "row_steps", "step_cycles", "turns",
-           "visible_after", "weight_words"]
+__all__ = ["Cuts", "Order", "Step", "brought_rows", "chunked", "interleaved", "ring_rows", "row_steps", "rows_for",
+           "step_cycles", "turns", "visible_after", "weight_words"]
 
 CHUNKS = 4              # chunks that the weight memory holds when weights stream: one in use, others on their way
 
@@ -81,9 +82,13 @@ class Order:
 def step_cycles(geometry: Geometry, step: Step) -> int:
     """Cycles in which the array is taken by a step, if nothing is waited for."""
     pixels = len(step.band.rows) * step.stage.work.size[1]
-    # A pass lasts as long as the next one's weights take to shift in.
-    least = pipeline.weights_free_after(geometry) + geometry.pairs - pipeline.weights_soon(geometry) + 3
-    return len(step.blocks) * step.stage.work.passes * max(pixels, least) + 1
+    return len(step.blocks) * step.stage.work.passes * max(pixels, _shortest_pass(geometry)) + 1
+
+
+@cache
+def _shortest_pass(geometry: Geometry) -> int:
+    """A pass lasts at least as long as the next one's weights take to shift in."""
+    return pipeline.weights_free_after(geometry) + geometry.pairs - pipeline.weights_soon(geometry) + 3
 
 
 def visible_after(geometry: Geometry) -> int:
@@ -97,7 +102,7 @@ def row_steps(height: int, rows: int, first: int | None = None) -> list[range]:
     return [range(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
 
 
-def _rows_for(geometry: Geometry, stage: Stage, fraction: float) -> int:
+def rows_for(geometry: Geometry, stage: Stage, fraction: float) -> int:
     """Rows of a stage's convolution in a band, for a fraction of the map; a multiple of the pool's stride where possible."""
     height, width = stage.work.size
     stride = stage.work.pool_window.stride[0]
@@ -110,16 +115,34 @@ def _rows_for(geometry: Geometry, stage: Stage, fraction: float) -> int:
     return min(rows, height)
 
 
-def _cut(geometry: Geometry, stage: Stage, fraction: float) -> list[Band]:
-    rows = _rows_for(geometry, stage, fraction)
-    gathered = stage.source.made == "gather"
-    return stage.work.bands(row_steps(stage.work.size[0], rows, 1 if gathered else None))
+class Cuts:
+    """Stages in bands, and the steps of those: the same ones whoever asks, since many orders of steps are compared."""
+
+    def __init__(self):
+        self._bands: dict[tuple[Stage, int], list[Band]] = {}
+        self._steps: dict[tuple[Stage, int, range], list[Step]] = {}
+
+    def bands(self, stage: Stage, rows: int) -> list[Band]:
+        """Bands of so many rows of a stage's convolution."""
+        key = stage, rows
+        if key not in self._bands:
+            gathered = stage.source.made == "gather"
+            self._bands[key] = stage.work.bands(row_steps(stage.work.size[0], rows, 1 if gathered else None))
+        return self._bands[key]
+
+    def steps(self, stage: Stage, rows: int, blocks: range) -> list[Step]:
+        """A step for each of these bands."""
+        key = stage, rows, blocks
+        if key not in self._steps:
+            self._steps[key] = Step.of(stage, self.bands(stage, rows), blocks)
+        return self._steps[key]
 
 
-def interleaved(geometry: Geometry, stages: Sequence[Stage], rows: int, pipelined: bool) -> Order | None:
-    """All stages band by band, bands matched to `rows` rows of the last stage's output; None if constants do not fit."""
-    fraction = rows / stages[-1].target.height
-    cuts = [_cut(geometry, stage, fraction) for stage in stages]
+def interleaved(geometry: Geometry, stages: Sequence[Stage], made: Cuts, band_rows: Sequence[int], rows: int,
+                pipelined: bool) -> Order | None:
+    """All stages band by band, the bands of each with so many rows of its convolution, which match `rows` rows of the last
+    stage's output; None if constants do not fit."""
+    cuts = [made.bands(stage, count) for stage, count in zip(stages, band_rows, strict=True)]
     several = [stage for stage, cut in zip(stages, cuts, strict=True) if len(cut) > 1]
     single = len(several) < len(stages)
     if sum(stage.work.blocks for stage in several) * geometry.pairs > geometry.parameter_words // (1 + single):
@@ -133,7 +156,9 @@ def interleaved(geometry: Geometry, stages: Sequence[Stage], rows: int, pipeline
     if any(stage not in pinned and _silent(stage, cut) for stage, cut in zip(stages, cuts, strict=True)):
         return None
     parts = [[range(stage.work.blocks)] if stage in pinned else chunks_of(geometry, stage, 1, free) for stage in stages]
-    return depth_first(stages, cuts, parts, rows=rows, pipelined=pipelined, pinned=pinned)
+    steps = [[made.steps(stage, count, blocks) for blocks in blocks_of]
+             for stage, count, blocks_of in zip(stages, band_rows, parts, strict=True)]
+    return depth_first(stages, steps, rows=rows, pipelined=pipelined, pinned=pinned)
 
 
 def _silent(stage: Stage, cut: Sequence[Band]) -> bool:
@@ -160,19 +185,18 @@ def _pinned(geometry: Geometry, stages: Sequence[Stage], several: Sequence[Stage
     return frozenset(pinned)
 
 
-def depth_first(stages: Sequence[Stage], cuts: list[list[Band]], parts: list[list[range]], *, rows: int, pipelined: bool,
+def depth_first(stages: Sequence[Stage], parts: list[list[list[Step]]], *, rows: int, pipelined: bool,
                 pinned: frozenset[Stage]) -> Order:
-    """Steps of stages cut into these bands and output blocks, the deepest possible one first."""
+    """The steps of stages (of each: for some output blocks, band by band), the deepest possible one first."""
     count = len(stages)
     # For each stage the earlier ones whose rows it reads, and those that write beside it.
     makers = [[m for m in range(n) if stages[m].target is stage.source and _meet(stages[m].writes, stage.reads)]
               for n, stage in enumerate(stages)]
     beside = [[m for m in range(count) if m != n and stages[m].target is stage.target] for n, stage in enumerate(stages)]
-    bands = [list(zip(*(Step.of(stage, cut, blocks) for blocks in blocks_of), strict=True))
-             for stage, cut, blocks_of in zip(stages, cuts, parts, strict=True)]
+    bands = [list(zip(*blocks_of, strict=True)) for blocks_of in parts]
     made = [[(0, -1)] for _ in stages]                          # (rows of the target that are complete, step) per band
     steps: list[Step] = []
-    left = [len(cut) for cut in cuts]
+    left = [len(steps_of) for steps_of in bands]
     position = [0] * count
     while any(left):
         # Of the stages that could run: rather none ahead of those beside it, rather none that waits for the last step.

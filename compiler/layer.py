@@ -30,7 +30,11 @@ NO_POOL = Window(kernel=(1, 1))
 
 
 class LayerError(ValueError):
-    """A layer cannot run on an engine; the message says which resource or rule stands against it."""
+    """A layer cannot run on an engine; `reasons` say which resources or rules stand against it, and how much is missing."""
+
+    def __init__(self, *reasons: str):
+        super().__init__("; ".join(reasons))
+        self.reasons = reasons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,13 +181,20 @@ class Convolution:
     spare: bool = False
 
     def __post_init__(self):
-        _check_conv(self.geometry, self.conv, self.size)
-        _check_pool(self.pool, self.pool_window)
-        per_block, places = self.block_words, self.places
-        _require(per_block <= self.geometry.weight_words, f"weights of {self.geometry.output_lanes} channels must be at most "
-                                                          f"{self.geometry.weight_words} words, not {per_block}")
-        _require(places <= self.geometry.pool_words, f"pooled rows must be at most {self.geometry.pool_words} pixels, "
-                                                     f"not {places}")
+        reasons = [*_against_conv(self.conv), *_against_pool(self.pool, self.pool_window), *self._against_memories()]
+        if reasons:
+            raise LayerError(*reasons)
+
+    def _against_memories(self) -> Iterator[str]:
+        """What is too small, and by how much; the engine's parameter that would have to grow."""
+        geometry = self.geometry
+        for what, unit, used, name in (
+                (f"weights of {geometry.output_lanes} channels", "words", self.block_words, "weight_words"),
+                ("output rows", "pixels", self.size[1], "band_pixels"), ("pooled rows", "pixels", self.places, "pool_words"),
+                ("parameters", "words", geometry.pairs, "parameter_words")):
+            room = getattr(geometry, name)
+            if used > room:
+                yield f"{what} must be at most {room} {unit} ({name}), not {used}: {used - room} are missing"
 
     @cached_property
     def size(self) -> tuple[int, int]:
@@ -311,25 +322,28 @@ def plan_layer(geometry: Geometry, conv: QConv, *, source: Map, target: Map, zer
     return LayerPlan(phases=tuple(phases), macs=work.macs)
 
 
-def _check_conv(geometry: Geometry, conv: QConv, size: tuple[int, int]):
+def _against_conv(conv: QConv) -> Iterator[str]:
     window = conv.window
-    _require(conv.groups == 1, f"groups must be 1, not {conv.groups}")
-    _require(window.dilation == (1, 1), f"dilation must be 1, not {window.dilation}")
-    _require(max(window.kernel) <= 11, f"kernel must be at most 11, not {window.kernel}")
-    _require(max(window.stride) <= 4, f"stride must be at most 4, not {window.stride}")
-    _require(max(window.padding) <= 15, f"padding must be at most 15, not {window.padding}")
-    _require(size[1] <= geometry.band_pixels, f"output rows must be at most {geometry.band_pixels} pixels, not {size[1]}")
+    if conv.groups != 1:
+        yield f"groups must be 1, not {conv.groups}"
+    if window.dilation != (1, 1):
+        yield f"dilation must be 1, not {window.dilation}"
+    for what, most in (("kernel", 11), ("stride", 4), ("padding", 15)):
+        if max(getattr(window, what)) > most:
+            yield f"{what} must be at most {most}, not {getattr(window, what)}"
 
 
-def _check_pool(pool: Pool | None, window: Window):
+def _against_pool(pool: Pool | None, window: Window) -> Iterator[str]:
     if isinstance(pool, QGlobalAvgPool):
         for name in ("multiplier", "shift"):
             values = np.unique(getattr(pool.requantise, name))
-            _require(len(values) == 1, f"global average must have one {name}, not {len(values)}")
-    _require(window.dilation == (1, 1), f"pool dilation must be 1, not {window.dilation}")
-    _require(max(window.kernel) <= 3, f"pool kernel must be at most 3, not {window.kernel}")
-    _require(max(window.stride) <= 3, f"pool stride must be at most 3, not {window.stride}")
-    _require(max(window.padding) <= 1, f"pool padding must be at most 1, not {window.padding}")
+            if len(values) != 1:
+                yield f"global average must have one {name}, not {len(values)}"
+    if window.dilation != (1, 1):
+        yield f"pool dilation must be 1, not {window.dilation}"
+    for what, most in (("kernel", 3), ("stride", 3), ("padding", 1)):
+        if max(getattr(window, what)) > most:
+            yield f"pool {what} must be at most {most}, not {getattr(window, what)}"
 
 
 def _block_ranges(work: Convolution, single: bool) -> Iterator[range]:

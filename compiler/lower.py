@@ -32,6 +32,7 @@ __all__ = ["identity", "lower"]
 
 _POOLS = QMaxPool | QAvgPool | QGlobalAvgPool
 MOST_COPIES = 16                # stages of a copy
+LONGEST_SIDE = 1023             # rows and columns of a map
 GATHERED_CHANNELS = 4           # an image of so many channels at most goes through the gather
 
 
@@ -97,7 +98,7 @@ class _Lowering:
             if layer.name in hidden:
                 continue
             if type(layer) not in steps:
-                self._refuse(layer.name, f"no unit of the engine computes {layer.op}")
+                self._refuse(layer.name, f"no unit of the engine computes {layer.op}: only the reference does (golden.run)")
             elif layer.name in self.pushed or all(name in self.views for name in layer.inputs):
                 steps[type(layer)](layer)       # otherwise it reads what was refused already
         if not self.problems:
@@ -197,7 +198,7 @@ class _Lowering:
         kernel, stride = window.kernel[0], window.stride[0]
         if (channels > GATHERED_CHANNELS or conv.groups != 1 or window.dilation != (1, 1) or window.kernel != (kernel, kernel)
                 or window.stride != (stride, stride) or kernel > 11 or stride > 4 or max(window.padding) > 15
-                or max(height, width) > 1023 or self.geometry.input_lanes % 4):
+                or max(height, width) > LONGEST_SIDE or self.geometry.input_lanes % 4):
             return False
         rows, columns = window.output_size(height, width)
         right = (columns - 1) * stride + kernel - window.padding[1] - width
@@ -337,19 +338,18 @@ class _Lowering:
         try:
             work = Convolution(geometry=self.geometry, conv=conv, pool=pool, height=buffer.height, width=buffer.width,
                                zero_point=zero_point)
-            self._check(work, buffer)
+            self._check(buffer)
         except LayerError as error:
-            self._refuse(layer, str(error))
+            for reason in error.reasons:
+                self._refuse(layer, reason)
             return
         start = int(target.channels[0]) // lanes
         self.stages.append(Stage(layer=layer, tensor=tensor, channel=channel, work=work, source=buffer,
                                  reads=range(first, last + 1), target=target.buffer,
                                  writes=range(start, start + -(-len(target.channels) // lanes))))
 
-    def _check(self, work: Convolution, source: Buffer):
-        for what, value in (("input rows", source.height), ("input columns", source.width)):
-            if value > 1023:
-                raise LayerError(f"{what} must be at most 1023, not {value}")
-        pairs = self.geometry.pairs
-        if pairs > self.geometry.parameter_words:
-            raise LayerError(f"parameters must be at most {self.geometry.parameter_words} words, not {pairs}")
+    def _check(self, source: Buffer):
+        wrong = [f"{what} must be at most {LONGEST_SIDE}, not {value}: make the image smaller (--size)"
+                 for what, value in (("input rows", source.height), ("input columns", source.width)) if value > LONGEST_SIDE]
+        if wrong:
+            raise LayerError(*wrong)

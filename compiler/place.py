@@ -49,7 +49,11 @@ def place(groups: Sequence[Group], geometry: Geometry) -> None:
                     local.base = item.base
             return
         order = sorted(items, key=lambda item: (item.first, -item.size)) if not attempt else rng.sample(items, len(items))
-    raise PlaceError(f"{len(items)} maps and rings found no places in {geometry.activation_words} words")
+    sizes = [sum(local.size for local in group.locals.values()) for group in groups]
+    fullest = groups[sizes.index(max(sizes))].stages
+    raise PlaceError(f"activation memory (activation_words) must have a place for each map and ring; those of {fullest[0].layer} "
+                     f"to {fullest[-1].layer} take {max(sizes)} of {geometry.activation_words} words, and what is left between "
+                     f"them is too small")
 
 
 def _fits(order: Sequence[_Item], words: int) -> bool:

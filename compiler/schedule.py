@@ -5,18 +5,20 @@ again, by rows, by whoever reads it. The input of a network without gather and i
 the stages into groups are compared by dynamic programming over the cuts, by their estimated cycles.
 """
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
 from arch.geometry import Geometry
 from compiler.groups import (
+    Cuts,
     Order,
     Step,
     brought_rows,
     chunked,
     interleaved,
     ring_rows,
+    rows_for,
     step_cycles,
     turns,
     visible_after,
@@ -103,7 +105,9 @@ class _Scheduler:
             for buffer, reads in ((stage.source, True), (stage.target, False)):
                 first, wrote, read = self.buffers.get(buffer, (n, -1, -1))
                 self.buffers[buffer] = (first, wrote if reads else n, n if reads else read)
+        self.cuts = Cuts()
         self.costs: dict[Order, int] = {}
+        self.locals: dict[tuple[Order, Buffer, bool, int], Local | None] = {}
         self.least: dict[tuple[int, int], float] = {}
 
     def run(self) -> list[Group]:
@@ -120,13 +124,13 @@ class _Scheduler:
                 if not orders and last > first + 1 and self._too_big(first, last):
                     break
                 for node in nodes[first].values():
-                    for group, kept in self._groups(orders, first, last, node.here):
+                    for group, kept in self._groups(orders, first, last, node, nodes[last]):
                         cycles = node.cycles + group.cycles
                         old = nodes[last].get(kept)
                         if old is None or cycles < old.cycles:
                             nodes[last][kept] = _Node(cycles, group, node, kept)
         if not nodes[count]:
-            raise NetworkError(self._problems(reached))
+            raise NetworkError(self._problems(reached, nodes[reached]))
         node, groups = min(nodes[count].values(), key=lambda node: node.cycles), []
         while node.group:
             groups.append(node.group)
@@ -148,10 +152,14 @@ class _Scheduler:
         if self._too_big(first, last) or any(s.work.average and s.work.size[0] * s.work.size[1] > self.geometry.band_pixels
                                              for s in part):
             return
-        height, tried = part[-1].target.height, set()
+        height, tried, cut = part[-1].target.height, set(), set()
         for rows in sorted({min(height, r) for r in (1, 2, 3, 4, 5, 6, 7, 8, 10, 13, 16, 20, 28, 1023)}):
+            band_rows = tuple(rows_for(self.geometry, stage, rows / height) for stage in part)
+            if band_rows in cut:
+                continue
+            cut.add(band_rows)
             for pipelined in (True, False):
-                order = interleaved(self.geometry, part, rows, pipelined)
+                order = interleaved(self.geometry, part, self.cuts, band_rows, rows, pipelined)
                 if order is None:
                     continue
                 key = tuple((id(step.stage), step.band.rows) for step in order.steps)
@@ -178,8 +186,10 @@ class _Scheduler:
 
     # Groups
 
-    def _groups(self, orders: Iterable[Order], first: int, last: int, whole: frozenset) -> Iterator[tuple[Group, frozenset]]:
-        part = self.stages[first:last]
+    def _groups(self, orders: Iterable[Order], first: int, last: int, node: _Node,
+                found: Mapping[frozenset, _Node]) -> Iterator[tuple[Group, frozenset]]:
+        """Groups behind a node with what they keep; none that is certainly no better than what was `found`."""
+        part, whole = self.stages[first:last], node.here
         targets, sources = {s.target for s in part}, {s.source for s in part}
         fresh = [b for b in self.buffers if b in targets and self.buffers[b][0] >= first and self._needed(b, last)]
         passing = [b for b in whole if b not in targets and b not in sources]
@@ -188,6 +198,8 @@ class _Scheduler:
             kept_new = {b for b, yes in zip(fresh, keep, strict=True) if yes}
             kept = frozenset(b for b in whole | kept_new if self._needed(b, last))
             for order in orders:
+                if kept in found and node.cycles + self._cycles(order) + GROUP_CYCLES >= found[kept].cycles:
+                    continue
                 for depth in (2, 1):
                     group = self._group(order, first, last, whole | kept_new, passing, kept, depth)
                     if group:
@@ -206,7 +218,10 @@ class _Scheduler:
         sizes = sum(buffer.words for buffer in passing)
         late = False
         for buffer in dict.fromkeys([s.source for s in order.stages] + [s.target for s in order.stages]):
-            local = self._local(order, buffer, first, last, buffer in whole, depth)
+            key = order, buffer, buffer in whole, depth
+            if key not in self.locals:
+                self.locals[key] = self._local(order, buffer, first, last, buffer in whole, depth)
+            local = self.locals[key]
             if local is None:
                 return None
             late |= (local.brought and not local.whole) or local.narrow > 0 and local.copies == 1
@@ -322,16 +337,21 @@ class _Scheduler:
 
     # What stands against it
 
-    def _problems(self, reached: int) -> list[Problem]:
-        """Of the stage that no group can hold, and of all behind it that cannot run alone either."""
+    def _problems(self, reached: int, nodes: Iterable[frozenset]) -> list[Problem]:
+        """Of the stage that no group can hold beside the buffers that are whole before it (those of the cheapest of `nodes`), and
+        of all behind it that cannot run alone either."""
         problems = []
         for n in range(reached, len(self.stages)):
             least = self._least_words(n)
             if least > self.capacity:
-                problems.append(Problem(self.stages[n].layer, f"activation memory must have at least {least} words for a band, "
-                                                              f"not {self.capacity}: {least - self.capacity} are missing"))
-        stage = self.stages[reached]
-        return problems or [Problem(stage.layer, f"its maps do not fit {self.capacity} words of activation memory")]
+                problems.append(Problem(self.stages[n].layer, f"activation memory (activation_words) must have at least {least} "
+                                                              f"words for its smallest band, not {self.capacity}: "
+                                                              f"{least - self.capacity} are missing"))
+        stage, held = self.stages[reached], min(sum(buffer.words for buffer in whole) for whole in nodes)
+        missing = self._least_words(reached) + held - self.capacity
+        return problems or [Problem(stage.layer, f"activation memory (activation_words) must hold its bands beside {held} words "
+                                                 f"that later layers read, and has {self.capacity}: at least {max(missing, 1)} "
+                                                 f"are missing")]
 
     def _least_words(self, n: int) -> int:
         """Activation words of the smallest band of a stage, source and target in rings."""

@@ -1,4 +1,6 @@
 """Whole networks: every command writes what golden says, no wait is missing, nothing leaves the chip that need not."""
+import re
+
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -125,6 +127,17 @@ def test_program_lies_in_storage_word_for_word(digits):
 def test_storage_that_is_too_small_is_named_with_what_is_missing(digits):
     with pytest.raises(NetworkError, match=r"storage must have at least \d+ words of 16 bits, not 1000: \d+ are missing"):
         compile_network(digits, PRESETS["85f"], storage_words=1000)
+
+
+def test_memories_that_are_too_small_are_all_named_with_what_is_missing(digits):
+    small = Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64)
+    wide = outline(load_model("squeezenet:size=63"))
+    with pytest.raises(NetworkError) as caught:
+        compile_network(wide, small, storage_words=100_000)
+    said = list(map(str, caught.value.problems))
+    assert any(re.fullmatch(r"fire\d/\w+: activation memory \(activation_words\) must .*\d+ are missing", line) for line in said)
+    assert re.fullmatch(r".*: storage must have at least \d+ words of 16 bits, not 100000: \d+ are missing \(weights \d+, "
+                        r"parameters \d+, input \d+, output \d+\); a board with SDRAM has 16 million", said[-1])
 
 
 def test_meta_is_all_that_a_host_needs(digits):

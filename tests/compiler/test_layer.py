@@ -76,13 +76,15 @@ AVERAGE = QGlobalAvgPool(name="pool", inputs=("conv",), requantise=Requantise(
     (dict(window=Window(kernel=(12, 1), padding=(5, 0, 5, 0))), "kernel must be at most 11, not (12, 1)"),
     (dict(window=Window(kernel=(5, 5), stride=(5, 1))), "stride must be at most 4, not (5, 1)"),
     (dict(window=Window(kernel=(1, 1), padding=(16, 0, 0, 0))), "padding must be at most 15, not (16, 0, 0, 0)"),
-    (dict(size=(2, 65)), "output rows must be at most 64 pixels, not 65"),
+    (dict(size=(2, 65)), "output rows must be at most 64 pixels (band_pixels), not 65: 1 are missing"),
     (dict(source_offset=4), "source offset must be a multiple of 8, not 4"),
-    (dict(channels=8 * 300, size=(2, 2)), "weights of 4 channels must be at most 512 words, not 600"),
+    (dict(channels=8 * 300, size=(2, 2)),
+     "weights of 4 channels must be at most 512 words (weight_words), not 600: 88 are missing"),
     (dict(target=Map.whole(GEOMETRY, (4, 8, 9), 0)), "target must be (4, 9, 9), not (4, 8, 9)"),
     (dict(target=replace(Map.whole(GEOMETRY, (4, 9, 9), 0), offset=2)), "target offset must be a multiple of 4, not 2"),
     (dict(pool=AVERAGE), "global average must have one multiplier, not 2"),
-    (dict(pool=pool_of(Window(kernel=(4, 4), stride=(9, 9)))), "pool kernel must be at most 3, not (4, 4)"),
+    (dict(pool=pool_of(Window(kernel=(4, 4), stride=(9, 9)))),
+     "pool kernel must be at most 3, not (4, 4); pool stride must be at most 3, not (9, 9)"),
     (dict(pool=pool_of(Window(kernel=(3, 3), stride=(4, 4)), True), size=(3, 3)), "pool stride must be at most 3, not (4, 4)"),
 ])
 def test_what_does_not_fit_is_refused(change, message):

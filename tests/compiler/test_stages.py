@@ -91,8 +91,10 @@ def test_all_problems_are_told_at_once():
     with pytest.raises(NetworkError) as caught:
         lower(net, GEOMETRY)
     assert list(map(str, caught.value.problems)) == [
-        "a: kernel must be at most 11, not (12, 1)", "b: dilation must be 1, not (2, 2)",
-        "sum: no unit of the engine computes Add"]
+        "a: kernel must be at most 11, not (12, 1)",
+        "a: output rows must be at most 64 pixels (band_pixels), not 70: 6 are missing",
+        "b: dilation must be 1, not (2, 2)", "b: output rows must be at most 64 pixels (band_pixels), not 70: 6 are missing",
+        "sum: no unit of the engine computes Add: only the reference does (golden.run)"]
 
 
 def test_image_of_few_channels_is_gathered():
