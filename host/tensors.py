@@ -3,11 +3,10 @@ import numpy as np
 
 from arch.program import Program, Tensor
 from nets.preprocess import InputSpec
+from nets.quantised import softmax_table
 from nets.scores import ranking
 
 __all__ = ["pixels_of", "quantised_input", "scores", "tensor_of", "top", "words_of"]
-
-_EXPONENTIALS = 0xFFFF          # what a table of exponentials begins with
 
 
 def words_of(tensor: Tensor, q: np.ndarray, input_lanes: int) -> np.ndarray:
@@ -48,7 +47,7 @@ def scores(program: Program, q: np.ndarray) -> np.ndarray:
     """
     kind, flat = program.meta["output"], q.ravel().astype(np.int64)
     if kind["softmax"]:
-        table = np.rint(np.exp(-kind["scale"] * np.arange(256)) * _EXPONENTIALS).astype(np.int64)
+        table = softmax_table(kind["scale"]).astype(np.int64)
         powers = table[flat.max() - flat]
         return np.minimum((512 * powers + powers.sum()) // (2 * powers.sum()), 255) / 256
     values = ((flat - kind["zero_point"]) * kind["scale"]).astype(np.float32).astype(np.float64)

@@ -46,6 +46,7 @@ from nets.quantised import (
     QSoftmax,
     Requantise,
     TensorType,
+    softmax_table,
 )
 from nets.rounding import InputMoments, round_weights
 
@@ -141,7 +142,7 @@ def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: S
         case LRN():
             return _lrn(step, inputs[0], kind)
         case Softmax():
-            return QSoftmax(**named, table=_uint16(np.exp(-inputs[0].scale * np.arange(256)) * UINT16_MAX))
+            return QSoftmax(**named, table=softmax_table(inputs[0].scale))
     raise TypeError(f"layer must be an operator of nets.graph, not {type(layer).__name__}")
 
 

@@ -13,7 +13,7 @@ from nets.preprocess import InputSpec
 
 __all__ = ["ADD_MULTIPLIER_MAX", "MULTIPLIER_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp", "QConcat", "QConv",
            "QFlatten", "QGlobalAvgPool", "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QSoftmax", "Requantise",
-           "SHIFT_MAX", "TensorType", "WEIGHT_MAX"]
+           "SHIFT_MAX", "TensorType", "WEIGHT_MAX", "softmax_table"]
 
 WEIGHT_MAX = 127            # weights are -127..127: the packed multiplier has no room for -128
 MULTIPLIER_MAX = 255        # requantisation multipliers have 8 bits
@@ -162,6 +162,11 @@ class QSoftmax(QLayer):
     the channels: scale 1/256, zero point 0."""
 
     table: np.ndarray
+
+
+def softmax_table(scale: float) -> np.ndarray:
+    """The table of a `QSoftmax` whose input has this scale: exponentials from 65535 down, uint16 (256,)."""
+    return np.floor(np.exp(-scale * np.arange(256)) * 65535 + 0.5).astype(np.uint16)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
