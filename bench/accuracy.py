@@ -20,9 +20,9 @@ from golden import values
 from golden.evaluate import evaluate
 from golden.images import labelled_images
 from nets import digits
-from nets.cli import run_command, write_json
+from nets.cli import positive, run_command, write_json
 from nets.load import load_model
-from nets.quantise import image_count, quantise_with
+from nets.quantise import quantise_with
 from nets.quantised_file import load, save
 
 __all__ = ["frame_cost", "get_parser", "main"]
@@ -53,7 +53,7 @@ def _time_frames(file: Path) -> None:
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=image_count, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     parser.add_argument("--frame", type=Path, help=argparse.SUPPRESS)
     return parser

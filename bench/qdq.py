@@ -14,12 +14,12 @@ import numpy as np
 import onnxruntime
 
 from golden import values
-from nets.cli import print_notes, run_command, write_json
+from nets.cli import positive, print_notes, run_command, write_json
 from nets.export_qdq import layer_model, network_model
 from nets.network import add_network_arguments, network_from_arguments
 from nets.preprocess import find_images, load_image
 from nets.progress import progress
-from nets.quantise import image_count, spread
+from nets.quantise import spread
 from nets.quantised import QInput, QNetwork
 
 __all__ = ["compare", "get_parser", "main", "session"]
@@ -77,7 +77,7 @@ def get_parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add_network_arguments(parser)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="images to compare on")
-    parser.add_argument("--limit", type=image_count, default=100, metavar="N", help="at most N of them (%(default)s)")
+    parser.add_argument("--limit", type=positive, default=100, metavar="N", help="at most N of them (%(default)s)")
     parser.add_argument("--integers", action="store_true", help="the export that rounds as the network says")
     parser.add_argument("--unfused", action="store_true", help="no integer kernels: floats between quantisations")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")

@@ -16,12 +16,12 @@ import threading
 from golden import values
 from golden.images import labelled_images, own_images
 from nets import float_run
-from nets.cli import print_notes, run_command, write_json
+from nets.cli import positive, print_notes, run_command, write_json
 from nets.model import Model
 from nets.network import add_network_arguments, network_and_model
 from nets.preprocess import load_image
 from nets.progress import progress
-from nets.quantise import image_count, spread
+from nets.quantise import spread
 from nets.quantised import QNetwork
 from nets.scores import ranking
 
@@ -113,8 +113,8 @@ def get_parser() -> argparse.ArgumentParser:
     add_network_arguments(parser)
     parser.add_argument("--images", type=Path, metavar="DIR",
                         help="labelled images, sub-folders too (digits has its own)")
-    parser.add_argument("--limit", type=image_count, metavar="N", help="at most N of them, evenly spread (all)")
-    parser.add_argument("--jobs", type=image_count, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="at most N of them, evenly spread (all)")
+    parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the fractions as JSON")
     return parser
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from arch.instruction import QUEUES
-from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
+from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload, waiting
 from host.runner import Runner
-from nets.cli import write_json
+from nets.cli import positive, write_json
 
 __all__ = ["get_parser", "main"]
 
@@ -19,7 +19,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m host.bench", description=__doc__)
     add_port_arguments(parser)
     add_program_arguments(parser)
-    parser.add_argument("--frames", type=int, default=10, metavar="N", help="of noise, all the same (%(default)s)")
+    parser.add_argument("--frames", type=positive, default=10, metavar="N", help="of noise, all the same (%(default)s)")
     return parser
 
 
@@ -34,15 +34,13 @@ def _stalls(counters: dict[str, int], cycles: int) -> Table:
 
 
 def run(args: argparse.Namespace) -> int | None:
-    if args.frames < 1:
-        print(f"error: --frames must be at least 1, not {args.frames}", file=sys.stderr)
-        return 2
     with board_session(args) as session:
         program = program_of(args, session)
         runner, clock_hz = Runner(session, program), session.info.identity.clock_khz * 1000
         upload(runner)
         q = np.random.default_rng(0).integers(0, 256, program.input.shape, dtype=np.uint8)
-        start, frames = time.monotonic(), [runner.run(q) for _ in range(args.frames)]
+        with waiting(f"{args.frames} frames"):
+            start, frames = time.monotonic(), [runner.run(q) for _ in range(args.frames)]
         seconds, counters = time.monotonic() - start, session.counters()
     cycles = [frame.cycles for frame in frames]
     if any(not np.array_equal(frame.output, frames[0].output) for frame in frames):

@@ -7,7 +7,7 @@ import sys
 
 from rich.console import Console
 
-from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
+from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload, waiting
 from host.runner import Runner
 from host.tensors import quantised_input, top
 from nets.cli import write_json
@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> None:
             q = quantised_input(program, load_image(image, spec))
             if not records:                     # nothing is uploaded for an image that cannot be read
                 upload(runner)
-            frame = runner.run(q)
+            with waiting(f"{image.name} ({len(records) + 1} of {len(images)})"):
+                frame = runner.run(q)
             best, latency = top(program, frame.output), frame.cycles / clock_hz
             records.append({"image": str(image), "top5": best, "cycles": frame.cycles, "latency_ms": latency * 1000,
                             "frames_per_s": 1 / latency})

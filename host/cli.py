@@ -6,7 +6,15 @@ from pathlib import Path
 import sys
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 from arch.geometry import PRESETS, Geometry
 from arch.program import Program
@@ -18,10 +26,11 @@ from host.link import LinkError, SerialLink
 from host.protocol import ProtocolError
 from host.runner import Runner
 from host.session import Session
-from nets.cli import print_notes, run_command
+from nets.cli import positive, print_notes, run_command
 from nets.network import add_network_arguments, network_from_arguments
 
-__all__ = ["add_port_arguments", "add_program_arguments", "board_session", "geometry_of", "main_of", "program_of", "upload"]
+__all__ = ["add_port_arguments", "add_program_arguments", "board_session", "geometry_of", "main_of", "program_of", "upload",
+           "waiting"]
 
 AUTO = "the board's"            # network
 _BOOT_S = 60                    # to copy 32 MB from flash; simulated boards are slow
@@ -30,7 +39,8 @@ _BOOT_S = 60                    # to copy 32 MB from flash; simulated boards are
 def add_port_arguments(parser: ArgumentParser) -> None:
     """Adds `--port`, `--baud` and `--json`."""
     parser.add_argument("--port", required=True, metavar="P", help="serial port, or the path that sim.board prints")
-    parser.add_argument("--baud", type=int, default=3_000_000, metavar="N", help="of the port, as in boards.list (%(default)s)")
+    parser.add_argument("--baud", type=positive, default=3_000_000, metavar="N",
+                        help="of the port, as in boards.list (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
 
 
@@ -84,6 +94,16 @@ def upload(runner: Runner) -> bool:
         task = progress.add_task(runner.program.name, total=size)
         runner.load(lambda words: progress.update(task, completed=2 * words))
     return True
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Shows on a terminal what is waited for, and for how long: a simulated board takes minutes for a frame."""
+    console = Console(stderr=True)
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress.add_task(what, total=None)
+        yield
 
 
 def main_of(work: Callable[[Namespace], int | None], parser: ArgumentParser, argv: list[str] | None) -> int:

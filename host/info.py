@@ -21,6 +21,10 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _bytes(count: int) -> str:
+    return f"{count >> 20} MB" if count >= 1 << 20 else f"{count >> 10} KB"
+
+
 def run(args: argparse.Namespace) -> None:
     with board_session(args) as session:
         identity, status = session.info.identity, session.status()
@@ -35,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
              f"finished after {status.cycles} cycles" if status.finished else "ready")
     for name, value in (("board", board.title if board else identity.name), ("clock", f"{identity.clock_khz / 1000:g} MHz"),
                         ("engine", f"{engine} (digest {identity.digest:016x})"),
-                        ("storage", f"{identity.storage_words / (1 << 19):g} MB"),
+                        ("storage", _bytes(2 * identity.storage_words)),
                         ("protocol", f"version {session.info.version}"), ("state", state),
                         ("flash", f"booted the program at word {status.program}" if status.booted else "booted nothing")):
         table.add_row(name, value)

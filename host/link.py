@@ -1,10 +1,16 @@
 """What bytes go through: a serial port, or anything else that behaves like one."""
+import errno
 import time
 from typing import Protocol
 
 import serial
+from serial.tools import list_ports
 
 __all__ = ["Link", "LinkError", "SerialLink"]
+
+
+# What pyserial raises when its device goes: TypeError where it finds the file closed, ValueError where it sets an unusual rate.
+_GONE = (OSError, TypeError, ValueError)
 
 
 class LinkError(Exception):
@@ -27,6 +33,22 @@ class Link(Protocol):
         """Gives the line back."""
 
 
+def _reason(error: Exception) -> str:
+    """Why a port cannot be opened, and what to do about it."""
+    match getattr(error, "errno", None):
+        case errno.ENOENT | errno.ENXIO | errno.ENODEV:
+            ports = ", ".join(sorted(port.device for port in list_ports.comports() if port.vid is not None))      # of USB
+            return f"there is no such port; {f'there are {ports}' if ports else 'no board is plugged in'}"
+        case errno.EACCES | errno.EPERM:
+            return "permission denied: its group, often dialout, must be one of yours"
+        case errno.EAGAIN | errno.EBUSY:
+            return "another program uses it"
+        case errno.EISDIR:
+            return "it is no serial port"
+    # That of what is no terminal has no number.
+    return "it is no serial port" if "configure port" in str(error) else str(error)
+
+
 class SerialLink:
     """A serial port (or pseudo-terminal) by its name. Raises LinkError if it cannot be opened.
 
@@ -41,15 +63,15 @@ class SerialLink:
             # A simulated board takes nothing while it computes a frame, which lasts as long as its PC is slow.
             self._serial = serial.Serial(port, baud, timeout=0, write_timeout=600 if simulated else 10, exclusive=True)
         except (OSError, ValueError) as error:      # serial.SerialException is an OSError
-            raise LinkError(f"Port {port} cannot be opened: {error}") from None
+            raise LinkError(f"Port {port} cannot be opened: {_reason(error)}") from None
 
     def _gone(self, error: Exception) -> LinkError:
-        return LinkError(f"Port {self.port} is gone: {error}")
+        return LinkError(f"Port {self.port} is gone: was the board unplugged, or the simulation ended? ({error})")
 
     def write(self, data: bytes) -> None:
         try:
             self._serial.write(data)
-        except (OSError, TypeError) as error:       # pyserial finds its file closed: TypeError
+        except _GONE as error:
             raise self._gone(error) from None
 
     def read(self, timeout_s: float) -> bytes:
@@ -57,7 +79,7 @@ class SerialLink:
             self._serial.timeout = timeout_s
             first = self._serial.read(1)
             return first + self._serial.read(self._serial.in_waiting) if first else b""
-        except (OSError, TypeError) as error:
+        except _GONE as error:
             raise self._gone(error) from None
 
     def close(self) -> None:

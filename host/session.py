@@ -29,7 +29,7 @@ class BoardReset(LinkError):
     """The board was reset since `connect`: what it did is lost, storage may be too."""
 
     def __init__(self):
-        super().__init__("The board was reset: connect again")
+        super().__init__("The board was reset: run the command again")
 
 
 class Session:

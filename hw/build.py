@@ -29,7 +29,7 @@ from hw.bitstream import ClockMissed, Watch, build_bitstream, part_of
 from hw.chip import Chip
 from hw.stages import Stages, digest_of_files, digest_of_sources
 from hw.toolchain import ToolError
-from nets.cli import print_notes, run_command, write_bytes, write_json
+from nets.cli import positive, print_notes, run_command, write_bytes, write_json
 from nets.network import add_network_arguments, network_from_arguments, outline_from_arguments
 
 __all__ = ["get_parser", "main"]
@@ -37,6 +37,7 @@ __all__ = ["get_parser", "main"]
 # What a program and its cycles depend on, and what the chip's netlist does.
 PROGRAM_SOURCES = ("arch", "nets", "compiler", "golden/cycles")
 CHIP_SOURCES = ("arch", "boards", "hw")
+LOADER = "openFPGALoader"
 RESOURCES = ("lut4", "ff", "block_ram", "multipliers")
 
 
@@ -142,15 +143,21 @@ def _write(folder: Path, record: dict) -> None:
     write_bytes(folder / "report.html", report.render(record).encode())
 
 
-def _load_board(board: Board, path: Path) -> None:
-    """Configures the FPGA over USB. Raises ToolError."""
+def _loader(board: Board) -> list[str]:
+    """The command that configures the board's FPGA over USB, without the bitstream. Raises ToolError if there is none."""
     if not board.program:
-        raise ToolError(f"--program does not know {board.name}: load {path} with a tool that does")
-    if shutil.which("openFPGALoader") is None:
-        raise ToolError("openFPGALoader must be on PATH to load a board: see https://trabucayre.github.io/openFPGALoader")
-    done = subprocess.run(["openFPGALoader", *board.program, str(path)], check=False)
+        raise ToolError(f"--program does not know {board.name}: build without it, and load the bitstream with another tool")
+    if shutil.which(LOADER) is None:
+        raise ToolError(f"{LOADER} must be on PATH for --program: see https://trabucayre.github.io/openFPGALoader")
+    return [LOADER, *board.program]
+
+
+def _load_board(loader: list[str], path: Path) -> None:
+    """Runs it. Raises ToolError."""
+    done = subprocess.run([*loader, str(path)], check=False)
     if done.returncode:
-        raise ToolError(f"openFPGALoader failed with code {done.returncode}: is the board plugged in?")
+        raise ToolError(f"{LOADER} failed with code {done.returncode}: is the board plugged in? The bitstream is there: "
+                        f"{shlex.join([*loader, str(path)])}")
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -165,8 +172,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--list-boards", action="store_true", help="list the boards and end")
     parser.add_argument("--estimate", action="store_true", help="print what would be built, and how fast, without building it")
     parser.add_argument("--freq", type=float, metavar="MHZ", help="clock, instead of the board's")
-    parser.add_argument("--seeds", type=_count, default=8, metavar="N", help="try placement seeds 1..N (%(default)s)")
-    parser.add_argument("--jobs", type=_count, default=1, metavar="N", help="seeds routed at a time (%(default)s)")
+    parser.add_argument("--seeds", type=positive, default=8, metavar="N", help="try placement seeds 1..N (%(default)s)")
+    parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="seeds routed at a time (%(default)s)")
     parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR",
                         help="folder of the boards' folders (%(default)s)")
     parser.add_argument("--program", action="store_true", help="load the bitstream into the board when it is ready")
@@ -174,18 +181,14 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
-
-
 def run(args: argparse.Namespace) -> int:
     if args.list_boards:
         return boards_list.main([])
     board = find(args.board)
-    if args.freq:
+    if args.program and args.estimate:
+        raise ValueError("--program must not go with --estimate, which builds nothing")
+    loader = _loader(board) if args.program else []         # now, not after half an hour
+    if args.freq is not None:
         board = replace(board, clock_mhz=args.freq)
     args.model = args.model or board.network
     folder = args.build / board.name
@@ -208,8 +211,18 @@ def run(args: argparse.Namespace) -> int:
         return 1
     print(folder / bitstream.BITSTREAM, folder / "report.html", sep="\n")
     if args.program:
-        _load_board(board, folder / bitstream.BITSTREAM)
+        _load_board(loader, folder / bitstream.BITSTREAM)
     return 0
+
+
+def _refused(args: argparse.Namespace) -> int:
+    """`run`, with a line for each thing that stands against a network."""
+    try:
+        return run(args)
+    except NetworkError as error:
+        for problem in error.problems:
+            print(f"error: {args.model} on {args.board}: {problem}", file=sys.stderr)
+        return 2
 
 
 def _built(board: Board, args: argparse.Namespace, folder: Path, watch: Watch) -> dict:
@@ -240,7 +253,7 @@ def main(argv: list[str] | None = None) -> int:
     args = get_parser().parse_args(given)
     args.given = given
     try:
-        return run_command(run, args, NetworkError, ProgramFileError, ValueError)
+        return run_command(_refused, args, ProgramFileError, ValueError)
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

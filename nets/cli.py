@@ -1,5 +1,5 @@
 """What the commands share: one message instead of a traceback, exit codes, whole files or none."""
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Iterable
 import json
 import os
@@ -10,7 +10,7 @@ from nets.graph import GraphError
 from nets.model import ModelError
 from nets.preprocess import PreprocessError
 
-__all__ = ["OutputError", "print_notes", "run_command", "write_bytes", "write_json"]
+__all__ = ["OutputError", "positive", "print_notes", "run_command", "write_bytes", "write_json"]
 
 
 class OutputError(ValueError):
@@ -42,6 +42,13 @@ def run_command(work: Callable[[Namespace], int | None], args: Namespace,
     except OSError as error:
         print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         return 1
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more, for argparse."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
+        raise ArgumentTypeError(f"must be a positive number, not {text!r}")
+    return int(text)
 
 
 def print_notes(notes: Iterable[str]) -> None:

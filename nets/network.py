@@ -3,9 +3,10 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from nets import quantised_file
+from nets.cli import positive
 from nets.load import add_model_arguments, model_from_arguments
 from nets.model import Model, ModelError
-from nets.quantise import CALIBRATION_LIMIT, image_count, outline, quantise_with
+from nets.quantise import CALIBRATION_LIMIT, outline, quantise_with
 from nets.quantised import QNetwork
 
 __all__ = ["add_network_arguments", "network_and_model", "network_from_arguments", "outline_from_arguments"]
@@ -20,7 +21,7 @@ def add_network_arguments(parser: ArgumentParser, *, default: str = "digits") ->
     group = parser.add_argument_group("quantisation", "of a float model; --model may also be a quantised .fln file")
     group.add_argument("--calibrate", type=Path, metavar="DIR",
                        help="images to calibrate on (digits has its own; other networks get noise)")
-    group.add_argument("--calibration-limit", type=image_count, default=CALIBRATION_LIMIT, metavar="N",
+    group.add_argument("--calibration-limit", type=positive, default=CALIBRATION_LIMIT, metavar="N",
                        help="take at most N of them, evenly spread (%(default)s)")
 
 

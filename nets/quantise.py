@@ -16,7 +16,7 @@ import numpy as np
 from nets import digits
 from nets.calibrate import measure
 from nets.check import check
-from nets.cli import print_notes, run_command
+from nets.cli import positive, print_notes, run_command
 from nets.fuse import plan
 from nets.load import add_model_arguments, model_from_arguments
 from nets.lower import lower
@@ -26,8 +26,7 @@ from nets.progress import progress
 from nets.quantised import QNetwork
 from nets.quantised_file import save
 
-__all__ = ["CALIBRATION_LIMIT", "get_parser", "image_count", "main", "outline", "quantise", "quantise_with", "spread",
-           "synthetic_images"]
+__all__ = ["CALIBRATION_LIMIT", "get_parser", "main", "outline", "quantise", "quantise_with", "spread", "synthetic_images"]
 
 Item = TypeVar("Item")
 
@@ -109,20 +108,13 @@ def synthetic_images(spec: InputSpec, *, count: int = SYNTHETIC_IMAGES, seed: in
     return images
 
 
-def image_count(text: str) -> int:
-    """A positive number of images, for argparse."""
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
-        raise argparse.ArgumentTypeError(f"must be a positive number, not {text!r}")
-    return int(text)
-
-
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m nets.quantise", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_arguments(parser)
     parser.add_argument("--images", type=Path, metavar="DIR",
                         help="images to calibrate on, sub-folders too (digits has its own; other networks get noise)")
-    parser.add_argument("--limit", type=image_count, default=CALIBRATION_LIMIT, metavar="N",
+    parser.add_argument("--limit", type=positive, default=CALIBRATION_LIMIT, metavar="N",
                         help="take at most N of them, evenly spread (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the quantised network, FILE.fln")
     return parser

@@ -168,7 +168,7 @@ def _run(args: argparse.Namespace) -> None:
     virtual = VirtualBoard(board, PRESETS[args.engine] if args.engine else None)
     server = PtyServer(virtual)
     print(server.path, flush=True)
-    print("stop with Ctrl-C", file=sys.stderr)
+    print(f"python -m host.classify --port {server.path} IMAGE talks to it; stop with Ctrl-C", file=sys.stderr)
     try:
         while True:
             server.serve()

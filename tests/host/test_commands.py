@@ -149,14 +149,28 @@ def test_errors_are_one_line(port, device, program, tmp_path, capsys):
         (load, ["--port", port, "--program", str(tmp_path / "none.flp")], 2, "cannot be read"),
         (classify, [str(tmp_path / "*.png"), "--port", port], 2, "matches no file"),
         (classify, [str(tmp_path / "x.png"), "--port", port], 2, "x.png"),
-        (bench, ["--port", port, "--frames", "0"], 2, "--frames must be at least 1, not 0"),
-        (info, ["--port", str(tmp_path / "tty")], 1, "cannot be opened"),
-        (classify, [image, "--port", str(tmp_path / "tty")], 1, "cannot be opened"),
+        (info, ["--port", str(tmp_path / "tty")], 1, "cannot be opened: there is no such port; "),
+        (info, ["--port", image], 1, "cannot be opened: it is no serial port"),
+        (classify, [image, "--port", str(tmp_path / "tty")], 1, "there is no such port"),
     ]
     for command, arguments, code, message in cases:
         assert command.main(arguments) == code
         said = capsys.readouterr().err
         assert message in said and said.count("\n") == 1, said
+
+
+@pytest.mark.parametrize("command, arguments", [(bench, ["--frames", "0"]), (info, ["--baud", "0"]), (load, ["--baud", "fast"])])
+def test_numbers_are_positive(command, arguments, port, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--port", port, *arguments])
+    assert ended.value.code == 2 and f"{arguments[0]}: must be a positive number, not '{arguments[1]}'" in capsys.readouterr().err
+
+
+def test_a_port_is_used_by_one(port, capsys):
+    link = SerialLink(port, 3_000_000)
+    assert info.main(["--port", port]) == 1
+    assert capsys.readouterr().err == f"error: Port {port} cannot be opened: another program uses it\n"
+    link.close()
 
 
 def test_what_can_go_wrong_on_a_board(port, device, program):
@@ -183,6 +197,31 @@ def test_what_can_go_wrong_on_a_board(port, device, program):
     with pytest.raises(LinkError, match="Storage does not hold what was written"):
         runner.load()
     link.close()
+
+
+def test_unplugged_in_mid_transfer(device, program, tmp_path, capfd):
+    """Half of a program has gone: one line says what happened, and nothing hangs."""
+    save(program, tmp_path / "digits.flp")
+    master, slave = os.openpty()
+    tty.setraw(slave)
+    path = os.ttyname(slave)
+    seen = 0
+
+    def serve():
+        nonlocal seen
+        while seen < len(program.storage):          # of twice as many bytes
+            data = os.read(master, 4096)
+            seen += len(data)
+            os.write(master, device.feed(data))
+        os.close(slave)
+        os.close(master)
+
+    thread = Thread(target=serve)
+    thread.start()
+    code = load.main(["--port", path, "--program", str(tmp_path / "digits.flp")])
+    thread.join()
+    said = capfd.readouterr().err.strip().splitlines()[-1]
+    assert code == 1 and said.startswith(f"error: Port {path} is gone: was the board unplugged, or the simulation ended?")
 
 
 def test_unplugged(port):

@@ -6,7 +6,7 @@ from amaranth import Elaboratable, Module, Signal
 from amaranth.lib import io
 import pytest
 
-from boards import find
+from boards import BOARDS, find
 from hw import build
 from hw.bitstream import ClockMissed, Watch, build_bitstream, part_of
 from hw.stages import Stages
@@ -144,6 +144,57 @@ def test_bad_requests_are_one_line(tools, small, arguments, said, tmp_path, caps
     assert build.main([*arguments, "--build", str(tmp_path / "b")]) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: ") and said in error
+
+
+@pytest.fixture
+def loader(tools):
+    """A pretended openFPGALoader that fails with the code in the file that is returned, and notes its arguments beside it."""
+    path, code = tools.parent / "bin" / build.LOADER, tools.parent / "code"
+    path.write_text(f'#!/bin/sh\necho "$@" >> {tools.parent / "loaded"}\nexit $(cat {code})\n')
+    path.chmod(0o755)
+    code.write_text("0")
+    return code
+
+
+@pytest.mark.parametrize("name", [name for name, board in BOARDS.items() if board.program])
+def test_loads_every_board(loader, name, tmp_path):
+    build._load_board(build._loader(find(name)), tmp_path / "top.bit")
+    option, known, path = (loader.parent / "loaded").read_text().split()
+    assert (option, known) == find(name).program and path == str(tmp_path / "top.bit")
+    # As openFPGALoader calls its boards.
+    assert known in {"ulx3s": ["ulx3s"], "icepi": ["icepi-zero"], "icesugar": ["icesugar-pro"], "ecp5": ["ecp5_evn"],
+                     "ecpix5": ["ecpix5"], "colorlight": ["colorlight"]}[name.split("-")[0]]
+
+
+def test_command_builds_and_loads(tools, small, loader, tmp_path, capsys):
+    arguments = ["--board", "colorlight-5a75b", "--program", "--build", str(tmp_path / "b")]
+    bitstream = tmp_path / "b" / "colorlight-5a75b" / "top.bit"
+    assert build.main(arguments) == 0
+    assert (loader.parent / "loaded").read_text() == f"-b colorlight {bitstream}\n"
+    loader.write_text("3")
+    capsys.readouterr()
+    assert build.main(arguments) == 1 and bitstream.exists()
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
+        f"error: openFPGALoader failed with code 3: is the board plugged in? The bitstream is there: "
+        f"openFPGALoader -b colorlight {bitstream}")
+
+
+@pytest.mark.parametrize("board, said", [("ulx3s", "openFPGALoader must be on PATH for --program"),
+                                         ("versa-ecp5", "--program does not know versa-ecp5")])
+def test_what_cannot_be_loaded_is_not_built(tools, small, board, said, tmp_path, capsys):
+    assert build.main(["--board", board, "--program", "--build", str(tmp_path / "b")]) == 1
+    assert said in capsys.readouterr().err and not tools.read_text() and not (tmp_path / "b").exists()
+
+
+def test_an_estimate_cannot_be_loaded(capsys):
+    assert build.main(["--board", "versa-ecp5", "--program", "--estimate"]) == 2
+    assert capsys.readouterr().err == "error: --program must not go with --estimate, which builds nothing\n"
+
+
+def test_a_folder_that_cannot_be_written(tools, small, tmp_path, capsys):
+    (tmp_path / "b").write_text("")
+    assert build.main(["--board", "versa-ecp5", "--build", str(tmp_path / "b")]) == 1
+    assert capsys.readouterr().err.strip() == f"error: {tmp_path / 'b' / 'versa-ecp5'}: Not a directory"
 
 
 def test_list_of_boards(capsys):
