@@ -92,7 +92,7 @@ class CommandQueue(wiring.Component):
         word = Signal(word_layout(), reset_less=True)
         m.d.sync += word.eq(head)
 
-        needs, ready = self._unpack(m, came, word, head)
+        needs, ready = self._unpack(m, taken, came, word, head)
 
         # Tokens only ever become more, so what is enough stays enough. A sign needs nothing behind the carry chain.
         missing = Signal(len(QUEUES), reset_less=True)
@@ -105,7 +105,7 @@ class CommandQueue(wiring.Component):
                      self.waiting.eq(complete & missing.any())]
         return m
 
-    def _unpack(self, m, came, word, head):
+    def _unpack(self, m, taken, came, word, head):
         """Registers of the record; returns those of the waits, and which of them count."""
         bodies = _places(self.geometry, self.queue)
         most = max(map(len, bodies))
@@ -119,14 +119,14 @@ class CommandQueue(wiring.Component):
         values = []
         for n in range(0, most, PLACES_PER_COPY):
             header, value = Copy(), []
-            m.submodules[f"header{n}"] = header
-            m.d.comb += header.d.eq(head.header)
+            m.submodules[f"header{n}"], m.submodules[f"came{n}"] = header, (here := Copy())
+            m.d.comb += [header.d.eq(head.header), here.d.eq(taken)]
             span = slice(n, min(n + PLACES_PER_COPY, most))
-            with m.If(came):
+            with m.If(here.q):
                 m.d.sync += place[span].eq(Mux(header.q, 0, Cat(place[n - 1] if n else first & ~wait, place[span][:-1])))
             for bit in range(16):
                 m.submodules[f"value{n}_{bit}"] = copy = Copy()
-                m.d.comb += copy.d.eq(Mux(came, word.word[bit], copy.q))
+                m.d.comb += copy.d.eq(Mux(here.q, word.word[bit], copy.q))
                 value.append(copy.q)
             values.append(Cat(value))
         with m.If(came):

@@ -89,9 +89,13 @@ class Checker(wiring.Component):
                 flip = (entry.low < 0) << 15
                 table.append({"low": entry.low & 0xFFFF ^ flip, "high": entry.high & 0xFFFF ^ flip, "signed": entry.low < 0,
                               "digest": entry.name.startswith("digest")})
-        # In LUTs: synthesis would spend a block RAM.
-        m.submodules.table = ranges = memory.Memory(shape=_RANGE, depth=len(table), init=table, attrs={"rom_style": "logic"})
-        read = ranges.read_port(domain="comb")
+        # Few ranges are different: first their numbers, then themselves. In LUTs: synthesis would spend block RAMs.
+        different = [dict(row) for row in dict.fromkeys(tuple(row.items()) for row in table)]
+        logic = {"rom_style": "logic"}
+        m.submodules.numbers = numbers = memory.Memory(shape=range(len(different)), depth=len(table), attrs=logic,
+                                                       init=[different.index(row) for row in table])
+        m.submodules.ranges = ranges = memory.Memory(shape=_RANGE, depth=len(different), init=different, attrs=logic)
+        read_number, read = numbers.read_port(domain="comb"), ranges.read_port(domain="comb")
 
         is_header, is_wait, one_left = Signal(init=1), Signal(), Signal()
         first, left = Signal(init=1), Signal(range(max(count_of.values()) + 1), reset_less=True)
@@ -111,15 +115,17 @@ class Checker(wiring.Component):
             with m.Else():
                 m.d.sync += [index.eq(index + 1), left.eq(left - 1), one_left.eq(left == 2), is_header.eq(one_left)]
 
-        # The table is large: its index goes through a register.
+        # The tables are large: what is looked up in them passes a register.
         part = {"word": 16, "header": 1, "wait": 1, "last": 1, "first": 1, "opcode": 4}
         before, was_valid = Signal(data.StructLayout(part | {"index": len(index)}), reset_less=True), Signal()
         m.d.sync += [was_valid.eq(taken), before.word.eq(word), before.header.eq(is_header), before.wait.eq(is_wait & ~is_header),
                      before.last.eq(one_left & ~is_header), before.first.eq(first),
                      before.opcode.eq(Mux(is_header, word[:4], opcode)), before.index.eq(index)]
+        found, was_found = Signal(data.StructLayout(part | {"number": len(read.addr)}), reset_less=True), Signal()
         stage, valid = Signal(data.StructLayout(part | {"range": _RANGE}), reset_less=True), Signal()
-        m.d.comb += read.addr.eq(before.index)
-        m.d.sync += [valid.eq(was_valid), stage.range.eq(read.data), *(stage[name].eq(before[name]) for name in part)]
+        m.d.comb += [read_number.addr.eq(before.index), read.addr.eq(found.number)]
+        m.d.sync += [was_found.eq(was_valid), found.number.eq(read_number.data), valid.eq(was_found), stage.range.eq(read.data)]
+        m.d.sync += [into[name].eq(source[name]) for into, source in ((found, before), (stage, found)) for name in part]
         return valid, stage
 
     def _compare(self, m, before):
