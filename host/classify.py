@@ -24,8 +24,10 @@ def images_of(names: Iterable[str]) -> list[Path]:
         path = Path(name)
         if path.is_dir():
             found += find_images(path)
-        elif path.exists() or not glob.has_magic(name):
+        elif path.exists():
             found.append(path)
+        elif not glob.has_magic(name):
+            raise PreprocessError(f"{name}: no such file or folder")
         else:
             matches = sorted(Path(match) for match in glob.glob(name, recursive=True))
             if not matches:

@@ -171,7 +171,7 @@ def get_parser() -> argparse.ArgumentParser:
             action.default, action.help = None, f"{action.help.split(' (')[0]} (the board's own: squeezenet1_1, or digits)"
     parser.add_argument("--list-boards", action="store_true", help="list the boards and end")
     parser.add_argument("--estimate", action="store_true", help="print what would be built, and how fast, without building it")
-    parser.add_argument("--freq", type=float, metavar="MHZ", help="clock, instead of the board's")
+    parser.add_argument("--freq", type=_megahertz, metavar="MHZ", help="clock, instead of the board's")
     parser.add_argument("--seeds", type=positive, default=8, metavar="N", help="try placement seeds 1..N (%(default)s)")
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="seeds routed at a time (%(default)s)")
     parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR",
@@ -179,6 +179,16 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--program", action="store_true", help="load the bitstream into the board when it is ready")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write report.json here too")
     return parser
+
+
+def _megahertz(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1000:
+        raise argparse.ArgumentTypeError(f"must be MHz, above 0 and below 1000, not {text!r}")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -194,7 +204,8 @@ def run(args: argparse.Namespace) -> int:
     folder = args.build / board.name
     console = Console(stderr=True)
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=args.estimate) as progress:
+    quiet = args.estimate and not console.is_terminal
+    with Progress(*columns, console=console, transient=args.estimate, disable=quiet) as progress:
         watch = Shown(progress)
         if args.estimate:
             progress.add_task("estimate", total=None)

@@ -138,7 +138,7 @@ def test_command_says_that_the_clock_was_missed(tools, small, tmp_path, capsys):
     assert not (folder / "top.bit").exists() and "clock was missed" in (folder / "report.html").read_text()
 
 
-@pytest.mark.parametrize("arguments, said", [(["--board", "nothing"], "board must be one of ulx3s"), (["--freq", "9999"], "MHz"),
+@pytest.mark.parametrize("arguments, said", [(["--board", "nothing"], "board must be one of ulx3s"), (["--freq", "999"], "MHz"),
                                              (["--model", "nothing.onnx"], "nothing.onnx")])
 def test_bad_requests_are_one_line(tools, small, arguments, said, tmp_path, capsys):
     assert build.main([*arguments, "--build", str(tmp_path / "b")]) == 2
@@ -184,6 +184,13 @@ def test_command_builds_and_loads(tools, small, loader, tmp_path, capsys):
 def test_what_cannot_be_loaded_is_not_built(tools, small, board, said, tmp_path, capsys):
     assert build.main(["--board", board, "--program", "--build", str(tmp_path / "b")]) == 1
     assert said in capsys.readouterr().err and not tools.read_text() and not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("clock", ["nan", "inf", "-1", "0", "fast"])
+def test_a_clock_is_a_number(clock, capsys):
+    with pytest.raises(SystemExit) as ended:
+        build.main([f"--freq={clock}"])
+    assert ended.value.code == 2 and f"--freq: must be MHz, above 0 and below 1000, not '{clock}'" in capsys.readouterr().err
 
 
 def test_an_estimate_cannot_be_loaded(capsys):
