@@ -92,7 +92,7 @@ class CommandQueue(wiring.Component):
         word = Signal(word_layout(), reset_less=True)
         m.d.sync += word.eq(head)
 
-        needs, ready = self._unpack(m, taken, came, word, head)
+        needs, ready = self._unpack(m, taken, came, word)
 
         # Tokens only ever become more, so what is enough stays enough. A sign needs nothing behind the carry chain.
         missing = Signal(len(QUEUES), reset_less=True)
@@ -105,11 +105,12 @@ class CommandQueue(wiring.Component):
                      self.waiting.eq(complete & missing.any())]
         return m
 
-    def _unpack(self, m, taken, came, word, head):
+    def _unpack(self, m, taken, came, word):
         """Registers of the record; returns those of the waits, and which of them count."""
         bodies = _places(self.geometry, self.queue)
         most = max(map(len, bodies))
-        # A header, the first word after a reset, sets all of these; what registers take before is nothing.
+        # A header, the first word after a reset, sets what counts of these. What else there may be in `place` is ahead of the
+        # record's words, each of which comes to its own place in the end.
         place, first = Signal(most, reset_less=True), Signal(reset_less=True)
         left, place_wait = Signal(len(QUEUES), reset_less=True), Signal(len(QUEUES), reset_less=True)
         there = Signal(len(QUEUES), reset_less=True)
@@ -118,12 +119,11 @@ class CommandQueue(wiring.Component):
         # Until the next word comes a place keeps taking the same one, which does no harm.
         values = []
         for n in range(0, most, PLACES_PER_COPY):
-            header, value = Copy(), []
-            m.submodules[f"header{n}"], m.submodules[f"came{n}"] = header, (here := Copy())
-            m.d.comb += [header.d.eq(head.header), here.d.eq(taken)]
-            span = slice(n, min(n + PLACES_PER_COPY, most))
+            m.submodules[f"came{n}"] = here = Copy()
+            m.d.comb += here.d.eq(taken)
+            span, value = slice(n, min(n + PLACES_PER_COPY, most)), []
             with m.If(here.q):
-                m.d.sync += place[span].eq(Mux(header.q, 0, Cat(place[n - 1] if n else first & ~wait, place[span][:-1])))
+                m.d.sync += place[span].eq(Cat(place[n - 1] if n else first & ~wait, place[span][:-1]))
             for bit in range(16):
                 m.submodules[f"value{n}_{bit}"] = copy = Copy()
                 m.d.comb += copy.d.eq(Mux(here.q, word.word[bit], copy.q))
