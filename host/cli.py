@@ -56,7 +56,7 @@ def board_session(args: Namespace) -> Iterator[Session]:
     link = SerialLink(args.port, args.baud)
     try:
         link.drain()
-        session = Session(link, patience_s=link.patience_s)
+        session = Session(link, patience_s=link.patience_s, slowness=link.slowness)
         session.connect()
         session.boot(_BOOT_S)
         yield session

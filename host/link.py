@@ -52,13 +52,14 @@ def _reason(error: Exception) -> str:
 class SerialLink:
     """A serial port (or pseudo-terminal) by its name. Raises LinkError if it cannot be opened.
 
-    `patience_s` is how long a board behind it may take to answer: simulated ones, behind pseudo-terminals, are slow.
+    `patience_s` is how long a board behind it may take to answer, `slowness` how many times as long as a chip it takes for what
+    it does: simulated ones, behind pseudo-terminals, are slow.
     """
 
     def __init__(self, port: str, baud: int):
         self.port, self.baud = port, baud
         simulated = port.startswith("/dev/pts/")
-        self.patience_s = 10.0 if simulated else 0.1
+        self.patience_s, self.slowness = (10.0, 1000.0) if simulated else (0.1, 1.0)
         try:
             # A simulated board takes nothing while it computes a frame, which lasts as long as its PC is slow.
             self._serial = serial.Serial(port, baud, timeout=0, write_timeout=600 if simulated else 10, exclusive=True)

@@ -29,22 +29,23 @@ class BoardReset(LinkError):
     """The board was reset since `connect`: what it did is lost, storage may be too."""
 
     def __init__(self):
-        super().__init__("The board was reset: run the command again")
+        super().__init__("The board was reset meanwhile: begin again")
 
 
 class Session:
     """One conversation. Addresses and counts are in words of 16 bits.
 
     `patience_s`: how long the board may be silent beyond the time that the bytes need on the line; damaged or lost frames are
-    sent again after that at the latest. `clock` tells seconds, as `link` keeps them;
-    `numbers` makes the first sequence number and nonces.
+    sent again after that at the latest. `slowness`: how many times as long as a chip the board takes, if simulated. `clock`
+    tells seconds, as `link` keeps them; `numbers` makes the first sequence number and nonces.
 
     Every method raises LinkError when the line is gone or the board silent for good, BoardReset after a reset of the board,
     Refused if it will not obey, and ProtocolError if it speaks another version.
     """
 
     def __init__(self, link: Link, patience_s: float = 0.1, clock: Callable[[], float] = time.monotonic,
-                 numbers: random.Random | None = None):
+                 numbers: random.Random | None = None, slowness: float = 1.0):
+        self.slowness = slowness
         self.link, self.patience_s, self._clock, self._numbers = link, patience_s, clock, numbers or random.SystemRandom()
         self.info: Info | None = None
         self.sent_again = 0                         # frames, for whoever wants to know how good the line is
@@ -79,7 +80,7 @@ class Session:
     def checksum(self, address: int, count: int) -> int:
         """CRC-32 of words of storage, computed by the board."""
         # Ten cycles for each word, at a slow clock, are no silence.
-        return number(self._ask(Kind.CHECKSUM, [*pair(address), *pair(count)], extra_s=count * 10 / 25e6))
+        return number(self._ask(Kind.CHECKSUM, [*pair(address), *pair(count)], extra_s=self.slowness * count * 10 / 25e6))
 
     def verify(self, address: int, words: np.ndarray) -> bool:
         """Whether storage holds these words."""

@@ -82,11 +82,31 @@ def test_busy():
     session.write(0, words(1))
 
 
+@pytest.mark.parametrize("slowness", [1, 1000])
+def test_a_simulated_board_takes_its_time_for_a_checksum(slowness):
+    class Silent:
+        baud, now = 3_000_000, 0.0
+
+        def write(self, data):
+            pass
+
+        def read(self, timeout_s):
+            self.now += timeout_s
+            return b""
+
+    link = Silent()
+    session = Session(link, clock=lambda: link.now, slowness=slowness)
+    with pytest.raises(LinkError, match="does not answer CHECKSUM"):
+        session.checksum(0, 500_000)
+    each = slowness * 500_000 * 10 / 25e6           # ten cycles a word at 25 MHz
+    assert 8 * each < link.now < 8 * (each + 1)
+
+
 def test_reset_of_the_board():
     device, _, session = pair()
     session.connect()
     device.reset()
-    with pytest.raises(BoardReset, match="The board was reset: connect again"):
+    with pytest.raises(BoardReset, match="The board was reset meanwhile: begin again"):
         session.status()
     session.connect()
     session.status()
