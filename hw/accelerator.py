@@ -102,7 +102,7 @@ class Accelerator(wiring.Component):
             status.running.eq(running), status.finished.eq(machine.finished & ~running), status.failed.eq(error.valid & ~running),
             status.fault.eq(error.code), status.queue.eq(error.queue), status.opcode.eq(error.opcode),
             status.index.eq(error.index), status.word.eq(error.word), status.cycles.eq(machine.cycles),
-            link.counters.eq(machine.counters.as_value()), self.heard.eq(link.heard), self.busy.eq(running),
+            machine.index.eq(link.index), link.counter.eq(machine.counter), self.heard.eq(link.heard), self.busy.eq(running),
             self.failed.eq(status.failed), self.idle.eq(link.idle & ~running & ~status.booting)]
         return m
 

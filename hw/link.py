@@ -63,7 +63,8 @@ class Link(wiring.Component):
     clear : ``Out(1)``
         Ends a program, forgets its end and its fault, for a cycle.
     status : ``In(status_layout())``
-    counters : ``In(ArrayLayout(32, len(COUNTERS)))``
+    index, counter : ``Out(range(len(COUNTERS)))``, ``In(32)``
+        The count of `index`, a cycle later.
     heard : ``Out(1)``
         For a cycle, for each undamaged frame.
     idle : ``Out(1)``
@@ -77,7 +78,7 @@ class Link(wiring.Component):
             **(members if flash else {}), "rx": In(stream.Signature(byte_layout())),
             "tx": Out(stream.Signature(8)), "request": Out(stream.Signature(request_layout(24))), "w": Out(stream.Signature(16)),
             "r": In(word_layout()), "start": Out(1), "program": Out(24), "clear": Out(1), "status": In(status_layout()),
-            "counters": In(data.ArrayLayout(32, len(COUNTERS))), "heard": Out(1), "idle": Out(1)})
+            "index": Out(range(len(COUNTERS))), "counter": In(32), "heard": Out(1), "idle": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -100,6 +101,8 @@ class Link(wiring.Component):
         reason = Signal(4, reset_less=True)
         table, spans = self._table(reason, awaited, crc, first)
         place, end = Signal(range(len(table)), reset_less=True), Signal(range(len(table) + 1), reset_less=True)
+        assert spans["COUNTERS"] == (0, 2 * len(COUNTERS))
+        m.d.comb += self.index.eq(place[1:])
         word, last = Signal(16, reset_less=True), Signal(reset_less=True)
         # In two steps: of each eight words one, and of those one. Each first step has its own copy of the place.
         eighths = []
@@ -361,12 +364,12 @@ class Link(wiring.Component):
         state = Cat(status[bit.name.lower()] for bit in State)
         assert [1 << n for n in range(len(State))] == list(State)
         parts = {
+            "COUNTERS": [self.counter[:16], self.counter[16:]] * len(COUNTERS),         # the first: `index` is half the place
             "REFUSED": [reason, awaited], "CHECKSUM": [~crc[:16], ~crc[16:]],
             "INFO": [nonce[:16], nonce[16:], *(Const(word, 16) for word in self.identity.words(len(COUNTERS)))],
             "STATUS": [state, Cat(status.fault, status.queue, status.opcode), status.index[:16], status.index[16:],
                        status.word[:16], status.word[16:], status.cycles[:16], status.cycles[16:], status.program[:16],
-                       status.program[16:]],
-            "COUNTERS": [half for n in range(len(COUNTERS)) for half in (self.counters[n][:16], self.counters[n][16:])]}
+                       status.program[16:]]}
         assert len(parts["INFO"]) == protocol.INFO_WORDS and len(parts["STATUS"]) == protocol.STATUS_WORDS
         table, spans = [], {"NOTHING": (0, 0)}
         for name, words in parts.items():

@@ -1,6 +1,6 @@
 """The whole accelerator but its storage and its link: a program in, results out."""
 from amaranth import Cat, Const, Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch import control, pipeline
@@ -10,7 +10,7 @@ from hw.dma import Dma
 from hw.engine import Engine
 from hw.reset import own_reset
 from hw.sequencer import Sequencer, error_layout
-from hw.sequencer_counters import counters_layout
+from hw.sequencer_counters import BITS, WHAT
 from hw.storage_arbiter import request_layout, word_layout
 from hw.storage_share import StorageShare
 
@@ -42,7 +42,7 @@ class Machine(wiring.Component):
         Pulses.
     program : ``In(24)``
         Address of the program; stays until `running`.
-    running, finished, error, cycles, counters :
+    running, finished, error, cycles, index, counter :
         As `hw.sequencer.Sequencer` has them; cycles are those from the start of the program, after the reset.
     digest : ``Out(64)``
         Of the geometry.
@@ -58,7 +58,7 @@ class Machine(wiring.Component):
         requests = stream.Signature(request_layout(address_bits))
         super().__init__({
             "start": In(1), "clear": In(1), "program": In(STORAGE), "running": Out(1), "finished": Out(1),
-            "error": Out(error_layout()), "cycles": Out(32), "counters": Out(data.ArrayLayout(counters_layout(), len(QUEUES))),
+            "error": Out(error_layout()), "cycles": Out(32), "index": In(range(len(QUEUES) * len(WHAT))), "counter": Out(BITS),
             "digest": Out(64), "host_request": In(requests), "host_w": In(stream.Signature(16)), "host_r": Out(word_layout()),
             "request": Out(requests), "take": In(1), "w": Out(16), "r": In(word_layout())})
         self.engine, self.sequencer = Engine(geometry), Sequencer(geometry, silence=silence)
@@ -93,7 +93,7 @@ class Machine(wiring.Component):
         m.d.sync += [moves.eq(Cat(self.r.valid, self.take, dma.pixels.valid & dma.pixels.ready,
                                   engine.gather.w_en)), alive.eq(moves.any())]
         m.d.comb += [sequencer.alive.eq(alive), self.finished.eq(sequencer.finished), self.error.eq(sequencer.error),
-                     self.cycles.eq(sequencer.cycles), self.counters.eq(sequencer.counters),
+                     self.cycles.eq(sequencer.cycles), sequencer.index.eq(self.index), self.counter.eq(sequencer.counter),
                      self.digest.eq(Const(self.geometry.digest, 64))]
         owner, host_idle = self._storage(m)
         self._control(m, held, owner, host_idle)

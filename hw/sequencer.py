@@ -14,7 +14,7 @@ from hw.delay import delayed
 from hw.program_fetch import ProgramFetch, fetch_layout
 from hw.reset import own_reset
 from hw.sequencer_check import Checker
-from hw.sequencer_counters import Counters, counters_layout
+from hw.sequencer_counters import BITS, WHAT, Counters
 from hw.storage_arbiter import word_layout as storage_word_layout
 from hw.tokens import Tokens
 
@@ -70,7 +70,8 @@ class Sequencer(wiring.Component):
     error : ``Out(error_layout())``
     cycles : ``Out(32)``
         From `start` to `finished` or `error`.
-    counters : ``Out(ArrayLayout(counters_layout(), 4))``
+    index, counter : ``In(range(12))``, ``Out(32)``
+        The count of a queue (times 3) and one of `WHAT`, a cycle later: see `hw.sequencer_counters`.
     """
 
     def __init__(self, geometry: Geometry, *, silence: int = control.SILENCE):
@@ -80,7 +81,7 @@ class Sequencer(wiring.Component):
             "fetched": In(storage_word_layout()), **{name: Out(stream.Signature(queue_layout(name))) for name in QUEUES},
             "done": In(len(QUEUES)), "fault": In(fault_layout()), "alive": In(1), "region": Out(region_layout()),
             "running": Out(1), "finished": Out(1), "error": Out(error_layout()), "cycles": Out(32),
-            "counters": Out(data.ArrayLayout(counters_layout(), len(QUEUES)))})
+            "index": In(range(len(QUEUES) * len(WHAT))), "counter": Out(BITS)})
         self.queues = {name: CommandQueue(geometry, name) for name in QUEUES}
 
     def elaborate(self, platform):
@@ -135,24 +136,23 @@ class Sequencer(wiring.Component):
     def _queues(self, m, given, tokens):
         """Queues and their tokens; returns for each whether instructions are not yet through, and whether one is with the
         unit."""
-        pending, flying = [], []
+        pending, flying, conditions = [], [], []
         for n, (name, queue) in enumerate(self.queues.items()):
             m.submodules[f"{name}_pending"] = DomainRenamer(name)(waits := Tokens(2 * control.QUEUE_WORDS))
             m.submodules[f"{name}_flying"] = DomainRenamer(name)(flight := Tokens(64))
-            own_reset(m, f"{name}_counters", counters := Counters())
             o, done = getattr(self, name), self.done[n]
             connect(m, flipped(o), queue.o)
             begun, through = Signal(name=f"{name}_begun"), Signal(name=f"{name}_through")
             m.d.sync += [begun.eq(o.valid & o.ready), through.eq(done)]
             m.d.comb += [queue.tokens.eq(tokens), queue.halt.eq(self.error.valid), waits.give.eq(given[n]), waits.take.eq(done),
-                         flight.give.eq(begun), flight.take.eq(through), counters.busy.eq(flight.any),
-                         counters.waiting.eq(queue.waiting & self.running),
-                         counters.stalled.eq(o.valid & ~o.ready & self.running),
-                         self.counters[n].eq(counters.o)]
+                         flight.give.eq(begun), flight.take.eq(through)]
+            conditions += [flight.any, queue.waiting & self.running, o.valid & ~o.ready & self.running]
             with m.If(done & ~tokens[n][-1]):
                 m.d.sync += tokens[n].eq(tokens[n] + 1)
             pending.append(waits.any)
             flying.append(flight.any)
+        own_reset(m, "counters", counters := Counters(len(conditions)))
+        m.d.comb += [counters.i.eq(Cat(conditions)), counters.index.eq(self.index), self.counter.eq(counters.o)]
         return pending, flying
 
     def _status(self, m, found, ended, blocked, pending, flying, tokens):

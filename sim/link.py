@@ -43,7 +43,8 @@ class LinkTop(wiring.Component):
         m.d.comb += [storage.request.valid.eq(link.request.valid), link.request.ready.eq(storage.request.ready),
                      request.write.eq(asked.write), request.address.eq(asked.address), request.length.eq(asked.length),
                      words.take.eq(storage.take), storage.w.eq(words.word), link.r.eq(storage.r),
-                     link.status.eq(self.status), link.counters.eq(self.counters)]
+                     link.status.eq(self.status)]
+        m.d.sync += link.counter.eq(self.counters[link.index])
         # In a flash's place, something that answers each byte some cycles later, and tells the last one apart.
         wait, sent = Signal(3), Signal.like(link.exchange.payload)
         m.d.comb += [link.exchange.ready.eq(wait == 0), link.exchanged.valid.eq(wait == 1)]

@@ -17,7 +17,7 @@ from hw.machine import Machine
 from hw.queue import Queue
 from hw.sdram import Sdram
 from hw.sequencer import error_layout
-from hw.sequencer_counters import counters_layout
+from hw.sequencer_counters import SETTLED, WHAT
 from hw.storage_arbiter import request_layout
 from hw.storage_ram import StorageRam
 from sim.native import Beats, Design, Simulation
@@ -28,7 +28,7 @@ from sim.verilate import BUILD
 
 __all__ = ["MachineBench", "MachineRun", "MachineTop"]
 
-STATUS = ("running", "finished", "error", "cycles", "counters", "digest")
+STATUS = ("running", "finished", "error", "cycles", "counter", "digest")
 
 
 class MachineTop(wiring.Component):
@@ -46,7 +46,7 @@ class MachineTop(wiring.Component):
         members = self.machine.signature.members
         chip = {} if timing is None else {"chip_timing": In(ChipTiming), "load": self.chip.signature.members["load"]}
         super().__init__({**chip, "begun": Out(1), "stopped": Out(1), "idle": Out(1), "start": In(1), "clear": In(1),
-                          "program": In(STORAGE),
+                          "program": In(STORAGE), "index": members["index"],
                           **{name: members[name] for name in (*STATUS, "host_request", "host_w", "host_r")}})
 
     def elaborate(self, platform):
@@ -54,7 +54,7 @@ class MachineTop(wiring.Component):
         m.submodules.machine, m.submodules.storage = machine, storage = self.machine, self.storage
         connect(m, machine.request, storage.request)
         m.d.comb += [machine.r.eq(storage.r), machine.take.eq(storage.take), storage.w.eq(machine.w)]
-        for name in ("start", "clear", "program"):
+        for name in ("start", "clear", "program", "index"):
             m.d.comb += getattr(machine, name).eq(getattr(self, name))
         for name in (*STATUS, "host_r"):
             m.d.comb += getattr(self, name).eq(getattr(machine, name))
@@ -95,7 +95,7 @@ class MachineRun:
 
     `start`: the program's. `taken`, `done`: for each queue, of its commands taken by their units and completed. `end`: cycle in
     which it showed the end, `cycles` as the machine counts them. `beats`: what passed the probes of `MachineTop`. `error`: fields
-    of `error_layout`, `counters` of each queue, fields of `counters_layout`.
+    of `error_layout`, `counters` of each queue, of each of `hw.sequencer_counters.WHAT`.
     """
 
     start: int
@@ -198,8 +198,12 @@ class MachineBench:
         end = sim.cycle
         sim.run_until(high="idle", deadline=1_000_000)
         beats = {name: sim.beats(name) for name in self.design.rtl.boundaries}
-        size = counters_layout().size
-        counters = {name: _fields(counters_layout(), sim.get("counters") >> n * size) for n, name in enumerate(QUEUES)}
+        sim.step(SETTLED + len(QUEUES) * len(WHAT))
+        counters = {name: {} for name in QUEUES}
+        for n, (name, what) in enumerate((name, what) for name in QUEUES for what in WHAT):
+            sim.set("index", n)
+            sim.step()
+            counters[name][what] = sim.get("counter")
         return MachineRun(start=int(beats["started"].cycle[-1]), end=end, cycles=sim.get("cycles"),
                           finished=bool(sim.get("finished")), error=_fields(error_layout(), sim.get("error")), counters=counters,
                           taken={name: beats[name].cycle for name in QUEUES},
