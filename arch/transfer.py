@@ -37,12 +37,13 @@ ROUTED = 3
 FETCHED = ROUTED + 1
 WRITE = ROUTED + 2 + pipeline.WRITER
 LOADED = WRITE + pipeline.ACTIVATION_WRITE + pipeline.ACTIVATION_TO_READ
-# Word read from storage -> pixels that it completes are offered: gearbox, RAM (write, then 2 to read) and the queue behind it.
-PIXEL = ROUTED + 6
+# Word read from storage -> pixels that it completes are offered: gearbox, RAM (write, then 2 to read), the queue behind it, and a
+# register.
+PIXEL = ROUTED + 7
 
 # Burst of a store taken -> its first word is read; its request offered to the arbiter: that word is there, and will be queued,
 # cut, and queued before storage asks for it.
-STORE_READ = 2
+STORE_READ = 3
 STORE_REQUEST = STORE_READ + pipeline.WINDOW + pipeline.ACTIVATION_READ + 1
 # Last word asked for by storage -> its store completed; its half of the buffer free for the next burst but one.
 STORED, STORE_BACK = 2, 3

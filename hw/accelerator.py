@@ -1,5 +1,5 @@
 """Machine, storage and link: the chip but for its pins and clocks."""
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -97,9 +97,10 @@ class Accelerator(wiring.Component):
             m.d.sync += [machine.program.eq(link.program), starting.eq(1)]
         with m.Elif(machine.running | link.clear):
             m.d.sync += starting.eq(0)
-        status = link.status
+        status, shown = link.status, Signal(3)              # a frame that asks comes much later
+        m.d.sync += shown.eq(Cat(running, machine.finished & ~running, error.valid & ~running))
         m.d.comb += [
-            status.running.eq(running), status.finished.eq(machine.finished & ~running), status.failed.eq(error.valid & ~running),
+            status.running.eq(shown[0]), status.finished.eq(shown[1]), status.failed.eq(shown[2]),
             status.fault.eq(error.code), status.queue.eq(error.queue), status.opcode.eq(error.opcode),
             status.index.eq(error.index), status.word.eq(error.word), status.cycles.eq(machine.cycles),
             machine.index.eq(link.index), link.counter.eq(machine.counter), self.heard.eq(link.heard), self.busy.eq(running),

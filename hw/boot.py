@@ -76,6 +76,18 @@ class Boot(wiring.Component):
             self.program.eq(numbers[32:56]), self.request.payload.write.eq(1), self.request.payload.address.eq(address),
             self.request.payload.length.eq(1), self.w.payload.eq(word)]
 
+        # What changes wide registers, a cycle after it was decided.
+        taken, shifted, counted, moved = (Signal(name=name) for name in ("taken", "shifted", "counted", "moved"))
+        m.d.sync += [taken.eq(0), shifted.eq(0), counted.eq(0), moved.eq(0)]
+        with m.If(taken):
+            m.d.sync += [crc.eq(crc_step(crc, byte)), word.eq(Cat(word[8:], byte))]
+        with m.If(shifted):
+            m.d.sync += numbers.eq(Cat(numbers[16:], word))
+        with m.If(counted):
+            m.d.sync += left.eq(count)
+        with m.If(moved):
+            m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+
         ask, answer = spi.i, spi.o
         with m.FSM():
             with m.State("PAUSE"):
@@ -103,12 +115,12 @@ class Boot(wiring.Component):
                 with m.If(answer.valid):
                     m.next = "CRC"
             with m.State("CRC"):
-                m.d.sync += [crc.eq(crc_step(crc, byte)), word.eq(Cat(word[8:], byte)), high.eq(~high)]
+                m.d.sync += [taken.eq(1), high.eq(~high)]
                 m.next = "ASK"
                 with m.If(high):
                     m.next = "WORD"
-            with m.State("WORD"):               # `wrong` is not yet up to date
-                m.next = "HEADER"
+            with m.State("WORD"):               # `word` is not yet up to date, and `wrong` follows it
+                m.next = "COMPARE"
                 with m.If(place == HEADER_WORDS):
                     m.next = "ASK"              # of the CRC
                     with m.If(good):
@@ -117,19 +129,23 @@ class Boot(wiring.Component):
                         m.d.sync += good.eq(1)
                     with m.Else():
                         m.next = "GIVE"
+            with m.State("COMPARE"):
+                m.next = "HEADER"
             with m.State("HEADER"):
                 m.d.sync += place.eq(place + 1)
                 m.next = "ASK"
                 with m.If(place >= 6):
-                    m.d.sync += numbers.eq(Cat(numbers[16:], word))
+                    m.d.sync += shifted.eq(1)
                 with m.Elif(wrong):
                     m.next = "RELEASE"
                 with m.If(place == HEADER_WORDS - 1):
                     m.next = "MEASURE"
             with m.State("MEASURE"):
+                m.next = "MEASURED"
+            with m.State("MEASURED"):
                 m.next = "DECIDE"
             with m.State("DECIDE"):
-                m.d.sync += left.eq(count)
+                m.d.sync += counted.eq(1)
                 m.next = "ASK"
                 with m.If(~fits):
                     m.next = "RELEASE"
@@ -140,7 +156,7 @@ class Boot(wiring.Component):
             with m.State("REQUEST"):
                 m.d.comb += self.request.valid.eq(1)
                 with m.If(self.request.ready):
-                    m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+                    m.d.sync += moved.eq(1)
                     m.next = "ASK"
             with m.State("RELEASE"):            # one byte more, with which the flash is no longer selected
                 m.d.comb += [ask.valid.eq(1), ask.payload.last.eq(1)]

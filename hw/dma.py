@@ -1,6 +1,5 @@
 """Transfers between storage and the memories on the chip, and the program's way to the sequencer."""
 from amaranth import Module, ResetSignal, Signal
-from amaranth.hdl import DomainRenamer
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
@@ -14,7 +13,7 @@ from hw.dma_store import DmaStore
 from hw.layout import record_layout
 from hw.pixel_fifo import PixelFifo
 from hw.pixel_gearbox import PixelGearbox
-from hw.reset import late_domain
+from hw.reset import own_reset
 from hw.storage_arbiter import LOADS, StorageArbiter, request_layout, source_layout, word_layout
 from hw.tokens import Tokens
 from hw.weights import bias_layout, scale_layout, weight_layout
@@ -110,10 +109,10 @@ class Dma(wiring.Component):
         store = Bursts(geometry, [Opcode.STORE], self.words, region=True)
         fill, reader, gearbox, pixels = DmaFill(geometry), DmaStore(geometry), PixelGearbox(), PixelFifo()
         loads, stores = Tokens(WAITING), Tokens(WAITING)        # commands under way
-        late_domain(m, "units", arbiter.dead | ResetSignal())
+        reset = arbiter.dead | ResetSignal()
         for name, unit in (("load", load), ("store", store), ("fill", fill), ("reader", reader), ("gearbox", gearbox),
                            ("pixel_fifo", pixels), ("loads", loads), ("stores", stores)):
-            m.submodules[name] = DomainRenamer("units")(unit)
+            own_reset(m, name, unit, reset)
         connect(m, flipped(self.request), arbiter.request)
         m.d.comb += [arbiter.r.eq(self.r), arbiter.take.eq(self.take), reader.take.eq(arbiter.taken), self.w.eq(reader.word),
                      arbiter.clear.eq(self.clear)]

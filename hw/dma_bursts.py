@@ -16,6 +16,8 @@ from hw.storage_arbiter import source_layout, tag_layout
 
 __all__ = ["Bursts", "burst_layout", "load_layout"]
 
+PART = 7                # bits that are compared in a cycle
+
 
 def load_layout() -> data.StructLayout:
     """A load: its opcode and, in the same bits, the record that goes with it."""
@@ -32,7 +34,7 @@ class Bursts(wiring.Component):
     """Walks one transfer after the other: each run is checked, then offered in bursts, all of them whole words on the chip.
 
     `arch.transfer` has the cycles: `FIRST_BURST`, `CHECK`, `NEXT_RUN`, `NEXT_BURST`. A row of pixels is checked in the first
-    cycle from then on in which ``room`` is high; in that cycle ``reserve`` is. A run that is not allowed is the last thing that
+    cycle from then on in which ``room`` is high; in the next one ``reserve`` is. A run that is not allowed is the last thing that
     happens until a reset. The next transfer is taken from `NEXT_TRANSFER` cycles after the last burst on. ``i.ready`` is a
     register.
 
@@ -118,11 +120,14 @@ class Bursts(wiring.Component):
         chip_bad, storage_bad = register("chip_bad", 1), register("storage_bad", 1)
 
         def more(name, a, b):
-            """a > b of the cycle before; in halves, which are short."""
-            half = max(len(a), len(b)) // 2
-            high, same, low = (register(f"{name}_{what}", 1) for what in ("high", "same", "low"))
-            m.d.sync += [high.eq(a[half:] > b[half:]), same.eq(a[half:] == b[half:]), low.eq(a[:half] > b[:half])]
-            return high | same & low
+            """a > b of the cycle before; in parts, which are short."""
+            result = Const(0)
+            for low in range(0, max(len(a), len(b)), PART):
+                above, same = register(f"{name}_above{low}", 1), register(f"{name}_same{low}", 1)
+                part = slice(low, low + PART)
+                m.d.sync += [above.eq(a[part] > b[part]), same.eq(a[part] == b[part])]
+                result = above | same & result
+            return result
         outside = [more("beyond", storage_end, Const(self.storage_words, STORAGE + 2))]
         if self.region:
             low, high, begin = (register(name, shape) for name, shape in (
@@ -145,8 +150,8 @@ class Bursts(wiring.Component):
         m.d.sync += [chip_most.eq(self._chosen(kinds, chip_words)),
                      most.eq(self._chosen(kinds, {one: chip_words[one] * places(geometry, one) for one in opcodes}))]
         fits = register("fits", 1)
-        m.d.sync += [fits.eq(left <= most), last.eq(fits), source.length.eq(Mux(fits, left, most)),
-                     count.eq(Mux(fits, chip_left, chip_most))]
+        m.d.sync += [fits.eq(~left[len(most):].any() & (left[:len(most)] <= most)), last.eq(fits),
+                     source.length.eq(Mux(fits, left, most)), count.eq(Mux(fits, chip_left, chip_most))]
 
         # One register a state: they enable wide registers.
         states = {name: Signal(name=name, init=name == "idle") for name in (
@@ -156,7 +161,7 @@ class Bursts(wiring.Component):
         passed, moved = Signal(), Signal()          # a cycle ago: good, taken
         bad = chip_bad | storage_bad
         m.d.comb += [self.i.ready.eq(ready), self.o.valid.eq(offer), start.eq(ready & self.i.valid),
-                     good.eq(check & ~bad & (~pixels | self.room)), self.reserve.eq(good & pixels),
+                     good.eq(check & ~bad & (~pixels | self.room)), self.reserve.eq(passed & pixels),
                      taken.eq(offer & self.o.ready), over.eq(taken & last & last_run)]
         m.d.sync += [
             ready.eq(self.may & idle & ~start), idle.eq(idle & ~start | over), states["begin"].eq(start),

@@ -63,7 +63,7 @@ class DmaFill(wiring.Component):
         # Words still to come for the one on the chip; bursts are whole ones.
         begin, final, left = Signal(init=1), Signal(), Signal(range(max(sizes.values())), reset_less=True)
         address = Signal(ADDRESS, reset_less=True)
-        with m.If(kinds[Opcode.LOAD_WEIGHTS] | kinds[Opcode.LOAD_PARAMETERS] | kinds[Opcode.LOAD_ACTIVATIONS]):
+        with m.If(i.memory):
             m.d.sync += [begin.eq(final), final.eq(left == 2), left.eq(left - 1)]
             with m.If(begin):
                 m.d.sync += address.eq(Mux(i.first, tag.chip, address + 1))

@@ -32,6 +32,7 @@ class DmaStore(wiring.Component):
     Members
     -------
     i : ``In(stream.Signature(burst_layout()))``
+        Its payload stays for a cycle after it was taken.
     read_grant, h_addr : ``Out``
     h_data : ``In(8 * PI)``
     request : ``Out(stream.Signature(source_layout(STORAGE)))``
@@ -58,7 +59,7 @@ class DmaStore(wiring.Component):
         burst = self.i.payload
 
         # Reading. `asks`: the request is offered, or will be.
-        reading, asks, take, asked = Signal(), Signal(), Signal(), Signal()
+        reading, asks, take, taken, asked = Signal(), Signal(), Signal(), Signal(), Signal()
         left, last, end = Signal(range(STORE_WORDS + 1), reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         source = Signal(self.request.payload.shape(), reset_less=True)
         m.d.comb += asked.eq(self.request.valid & self.request.ready)
@@ -67,15 +68,15 @@ class DmaStore(wiring.Component):
         # What goes to the engine has registers of its own, one of them to spare for the way.
         address = Signal.like(self.h_addr, reset_less=True)
         m.d.sync += [self.read_grant.eq(~reading), self.h_addr.eq(address)]
-        assert STORE_READ == 2
-        m.d.sync += asks.eq(take | asks & ~asked)
-        with m.If(take):
+        assert STORE_READ == 3
+        m.d.sync += [asks.eq(take | asks & ~asked), taken.eq(take)]
+        with m.If(taken):                       # the burst is still there
             m.d.sync += [address.eq(burst.tag.chip), left.eq(burst.count), last.eq(burst.count == 1), end.eq(burst.tag.end),
                          source.eq(burst.source), reading.eq(1)]
         with m.Elif(reading):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1), last.eq(left == 2), reading.eq(~last)]
         # Words come through a register into queues; `held` of them are there.
-        way = STORE_READ + pipeline.WINDOW + pipeline.ACTIVATION_READ
+        way = STORE_READ - 1 + pipeline.WINDOW + pipeline.ACTIVATION_READ
         came, data_in = delayed(m, reading, way - 1, "came", reset=True), Signal.like(self.h_data, reset_less=True)
         m.d.sync += data_in.eq(self.h_data)
         arriving = Cat(data_in, delayed(m, last, way, "last"), delayed(m, last & end, way, "end"))
@@ -91,7 +92,7 @@ class DmaStore(wiring.Component):
         m.d.comb += held.give.eq(write.q)
         offer = delayed(m, take, STORE_REQUEST - 1, "offer", reset=True)
         m.d.sync += self.request.valid.eq(offer | self.request.valid & ~asked)
-        assert STORE_REQUEST == way + 1
+        assert STORE_REQUEST == way + 2
 
         # Cutting: a piece is chosen in the cycle after that in which there is known to be a word, and room for the piece.
         count = bits // 16

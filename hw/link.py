@@ -1,6 +1,7 @@
 """The board's side of the host protocol (docs/protocol.md): frames in, commands to machine and storage, replies out."""
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.enum import Enum
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
@@ -20,7 +21,14 @@ from hw.uart import byte_layout
 __all__ = ["Link", "status_layout"]
 
 _HEAD = 5                               # words of a frame that are looked at: header, and up to four arguments
+_WORD = BlockRam.LATENCY + 1            # cycles from the decision for a word of the frame to the word
 _CHECKS = 5                             # cycles until all is known about them
+
+
+class Source(Enum, shape=2):
+    """Of the words of a reply."""
+
+    HEAD, TABLE, READ, FLASH = range(4)
 
 
 def status_layout() -> data.StructLayout:
@@ -95,9 +103,14 @@ class Link(wiring.Component):
         again, count, refusal = Signal(reset_less=True), Signal(25, reset_less=True), Signal(4, reset_less=True)
         self._check(m, frame, head, awaited, previous, previous_kind, connected, again, count, refusal)
 
-        crc, byte, step_crc = Signal(32, reset_less=True), Signal(8, reset_less=True), Signal()
-        with m.If(step_crc):
-            m.d.sync += crc.eq(crc_step(crc, byte))
+        # The CRC follows the states by a cycle.
+        crc, byte, folded = Signal(32, reset_less=True), Signal(8, reset_less=True), Signal(8, reset_less=True)
+        fresh, fold = Signal(), Signal()
+        m.d.sync += [fresh.eq(0), fold.eq(0), folded.eq(byte)]
+        with m.If(fresh):
+            m.d.sync += crc.eq(CRC_INIT)
+        with m.Elif(fold):
+            m.d.sync += crc.eq(crc_step(crc, folded))
         reason = Signal(4, reset_less=True)
         table, spans = self._table(reason, awaited, crc, first)
         place, end = Signal(range(len(table)), reset_less=True), Signal(range(len(table) + 1), reset_less=True)
@@ -119,7 +132,7 @@ class Link(wiring.Component):
         asked, refused = Signal(range(max(Kind)), reset_less=True), Signal(reset_less=True)
         m.d.sync += [asked.eq(kind - 1), refused.eq(refusal != 0)]
         checking = Signal(reset_less=True)
-        step, left, ended = Signal(range(_HEAD + BlockRam.LATENCY)), Signal(9, reset_less=True), Signal(reset_less=True)
+        step, left, ended = Signal(range(_HEAD + _WORD)), Signal(9, reset_less=True), Signal(reset_less=True)
         burst, full, over = Signal(range(Queue.PLACES + 1)), Signal(reset_less=True), Signal(reset_less=True)
         m.submodules.slot = slot = Slot(sender.i.payload.shape())
         connect(m, slot.o, sender.i)
@@ -133,19 +146,33 @@ class Link(wiring.Component):
         names = list(spans)
         which, more = Signal(range(len(names)), reset_less=True), Signal(reset_less=True)      # of the table's parts; any words
 
+        # What is sent next comes from one of these.
+        source, exchanged = Signal(Source, reset_less=True), self.exchanged.data if self.flash else Const(0, 8)
+        for one, value, final in ((Source.HEAD, head[:16] | REPLY, ~is_read & ~is_exchange & ~more), (Source.TABLE, word, last),
+                                  (Source.READ, read.o.payload, read.last), (Source.FLASH, exchanged, ended)):
+            with m.If(source == one):
+                m.d.comb += [out.payload.word.eq(value), out.payload.last.eq(final)]
+
+        jump, target, on = Signal(), Signal(2, reset_less=True), Signal()       # to a word of the frame; to the next one
+        m.d.sync += [jump.eq(0), on.eq(0)]
+        with m.If(jump):
+            m.d.sync += receiver.word.eq(target)
+        with m.Elif(on):
+            m.d.sync += receiver.word.eq(receiver.word + 1)
+
         def reply(name):
             m.d.sync += which.eq(names.index(name))
 
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(~receiver.o.valid & ~slot.o.valid & sender.idle)
-                m.d.sync += [step.eq(0), receiver.word.eq(0),
+                m.d.sync += [step.eq(0), jump.eq(1), target.eq(0),
                              reason.eq(Mux(connected, Refusal.DAMAGED, Refusal.UNCONNECTED))]
                 with m.If(receiver.o.valid):
                     m.next = "HEAD"
             with m.State("HEAD"):
-                m.d.sync += [head.eq(Cat(head[16:], receiver.data)), receiver.word.eq(receiver.word + 1)]
-                with m.If(step == _HEAD + BlockRam.LATENCY - 1):
+                m.d.sync += [head.eq(Cat(head[16:], receiver.data)), on.eq(1)]
+                with m.If(step == _HEAD + _WORD - 1):
                     m.d.sync += [step.eq(0), self.heard.eq(~frame.damaged)]
                     m.next = "CHECK"
             with m.State("CHECK"):
@@ -156,7 +183,7 @@ class Link(wiring.Component):
                     m.next = "DECIDE"
             with m.State("DECIDE"):
                 m.d.sync += [reason.eq(refusal), is_read.eq(0), is_exchange.eq(0), checking.eq(kind == Kind.CHECKSUM),
-                             left.eq(count), receiver.word.eq(3), step.eq(0), burst.eq(0)]
+                             left.eq(count), jump.eq(1), target.eq(3), step.eq(0), burst.eq(0)]
                 with m.If(refused):
                     m.next = "REFUSE"
                 with m.Else():
@@ -173,7 +200,7 @@ class Link(wiring.Component):
                             m.d.sync += is_read.eq(1)
                             m.d.sync += read.start.eq(1)
                         with m.Case(Kind.CHECKSUM - 1):
-                            m.d.sync += crc.eq(CRC_INIT)
+                            m.d.sync += fresh.eq(1)
                             m.d.sync += read.start.eq(1)
                             reply("CHECKSUM")
                             m.next = "LOW"
@@ -187,12 +214,13 @@ class Link(wiring.Component):
                             m.d.sync += self.clear.eq(~again)
                         if self.flash:
                             with m.Case(Kind.EXCHANGE - 1):
-                                m.d.sync += [is_exchange.eq(1), receiver.word.eq(1)]
+                                m.d.sync += [is_exchange.eq(1), target.eq(1)]
             with m.State("REFUSE"):
                 m.d.sync += [head[:8].eq(REFUSED), is_read.eq(0), is_exchange.eq(0)]
                 reply("REFUSED")
                 m.next = "SPAN"
             with m.State("SPAN"):
+                m.d.sync += source.eq(Source.HEAD)
                 with m.Switch(which):
                     for n, (begin, stop) in enumerate(spans.values()):
                         with m.Case(n):
@@ -201,14 +229,14 @@ class Link(wiring.Component):
 
             # Some words, then a request for their room.
             with m.State("FETCH"):
-                with m.If(step == BlockRam.LATENCY):        # in `w.payload` with the next edge
+                with m.If(step == _WORD):                   # in `w.payload` with the next edge
                     m.next = "GIVE"
             with m.State("GIVE"):
                 # `w.payload` stays: it follows the RAM, whose address does not change before the word is taken.
                 m.d.comb += self.w.valid.eq(1)
                 m.d.sync += [step.eq(0), over.eq(ended)]
                 with m.If(self.w.ready):
-                    m.d.sync += [left.eq(left - 1), receiver.word.eq(receiver.word + 1), burst.eq(burst + 1)]
+                    m.d.sync += [left.eq(left - 1), on.eq(1), burst.eq(burst + 1)]
                     m.next = "FETCH"
                     with m.If(ended | full):
                         m.next = "WRITE"
@@ -226,18 +254,17 @@ class Link(wiring.Component):
                 with m.If(read.o.valid):
                     m.next = "HIGH"
             with m.State("HIGH"):
-                m.d.comb += [read.o.ready.eq(1), step_crc.eq(1)]
-                m.d.sync += byte.eq(read.o.payload[8:])
+                m.d.comb += read.o.ready.eq(1)
+                m.d.sync += [byte.eq(read.o.payload[8:]), fold.eq(1)]
                 m.next = "CRC"
             with m.State("CRC"):
-                m.d.comb += step_crc.eq(1)
+                m.d.sync += fold.eq(1)
                 m.next = "LOW"
                 with m.If(ended):
                     m.next = "SPAN"
 
             with m.State("REPLY"):
-                m.d.comb += [out.valid.eq(1), out.payload.word.eq(head[:16] | REPLY),
-                             out.payload.last.eq(~is_read & ~is_exchange & ~more)]
+                m.d.comb += out.valid.eq(1)
                 m.d.sync += step.eq(0)
                 with m.If(out.ready):
                     m.d.comb += receiver.o.ready.eq(~is_exchange)       # nothing else of the frame is needed any more
@@ -250,37 +277,43 @@ class Link(wiring.Component):
                         with m.If(is_exchange):
                             m.next = "OUT"
             with m.State("TABLE"):
+                m.d.sync += source.eq(Source.TABLE)
                 m.next = "COPIED"
             with m.State("COPIED"):
                 m.next = "SELECT"
             with m.State("SELECT"):
                 m.next = "WORD"
             with m.State("WORD"):
-                m.d.comb += [out.valid.eq(1), out.payload.word.eq(word), out.payload.last.eq(last)]
+                m.d.comb += out.valid.eq(1)
                 with m.If(out.ready):
                     m.d.sync += place.eq(place + 1)
                     m.next = "TABLE"
                     with m.If(last):
                         m.next = "IDLE"
             with m.State("STORAGE"):
-                m.d.comb += [out.valid.eq(read.o.valid), out.payload.word.eq(read.o.payload), out.payload.last.eq(read.last),
-                             read.o.ready.eq(out.ready)]
-                with m.If(read.o.valid & out.ready & read.last):
+                m.d.sync += source.eq(Source.READ)
+                m.d.comb += [out.valid.eq(read.o.valid & (source == Source.READ)),
+                             read.o.ready.eq(out.ready & (source == Source.READ))]
+                with m.If(read.o.valid & read.o.ready & read.last):
                     m.next = "IDLE"
 
             if self.flash:
-                self._exchange(m, receiver, out, step, left, ended)
+                self._exchange(m, receiver, out, source, on, step, left, ended)
 
         # Reads and writes never ask at once.
+        reads = Signal(reset_less=True)
+        m.d.sync += reads.eq(kind != Kind.WRITE)
+        m.d.comb += read.request.ready.eq(self.request.ready)
         with m.If(read.request.valid):
-            m.d.comb += [self.request.valid.eq(1), self.request.payload.eq(read.request.payload),
-                         read.request.ready.eq(self.request.ready)]
+            m.d.comb += self.request.valid.eq(1)
+        with m.If(reads):
+            m.d.comb += self.request.payload.eq(read.request.payload)
         return m
 
-    def _exchange(self, m, receiver, out, step, left, ended):
+    def _exchange(self, m, receiver, out, source, on, step, left, ended):
         """Each word's low byte goes to the flash, and is answered by a word with the byte that came meanwhile."""
         with m.State("OUT"):
-            with m.If(step == BlockRam.LATENCY):
+            with m.If(step == _WORD):
                 m.next = "BYTE"
         with m.State("BYTE"):                   # in `w.payload`, as for "GIVE"
             m.d.comb += [self.exchange.valid.eq(1), self.exchange.payload.data.eq(self.w.payload[:8]),
@@ -288,13 +321,14 @@ class Link(wiring.Component):
             with m.If(self.exchange.ready):
                 m.next = "BACK"
         with m.State("BACK"):
+            m.d.sync += source.eq(Source.FLASH)
             with m.If(self.exchanged.valid):
                 m.next = "ANSWER"
         with m.State("ANSWER"):
-            m.d.comb += [out.valid.eq(1), out.payload.word.eq(self.exchanged.data), out.payload.last.eq(ended)]
+            m.d.comb += out.valid.eq(1)
             m.d.sync += step.eq(0)
             with m.If(out.ready):
-                m.d.sync += [left.eq(left - 1), receiver.word.eq(receiver.word + 1)]
+                m.d.sync += [left.eq(left - 1), on.eq(1)]
                 m.next = "OUT"
                 with m.If(ended):
                     m.d.comb += receiver.o.ready.eq(1)
@@ -304,39 +338,34 @@ class Link(wiring.Component):
         """What is wrong with a frame (`refusal`, 0 if nothing), whether it is a repeated one, and how many words it is about;
         all up to date `_CHECKS` cycles after `head`."""
         kind, sequence, first, second = head[:8], head[8:16], head[16:48], head[48:80]
-        words = Signal(10, reset_less=True)                 # behind the header
-        fits, known, turn = (Signal(name=name, reset_less=True) for name in ("fits", "known", "turn"))
-        storage, sane, inside = (Signal(name=name, reset_less=True) for name in ("storage", "sane", "inside"))
+        words, image = Signal(10, reset_less=True), Signal(10, reset_less=True)     # behind the header; behind an address
+        fits, known, turn, same = (Signal(name=name, reset_less=True) for name in ("fits", "known", "turn", "same"))
+        storage, sane, inside, busy = (Signal(name=name, reset_less=True) for name in ("storage", "sane", "inside", "busy"))
         beyond = Signal(26, reset_less=True)
-        is_info, busy, is_exchange = (Signal(name=name, reset_less=True) for name in ("is_info", "busy", "exchanges"))
+        kinds = [one for one in Kind if self.flash or one is not Kind.EXCHANGE]
+        is_ = {one: Signal(name=f"is_{one.name.lower()}", reset_less=True) for one in kinds}
+        m.d.sync += [bit.eq(kind == one) for one, bit in is_.items()]
+        is_info, is_start, is_read, is_checksum = (is_[one] for one in (Kind.INFO, Kind.START, Kind.READ, Kind.CHECKSUM))
+        is_exchange = is_.get(Kind.EXCHANGE, Const(0))
         m.d.sync += [
-            words.eq(frame.words - 3), is_info.eq(kind == Kind.INFO),
-            known.eq((kind >= min(Kind)) & (kind <= (max(Kind) if self.flash else Kind.CLEAR))),
-            is_exchange.eq(kind == Kind.EXCHANGE),
-            again.eq((sequence == previous) & (sequence != awaited) & (kind == previous_kind)),
-            turn.eq(sequence == awaited), beyond.eq(first[:25] + count), storage.eq(0), fits.eq(0),
+            words.eq(frame.words - 3), image.eq(frame.words - 5), known.eq(Cat(is_.values()).any()),
+            same.eq((sequence == previous) & (kind == previous_kind)), again.eq(same & ~turn), turn.eq(sequence == awaited),
+            beyond.eq(first[:25] + count),
+            storage.eq(is_[Kind.WRITE] | is_read | is_checksum | is_start | is_exchange),
             inside.eq((self._stored(beyond) & sane & ~first[24:].any()) | is_exchange),
-            sane.eq((count != 0) & ~((kind == Kind.CHECKSUM) & second[25:].any())
-                    & ~((kind == Kind.READ) & (count[9:].any() | (count[:9] > DATA_WORDS)))),
-            busy.eq((self.status.running | self.status.booting) & storage & ~((kind == Kind.START) & again))]
-        with m.Switch(kind):
-            for one in Kind:
-                with m.Case(one):
-                    low, high = arguments(one)
-                    m.d.sync += fits.eq((words == low) if low == high else (words >= low) & (words <= high))
-            with m.Default():
-                m.d.sync += fits.eq(0)
-        with m.Switch(kind):
-            with m.Case(Kind.WRITE):
-                m.d.sync += [storage.eq(1), count.eq(words - 2)]
-            with m.Case(Kind.READ):
-                m.d.sync += [storage.eq(1), count.eq(second[:16])]
-            with m.Case(Kind.CHECKSUM):
-                m.d.sync += [storage.eq(1), count.eq(second)]
-            with m.Case(Kind.EXCHANGE):
-                m.d.sync += [storage.eq(1), count.eq(words)]
-            with m.Default():
-                m.d.sync += [storage.eq(kind == Kind.START), count.eq(1)]
+            sane.eq((count != 0) & ~(is_checksum & second[25:].any())
+                    & ~(is_read & (count[9:].any() | (count[:9] > DATA_WORDS)))),
+            busy.eq((self.status.running | self.status.booting) & storage & ~(is_start & again))]
+        lengths = []
+        for one, bit in is_.items():
+            low, high = arguments(one)
+            right = Signal(name=f"fits_{one.name.lower()}", reset_less=True)
+            m.d.sync += right.eq(((words == low) if low == high else (words >= low) & (words <= high)) & bit)
+            lengths.append(right)
+        m.d.sync += [fits.eq(Cat(lengths).any()), count.eq(1)]
+        for bit, value in ((is_[Kind.WRITE], image), (is_read, second[:16]), (is_checksum, second), (is_exchange, words)):
+            with m.If(bit):
+                m.d.sync += count.eq(value)
         m.d.sync += refusal.eq(0)
         with m.If(~is_info & ~connected):
             m.d.sync += refusal.eq(Refusal.UNCONNECTED)

@@ -48,41 +48,42 @@ class LinkReceiver(wiring.Component):
         with m.If(self.o.valid & self.o.ready):
             m.d.sync += [full.bit_select(out_of, 1).eq(0), out_of.eq(~out_of)]
 
-        # One cycle to take a byte, one to use it.
-        byte, error, use = Signal(8, reset_less=True), Signal(reset_less=True), Signal()
-        is_flag, is_escape = Signal(reset_less=True), Signal(reset_less=True)
-        received = self.i.payload
-        m.d.comb += self.i.ready.eq(~use & ~Mux(into, full[1], full[0]))
-        m.d.sync += [use.eq(self.i.valid & self.i.ready), byte.eq(received.data), error.eq(received.error),
+        # One cycle to take a byte, one to tell what it is, one to use it.
+        byte, error, told = Signal(8, reset_less=True), Signal(reset_less=True), Signal()
+        is_flag, is_escape, escaped = Signal(reset_less=True), Signal(reset_less=True), Signal()
+        received, flag = self.i.payload, Signal()
+        m.d.comb += self.i.ready.eq(~told & ~flag & ~Mux(into, full[1], full[0]))
+        m.d.sync += [told.eq(self.i.valid & self.i.ready), byte.eq(received.data), error.eq(received.error),
                      is_flag.eq((received.data == FLAG) & ~received.error), is_escape.eq(received.data == ESCAPE)]
+        with m.If(told):
+            m.d.sync += escaped.eq(~is_flag & is_escape & ~escaped)
+        some, plain, use = Signal(), Signal(8, reset_less=True), Signal()       # any but a flag; one that belongs to a word
+        wrong, open_ = Signal(reset_less=True), Signal(reset_less=True)         # lost bytes; the end of an escape is missing
+        m.d.sync += [flag.eq(told & is_flag), some.eq(told & ~is_flag), use.eq(told & ~is_flag & (escaped | ~is_escape)),
+                     plain.eq(Mux(escaped, byte ^ FLIP, byte)), wrong.eq(error), open_.eq(escaped)]
 
-        begun, bad, escaped = Signal(), Signal(), Signal()
+        begun, bad = Signal(), Signal()
         low, count = Signal(8, reset_less=True), Signal(range(2 * FRAME_WORDS + 1))
         crc, whole = Signal(32, init=CRC_INIT), Signal()
-        plain = Signal(8)
-        m.d.comb += [plain.eq(Mux(escaped, byte ^ FLIP, byte)), frames.w_data.eq(Cat(low, plain)),
-                     frames.w_addr.eq(Cat(count[1:-1], into))]
+        m.d.comb += [frames.w_data.eq(Cat(low, plain)), frames.w_addr.eq(Cat(count[1:-1], into)),
+                     frames.w_en.eq(use & count[0] & ~count[-1])]
         m.d.sync += whole.eq(crc == CRC_RESIDUE)
+        with m.If(flag):
+            good = whole & ~bad & ~open_ & ~count[0] & (count[1:] >= 3)
+            with m.If(begun):
+                m.d.sync += [full.bit_select(into, 1).eq(1), into.eq(~into)]
+                for n in range(2):
+                    with m.If(into == n):
+                        m.d.sync += [kept[n].damaged.eq(~good), kept[n].words.eq(count[1:])]
+            m.d.sync += [begun.eq(0), bad.eq(0), count.eq(0), crc.eq(CRC_INIT)]
+        with m.If(some):
+            m.d.sync += begun.eq(1)
+            with m.If(wrong):
+                m.d.sync += bad.eq(1)
         with m.If(use):
-            with m.If(is_flag):
-                good = whole & ~bad & ~escaped & ~count[0] & (count[1:] >= 3)
-                with m.If(begun):
-                    m.d.sync += [full.bit_select(into, 1).eq(1), into.eq(~into)]
-                    for n in range(2):
-                        with m.If(into == n):
-                            m.d.sync += [kept[n].damaged.eq(~good), kept[n].words.eq(count[1:])]
-                m.d.sync += [begun.eq(0), bad.eq(0), escaped.eq(0), count.eq(0), crc.eq(CRC_INIT)]
+            m.d.sync += [low.eq(plain), crc.eq(crc_step(crc, plain))]
+            with m.If(count[-1]):                       # as long as can be already
+                m.d.sync += bad.eq(1)
             with m.Else():
-                m.d.sync += begun.eq(1)
-                with m.If(error):
-                    m.d.sync += bad.eq(1)
-                with m.If(is_escape & ~escaped):
-                    m.d.sync += escaped.eq(1)
-                with m.Else():
-                    m.d.sync += [escaped.eq(0), low.eq(plain), crc.eq(crc_step(crc, plain))]
-                    with m.If(count[-1]):               # as long as can be already
-                        m.d.sync += bad.eq(1)
-                    with m.Else():
-                        m.d.sync += count.eq(count + 1)
-                        m.d.comb += frames.w_en.eq(count[0])
+                m.d.sync += count.eq(count + 1)
         return m

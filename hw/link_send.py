@@ -31,10 +31,18 @@ class LinkSender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        crc, word, last = Signal(32, init=CRC_INIT), Signal(16, reset_less=True), Signal(reset_less=True)
+        crc, word, last = Signal(32, reset_less=True), Signal(16, reset_less=True), Signal(reset_less=True)
         # What is sent next, most urgent first: the other half of an escape, the second byte of a word.
         byte, special, pending = Signal(8, reset_less=True), Signal(reset_less=True), Signal()
         left = Signal(range(5))                         # bytes of the CRC
+        begin, step, shift = Signal(init=1), Signal(), Signal()         # what the CRC does in the cycle after this was decided
+        m.d.sync += [begin.eq(0), step.eq(0), shift.eq(0)]
+        with m.If(begin):
+            m.d.sync += crc.eq(CRC_INIT)
+        with m.Elif(step):
+            m.d.sync += crc.eq(crc_step(crc, byte))
+        with m.Elif(shift):
+            m.d.sync += crc.eq(crc >> 8)
         sent = Signal()
         m.d.comb += sent.eq(~self.o.valid | self.o.ready)
         with m.If(self.o.ready):
@@ -46,7 +54,7 @@ class LinkSender(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.idle.eq(~self.o.valid)
-                m.d.sync += crc.eq(CRC_INIT)
+                m.d.sync += begin.eq(1)
                 with m.If(self.i.valid & sent):
                     send(FLAG)
                     m.next = "WORD"
@@ -58,8 +66,7 @@ class LinkSender(wiring.Component):
                     m.next = "CLASSIFY"
             with m.State("CLASSIFY"):
                 m.d.sync += special.eq((byte == FLAG) | (byte == ESCAPE))
-                with m.If(left == 0):
-                    m.d.sync += crc.eq(crc_step(crc, byte))
+                m.d.sync += step.eq(left == 0)
                 m.next = "BYTE"
             with m.State("BYTE"):
                 with m.If(sent):
@@ -77,7 +84,7 @@ class LinkSender(wiring.Component):
                 with m.Elif(left == 1):
                     m.next = "END"
                 with m.Else():
-                    m.d.sync += [byte.eq(~crc[:8]), crc.eq(crc >> 8), left.eq(Mux(left == 0, 4, left - 1))]
+                    m.d.sync += [byte.eq(~crc[:8]), shift.eq(1), left.eq(Mux(left == 0, 4, left - 1))]
                     m.next = "CLASSIFY"
             with m.State("END"):
                 with m.If(sent):

@@ -2,13 +2,14 @@
 from amaranth import Module, Mux, Signal
 from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 
 from arch.transfer import PIXEL, PIXEL_BACK, PIXELS, ROUTED
 from hw.delay import delayed
 from hw.pixel_gearbox import PixelGearbox, entry_layout
 from hw.primitives import BlockRam
 from hw.queue import Queue
+from hw.slot import Skid
 from hw.tokens import Tokens
 
 __all__ = ["PixelFifo"]
@@ -46,12 +47,14 @@ class PixelFifo(wiring.Component):
         m.submodules.tail = tail = Queue(entry_layout())
         m.submodules.stored = stored = Tokens(PIXELS)                       # in the RAM
         m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)     # in the tail, less those on the way there
-        entry, second = tail.o.payload, Signal()
+        m.submodules.skid = skid = Skid(entry_layout())
+        connect(m, tail.o, skid.i)
+        entry, second = skid.o.payload, Signal()
         taken, returned, left, fetch = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
-            self.o.valid.eq(tail.o.valid), self.o.payload.eq(entry.data), self.o.payload[:8].eq(
+            self.o.valid.eq(skid.o.valid), self.o.payload.eq(entry.data), self.o.payload[:8].eq(
                 Mux(second, entry.data[8:16], entry.data[:8])),
-            taken.eq(self.o.valid & self.o.ready), tail.o.ready.eq(self.o.ready & (second | ~entry.pair)),
+            taken.eq(self.o.valid & self.o.ready), skid.o.ready.eq(self.o.ready & (second | ~entry.pair)),
             fetch.eq(stored.any & space.any), stored.give.eq(self.i.valid), stored.take.eq(fetch),
             space.give.eq(left), space.take.eq(fetch), ram.w_en.eq(self.i.valid), ram.w_data.eq(self.i.entry)]
         m.d.sync += [returned.eq(taken), left.eq(tail.o.valid & tail.o.ready)]     # the way from the gather is long
@@ -63,7 +66,7 @@ class PixelFifo(wiring.Component):
             m.d.sync += ram.r_addr.eq(ram.r_addr + 1)
         arriving = delayed(m, fetch, BlockRam.LATENCY, "arriving", reset=True)
         m.d.comb += [tail.w_en.eq(arriving), tail.w_data.eq(ram.r_data)]
-        assert self.LATENCY == 2 + BlockRam.LATENCY
+        assert self.LATENCY == 3 + BlockRam.LATENCY
 
         free = Signal(range(PIXELS + 1), init=PIXELS)
         less = Signal.like(self.width)

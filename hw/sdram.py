@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch.sdram import BANKS, COLUMN, PULL, Timing
 from hw.delay import delayed
 from hw.pause import Pause
+from hw.primitives import Copy
 from hw.sdram_rows import SdramRows
 from hw.sdram_segments import SdramSegments, request_layout
 from hw.sdram_upkeep import SdramUpkeep, command_layout
@@ -75,36 +76,40 @@ class Sdram(wiring.Component):
         connect(m, segments.o, rows.i)
 
         # Row commands come first; they are so few that columns need no say.
-        slot = Signal(command_layout())
-        m.d.sync += slot.eq(Mux(upkeep.hold, upkeep.command, rows.command))
+        slot, taken = Signal(command_layout(), reset_less=True), Signal()
+        command = data.View(command_layout(), Mux(upkeep.hold, upkeep.command, rows.command))
+        m.d.sync += [slot.eq(command), taken.eq(command.valid)]
         m.d.comb += [rows.hold.eq(upkeep.hold), upkeep.held.eq(rows.held)]
 
         # Whether a column passes is decided by few registers; where it lies is worked out a cycle later.
         following = rows.o.payload
-        active, writes, last, single = Signal(), Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
-        count, passes = Signal.like(following.count, reset_less=True), Signal()
+        active, passes = Signal(), Signal()
+        writes, last, single, double = (Signal(name=name, reset_less=True) for name in ("writes", "last", "single", "double"))
         m.d.comb += [
-            passes.eq(active & rows.run & ~slot.valid & (~writes | turn.ok)), rows.o.ready.eq(~active | passes & last),
+            passes.eq(active & rows.run & ~taken & (~writes | turn.ok)), rows.o.ready.eq(~active | passes & last),
             rows.active.eq(active), turn.start.eq(passes & ~writes), turn.cycles.eq(timing.turnaround)]
-        m.d.sync += single.eq(following.count == 1)         # long before it is offered
-        with m.If(rows.o.ready):                            # meaningless if there is nothing to follow
-            m.d.sync += [writes.eq(following.write), count.eq(following.count), last.eq(single), active.eq(rows.o.valid)]
-        with m.Elif(passes):
-            m.d.sync += [count.eq(count - 1), last.eq(count == 2)]
-
-        loaded, read, write, late = Signal(), Signal(), self.take, Signal(command_layout())
+        loaded, passed, read, write = Signal(), Signal(), Signal(), Signal()
         bank, column = Signal.like(following.bank, reset_less=True), Signal.like(following.column, reset_less=True)
-        m.d.sync += [loaded.eq(rows.o.ready), read.eq(passes & ~writes), write.eq(passes & writes), late.eq(slot)]
-        m.d.comb += [rows.wrote.valid.eq(write), rows.wrote.bank.eq(bank)]
+        count = Signal.like(following.count, reset_less=True)           # of words, before the one that `passed`
+        m.d.sync += [single.eq(following.count == 1), double.eq(following.count == 2)]      # long before it is offered
+        with m.If(rows.o.ready):                            # meaningless if there is nothing to follow
+            m.d.sync += [writes.eq(following.write), last.eq(single), active.eq(rows.o.valid)]
+        with m.Elif(passes):
+            m.d.sync += last.eq(Mux(loaded, double, Mux(passed, count == 3, count == 2)))
+        m.d.sync += [loaded.eq(rows.o.ready), passed.eq(passes), read.eq(passes & ~writes), write.eq(passes & writes)]
         with m.If(loaded):
-            m.d.sync += [bank.eq(following.bank), column.eq(following.column)]
-        with m.Elif(read | write):
-            m.d.sync += column.eq(column + 1)
+            m.d.sync += [bank.eq(following.bank), column.eq(following.column), count.eq(following.count)]
+        with m.Elif(passed):
+            m.d.sync += [column.eq(column + 1), count.eq(count - 1)]
+        m.submodules.take = take = Copy()                   # DMA and pins are far apart
+        m.d.comb += [take.d.eq(passes & writes), self.take.eq(take.q), rows.wrote.valid.eq(write), rows.wrote.bank.eq(bank)]
 
         # The command waits for the word that goes with it.
+        late, now = Signal(command_layout(), reset_less=True), Signal()
+        m.d.sync += [late.eq(slot), now.eq(taken)]
         low, place = Signal(3), Signal(len(bank) + len(pins.a), reset_less=True)        # lines that are low: ras_n, cas_n, we_n
         m.d.sync += [low.eq(Cat(0, read | write, write)), place.eq(Cat(bank, column))]
-        with m.If(late.valid):
+        with m.If(now):
             m.d.sync += [low.eq(~late.code), place.eq(Cat(late.bank, late.address))]
         assert COLUMN == PULL + 2
         way = COLUMN - 3

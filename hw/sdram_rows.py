@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from arch.sdram import BANKS, LOOKUP, Timing
 from hw.pause import Pause
+from hw.primitives import Copy
 from hw.sdram_segments import segment_layout
 from hw.sdram_upkeep import ACTIVATE, ALL_BANKS, PRECHARGE, command_layout
 
@@ -61,7 +62,7 @@ class SdramRows(wiring.Component):
         activate, precharge = Signal(), Signal()
         clear, all_closable = Signal(reset_less=True), Signal(reset_less=True)  # a cycle ago
         seen_row, seen_open = Signal(timing.row_bits, reset_less=True), Signal(reset_less=True)
-        same = Signal(reset_less=True)
+        same = Signal(2, reset_less=True)           # halves
 
         m.submodules.pause = pause = Pause(max(timing.rp, timing.rcd))      # until the next step may follow
         m.submodules.rrd = rrd = Pause(timing.rrd)
@@ -69,13 +70,13 @@ class SdramRows(wiring.Component):
         m.d.comb += [activate.eq(go & (open_ & pause.ok & rrd.ok | still & self.active)), precharge.eq(go & close & clear),
                      self.i.ready.eq(go & wait), self.held.eq(still & all_closable),
                      self.o.valid.eq(ready), self.o.payload.eq(ahead)]
-        hit = decide & seen_open & same
+        hit = decide & seen_open & same.all()
         m.d.sync += [
             wait.eq(go & (wait & ~self.i.valid | taken) | resume & ~pending),
             look.eq(go & wait & self.i.valid | resume & pending),
             compare.eq(go & look),
             decide.eq(go & compare),
-            close.eq(go & (decide & seen_open & ~same | close & ~clear)),
+            close.eq(go & (decide & seen_open & ~same.all() | close & ~clear)),
             open_.eq(go & (decide & ~seen_open | close & clear | open_ & ~(pause.ok & rrd.ok))),
             opening.eq(go & (open_ & pause.ok & rrd.ok | opening & ~pause.ok)),
             ready.eq(go & (hit | opening & pause.ok | ready & ~self.o.ready)),
@@ -119,7 +120,15 @@ class SdramRows(wiring.Component):
                 m.d.sync += [rows[n].eq(given_row), opened[n].eq(1)]
             with m.If(still & self.hold):
                 m.d.sync += opened[n].eq(0)
-        m.d.sync += [seen_row.eq(rows[ahead.bank]), seen_open.eq(opened[ahead.bank]), same.eq(seen_row == ahead.row),
-                     clear.eq(closable[ahead.bank] & ~(self.active & (current.bank == ahead.bank))),
+        # The bank ahead in registers of their own.
+        looked, closing = Signal(range(BANKS)), Signal(range(BANKS))
+        for name, copied in (("looked", looked), ("closing", closing)):
+            for bit in range(len(copied)):
+                m.submodules[f"{name}{bit}"] = copy = Copy()
+                m.d.comb += [copy.d.eq(Mux(wait, self.i.payload.bank[bit], copy.q)), copied[bit].eq(copy.q)]
+        half = timing.row_bits // 2
+        m.d.sync += [seen_row.eq(rows[looked]), seen_open.eq(opened[looked]),
+                     same.eq(Cat(seen_row[:half] == ahead.row[:half], seen_row[half:] == ahead.row[half:])),
+                     clear.eq(closable[closing] & ~(self.active & (current.bank == closing))),
                      all_closable.eq(Cat(closable).all())]
         return m

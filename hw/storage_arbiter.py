@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from arch.command import ADDRESS
 from arch.instruction import STORAGE, Opcode
 from arch.transfer import BURST_WORDS, DECIDE, ROUTED
+from hw.primitives import Copy
 from hw.queue import Queue
 from hw.sdram import word_layout
 from hw.sdram_segments import LENGTH_BITS
@@ -34,8 +35,9 @@ def tag_layout() -> data.StructLayout:
 
 def routed_layout() -> data.StructLayout:
     """A word that was read: `fetch`, for the sequencer, or a bit of `load` for each of `LOADS`, with `tag`; `first` and `last`
-    of its burst. `valid` is the one or the other."""
-    return data.StructLayout({"valid": 1, "data": 16, "fetch": 1, "first": 1, "last": 1, "load": len(LOADS), "tag": tag_layout()})
+    of its burst. `valid` is the one or the other, `memory` is any load but that of pixels."""
+    return data.StructLayout({"valid": 1, "data": 16, "fetch": 1, "first": 1, "last": 1, "load": len(LOADS), "memory": 1,
+                              "tag": tag_layout()})
 
 
 class StorageArbiter(wiring.Component):
@@ -85,25 +87,29 @@ class StorageArbiter(wiring.Component):
         free, taken = Signal(), Signal()
         m.d.comb += [free.eq(~(waits | dead | fetch.ready | store.ready | load.ready)), self.request.valid.eq(waits),
                      taken.eq(fetch.ready & fetch.valid | store.ready & store.valid | load.ready & load.valid)]
-        m.d.sync += [fetch.ready.eq(free & fetch.valid), store.ready.eq(free & store.valid & ~fetch.valid),
+        fetches, stores = Signal(), Signal()
+        m.d.comb += [fetches.eq(free & fetch.valid), stores.eq(free & store.valid & ~fetch.valid)]
+        m.d.sync += [fetch.ready.eq(fetches), store.ready.eq(stores),
                      load.ready.eq(free & load.valid & ~(fetch.valid | store.valid)),
                      waits.eq(taken | waits & ~self.request.ready)]
         assert DECIDE == 1
         request = Signal(self.request.payload.shape(), reset_less=True)
         m.d.comb += self.request.payload.eq(request)
-        source = Mux(fetch.ready, fetch.payload, Mux(store.ready, store.payload, load.payload.source))
+        m.submodules.fetches, m.submodules.stores = from_fetch, from_store = Copy(), Copy()       # for wide payloads
+        m.d.comb += [from_fetch.d.eq(fetches), from_store.d.eq(stores)]
+        source = Mux(from_fetch.q, fetch.payload, Mux(from_store.q, store.payload, load.payload.source))
         source = data.View(fetch.payload.shape(), source)
         with m.If(~waits):
-            m.d.sync += [request.write.eq(store.ready), request.address.eq(source.address), request.length.eq(source.length)]
+            m.d.sync += [request.write.eq(from_store.q), request.address.eq(source.address), request.length.eq(source.length)]
 
         # Lengths and tags of reads. The next length is at hand in registers long before its words come; a tag, which is wide,
         # follows its first word by a cycle.
         m.submodules.lengths, m.submodules.tags = lengths, tags = Queue(source.length.shape()), Queue(self.tag)
         entry, length, given = Signal(self.tag, reset_less=True), Signal.like(source.length, reset_less=True), Signal()
         m.d.sync += [
-            given.eq(taken & ~store.ready), entry.fetch.eq(fetch.ready), entry.load.eq(load.payload.tag),
-            entry.kinds.eq(Cat(~fetch.ready & (load.payload.tag.opcode == one) for one in LOADS)),
-            length.eq(Mux(fetch.ready, fetch.payload.length, load.payload.source.length))]
+            given.eq(taken & ~store.ready), entry.fetch.eq(from_fetch.q), entry.load.eq(load.payload.tag),
+            entry.kinds.eq(Cat(~from_fetch.q & (load.payload.tag.opcode == one) for one in LOADS)),
+            length.eq(Mux(from_fetch.q, fetch.payload.length, load.payload.source.length))]
         m.d.comb += [tags.w_en.eq(given), tags.w_data.eq(entry), lengths.w_en.eq(given), lengths.w_data.eq(length)]
 
         r, step = Signal(word_layout()), Signal()               # storage is far away
@@ -111,9 +117,11 @@ class StorageArbiter(wiring.Component):
         active, first, last = Signal(), Signal(reset_less=True), Signal(reset_less=True)
         left, following, there = Signal.like(length, reset_less=True), Signal.like(length, reset_less=True), Signal()
         single = Signal(reset_less=True)
-        m.d.comb += [step.eq(~active | r.valid & last), lengths.o.ready.eq(~there | step)]
-        with m.If(lengths.o.ready):
+        m.d.comb += [step.eq(~active | r.valid & last), lengths.o.ready.eq(~there)]
+        with m.If(~there):
             m.d.sync += [following.eq(lengths.o.payload), single.eq(lengths.o.payload == 1), there.eq(lengths.o.valid)]
+        with m.Elif(step):
+            m.d.sync += there.eq(0)
         with m.If(step):
             m.d.sync += [left.eq(following), last.eq(single), first.eq(1), active.eq(there)]
         with m.Elif(r.valid):
@@ -126,10 +134,11 @@ class StorageArbiter(wiring.Component):
         with m.If(stepped):
             m.d.sync += current.eq(tags.o.payload)
         live, routed = Signal(), Signal(routed_layout(), reset_less=True)
-        some, fetched, loaded = Signal(), Signal(), Signal(len(LOADS))
+        some, fetched, loaded, memory = Signal(), Signal(), Signal(len(LOADS)), Signal()
         m.d.comb += [live.eq(valid & ~dead), self.routed.eq(routed), self.routed.valid.eq(some), self.routed.fetch.eq(fetched),
-                     self.routed.load.eq(loaded)]
+                     self.routed.load.eq(loaded), self.routed.memory.eq(memory)]
         m.d.sync += [some.eq(live), fetched.eq(live & current.fetch), loaded.eq(Mux(live, current.kinds, 0)),
+                     memory.eq(live & (current.kinds & ~(1 << LOADS.index(Opcode.LOAD_PIXELS))).any()),
                      routed.data.eq(word.data), routed.first.eq(word.first), routed.last.eq(word.last),
                      routed.tag.eq(current.load)]
         assert ROUTED == 3

@@ -187,7 +187,7 @@ class DmaCycles:
             burst = self._stores.take(taken)
             count = burst.length // places(self.geometry, Opcode.STORE)
             self._out["activation_reads"].append(taken + STORE_READ + np.arange(count))
-            self._reader, self._asks = taken + count + 1, (burst, taken + STORE_REQUEST)
+            self._reader, self._asks = taken + count + STORE_READ - 1, (burst, taken + STORE_REQUEST)
             self._stores.find(self._pixels_taken)
         return self._asks[1]
 
