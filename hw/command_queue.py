@@ -15,7 +15,7 @@ from hw.word_fifo import WordFifo
 __all__ = ["CommandQueue", "TOKENS", "queue_layout", "word_layout"]
 
 TOKENS = 17             # bits of a count of tokens; it stays where its upper bit is set, above any that is waited for
-PLACES_PER_COPY = 35    # words of a record that share a copy of what they take
+PLACES_PER_COPY = 16    # words of a record that share a copy of what they take
 
 
 def queue_layout(queue: str) -> data.StructLayout:
