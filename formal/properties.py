@@ -1,10 +1,12 @@
 """What is claimed of streams, as assertions that a solver can prove for all runs."""
+from collections.abc import Sequence
+
 from amaranth.hdl import Assert, Assume, Cover, Module, Signal, Value
 from amaranth.lib import wiring
 
 from formal.prove import Claim
 
-__all__ = ["assert_stable", "assume_stable", "keeps_order", "saboteur", "SABOTAGES"]
+__all__ = ["assert_stable", "assume_stable", "keeps_order", "saboteur", "watched", "SABOTAGES"]
 
 
 def _held(m: Module, stream: wiring.PureInterface, name: str) -> Value:
@@ -30,31 +32,38 @@ def assert_stable(m: Module, stream: wiring.PureInterface, name: str) -> None:
     m.d.comb += Cover((waited == 3) & stream.valid & stream.ready)
 
 
-def keeps_order(claim: Claim, m: Module, *, put: Value, value: Value, take: Value, taken: Value, most: int,
+def keeps_order(claim: Claim, m: Module, *, put: Value, value: Value | Sequence[Value], take: Value, taken: Value, most: int,
                 patience: int, waiting: Value) -> Value:
     """Every beat put in comes out once, in order, unchanged; at most `most` are inside; returns how many are.
 
-    The solver picks one beat of any run and follows it: the number of beats before it is counted at its entry, and the beat
-    that leaves after as many others must be it. As any beat could have been picked, no two are swapped and none is lost,
-    repeated or changed. That nothing stays inside for ever is claimed too: while beats are inside and the unit does not offer
-    one (`waiting`), at most `patience` cycles pass. Covered: the picked beat leaves after two others.
+    `put` beats come in a cycle, the first ones of `value` where that is a sequence. The solver picks one beat of any run and
+    follows it: the number of beats before it is counted at its entry, and the beat that leaves after as many others must be it.
+    As any beat could have been picked, no two are swapped and none is lost, repeated or changed. That nothing stays inside for
+    ever is claimed too: while beats are inside and the unit does not offer one (`waiting`), at most `patience` cycles pass.
+    Covered: the picked beat leaves after two others, or as many as there can be.
     """
+    values = [value] if isinstance(value, Value) else list(value)
     inside, ahead = Signal(range(most + 1)), Signal(range(most + 1))
-    saved = Signal(len(Value.cast(value)))
+    saved = Signal(max(len(Value.cast(one)) for one in values))
     picked, gone = Signal(), Signal()
-    pick = claim.free(1, "pick")
-    m.d.comb += [Assert(~take | (inside != 0)), Assert(~put | take | (inside != most))]
+    pick = claim.free(range(len(values) + 1), "pick")
+    m.d.comb += [Assert(~take | (inside != 0)), Assert(inside + put - take <= most)]
     m.d.sync += inside.eq(inside + put - take)
-    with m.If(put & pick & ~picked):
-        m.d.sync += [picked.eq(1), ahead.eq(inside - take), saved.eq(value)]
+    chosen = (pick != 0) & (pick <= put) & ~picked
+    before = (inside - take + pick - 1)[:len(ahead)]
+    with m.If(chosen):
+        m.d.sync += [picked.eq(1), ahead.eq(before)]
+        for n, one in enumerate(values):
+            with m.If(pick == n + 1):
+                m.d.sync += saved.eq(one)
     due = picked & ~gone & take & (ahead == 0)
     with m.If(picked & ~gone & take):
         m.d.sync += [ahead.eq(ahead - 1), gone.eq(ahead == 0)]
     m.d.comb += [Assert(~due | (taken == saved)), Assert(~(picked & ~gone) | (ahead < inside))]
 
     third = Signal()
-    with m.If(put & pick & ~picked):
-        m.d.sync += third.eq(inside - take == 2)
+    with m.If(chosen):
+        m.d.sync += third.eq(before == min(2, most - 1))
     m.d.comb += Cover(due & third)
     idle = Signal(range(patience + 2))
     m.d.sync += idle.eq(0)
@@ -62,6 +71,14 @@ def keeps_order(claim: Claim, m: Module, *, put: Value, value: Value, take: Valu
         m.d.sync += idle.eq(idle + 1)
     m.d.comb += Assert(idle <= patience)
     return inside
+
+
+def watched(m: Module, stream: wiring.PureInterface, value: Value) -> wiring.PureInterface:
+    """The stream with `value`, a part of its payload or what stands for it, in place of the payload."""
+    members = {"payload": wiring.Out(len(value)), "valid": wiring.Out(1), "ready": wiring.In(1)}
+    view = wiring.Signature(members).create()
+    m.d.comb += [view.payload.eq(value), view.valid.eq(stream.valid), stream.ready.eq(view.ready)]
+    return view
 
 
 SABOTAGES = ("drop", "repeat", "swap", "change", "waver")

@@ -63,8 +63,8 @@ def prove(design: Callable[[], Claim], *, timeout: int = 120) -> Verdict:
 
 
 def bounded(design: Callable[[], Claim], depth: int, *, timeout: int = 120) -> Verdict:
-    """Do the assertions hold in the first `depth` cycles? By an SMT solver (Z3)."""
-    return _run(design, "bmc", "smtbmc z3", depth, timeout)
+    """Do the assertions hold in the first `depth` cycles? By unrolling (ABC's `bmc3`)."""
+    return _run(design, "bmc", "abc bmc3", depth, timeout)
 
 
 def cover(design: Callable[[], Claim], depth: int, *, timeout: int = 120) -> Verdict:

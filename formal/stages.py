@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
-from amaranth.hdl import Assert, Assume, Cover, Fragment, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Cover, Fragment, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 
 from arch import pipeline
@@ -25,23 +25,11 @@ from hw.tokens import Tokens
 from hw.window import WindowGenerator
 from hw.writer import Writer
 
-__all__ = ["CLAIMS", "COVER_DEPTH", "AverageClaim", "DispatchClaim", "DispatchScalesClaim", "OutputFifoClaim",
-           "PoolClaim", "QueueClaim", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
+__all__ = ["CLAIMS", "AverageClaim", "DispatchClaim", "DispatchScalesClaim", "OutputFifoClaim",
+           "PoolClaim", "QueueClaim", "READY_FOR", "SHOWS", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
 
-
-class StageClaim(Claim):
-    """A claim that can be spoilt: `fault` is one of `properties.SABOTAGES` behind the unit, or names another flaw."""
-
-    faults: tuple[str, ...] = ()
-
-    def __init__(self, fault: str | None = None):
-        super().__init__()
-        self.fault = fault
-
-    def elaborate(self, platform):
-        with small():
-            return Fragment.get(super().elaborate(platform), platform)
-
+READY_FOR = 3                   # cycles for which weights and parameters have been ready when a pass starts
+SHOWS = pipeline.WINDOW - 2     # after so many the pass before has shown all its beats; its own follow
 
 @contextmanager
 def small(places: int = 4, rows: int = 4) -> Iterator[None]:
@@ -52,6 +40,22 @@ def small(places: int = 4, rows: int = 4) -> Iterator[None]:
             mock.patch.object(hw.pool, "PoolLane", _ShortLane), mock.patch.object(Pool, "LATENCY", _ShortLane.STAGES + 1):
         ram.LATENCY = BlockRam.LATENCY
         yield
+
+
+class StageClaim(Claim):
+    """A claim that can be spoilt: `fault` is one of `properties.SABOTAGES` behind the unit, or names another flaw."""
+
+    faults: tuple[str, ...] = ()
+    depth: int | None = None                # cycles to which it is proved, where all of them take too long
+    reduced = staticmethod(small)           # what makes the unit smaller while it is elaborated
+
+    def __init__(self, fault: str | None = None):
+        super().__init__()
+        self.fault = fault
+
+    def elaborate(self, platform):
+        with self.reduced():
+            return Fragment.get(super().elaborate(platform), platform)
 
 
 class TokensClaim(StageClaim):
@@ -244,9 +248,9 @@ class AverageClaim(StageClaim):
 
 class WindowClaim(StageClaim):
     """A beat is issued only with the grant, and only with room if it makes a result, for which it then reserves a place; each
-    pass has exactly the command's pixels, begins with `swap`, and starts only with the weights (and, if it makes results, the
-    parameters) ready; a partial sum is not touched twice within `MIN_REVISIT` cycles. For sizes of 1 and 2, kernels of
-    one row."""
+    pass has exactly the command's pixels, begins with `swap`, and starts only when the weights (and, if it makes results, the
+    parameters) have been ready for `READY_FOR` cycles; a partial sum is not touched twice within `MIN_REVISIT` cycles. For sizes
+    of 1 and 2, kernels of one row."""
 
     faults = ("one more", "too soon", "no grant")
     GEOMETRY = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
@@ -265,6 +269,8 @@ class WindowClaim(StageClaim):
         for name, value in (*inputs.items(), ("pass_start", window.pass_start), ("block_start", window.block_start)):
             before[name] = Signal(name=f"{name}_before")
             m.d.sync += before[name].eq(value)
+        settled = {name: Cat(delayed(m, inputs[name], n + 1, f"{name}{n}_", reset=True) for n in range(READY_FOR)).all()
+                   for name in ("weights_ready", "parameters_ready")}
         issue = window.issue
         granted = delayed(m, inputs["read_grant"], pipeline.WINDOW, "granted", reset=True)
         reserved = delayed(m, window.reserve, pipeline.WINDOW - 1, "reserved", reset=True)
@@ -272,8 +278,9 @@ class WindowClaim(StageClaim):
             Assert(~window.reserve | (before["read_grant"] & inputs["room"])),
             Assert(~issue.valid | granted if self.fault != "no grant" else ~issue.valid),
             Assert((issue.valid & issue.last) == reserved), Assert(~issue.swap | issue.valid),
-            Assert(~issue.emit_start | issue.swap & issue.last), Assert(~window.pass_start | before["weights_ready"]),
-            Assert(~window.block_start | window.pass_start & before["parameters_ready"])]
+            Assert(~issue.emit_start | issue.swap & issue.last),
+            Assert(~window.pass_start | settled["weights_ready"]),
+            Assert(~window.block_start | window.pass_start & settled["parameters_ready"])]
 
         # The loaders' side: ready stays until used, and is taken back in the cycle after.
         for ready, used in (("weights_ready", "pass_start"), ("parameters_ready", "block_start")):
@@ -290,8 +297,8 @@ class WindowClaim(StageClaim):
             return result
         per_block = product(sizes["kernel_x"], sizes["blocks"])
         start = window.pass_start
-        shows = delayed(m, start, pipeline.WINDOW - 2, "shows", reset=True)     # beats seen from the next cycle on are the pass's
-        started_size = delayed(m, size, pipeline.WINDOW - 2, "size")
+        shows = delayed(m, start, SHOWS, "shows", reset=True)
+        started_size = delayed(m, size, SHOWS, "size")
         with m.If(window.config.valid & window.config.ready):
             m.d.sync += [size.eq(product(sizes["rows"], sizes["columns"]) + (self.fault == "one more")), block.eq(per_block),
                          in_block.eq(per_block)]
@@ -357,7 +364,6 @@ class PoolClaim(StageClaim):
         assert_stable(m, out, "o")
 
 
-COVER_DEPTH = 40            # cycles within which every cover statement is reached
 CLAIMS: dict[str, type[StageClaim]] = {
     "tokens": TokensClaim, "queue": QueueClaim, "dispatch": DispatchClaim, "scales": DispatchScalesClaim, "window": WindowClaim,
     "fifo": OutputFifoClaim, "pool": PoolClaim, "average": AverageClaim, "writer": WriterClaim}

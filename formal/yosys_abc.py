@@ -5,6 +5,7 @@ the `abc` pass of Yosys. What ABC prints is lost on that way, so its verdict is 
 words that SymbiYosys looks for. Counterexamples are replayed by an SMT solver afterwards, so they need no trust in this.
 """
 from pathlib import Path
+import re
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
         print("Property proved.")
     elif status[:1] == ["snl_SAT"]:
         print(f"Output 0 of miter design was asserted in frame {status[1]}.")
+    elif status[:1] == ["snl_UNK"] and (bound := re.search(r"bmc3 -F (\d+)", arguments[1])):
+        print(f"No output asserted in {bound[1]} frames.")          # bmc3 has no other limit, so it got there
     elif status[:1] != ["snl_UNK"]:
         print("error: ABC gave no verdict", file=sys.stderr)
         return 1

@@ -1,0 +1,16 @@
+"""All claims by name, and what becomes of one."""
+from collections.abc import Callable
+
+from formal import gathers, loaders, pools, queues, stages
+from formal.prove import Verdict, bounded, prove
+from formal.stages import StageClaim
+
+__all__ = ["CLAIMS", "COVER_DEPTH", "checked"]
+
+COVER_DEPTH = 40            # cycles within which every cover statement is reached
+CLAIMS: dict[str, type[StageClaim]] = stages.CLAIMS | queues.CLAIMS | loaders.CLAIMS | pools.CLAIMS | gathers.CLAIMS
+
+
+def checked(claim: Callable[[], StageClaim], depth: int | None, *, timeout: int) -> Verdict:
+    """Whether a claim holds: in all runs, or in the first `depth` cycles of all runs."""
+    return prove(claim, timeout=timeout) if depth is None else bounded(claim, depth, timeout=timeout)
