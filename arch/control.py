@@ -27,7 +27,7 @@ FETCH_FREE = 2
 FIFO = 4
 FIFO_PLACES = 16
 # Word taken by the checker -> offered to the queues, and words that may be under way between the two.
-CHECK = 7
+CHECK = 8
 CHECK_PLACES = 16
 # Word given to a queue -> written to its RAM; word gone from the RAM -> another one given.
 SPREAD = 2

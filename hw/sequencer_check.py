@@ -13,6 +13,7 @@ from hw.tokens import Tokens
 __all__ = ["Checker", "checked_layout", "finding_layout"]
 
 ADDRESSEES = (*QUEUES, "control")
+PAGE_BITS = 5           # of an index into the table of ranges, looked up at once
 
 
 def checked_layout() -> data.StructLayout:
@@ -89,13 +90,18 @@ class Checker(wiring.Component):
                 flip = (entry.low < 0) << 15
                 table.append({"low": entry.low & 0xFFFF ^ flip, "high": entry.high & 0xFFFF ^ flip, "signed": entry.low < 0,
                               "digest": entry.name.startswith("digest")})
-        # Few ranges are different: first their numbers, then themselves. In LUTs: synthesis would spend block RAMs.
+        # Few ranges are different: first their numbers, of each page and then of one, then themselves. In LUTs: synthesis would
+        # spend block RAMs.
         different = [dict(row) for row in dict.fromkeys(tuple(row.items()) for row in table)]
         logic = {"rom_style": "logic"}
-        m.submodules.numbers = numbers = memory.Memory(shape=range(len(different)), depth=len(table), attrs=logic,
-                                                       init=[different.index(row) for row in table])
+        pages = []
+        for first in range(0, len(table), 1 << PAGE_BITS):
+            numbers = [different.index(row) for row in table[first:first + (1 << PAGE_BITS)]]
+            m.submodules[f"numbers{first}"] = page = memory.Memory(shape=range(len(different)), depth=1 << PAGE_BITS, attrs=logic,
+                                                                   init=numbers)
+            pages.append(page.read_port(domain="comb"))
         m.submodules.ranges = ranges = memory.Memory(shape=_RANGE, depth=len(different), init=different, attrs=logic)
-        read_number, read = numbers.read_port(domain="comb"), ranges.read_port(domain="comb")
+        read = ranges.read_port(domain="comb")
 
         is_header, is_wait, one_left = Signal(init=1), Signal(), Signal()
         first, left = Signal(init=1), Signal(range(max(count_of.values()) + 1), reset_less=True)
@@ -121,11 +127,21 @@ class Checker(wiring.Component):
         m.d.sync += [was_valid.eq(taken), before.word.eq(word), before.header.eq(is_header), before.wait.eq(is_wait & ~is_header),
                      before.last.eq(one_left & ~is_header), before.first.eq(first),
                      before.opcode.eq(Mux(is_header, word[:4], opcode)), before.index.eq(index)]
+        looked, was_looked = Signal(data.StructLayout(part | {"page": len(index) - PAGE_BITS}), reset_less=True), Signal()
         found, was_found = Signal(data.StructLayout(part | {"number": len(read.addr)}), reset_less=True), Signal()
         stage, valid = Signal(data.StructLayout(part | {"range": _RANGE}), reset_less=True), Signal()
-        m.d.comb += [read_number.addr.eq(before.index), read.addr.eq(found.number)]
-        m.d.sync += [was_found.eq(was_valid), found.number.eq(read_number.data), valid.eq(was_found), stage.range.eq(read.data)]
-        m.d.sync += [into[name].eq(source[name]) for into, source in ((found, before), (stage, found)) for name in part]
+        m.d.sync += [was_looked.eq(was_valid), looked.page.eq(before.index[PAGE_BITS:])]
+        with m.Switch(looked.page):
+            for n, page in enumerate(pages):
+                number = Signal(len(read.addr), name=f"number{n}", reset_less=True)
+                m.d.comb += page.addr.eq(before.index[:PAGE_BITS])
+                m.d.sync += number.eq(page.data)
+                with m.Case(n):
+                    m.d.sync += found.number.eq(number)
+        m.d.comb += read.addr.eq(found.number)
+        m.d.sync += [was_found.eq(was_looked), valid.eq(was_found), stage.range.eq(read.data)]
+        m.d.sync += [into[name].eq(source[name])
+                     for into, source in ((looked, before), (found, looked), (stage, found)) for name in part]
         return valid, stage
 
     def _compare(self, m, before):
