@@ -44,7 +44,7 @@ PIXEL = ROUTED + 7
 # Burst of a store taken -> its first word is read; its request offered to the arbiter: that word is there, and will be queued,
 # cut, and queued before storage asks for it.
 STORE_READ = 3
-STORE_REQUEST = STORE_READ + pipeline.WINDOW + pipeline.ACTIVATION_READ + 1
+STORE_REQUEST = STORE_READ + pipeline.WINDOW + pipeline.ACTIVATION_READ + 2
 # Last word asked for by storage -> its store completed; its half of the buffer free for the next burst but one.
 STORED, STORE_BACK = 2, 3
 

@@ -1,5 +1,5 @@
 """The sending side of stores: words of the activation memory become storage's words."""
-from amaranth import Cat, Module, Mux, ResetSignal, Signal
+from amaranth import Array, Cat, Module, Mux, ResetSignal, Signal
 from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -92,7 +92,7 @@ class DmaStore(wiring.Component):
         m.d.comb += held.give.eq(write.q)
         offer = delayed(m, take, STORE_REQUEST - 1, "offer", reset=True)
         m.d.sync += self.request.valid.eq(offer | self.request.valid & ~asked)
-        assert STORE_REQUEST == way + 2
+        assert STORE_REQUEST == way + 3
 
         # Cutting: a piece is chosen in the cycle after that in which there is known to be a word, and room for the piece.
         count = bits // 16
@@ -103,11 +103,16 @@ class DmaStore(wiring.Component):
                      space.give.eq(self.take)]
         with m.If(go):
             m.d.sync += [place.eq(Mux(final, 0, place + 1)), final.eq(place == count - 2)]
+        # In two steps: of each four pieces one, and of those one.
         chosen, ends, piece = Signal.like(place, reset_less=True), Signal(reset_less=True), Signal(out.shape, reset_less=True)
+        fourths = [Signal(16, name=f"fourth{low}", reset_less=True) for low in range(0, count, 4)]
+        flags = Signal(2, reset_less=True)
+        upper = Signal(range(max(len(fourths), 2)), reset_less=True)
         whole = Cat(o.payload for o in buffers)
-        m.d.sync += [chosen.eq(place), ends.eq(final), piece.word.eq(whole[:bits].word_select(chosen, 16)),
-                     piece.over.eq(ends & whole[bits]), piece.end.eq(whole[bits + 1])]
-        m.d.comb += [out.w_en.eq(delayed(m, go, 2, "cut", reset=True)), out.w_data.eq(piece), out.o.ready.eq(self.take)]
+        m.d.sync += [chosen.eq(place), ends.eq(final), upper.eq(chosen >> 2), flags.eq(Cat(ends & whole[bits], whole[bits + 1])),
+                     *(one.eq(whole[64 * n:min(64 * n + 64, bits)].word_select(chosen[:2], 16)) for n, one in enumerate(fourths)),
+                     piece.word.eq(Array(fourths)[upper]), Cat(piece.over, piece.end).eq(flags)]
+        m.d.comb += [out.w_en.eq(delayed(m, go, 3, "cut", reset=True)), out.w_data.eq(piece), out.o.ready.eq(self.take)]
 
         over, freed = Signal(), Signal()
         m.d.comb += [over.eq(self.take & out.o.payload.over), halves.give.eq(freed)]

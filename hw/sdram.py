@@ -113,9 +113,10 @@ class Sdram(wiring.Component):
             m.d.sync += [low.eq(~late.code), place.eq(Cat(late.bank, late.address))]
         assert COLUMN == PULL + 2
         way = COLUMN - 3
-        m.d.sync += [pins.cke.eq(1), pins.cs_n.eq(0), pins.dqm.eq(upkeep.starting.replicate(2)), pins.dq_o.eq(self.w),
+        # A reset must not reach along the whole edge where the pins are.
+        m.d.comb += [pins.dq_o.eq(delayed(m, self.w, 1, "dq")), Cat(pins.ba, pins.a).eq(delayed(m, place, way + 1, "place"))]
+        m.d.sync += [pins.cke.eq(1), pins.cs_n.eq(0), pins.dqm.eq(upkeep.starting.replicate(2)),
                      Cat(pins.ras_n, pins.cas_n, pins.we_n).eq(~delayed(m, low, way, "low", reset=True)),
-                     Cat(pins.ba, pins.a).eq(delayed(m, place, way, "place")),
                      pins.dq_oe.eq(delayed(m, write, COLUMN - 2, "drives", reset=True))]
 
         coming = Signal(timing.read - 1)
