@@ -119,10 +119,10 @@ def average(lanes: int) -> int:
     return 2 + 2 + 1 + REQUANTISE_LANE + lanes + 1
 
 
-# Slot of the gather -> write of the word that it completes: line, word, line memory, and three stages of packing.
-GATHER = 8
+# Slot of the gather -> write of the word that it completes: line, word, line memory, and four stages of packing.
+GATHER = 9
 # Least cycles from a line's last pixel, or the start of a command, to the next line; from a row's last slot to the next row.
 GATHER_FILL = 3
 GATHER_ROW = 4
 # Words of the gather that may wait for the write port while it goes on.
-GATHER_WAITING = 6
+GATHER_WAITING = 5

@@ -78,8 +78,8 @@ class Gather(wiring.Component):
             m.d.comb += [part.config.eq(config), part.start.eq(start)]
 
         # How many rows of the image are in, counted from the first one that is needed.
-        rows_in, top = Signal(11), Signal(signed(12))
-        ahead, complete = Signal(signed(13)), Signal()
+        rows_in, top = Signal(11, reset_less=True), Signal(signed(12), reset_less=True)
+        ahead, complete = Signal(signed(13), reset_less=True), Signal(reset_less=True)
         more_rows, next_top = Signal.like(rows_in, reset_less=True), Signal.like(top, reset_less=True)
         m.d.sync += [more_rows.eq(rows_in + 1), next_top.eq(top + config.stride)]       # lines and rows take more than a cycle
         with m.If(setup):

@@ -137,12 +137,15 @@ class GlobalAverage(wiring.Component):
         m.d.sync += [last[0].eq(reading & turns.last), last[1].eq(last[0]), late_index.eq(index)]
         groups = []
         for first in range(0, len(sums), 4):
-            group, own_index = Signal(SUM_BITS, name=f"group{first}", reset_less=True), []
-            for n, bit in enumerate(following[:2]):
-                m.submodules[f"index{first}_{n}"] = copy = Copy()
-                m.d.comb += copy.d.eq(bit)
-                own_index.append(copy.q)
-            m.d.sync += group.eq(Array(sums[first:first + 4])[Cat(own_index)])
+            group = Signal(SUM_BITS, name=f"group{first}", reset_less=True)
+            for low in range(0, SUM_BITS, SUM_BITS // 2):
+                own_index = []
+                for n, bit in enumerate(following[:2]):
+                    m.submodules[f"index{first}_{low}_{n}"] = copy = Copy()
+                    m.d.comb += copy.d.eq(bit)
+                    own_index.append(copy.q)
+                span = slice(low, low + SUM_BITS // 2)
+                m.d.sync += group[span].eq(Array(part[span] for part in sums[first:first + 4])[Cat(own_index)])
             groups.append(group)
         chosen = Signal(SUM_BITS, reset_less=True)
         m.d.sync += chosen.eq(Array(groups)[late_index[2:]] if len(groups) > 1 else groups[0])

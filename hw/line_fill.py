@@ -106,16 +106,18 @@ class LineFill(wiring.Component):
                      end.eq(Mux(some_right, end_right, end_row)), self.line.eq(end)]
 
         # A register in front of the packer: the last word is still in the memory long before it is read.
-        chunk, ended, clear = Signal(packer.i.shape()), Signal(), Signal()
-        m.d.sync += [chunk.valid.eq(go), chunk.count.eq(Mux(go, config.channels, 0)), chunk.flush.eq(end),
-                     ended.eq(over), clear.eq(setup),
-                     chunk.bytes.eq(Mux(row, self.i.payload, config.zero_point.replicate(PIXEL_BYTES)))]
-        m.d.comb += [packer.i.eq(chunk), packer.release.eq(ended), packer.clear.eq(clear)]
+        chunk, ended, clear = packer.i, Signal(), Signal()
+        bytes_, count = Signal.like(chunk.bytes, reset_less=True), Signal.like(chunk.count, reset_less=True)
+        m.d.sync += [count.eq(Mux(go, config.channels, 0)), ended.eq(over), clear.eq(setup),
+                     bytes_.eq(Mux(row, self.i.payload, config.zero_point.replicate(PIXEL_BYTES)))]
+        m.d.comb += [chunk.valid.eq(delayed(m, go, 1, "filled", reset=True)), chunk.flush.eq(over), chunk.count.eq(count),
+                     chunk.bytes.eq(bytes_), packer.release.eq(ended), packer.clear.eq(clear)]
         ring_end = Signal(len(config.line_ring), reset_less=True)
         m.d.sync += ring_end.eq(config.line_ring - 1)
+        address = Signal.like(self.w_addr, reset_less=True)
         with m.If(setup):
-            m.d.sync += self.w_addr.eq(config.write_start)
+            m.d.sync += address.eq(config.write_start)
         with m.Elif(packer.valid):
-            m.d.sync += self.w_addr.eq(Mux(self.w_addr == ring_end, 0, self.w_addr + 1))
-        m.d.comb += [self.w_en.eq(packer.valid), self.w_data.eq(packer.word)]
+            m.d.sync += address.eq(Mux(address == ring_end, 0, address + 1))
+        m.d.comb += [self.w_en.eq(packer.valid), self.w_addr.eq(address), self.w_data.eq(packer.word)]
         return m

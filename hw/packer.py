@@ -4,6 +4,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from hw.delay import delayed
 from hw.primitives import Copy
 
 __all__ = ["Packer", "chunk_layout"]
@@ -42,7 +43,7 @@ class Packer(wiring.Component):
         From a register: there is a word in the next cycle.
     """
 
-    LATENCY = 3
+    LATENCY = 4
 
     def __init__(self, size: int, lanes: int):
         if size < 2 or size & size - 1:
@@ -58,28 +59,36 @@ class Packer(wiring.Component):
         size, lanes, chunk = self.size, self.lanes, self.i
         position, end, beyond = Signal(range(lanes)), Signal(range(lanes + size + 1)), Signal()
         m.d.comb += [end.eq(position + chunk.count), beyond.eq(end >= lanes)]
-        left_over = Signal()
         with m.If(self.clear | chunk.flush):
             m.d.sync += position.eq(0)
         with m.Else():
             m.d.sync += position.eq(end if lanes & lanes - 1 == 0 else Mux(beyond, end - lanes, end))
-        with m.If(chunk.valid):
-            m.d.sync += left_over.eq(chunk.flush & (end > lanes))
-        with m.Elif(self.release | self.clear):
+
+        # Stage 1: where the chunk lies.
+        valid, flush, release, clear = (delayed(m, bit, 1, name, reset=True) for bit, name in (
+            (chunk.valid, "valid"), (chunk.flush, "flush"), (self.release, "release"), (self.clear, "clear")))
+        bytes_, turned_by = Signal.like(chunk.bytes, reset_less=True), Signal(range(size), reset_less=True)
+        first, last, full = Signal.like(position, reset_less=True), Signal.like(end, reset_less=True), Signal()
+        m.d.sync += [bytes_.eq(chunk.bytes), turned_by.eq(position - chunk.skip), first.eq(position), last.eq(end),
+                     full.eq(beyond)]
+        left_over = Signal()
+        with m.If(valid):
+            m.d.sync += left_over.eq(flush & (last > lanes))
+        with m.Elif(release | clear):
             m.d.sync += left_over.eq(0)
 
-        # Stage 1: lane n takes byte n - turn (mod size) of the chunk, if it belongs to this word or, behind its end, to the next.
+        # Stage 2: lane n takes byte n - turn (mod size) of the chunk, if it belongs to this word or, behind its end, to the next.
         turn = Signal(range(size), reset_less=True)
         bytes1 = Signal.like(chunk.bytes, reset_less=True)
         here1, there1 = Signal(lanes, reset_less=True), Signal(size, reset_less=True)
         ends1, clear1 = Signal(), Signal(reset_less=True)
         m.d.sync += [
-            turn.eq(position - chunk.skip), bytes1.eq(chunk.bytes), clear1.eq(self.clear),
-            here1.eq(Cat((n >= position) & (n < end) for n in range(lanes))),
-            there1.eq(Cat(n + lanes < end for n in range(size))),
-            ends1.eq(beyond | chunk.flush | self.release & left_over)]
+            turn.eq(turned_by), bytes1.eq(bytes_), clear1.eq(clear),
+            here1.eq(Cat((n >= first) & (n < last) for n in range(lanes))),
+            there1.eq(Cat(n + lanes < last for n in range(size))),
+            ends1.eq(full | flush | release & left_over)]
 
-        # Stage 2: turned.
+        # Stage 3: turned.
         turned = Signal(8 * size, reset_less=True)
         here, kept = Signal(lanes, reset_less=True), Signal(lanes, reset_less=True)
         ends = Signal()
@@ -90,15 +99,15 @@ class Packer(wiring.Component):
         m.d.sync += [turned.eq(rotated), here.eq(here1), ends.eq(ends1),
                      kept.eq(Mux(ends1, Cat(there1, Const(0, lanes - size)) if lanes > size else there1, here1))]
 
-        # Stage 3: the word, and what is there of the next.
-        rest = Signal(8 * lanes, reset_less=True)
+        # Stage 4: the word, and what is there of the next.
+        rest, word = Signal(8 * lanes, reset_less=True), Signal(8 * lanes, reset_less=True)
         m.d.sync += self.valid.eq(ends)
-        m.d.comb += self.soon.eq(ends)
+        m.d.comb += [self.soon.eq(ends), self.word.eq(word)]
         for first in range(0, lanes, BYTES_PER_COPY):
             m.submodules[f"drop{first}"] = drop = Copy()
             m.d.comb += drop.d.eq(ends1 | clear1)
             for n in range(first, min(first + BYTES_PER_COPY, lanes)):
                 byte, old = turned.word_select(n % size, 8), rest.word_select(n, 8)
-                m.d.sync += [self.word.word_select(n, 8).eq(Mux(here[n], byte, old)),
+                m.d.sync += [word.word_select(n, 8).eq(Mux(here[n], byte, old)),
                              old.eq(Mux(kept[n], byte, Mux(drop.q, 0, old)))]
         return m

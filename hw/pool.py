@@ -1,5 +1,5 @@
 """Streaming pool: maximum or average of windows up to 3x3, while the vectors pass."""
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -49,11 +49,9 @@ class Pool(wiring.Component):
         m = Module()
         m.submodules.steps = steps = PoolSteps()
         m.submodules.room = room = Tokens(Queue.PLACES, Queue.PLACES)
-        m.submodules.queue = queue = Queue(vector_layout(self.lanes))
         connect(m, flipped(self.command), steps.command)
-        connect(m, flipped(self.o), queue.o)
         m.d.comb += [steps.vector.valid.eq(self.i.valid), self.i.ready.eq(steps.vector.ready), steps.room.eq(room.any),
-                     room.take.eq(steps.made & steps.step.emit), room.give.eq(queue.o.valid & queue.o.ready)]
+                     room.take.eq(steps.made & steps.step.emit), room.give.eq(self.o.valid & self.o.ready)]
 
         delayed = {}
 
@@ -77,8 +75,7 @@ class Pool(wiring.Component):
         bits = len(lines.r_addr)
         m.d.comb += [lines.r_addr.eq(at(OLDER - BlockRam.LATENCY, step.place, "place")[:bits]),
                      lines.w_addr.eq(at(OLDER, step.place, "place")[:bits]),
-                     lines.w_en.eq(at(OLDER, made & step.store, "store", init=0)),
-                     queue.w_en.eq(at(PoolLane.STAGES, made & step.emit, "emit", init=0))]
+                     lines.w_en.eq(at(OLDER, made & step.store, "store", init=0))]
 
         # Combination n takes the n-th of these operands if it is real.
         operands = (step.column.real[1] & step.row.real[0], step.column.real[2] & step.row.real[0], step.row.real[1],
@@ -86,7 +83,14 @@ class Pool(wiring.Component):
         take_sum = [at(1 + 2 * n, one & step.average, f"take_sum{n}_") for n, one in enumerate(operands)]
         take_maximum = [at(1 + 2 * n, one & ~step.average, f"take_maximum{n}_") for n, one in enumerate(operands)]
         offset, halve, triple, ninefold = self._mean(m, at, step)
+        emit = at(PoolLane.STAGES - 1, made & step.emit, "emit", init=0)
         for first in range(0, self.lanes, LANES_PER_COPY):
+            end = min(first + LANES_PER_COPY, self.lanes)
+            m.submodules[f"queue{first}"] = queue = Queue(vector_layout(end - first))
+            m.d.comb += [queue.w_en.eq(copy(emit & ~ResetSignal(), f"emit_{first}")), queue.o.ready.eq(self.o.ready),
+                         Cat(self.o.payload[n] for n in range(first, end)).eq(queue.o.payload.as_value())]
+            if first == 0:
+                m.d.comb += self.o.valid.eq(queue.o.valid)
             valid, present = copy(made, f"valid_{first}"), copy(at(1, real, "real"), f"present_{first}")
             maximum = Cat(copy(at(2 * n, ~step.average & (real if n == 0 else 1), f"maximum{n}_"), f"maximum{n}_{first}")
                           for n in range(4))
@@ -95,14 +99,15 @@ class Pool(wiring.Component):
             offsets = Cat(copy(bit, f"offset{n}_{first}") for n, bit in enumerate(offset))
             halves = Cat(copy(halve[n], f"halve{n}_{first}") for n in range(2))
             triples, ninefolds = copy(triple, f"triple_{first}"), copy(ninefold, f"ninefold_{first}")
-            for n in range(first, min(first + LANES_PER_COPY, self.lanes)):
+            for n in range(first, end):
                 m.submodules[f"lane{n}"] = lane = PoolLane()
                 line = lines.r_data.word_select(n, 2 * RESULT_BITS)
                 m.d.comb += [
                     lane.byte.eq(self.i.payload[n]), lane.step.eq(valid), lane.present.eq(present), lane.maximum.eq(maximum),
                     lane.take_sum.eq(sums), lane.take_maximum.eq(maxima),
                     lane.older1.eq(line[:RESULT_BITS]), lane.older2.eq(line[RESULT_BITS:]), lane.offset.eq(offsets),
-                    lane.halve.eq(halves), lane.triple.eq(triples), lane.ninefold.eq(ninefolds), queue.w_data[n].eq(lane.o),
+                    lane.halve.eq(halves), lane.triple.eq(triples), lane.ninefold.eq(ninefolds),
+                    queue.w_data[n - first].eq(lane.o),
                     lines.w_data.word_select(n, 2 * RESULT_BITS).eq(Cat(lane.result, lane.older1))]
         assert self.LATENCY == PoolLane.STAGES + 1
         return m

@@ -104,5 +104,5 @@ class PoolLane(wiring.Component):
         other = (value << 1)[:12] & self.triple.replicate(12) | (value << 3)[:12] & self.ninefold.replicate(12)
         ninths = register((value + other)[:12], "ninths")
         sevenfold = register((Cat(Const(0b100, 3), ninths) - ninths)[:14], "sevenfold")
-        m.d.sync += self.o.eq(((sevenfold >> 6) + sevenfold)[6:14])
+        m.d.comb += self.o.eq(register(((sevenfold >> 6) + sevenfold)[6:14], "mean"))
         return m

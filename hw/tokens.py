@@ -32,17 +32,20 @@ class Tokens(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        count = Signal(range(self.limit + 1), init=self.initial)
+        # `count` is a cycle behind: what came or went in the last one shows in `more` and `less`. So the counter does not wait
+        # for those who give and take, and `any` is a lookup table away from them.
+        count, more, less = Signal(range(self.limit + 1), init=self.initial), Signal(), Signal()
         some = Signal(init=self.initial > 0)
         m.d.comb += self.any.eq(some)
-        # One carry chain: 1 or -1 is added.
-        with m.If(self.give ^ self.take):
-            m.d.sync += count.eq(count + Cat(1, self.take.replicate(len(count) - 1)))
-        # The last one goes and none comes, or there was none: so `some` is always (count != 0), without the counter before it.
-        m.d.sync += some.eq(self.give | ~((count == 0) | (count == 1) & self.take))
+        m.d.sync += [more.eq(self.give & ~self.take), less.eq(self.take & ~self.give)]
+        with m.If(more | less):         # one carry chain: 1 or -1 is added
+            m.d.sync += count.eq(count + Cat(1, less.replicate(len(count) - 1)))
+        none = (count == 0) & ~more | (count == 1) & less
+        one = (count == 0) & more | (count == 1) & ~more & ~less | (count == 2) & less
+        m.d.sync += some.eq(self.give | ~(none | one & self.take))
         if platform is None:
             # During a reset units may still be on their way to theirs.
             reset = ResetSignal(allow_reset_less=True)
             m.d.sync += [Assert(reset | ~self.take | some, "taken without a token"),
-                         Assert(reset | self.take | ~self.give | (count != self.limit), "given too many tokens")]
+                         Assert(reset | self.take | ~self.give | (count + more - less != self.limit), "given too many tokens")]
         return m

@@ -74,11 +74,12 @@ class WindowRead(wiring.Component):
                                      for name in ("chunk", "first", "first_after"))
         word = Signal(self.bits, reset_less=True)
         offset = after[:low]
-        space = Signal(range(size + 1))
-        m.d.comb += space.eq(size - offset)
-        m.d.sync += [first_after.skip.eq(offset), first_after.last.eq(config.tap_bytes <= space),
-                     first_after.count.eq(Mux(config.tap_bytes <= space, config.tap_bytes, space)),
-                     first_after.rest.eq(config.tap_bytes - space)]
+        # A tap's bytes fit into a word up to offset `most`, if at all.
+        most, excess, fit, fits = Signal(low, reset_less=True), Signal.like(chunk.rest, reset_less=True), Signal(), Signal()
+        m.d.sync += [most.eq(size - config.tap_bytes), excess.eq(config.tap_bytes - size), fit.eq(config.tap_bytes <= size)]
+        m.d.comb += fits.eq(fit & (offset <= most))
+        m.d.sync += [first_after.skip.eq(offset), first_after.last.eq(fits),
+                     first_after.count.eq(Mux(fits, config.tap_bytes, size - offset)), first_after.rest.eq(excess + offset)]
 
         # Before a row: the state of its first window, as if a window had ended.
         wait, waited, first_slot = Signal(range(pipeline.GATHER_ROW + 1)), Signal(), Signal()
@@ -156,7 +157,9 @@ class WindowRead(wiring.Component):
             m.d.sync += [line.eq(Mux(new_window1, top1, next_line)),
                          image_row.eq(Mux(new_window1, image_top1, image_row + 1))]
         inside = Signal(reset_less=True)
-        m.d.sync += [self.address.eq(line + delayed(m, word, 2, "word")),
+        address = Signal.like(self.address, reset_less=True)
+        m.d.comb += self.address.eq(address)
+        m.d.sync += [address.eq(line + delayed(m, word, 2, "word")),
                      inside.eq((image_row >= 0) & (image_row < config.height))]
         m.d.comb += [
             self.inside.eq(delayed(m, inside, self.DATA - 3, "inside")), self.skip.eq(delayed(m, chunk.skip, self.DATA, "skip")),
