@@ -10,8 +10,8 @@ class Countdown(wiring.Component):
     """Counts `count` steps. ``last`` is high, from a register, before and during the last of them.
 
     ``start`` takes ``count`` (at least 1), also in the cycle of a step; the count is that of the steps after this cycle. A step
-    with ``again`` starts too: what comes late has only to say that there is a step. Where `early`, ``count`` must be there a cycle
-    before: then no comparison lies behind it.
+    with ``again`` starts too: what comes late has only to say that there is a step. Where `early`, ``count`` must be there a
+    cycle before: then no comparison lies behind it.
 
     Members
     -------
