@@ -24,8 +24,8 @@ __all__ = ["ALIASES", "BOARDS", "find"]
 _ULX3S = Board(
     # Any batch's SDRAM keeps these timings; the 64 MB one is used by half.
     name="ulx3s-85f", title="Radiona ULX3S 85F", source="amaranth_boards.ulx3s:ULX3S_85F_Platform", geometry=PRESETS["85f"],
-    clock_mhz=100, network="squeezenet1_1", chip="as4c16m16sa-7", storage_words=1 << 24,
-    sdram_phase_degrees=270, leds=("led.0", "led.1", "led.2"),
+    clock_mhz=125, network="squeezenet1_1", chip="as4c16m16sa-7", storage_words=1 << 24,
+    sdram_phase_degrees=225, leds=("led.0", "led.1", "led.2"),
     program=("-b", "ulx3s"))
 
 _EVN = Board(
@@ -45,11 +45,11 @@ _ECPIX = Board(
 
 BOARDS = {board.name: board for board in (
     replace(_ULX3S, name="ulx3s-12f", title="Radiona ULX3S 12F", source="amaranth_boards.ulx3s:ULX3S_12F_Platform",
-            geometry=PRESETS["25f"], clock_mhz=100),
+            geometry=PRESETS["25f"], clock_mhz=100, sdram_phase_degrees=270),
     replace(_ULX3S, name="ulx3s-25f", title="Radiona ULX3S 25F", source="amaranth_boards.ulx3s:ULX3S_25F_Platform",
-            geometry=PRESETS["25f"], clock_mhz=100),
+            geometry=PRESETS["25f"], clock_mhz=100, sdram_phase_degrees=270),
     replace(_ULX3S, name="ulx3s-45f", title="Radiona ULX3S 45F", source="amaranth_boards.ulx3s:ULX3S_45F_Platform",
-            geometry=PRESETS["45f"], clock_mhz=100),
+            geometry=PRESETS["45f"], clock_mhz=110, sdram_phase_degrees=270),
     _ULX3S,
     Board(name="icepi-zero", title="Icepi Zero v1.3", source="amaranth_boards.icepi_zero:IcepiZero1_3Platform",
           geometry=PRESETS["25f"], clock_mhz=100, network="squeezenet1_1", chip="w9825g6kh-6", storage_words=1 << 24,
