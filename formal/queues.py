@@ -114,6 +114,7 @@ class CommandQueueClaim(StageClaim):
     GEOMETRY = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
     depth = 24              # an instruction with two waits, and the next one behind it
     WAITS = (0, 2)          # places in QUEUES
+    eased = {"number": 0, "bit": 1, "waits": 3, "come": 3, "halt": 0, "ready": 1}
 
     def state(self, m):
         m.submodules.queue = queue = CommandQueue(self.GEOMETRY, self.QUEUE)

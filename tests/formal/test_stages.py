@@ -3,8 +3,7 @@ from functools import partial
 
 import pytest
 
-from formal.claims import CLAIMS, COVER_DEPTH, checked
-from formal.prove import cover
+from formal.claims import CLAIMS, checked, covered
 
 TIMEOUT = 900
 FAULTS = [(name, fault) for name, claim in CLAIMS.items() for fault in claim.faults]
@@ -18,7 +17,7 @@ def test_proved(name):
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_covered(name):
-    verdict = cover(CLAIMS[name], COVER_DEPTH, timeout=TIMEOUT)
+    verdict = covered(CLAIMS[name], timeout=TIMEOUT)
     assert verdict.holds, verdict.log
 
 
