@@ -84,7 +84,7 @@ class PackerClaim(StageClaim):
 
 
 class _AnyWords(Gather):
-    """In place of the gather: words whenever it likes, if `LATENCY` cycles before it had the grant."""
+    """In place of the gather: words whenever it likes, if a cycle and `LATENCY` before it had the grant."""
 
     def __init__(self, geometry: Geometry, late: bool = False):
         super().__init__(geometry)
@@ -93,7 +93,7 @@ class _AnyWords(Gather):
 
     def elaborate(self, platform):
         m = Module()
-        granted = delayed(m, self.grant, pipeline.GATHER + self.late, "granted", reset=True)
+        granted = delayed(m, self.grant, 1 + pipeline.GATHER + self.late, "granted", reset=True)
         word, end = granted & self.wishes["word"], granted & self.wishes["end"]
         m.d.comb += [self.w_en.eq(word), self.last.eq(end), self.either.eq(word | end), self.w_data[0].eq(self.wishes["bit"])]
         return m
@@ -102,7 +102,7 @@ class _AnyWords(Gather):
 class GatherPortClaim(StageClaim):
     """Words that the gather made are written once, in order, each in a cycle in which the port is free, and so is the word that
     a command has ended; the queue never overflows (its own assertion), although the gather cannot be stopped at once. For any
-    gather that writes `pipeline.GATHER` cycles after it had the grant; fewer cycles, and as many fewer words that wait."""
+    gather that writes 1 + `pipeline.GATHER` cycles after it had the grant; fewer cycles, and as many fewer words that wait."""
 
     faults = ("late", "busy")
 

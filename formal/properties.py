@@ -33,14 +33,14 @@ def assert_stable(m: Module, stream: wiring.PureInterface, name: str) -> None:
 
 
 def keeps_order(claim: Claim, m: Module, *, put: Value, value: Value | Sequence[Value], take: Value, taken: Value, most: int,
-                patience: int, waiting: Value) -> Value:
+                patience: int, waiting: Value, ahead_of: int = 2) -> Value:
     """Every beat put in comes out once, in order, unchanged; at most `most` are inside; returns how many are.
 
     `put` beats come in a cycle, the first ones of `value` where that is a sequence. The solver picks one beat of any run and
     follows it: the number of beats before it is counted at its entry, and the beat that leaves after as many others must be it.
     As any beat could have been picked, no two are swapped and none is lost, repeated or changed. That nothing stays inside for
     ever is claimed too: while beats are inside and the unit does not offer one (`waiting`), at most `patience` cycles pass.
-    Covered: the picked beat leaves after two others, or as many as there can be.
+    Covered: the picked beat leaves after `ahead_of` others, or as many as there can be.
     """
     values = [value] if isinstance(value, Value) else list(value)
     inside, ahead = Signal(range(most + 1)), Signal(range(most + 1))
@@ -61,10 +61,10 @@ def keeps_order(claim: Claim, m: Module, *, put: Value, value: Value | Sequence[
         m.d.sync += [ahead.eq(ahead - 1), gone.eq(ahead == 0)]
     m.d.comb += [Assert(~due | (taken == saved)), Assert(~(picked & ~gone) | (ahead < inside))]
 
-    third = Signal()
+    followed = Signal()
     with m.If(chosen):
-        m.d.sync += third.eq(before == min(2, most - 1))
-    m.d.comb += Cover(due & third)
+        m.d.sync += followed.eq(before == min(ahead_of, most - 1))
+    m.d.comb += Cover(due & followed)
     idle = Signal(range(patience + 2))
     m.d.sync += idle.eq(0)
     with m.If((inside != 0) & waiting):

@@ -1,6 +1,6 @@
 """Runs SymbiYosys on Amaranth designs with assertions, assumptions and covers."""
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -12,7 +12,8 @@ import tempfile
 import time
 
 from amaranth.back import rtlil
-from amaranth.hdl import Elaboratable, Fragment, Module, ShapeLike, Signal, Value
+from amaranth.hdl import Const, Elaboratable, Fragment, Module, ShapeLike, Signal, Value
+from amaranth.hdl._ast import Property, Statement, Switch
 
 __all__ = ["Claim", "ProofError", "Verdict", "bounded", "cover", "prove"]
 
@@ -68,8 +69,47 @@ def bounded(design: Callable[[], Claim], depth: int, *, timeout: int = 120) -> V
 
 
 def cover(design: Callable[[], Claim], depth: int, *, timeout: int = 120) -> Verdict:
-    """Can every cover statement be reached within `depth` cycles, under the assumptions? By an SMT solver (Z3)."""
-    return _run(design, "cover", "smtbmc z3", depth, timeout)
+    """Can every cover statement be reached within `depth` cycles, under the assumptions? Each by refuting that it cannot."""
+    seconds, log = 0.0, ""
+    for number in range(len(_covers(_fragment(design())))):
+        one = _run(design, "bmc", "abc bmc3", depth, timeout, number)
+        seconds, log = seconds + one.seconds, one.log
+        if one.holds is not False:
+            return Verdict(None if one.holds is None else False, seconds, log)
+    return Verdict(True, seconds, log)
+
+
+def _fragment(top: Claim) -> Fragment:
+    return Fragment.get(top, None)
+
+
+def _properties(fragment: Fragment) -> Iterator[Property]:
+    """Assertions, assumptions and covers of a design and all in it."""
+    def of(statements: Iterable[Statement]) -> Iterator[Property]:
+        for statement in statements:
+            if isinstance(statement, Property):
+                yield statement
+            elif isinstance(statement, Switch):
+                for _, inner, _ in statement.cases:
+                    yield from of(inner)
+
+    for statements in fragment.statements.values():
+        yield from of(statements)
+    for inner, *_ in fragment.subfragments:
+        yield from _properties(inner)
+
+
+def _covers(fragment: Fragment) -> list[Property]:
+    return [one for one in _properties(fragment) if one.kind is Property.Kind.Cover]
+
+
+def _claim_never(fragment: Fragment, number: int) -> None:
+    """Makes an assertion of a cover, that it never happens, the only one. In place: Amaranth has no other way into a fragment."""
+    never = _covers(fragment)[number]
+    for one in _properties(fragment):
+        if one.kind is Property.Kind.Assert:
+            one._test = Const(1)
+    never._kind, never._test = Property.Kind.Assert, never.test == 0
 
 
 def _tool(name: str) -> str:
@@ -80,13 +120,16 @@ def _tool(name: str) -> str:
     return found
 
 
-def _run(design: Callable[[], Claim], mode: str, engine: str, depth: int, timeout: int) -> Verdict:
+def _run(design: Callable[[], Claim], mode: str, engine: str, depth: int, timeout: int, never: int | None = None) -> Verdict:
+    """One run of SymbiYosys; with `never` for that cover alone."""
     top = design()
-    fragment = Fragment.get(top, None)
+    fragment = _fragment(top)
+    if never is not None:
+        _claim_never(fragment, never)
     ports = {name: (signal, None) for name, signal in top.inputs.items()}
     text = rtlil.convert(fragment, name="top", ports=ports, emit_src=True)
     config = (f"[options]\nmode {mode}\ndepth {depth}\ntimeout {timeout}\n"
-              f"{'aigsmt z3' if engine.startswith('abc') else 'vcd off'}\n"
+              "aigsmt z3\n"
               f"[engines]\n{engine}\n[script]\nread_rtlil top.il\nprep -top top\n[files]\ntop.il\n")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="formal.") as work:

@@ -114,7 +114,6 @@ class CommandQueueClaim(StageClaim):
     GEOMETRY = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
     depth = 24              # an instruction with two waits, and the next one behind it
     WAITS = (0, 2)          # places in QUEUES
-    eased = {"number": 0, "bit": 1, "waits": 3, "come": 3, "halt": 0, "ready": 1}
 
     def state(self, m):
         m.submodules.queue = queue = CommandQueue(self.GEOMETRY, self.QUEUE)
@@ -180,7 +179,7 @@ class CommandQueueClaim(StageClaim):
                      Cover(take & (waiting[0] == 3))]
         slow = (waiting[0] & ~given).any() | halt
         keeps_order(self, m, put=put, value=value[0], take=take, taken=view.payload, most=3,
-                    patience=2 * bodies + 8, waiting=~view.valid & ~slow)
+                    patience=2 * bodies + 8, waiting=~view.valid & ~slow, ahead_of=0)
         assert_stable(m, view, "o")
         after, before = Signal(2), Signal()
         m.d.sync += [after.eq(Mux(take, 3, after - (after != 0))), before.eq(seen)]

@@ -1,5 +1,5 @@
 """The claims about each stage."""
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
@@ -47,19 +47,16 @@ class StageClaim(Claim):
 
     faults: tuple[str, ...] = ()
     depth: int | None = None                # cycles to which it is proved, where all of them take too long
+    reach = 40                              # cycles within which all of its covers are reached
     reduced = staticmethod(small)           # what makes the unit smaller while it is elaborated
-    eased: Mapping[str, int] = {}           # free inputs that are held where covers are looked for: what is reached so is reached
 
-    def __init__(self, fault: str | None = None, *, ease: bool = False):
+    def __init__(self, fault: str | None = None):
         super().__init__()
-        self.fault, self.ease = fault, ease
+        self.fault = fault
 
     def elaborate(self, platform):
         with self.reduced():
-            m = super().elaborate(platform)
-            if self.ease:
-                m.d.comb += [Assume(self.inputs[name] == value) for name, value in self.eased.items()]
-            return Fragment.get(m, platform)
+            return Fragment.get(super().elaborate(platform), platform)
 
 
 class TokensClaim(StageClaim):
