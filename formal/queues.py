@@ -112,7 +112,7 @@ class CommandQueueClaim(StageClaim):
     reduced = staticmethod(small_words)
     QUEUE = "store"
     GEOMETRY = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
-    depth = 24              # an instruction with two waits, and the next one behind it
+    depth = 28              # an instruction with two waits, and the next one behind it
     WAITS = (0, 2)          # places in QUEUES
 
     def state(self, m):

@@ -313,7 +313,7 @@ class WindowClaim(StageClaim):
         m.d.comb += [Assert(~shows | (left == issue.valid)), Assert(~issue.valid | (left != 0)), Assert(~start | (to_go != 0)),
                      Assert(issue.swap == (issue.valid & fresh)), Assert(window.block_start == (start & (in_block == 1))),
                      Assert(~window.config.ready | (to_go == 0)), Cover(start & (to_go == 1) & (size == 4))]
-        least = pipeline.MIN_REVISIT + (self.fault == "too soon")
+        least = pipeline.MIN_REVISIT + (4 if self.fault == "too soon" else 0)     # passes are further apart than they must be
         for pixel in range(4):
             age = Signal(range(least + 1), init=least, name=f"age{pixel}")
             here = issue.valid & (issue.addr == pixel)
