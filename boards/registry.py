@@ -4,7 +4,7 @@ Pins come from amaranth-boards, memory chips from `arch.sdram`. Serial adapters,
 Zero FT231X, the Lattice boards and ECPIX-5 FT2232H, both of which reach 3 Mbaud exactly; the ECP5-5G Evaluation Board's must
 first be wired to the chip by moving two resistors (its user guide, section 6.2). No rate was measured on a board.
 
-Clocks are those that the routed chips keep.
+Clocks are those that routed chips keep (docs/boards.md).
 
 A 12F is the die of a 25F, all of which the open tools use: so the ULX3S 12F has the 25F's engine.
 
@@ -24,7 +24,7 @@ __all__ = ["ALIASES", "BOARDS", "find"]
 _ULX3S = Board(
     # Any batch's SDRAM keeps these timings; the 64 MB one is used by half.
     name="ulx3s-85f", title="Radiona ULX3S 85F", source="amaranth_boards.ulx3s:ULX3S_85F_Platform", geometry=PRESETS["85f"],
-    clock_mhz=125, network="squeezenet1_1", chip="as4c16m16sa-7", storage_words=1 << 24,
+    clock_mhz=120, network="squeezenet1_1", chip="as4c16m16sa-7", storage_words=1 << 24,
     sdram_phase_degrees=225, leds=("led.0", "led.1", "led.2"),
     program=("-b", "ulx3s"))
 
