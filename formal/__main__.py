@@ -7,7 +7,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from formal.claims import CLAIMS, checked
+from formal.claims import CLAIMS, COVER_DEPTH, checked
 from formal.products import TRIPLES, differing
 from formal.prove import ProofError, cover
 from hw.mac_lane import LutLane, PackedLane
@@ -48,7 +48,7 @@ def verdicts(name: str, timeout: int, depth: int | None = None) -> dict:
     proof = checked(claim, depth, timeout=timeout)
     found = [checked(partial(claim, fault=fault), depth, timeout=timeout).holds is False for fault in claim.faults]
     cycles = "" if depth is None else f", {depth} cycles"
-    return {"proved": proof.holds is True, "covered": cover(claim, claim.reach, timeout=timeout).holds is True,
+    return {"proved": proof.holds is True, "covered": cover(claim, COVER_DEPTH, timeout=timeout).holds is True,
             "faults": len(found), "found": sum(found), "how": f"{proof.seconds:.0f} s{cycles}"}
 
 

@@ -5,8 +5,9 @@ from formal import gathers, loaders, pools, queues, stages
 from formal.prove import Verdict, bounded, prove
 from formal.stages import StageClaim
 
-__all__ = ["CLAIMS", "checked"]
+__all__ = ["CLAIMS", "COVER_DEPTH", "checked"]
 
+COVER_DEPTH = 40            # cycles within which every cover statement is reached
 CLAIMS: dict[str, type[StageClaim]] = stages.CLAIMS | queues.CLAIMS | loaders.CLAIMS | pools.CLAIMS | gathers.CLAIMS
 
 

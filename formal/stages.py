@@ -47,7 +47,6 @@ class StageClaim(Claim):
 
     faults: tuple[str, ...] = ()
     depth: int | None = None                # cycles to which it is proved, where all of them take too long
-    reach = 40                              # cycles within which all of its covers are reached
     reduced = staticmethod(small)           # what makes the unit smaller while it is elaborated
 
     def __init__(self, fault: str | None = None):

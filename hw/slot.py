@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 __all__ = ["Skid", "Slot"]
 
 
-class Slot(wiring.Component):
-    """Holds one payload: everything on both sides is a register, and a payload takes two cycles.
+class _Between(wiring.Component):
+    """Takes payloads and gives them, in order.
 
     Members
     -------
@@ -16,6 +16,10 @@ class Slot(wiring.Component):
 
     def __init__(self, shape):
         super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+
+
+class Slot(_Between):
+    """Holds one payload: everything on both sides is a register, and a payload takes two cycles."""
 
     def elaborate(self, platform):
         m = Module()
@@ -28,16 +32,8 @@ class Slot(wiring.Component):
         return m
 
 
-class Skid(wiring.Component):
-    """Holds two payloads: everything on both sides is a register, and a payload takes one cycle.
-
-    Members
-    -------
-    i, o : ``In/Out(stream.Signature(shape))``
-    """
-
-    def __init__(self, shape):
-        super().__init__({"i": In(stream.Signature(shape)), "o": Out(stream.Signature(shape))})
+class Skid(_Between):
+    """Holds two payloads: everything on both sides is a register, and a payload takes one cycle."""
 
     def elaborate(self, platform):
         m = Module()
