@@ -76,7 +76,7 @@ class Sdram(wiring.Component):
         connect(m, segments.o, rows.i)
 
         # Row commands come first; they are so few that columns need no say.
-        slot, taken = Signal(command_layout(), reset_less=True), Signal()
+        slot, taken = Signal(command_layout(), reset_less=True), Signal()       # `rows.run` knows of them
         command = data.View(command_layout(), Mux(upkeep.hold, upkeep.command, rows.command))
         m.d.sync += [slot.eq(command), taken.eq(command.valid)]
         m.d.comb += [rows.hold.eq(upkeep.hold), upkeep.held.eq(rows.held)]
@@ -84,21 +84,24 @@ class Sdram(wiring.Component):
         # Whether a column passes is decided by few registers; where it lies is worked out a cycle later.
         following = rows.o.payload
         active, passes = Signal(), Signal()
-        writes, last, single, double = (Signal(name=name, reset_less=True) for name in ("writes", "last", "single", "double"))
+        writes, last, single, double, few, small = (
+            Signal(name=name, reset_less=True) for name in ("writes", "last", "single", "double", "few", "small"))
         m.d.comb += [
-            passes.eq(active & rows.run & ~taken & (~writes | turn.ok)), rows.o.ready.eq(~active | passes & last),
+            passes.eq(active & rows.run & (~writes | turn.ok)), rows.o.ready.eq(~active | passes & last),
             rows.active.eq(active), turn.start.eq(passes & ~writes), turn.cycles.eq(timing.turnaround)]
         loaded, passed, read, write = Signal(), Signal(), Signal(), Signal()
         bank, column = Signal.like(following.bank, reset_less=True), Signal.like(following.column, reset_less=True)
         count = Signal.like(following.count, reset_less=True)           # of words, before the one that `passed`
-        m.d.sync += [single.eq(following.count == 1), double.eq(following.count == 2)]      # long before it is offered
+        m.d.sync += [single.eq(following.count == 1), double.eq(following.count == 2),      # long before it is offered
+                     few.eq(following.count < 8)]
         with m.If(rows.o.ready):                            # meaningless if there is nothing to follow
             m.d.sync += [writes.eq(following.write), last.eq(single), active.eq(rows.o.valid)]
         with m.Elif(passes):
-            m.d.sync += last.eq(Mux(loaded, double, Mux(passed, count == 3, count == 2)))
+            m.d.sync += last.eq(Mux(loaded, double, small & Mux(passed, count[:3] == 3, count[:3] == 2)))
         m.d.sync += [loaded.eq(rows.o.ready), passed.eq(passes), read.eq(passes & ~writes), write.eq(passes & writes)]
+        m.d.sync += small.eq(count < 8)                     # of the cycle before, which is soon enough
         with m.If(loaded):
-            m.d.sync += [bank.eq(following.bank), column.eq(following.column), count.eq(following.count)]
+            m.d.sync += [bank.eq(following.bank), column.eq(following.column), count.eq(following.count), small.eq(few)]
         with m.Elif(passed):
             m.d.sync += [column.eq(column + 1), count.eq(count - 1)]
         m.submodules.take = take = Copy()                   # DMA and pins are far apart

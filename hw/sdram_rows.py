@@ -22,13 +22,13 @@ class SdramRows(wiring.Component):
     Members
     -------
     i, o : ``In/Out(stream.Signature(segment_layout(timing)))``
-        ``i.ready`` depends on registers only, ``o.valid`` is one.
+        ``i.ready`` depends on registers only, ``o.valid`` is one. The `count` of ``i`` is looked at in the cycle after.
     active : ``In(1)``
         Words of the segment last taken from ``o`` are left.
     wrote : ``In(StructLayout({"valid": 1, "bank": 2}))``
         A word is being written: in the cycle after its column was decided.
     run : ``Out(1)``
-        Words may pass; registered.
+        Words may pass: nothing is held, and no row command takes their place. A register.
     hold : ``In(1)``
     held : ``Out(1)``
     command : ``Out(command_layout())``
@@ -47,13 +47,14 @@ class SdramRows(wiring.Component):
         timing = self.timing
         ahead, pending = Signal(self.o.payload.shape(), reset_less=True), Signal()
         current = Signal(data.StructLayout({"bank": range(BANKS), "row": timing.row_bits}), reset_less=True)
+        running = Signal()
         taken = Signal()                    # a cycle ago; what was ahead is still there
         m.d.sync += taken.eq(self.o.valid & self.o.ready)
         with m.If(taken):
             m.d.sync += [current.bank.eq(ahead.bank), current.row.eq(ahead.row)]
 
-        # One flip-flop per state, so that each has a short equation. With `run`: waiting for a segment; its row is looked up,
-        # compared, judged; the bank's other row is to be closed, its own to be opened, is opening; it is offered. Without:
+        # One flip-flop per state, so that each has a short equation. While `running`: waiting for a segment; its row is looked
+        # up, compared, judged; the bank's other row is to be closed, its own to be opened, is opening; it is offered. Else:
         # stopping, standing still for refreshes, the current row opens again, and on.
         wait, look, compare, decide, close, open_, opening, ready = (
             Signal(name=name) for name in ("wait", "look", "compare", "decide", "close", "open", "opening", "ready"))
@@ -70,9 +71,10 @@ class SdramRows(wiring.Component):
         m.d.comb += [activate.eq(go & (open_ & pause.ok & rrd.ok | still & self.active)), precharge.eq(go & close & clear),
                      self.i.ready.eq(go & wait), self.held.eq(still & all_closable),
                      self.o.valid.eq(ready), self.o.payload.eq(ahead)]
-        hit = decide & seen_open & same.all()
+        hit, waits = decide & seen_open & same.all(), Signal()
+        m.d.comb += waits.eq(go & (wait & ~self.i.valid | taken) | resume & ~pending)
         m.d.sync += [
-            wait.eq(go & (wait & ~self.i.valid | taken) | resume & ~pending),
+            wait.eq(waits),
             look.eq(go & wait & self.i.valid | resume & pending),
             compare.eq(go & look),
             decide.eq(go & compare),
@@ -80,20 +82,26 @@ class SdramRows(wiring.Component):
             open_.eq(go & (decide & ~seen_open | close & clear | open_ & ~(pause.ok & rrd.ok))),
             opening.eq(go & (open_ & pause.ok & rrd.ok | opening & ~pause.ok)),
             ready.eq(go & (hit | opening & pause.ok | ready & ~self.o.ready)),
-            stop.eq(self.run & self.hold),                  # what was decided before is on its way
+            stop.eq(running & self.hold),                   # what was decided before is on its way
             still.eq(stop | still & self.hold),
             reopen.eq(still & go & self.active | reopen & ~pause.ok),
             resume.eq(still & go & ~self.active | reopen & pause.ok),
-            self.run.eq(self.run & go | resume)]
+            running.eq(running & go | resume), self.run.eq((running & go | resume) & ~self.command.valid)]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += pending.eq(1)
         with m.Elif(taken):
             m.d.sync += pending.eq(0)
-        with m.If(wait):
-            m.d.sync += ahead.eq(self.i.payload)
+        m.submodules.takes, m.submodules.looks = takes, looks = Copy(), Copy()      # `wait`, for what is wide or far
+        waited = Signal()
+        m.d.comb += [takes.d.eq(waits), looks.d.eq(waits)]
+        m.d.sync += waited.eq(wait)
+        with m.If(takes.q):
+            m.d.sync += [ahead[name].eq(self.i.payload[name]) for name in ("write", "bank", "row", "column")]
+        with m.If(waited):
+            m.d.sync += ahead.count.eq(self.i.payload.count)
 
         bank, row = Signal(range(BANKS)), Signal(timing.row_bits)           # of the command
-        m.d.comb += [bank.eq(Mux(self.run, ahead.bank, current.bank)), row.eq(Mux(self.run, ahead.row, current.row)),
+        m.d.comb += [bank.eq(Mux(running, ahead.bank, current.bank)), row.eq(Mux(running, ahead.row, current.row)),
                      self.command.valid.eq(activate | precharge), self.command.code.eq(Mux(activate, ACTIVATE, PRECHARGE)),
                      self.command.bank.eq(bank), self.command.address.eq(row)]
         with m.If(~activate):
@@ -125,7 +133,7 @@ class SdramRows(wiring.Component):
         for name, copied in (("looked", looked), ("closing", closing)):
             for bit in range(len(copied)):
                 m.submodules[f"{name}{bit}"] = copy = Copy()
-                m.d.comb += [copy.d.eq(Mux(wait, self.i.payload.bank[bit], copy.q)), copied[bit].eq(copy.q)]
+                m.d.comb += [copy.d.eq(Mux(looks.q, self.i.payload.bank[bit], copy.q)), copied[bit].eq(copy.q)]
         half = timing.row_bits // 2
         m.d.sync += [seen_row.eq(rows[looked]), seen_open.eq(opened[looked]),
                      same.eq(Cat(seen_row[:half] == ahead.row[:half], seen_row[half:] == ahead.row[half:])),

@@ -24,12 +24,13 @@ def segment_layout(timing: Timing) -> data.StructLayout:
 class SdramSegments(wiring.Component):
     """Splits requests. The first segment is offered ``SEGMENT`` cycles after the request was taken, each further one as long
     after the one before it; the next request can be taken in the cycle after the last segment, or two cycles after a request
-    of length 0, which has none. Addresses wrap at the end of the chip. ``i.ready`` and ``o`` depend on registers only.
+    of length 0, which has none. Addresses wrap at the end of the chip. ``i.ready`` and ``o`` are registers.
 
     Members
     -------
     i : ``In(stream.Signature(request_layout(timing)))``
     o : ``Out(stream.Signature(segment_layout(timing)))``
+        `count` comes late: it is right in the cycle after the segment was taken.
     """
 
     def __init__(self, timing: Timing):
@@ -39,38 +40,31 @@ class SdramSegments(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        columns = self.timing.columns
+        bits, request = self.timing.column_bits, self.i.payload
         segment = Signal(self.o.payload.shape(), reset_less=True)
-        line = Signal(self.timing.address_bits - self.timing.column_bits, reset_less=True)
-        column = Signal(self.timing.column_bits, reset_less=True)
+        line, column = Signal(self.timing.address_bits - bits, reset_less=True), Signal(bits, reset_less=True)
         left, end = Signal(LENGTH_BITS, reset_less=True), Signal(LENGTH_BITS + 1, reset_less=True)
-        room = Signal(range(columns + 1), reset_less=True)
-        empty, last = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.comb += self.o.payload.eq(segment)
+        room = Signal(bits + 1, reset_less=True)
+        empty, many, last = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+
+        # One register a state, and `offered`: the first cycle of an offer.
+        idle, measure, decide, offer, offered = (
+            Signal(name=name, init=name == "idle") for name in ("idle", "measure", "decide", "offer", "offered"))
         assert SEGMENT == 3                     # states from one segment to the next
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += self.i.ready.eq(1)
-                request = self.i.payload
-                m.d.sync += [segment.write.eq(request.write), column.eq(request.address), line.eq(request.address >> len(column)),
-                             left.eq(request.length), empty.eq(request.length == 0)]
-                with m.If(self.i.valid):
-                    m.next = "MEASURE"
-            with m.State("MEASURE"):
-                m.d.sync += [room.eq(columns - column), end.eq(left + column)]
-                m.next = "DECIDE"
-                with m.If(empty):
-                    m.next = "IDLE"
-            with m.State("DECIDE"):
-                fits = end <= columns
-                m.d.sync += [last.eq(fits), segment.count.eq(Mux(fits, left, room)), segment.column.eq(column),
-                             segment.bank.eq(line), segment.row.eq(line >> (BANKS - 1).bit_length()),
-                             left.eq(end - columns), line.eq(line + 1), column.eq(0)]       # what remains, if anything
-                m.next = "OFFER"
-            with m.State("OFFER"):
-                m.d.comb += self.o.valid.eq(1)
-                with m.If(self.o.ready):
-                    m.next = "MEASURE"
-                    with m.If(last):
-                        m.next = "IDLE"
+        taken, over = Signal(), Signal()
+        m.d.comb += [self.i.ready.eq(idle), self.o.valid.eq(offer), self.o.payload.eq(segment),
+                     taken.eq(idle & self.i.valid), over.eq(offer & self.o.ready)]
+        m.d.sync += [idle.eq(idle & ~self.i.valid | measure & empty | over & last), measure.eq(taken | over & ~last),
+                     decide.eq(measure & ~empty), offer.eq(decide | offer & ~self.o.ready), offered.eq(decide)]
+        with m.If(idle):
+            m.d.sync += [segment.write.eq(request.write), column.eq(request.address), line.eq(request.address >> bits),
+                         left.eq(request.length), empty.eq(request.length == 0)]
+        with m.If(measure):
+            m.d.sync += [room.eq((1 << bits) - column), end.eq(left + column), many.eq(left[bits + 1:].any())]
+        with m.If(decide):
+            m.d.sync += [last.eq(~(many | end[bits + 1] | end[bits] & end[:bits].any())), segment.column.eq(column),
+                         segment.bank.eq(line), segment.row.eq(line >> (BANKS - 1).bit_length()), line.eq(line + 1),
+                         column.eq(0)]
+        with m.If(offered):                     # what remains is looked at in the next cycle, if there is anything
+            m.d.sync += [segment.count.eq(Mux(last, left, room)), left.eq(end - (1 << bits))]
         return m
