@@ -98,7 +98,7 @@ class RequantiseLane(wiring.Component):
 
     LATENCY = pipeline.REQUANTISE_LANE
     # Cycles from acc to the cycle in which a constant is used; `right` by pairs of bits, highest first.
-    LEAD = {"factor": 0, "right4": 5, "right2": 6, "right0": 7, "zero_point": 8, "low": 9, "high": 9}
+    LEAD = {"factor": 0, "right4": 4, "right2": 5, "right0": 6, "zero_point": 8, "low": 9, "high": 9}
 
     acc: In(signed(32))
     factor: In(8)
@@ -143,9 +143,12 @@ class RequantiseLane(wiring.Component):
             lost = Signal(len(spans), name=f"{name}_over", reset_less=True)
             m.d.sync += lost.eq(Cat(spans))
             return out, lost.any()
-        coarse = shifted(product, Const(0, 1), self.right[4:], (0, 16, 32), 26, "coarse")
-        middle = shifted(*coarse, self.right[2:4], (0, 4, 8, 12), 14, "middle")
-        fine, over = shifted(*middle, self.right[:2], (0, 1, 2, 3), 11, "fine")
+        # The shift comes from beside the next lane's, far from here.
+        right = Signal(6, reset_less=True)
+        m.d.sync += right.eq(self.right)
+        coarse = shifted(product, Const(0, 1), right[4:], (0, 16, 32), 26, "coarse")
+        middle = shifted(*coarse, right[2:4], (0, 4, 8, 12), 14, "middle")
+        fine, over = shifted(*middle, right[:2], (0, 1, 2, 3), 11, "fine")
 
         # An overflow has only to know its side.
         rounded = Signal(signed(11), reset_less=True)
