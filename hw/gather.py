@@ -8,6 +8,7 @@ from arch import pipeline
 from arch.command import GatherConfig
 from arch.gather import line_bytes, line_memory
 from arch.geometry import Geometry
+from hw.delay import delayed
 from hw.layout import record_layout
 from hw.line_fill import PIXEL_BYTES, LineFill
 from hw.packer import Packer
@@ -79,8 +80,8 @@ class Gather(wiring.Component):
 
         # How many rows of the image are in, counted from the first one that is needed.
         rows_in, top = Signal(11, reset_less=True), Signal(signed(12), reset_less=True)
-        ahead, complete = Signal(signed(13), reset_less=True), Signal(reset_less=True)
         more_rows, next_top = Signal.like(rows_in, reset_less=True), Signal.like(top, reset_less=True)
+        ahead = Signal(signed(13), reset_less=True)
         m.d.sync += [more_rows.eq(rows_in + 1), next_top.eq(top + config.stride)]       # lines and rows take more than a cycle
         with m.If(setup):
             m.d.sync += [rows_in.eq(config.next_row), top.eq(config.first_row)]
@@ -89,7 +90,15 @@ class Gather(wiring.Component):
                 m.d.sync += rows_in.eq(more_rows)
             with m.If(read.row):
                 m.d.sync += top.eq(next_top)
-        m.d.sync += [ahead.eq(rows_in - top), complete.eq(rows_in == config.height),
+        # All of them: what the next line makes true is known before.
+        complete, completes, none_left = (Signal(name=name, reset_less=True) for name in ("complete", "completes", "none_left"))
+        m.d.sync += [completes.eq(more_rows == config.height), none_left.eq(config.next_row == config.height)]
+        ready = delayed(m, setup, 1, "set")
+        with m.If(fill.line):
+            m.d.sync += complete.eq(completes)
+        with m.Elif(ready):
+            m.d.sync += complete.eq(none_left)
+        m.d.sync += [ahead.eq(Mux(fill.line, more_rows, rows_in) - top),
                      fill.space.eq(ahead < config.lines), read.present.eq(complete | (ahead >= config.kernel))]
 
         m.d.comb += [

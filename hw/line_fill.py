@@ -37,7 +37,7 @@ class LineFill(wiring.Component):
     i : ``In(stream.Signature(32))``
         Pixels, first channel in the lowest byte.
     line : ``Out(1)``
-        A line's last pixel was taken in this cycle.
+        From a register: a line's last pixel was taken in the cycle before.
     busy : ``Out(1)``
         From a register; low from the earliest cycle in which another line might have begun.
     w_en, w_addr, w_data : ``Out``
@@ -103,7 +103,7 @@ class LineFill(wiring.Component):
         with m.If(end_right):
             m.d.sync += right.eq(0)
         m.d.comb += [self.i.ready.eq(row), go.eq(left | right | row & self.i.valid),
-                     end.eq(Mux(some_right, end_right, end_row)), self.line.eq(end)]
+                     end.eq(Mux(some_right, end_right, end_row)), self.line.eq(over)]
 
         # A register in front of the packer: the last word is still in the memory long before it is read.
         chunk, ended, clear = packer.i, Signal(), Signal()
@@ -112,12 +112,19 @@ class LineFill(wiring.Component):
                      bytes_.eq(Mux(row, self.i.payload, config.zero_point.replicate(PIXEL_BYTES)))]
         m.d.comb += [chunk.valid.eq(delayed(m, go, 1, "filled", reset=True)), chunk.flush.eq(over), chunk.count.eq(count),
                      chunk.bytes.eq(bytes_), packer.release.eq(ended), packer.clear.eq(clear)]
-        ring_end = Signal(len(config.line_ring), reset_less=True)
-        m.d.sync += ring_end.eq(config.line_ring - 1)
+        # Whether a word is the ring's last one is known before it comes, of the first one some cycles after the start.
         address = Signal.like(self.w_addr, reset_less=True)
+        before_end = Signal(len(config.line_ring), reset_less=True)
+        at_end, starts_at_end, single = (Signal(name=name, reset_less=True) for name in ("at_end", "starts_at_end", "single"))
+        m.d.sync += [before_end.eq(config.line_ring - 2), single.eq(config.line_ring == 1),
+                     starts_at_end.eq(config.line_ring - config.write_start == 1)]
         with m.If(setup):
             m.d.sync += address.eq(config.write_start)
         with m.Elif(packer.valid):
-            m.d.sync += address.eq(Mux(address == ring_end, 0, address + 1))
+            m.d.sync += address.eq(Mux(at_end, 0, address + 1))
+        with m.If(delayed(m, clear, 1, "set", reset=True)):
+            m.d.sync += at_end.eq(starts_at_end)
+        with m.Elif(packer.valid):
+            m.d.sync += at_end.eq(Mux(at_end, single, address == before_end))
         m.d.comb += [self.w_en.eq(packer.valid), self.w_addr.eq(address), self.w_data.eq(packer.word)]
         return m
