@@ -13,6 +13,7 @@ from hw.primitives import BlockRam, Copy
 from hw.primitives.gated_add import GatedAdd
 from hw.queue import Queue
 from hw.requantise import vector_layout
+from hw.reset import own_reset
 from hw.tokens import Tokens
 
 __all__ = ["Pool"]
@@ -86,7 +87,8 @@ class Pool(wiring.Component):
         emit = at(PoolLane.STAGES - 1, made & step.emit, "emit", init=0)
         for first in range(0, self.lanes, LANES_PER_COPY):
             end = min(first + LANES_PER_COPY, self.lanes)
-            m.submodules[f"queue{first}"] = queue = Queue(vector_layout(end - first))
+            # What comes next after a reset is many cycles away.
+            own_reset(m, f"queue{first}", queue := Queue(vector_layout(end - first)))
             m.d.comb += [queue.w_en.eq(copy(emit & ~ResetSignal(), f"emit_{first}")), queue.o.ready.eq(self.o.ready),
                          Cat(self.o.payload[n] for n in range(first, end)).eq(queue.o.payload.as_value())]
             if first == 0:

@@ -65,22 +65,32 @@ class PoolSteps(wiring.Component):
         m.submodules.queue = queue = Queue(step_layout())
         m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)
         step, go, hold = self.step, Signal(), Signal()
-        # `due`: the step may be made, but for the vector and the room.
-        present, waiting, due, clear = Signal(step_layout(), reset_less=True), Signal(), Signal(), Signal()
-        with m.If(go | ~waiting):
-            m.d.sync += [present.eq(queue.o.payload), waiting.eq(queue.o.valid)]
-        m.d.sync += [hold.eq(go & step.short), due.eq(Mux(go | ~waiting, queue.o.valid, waiting) & ~(go & step.short) & ~hold)]
-        m.d.comb += [step.eq(present), clear.eq(due & (self.room | ~step.emit)), self.vector.ready.eq(clear & step.real),
-                     go.eq(clear & (self.vector.valid | ~step.real)), queue.o.ready.eq(go | ~waiting), space.give.eq(go),
-                     self.made.eq(go)]
+        # One more step is kept in front of the queue: what decides whether a step is made does not reach back to it.
+        kept, spare = Signal(step_layout(), reset_less=True), Signal()
+        present, waiting, refill = Signal(step_layout(), reset_less=True), Signal(), Signal()
+        with m.If(~spare):
+            m.d.sync += kept.eq(queue.o.payload)
+        with m.If(refill):
+            m.d.sync += present.eq(Mux(spare, kept, queue.o.payload))
+        m.d.sync += [spare.eq(~refill & (spare | queue.o.valid)), waiting.eq(~refill | spare | queue.o.valid)]
+        # `due`: the step may be made, but for the vector and the room; `takes`: and there must be a vector.
+        due, takes, clear, rest, soon = Signal(), Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [rest.eq(go & step.short), soon.eq((~refill | spare | queue.o.valid) & ~rest & ~hold)]
+        m.d.sync += [hold.eq(rest), due.eq(soon),
+                     takes.eq(soon & Mux(refill, Mux(spare, kept.real, queue.o.payload.real), present.real))]
+        m.d.comb += [step.eq(present), clear.eq(self.room | ~step.emit), self.vector.ready.eq(clear & takes),
+                     go.eq(clear & due & (self.vector.valid | ~takes)), refill.eq(go | ~waiting), queue.o.ready.eq(~spare),
+                     space.give.eq(go), self.made.eq(go)]
 
         config, new = Signal(record_layout(PoolConfig), reset_less=True), self.command.payload
         lead = Signal(11, reset_less=True)          # rows to the first one that completes a window, itself included
+        all_rows = Signal(11, reset_less=True)      # of the map and what overhangs it
         idle, taken, load, run, tick, end = Signal(init=1), Signal(), Signal(), Signal(), Signal(), Signal()
         pooled, short, counts = (Signal(name=name, reset_less=True) for name in ("pooled", "short", "counts"))
         m.d.sync += [taken.eq(0), load.eq(taken)]
         with m.If(idle & self.command.valid):
             m.d.sync += [config.eq(new), idle.eq(0), taken.eq(1), lead.eq(new.lead + 1), pooled.eq(new.mode != POOL_NONE),
+                         all_rows.eq(new.rows + Mux(new.mode != POOL_NONE, new.overhang_rows, 0)),
                          counts.eq(new.include_padding & (new.mode == POOL_AVERAGE))]
         with m.If(load):
             m.d.sync += [run.eq(1),
@@ -91,7 +101,7 @@ class PoolSteps(wiring.Component):
         column = self._columns(m, config, pooled, counts, load, tick)
         made = Signal()
         m.d.comb += [made.eq(tick & column.valid), space.take.eq(made)]
-        next_step, last = self._rows(m, config, lead, pooled, counts, load, tick, made, column)
+        next_step, last = self._rows(m, config, lead, all_rows, pooled, counts, load, tick, made, column)
         prepared = Signal(step_layout(), reset_less=True)
         m.d.sync += [prepared.eq(next_step), prepared.real.eq(next_step.row.real[0] & next_step.column.real[0]),
                      prepared.short.eq(column.ends_row & short), queue.w_en.eq(made)]
@@ -100,15 +110,17 @@ class PoolSteps(wiring.Component):
 
     def _columns(self, m, config, pooled, counts, load, tick):
         """Where the next step lies in its row; rows follow each other without end."""
-        column = Signal(data.StructLayout({"valid": 1, "position": position_layout(), "complete": 1, "ends_row": 1}))
-        inside, complete, ends, done, now_done = (Signal(name=name) for name in (
+        column = Signal(data.StructLayout({"valid": 1, "position": position_layout(), "complete": 1, "ends_row": 1}),
+                        reset_less=True)
+        inside, complete, ends, done, now_done = (Signal(name=name, reset_less=True) for name in (
             "in_columns", "complete", "ends_row", "columns_done", "columns_now_done"))
-        phase = Signal(2)
+        phase = Signal(2, reset_less=True)
         last = self._countdown(m, "columns", config.columns, load, tick & (inside | ends), ends)
         last_complete = self._countdown(m, "windows", config.out_columns, load, tick & (complete | ends), ends)
         # Registers of what stays during a command; without a pool every step is complete, and no row waits for windows.
-        first_phase, first_complete, stride_is_one = Signal(2), Signal(), Signal()
-        reach = Signal(2, name="column_reach")
+        first_phase, first_complete, stride_is_one = (Signal(bits, name=name, reset_less=True) for name, bits in (
+            ("first_phase", 2), ("first_complete", 1), ("stride_is_one", 1)))
+        reach = Signal(2, name="column_reach", reset_less=True)
         left = config.kernel_x - 1 - config.left
         m.d.sync += [first_phase.eq(left), first_complete.eq(~pooled | (left == 0)), stride_is_one.eq(config.stride_x == 1),
                      reach.eq(Cat(config.kernel_x >= 2, config.kernel_x == 3) & pooled.replicate(2))]
@@ -128,20 +140,19 @@ class PoolSteps(wiring.Component):
             m.d.sync += [column.valid.eq(1), column.position.eq(position), column.complete.eq(complete), column.ends_row.eq(ends)]
         return column
 
-    def _rows(self, m, config, lead, pooled, counts, load, tick, made, column):
+    def _rows(self, m, config, lead, all_rows, pooled, counts, load, tick, made, column):
         """The step of `column` in its row and block, and whether it is the command's last."""
-        inside, emits, done, last, row_end = (Signal(name=name) for name in (
+        inside, emits, done, last, row_end = (Signal(name=name, reset_less=True) for name in (
             "in_rows", "row_emits", "rows_done", "last_row", "end_of_row"))
-        overhang, overhang_is_one = Signal(2), Signal()
         m.d.comb += row_end.eq(tick & column.ends_row)
-        last_in_map = self._countdown(m, "rows", config.rows, load, row_end & (inside | last), last)
-        due, left = Signal(), Signal(11, reset_less=True)           # as a countdown, but of two numbers
+        m.d.comb += last.eq(self._countdown(m, "all_rows", all_rows, load, row_end, last))
+        last_in_map = self._countdown(m, "rows", config.rows, load, row_end, last)
+        due, left = Signal(reset_less=True), Signal(11, reset_less=True)        # as a countdown, but of two numbers
         # Registers of what stays during a command.
-        lead_is_one, stride_is_one, ends_in_map, no_rows = (Signal(name=name, reset_less=True) for name in (
-            "lead_is_one", "row_stride_is_one", "ends_in_map", "no_rows"))
+        lead_is_one, stride_is_one, no_rows = (Signal(name=name, reset_less=True) for name in (
+            "lead_is_one", "row_stride_is_one", "no_rows"))
         reach = Signal(2, name="row_reach", reset_less=True)
-        m.d.sync += [lead_is_one.eq(lead == 1), stride_is_one.eq(config.stride_y == 1),
-                     no_rows.eq(config.out_rows == 0), ends_in_map.eq(~pooled | (config.overhang_rows == 0)),
+        m.d.sync += [lead_is_one.eq(lead == 1), stride_is_one.eq(config.stride_y == 1), no_rows.eq(config.out_rows == 0),
                      reach.eq(Cat(config.kernel_y >= 2, config.kernel_y == 3) & pooled.replicate(2))]
         with m.If(load | row_end):
             with m.If(load | last):
@@ -149,24 +160,21 @@ class PoolSteps(wiring.Component):
             with m.Else():                                          # of no concern when done
                 m.d.sync += [left.eq(Mux(due, config.stride_y, left - 1)), due.eq(Mux(due, stride_is_one, left == 2))]
         last_emit = self._countdown(m, "out_rows", config.out_rows, load, row_end & (emits | last), last)
-        m.d.comb += [emits.eq(~pooled | due & ~done),
-                     last.eq(Mux(inside, last_in_map & ends_in_map, overhang_is_one))]
+        m.d.comb += emits.eq(~pooled | due & ~done)
         with m.If(load | row_end):
             with m.If(load | last):
-                m.d.sync += [inside.eq(1), done.eq(no_rows), overhang.eq(config.overhang_rows),
-                             overhang_is_one.eq(config.overhang_rows == 1)]
+                m.d.sync += [inside.eq(1), done.eq(no_rows)]
             with m.Else():
                 m.d.sync += [inside.eq(inside & ~last_in_map), done.eq(done | emits & last_emit)]
-                with m.If(~inside):
-                    m.d.sync += [overhang.eq(overhang - 1), overhang_is_one.eq(overhang == 2)]
         last_block = self._countdown(m, "blocks", config.output_blocks, load, row_end & last)
 
         # Places of the line memory: every row of a block goes over the same ones.
-        place, first, following = (Signal(PLACE_BITS, name=name) for name in ("place", "first_place", "next_place"))
+        place, first, following = (Signal(PLACE_BITS, name=name, reset_less=True) for name in (
+            "place", "first_place", "next_place"))
         m.d.comb += following.eq(place + column.complete)
         with m.If(load | made):
             m.d.sync += place.eq(Mux(load, config.base, Mux(column.ends_row & ~last, first, following)))
-        with m.If(load | made & column.ends_row & last):
+        with m.If(load | row_end & last):
             m.d.sync += first.eq(Mux(load, config.base, following))
 
         above, padding = config.history, counts & config.top
@@ -188,7 +196,7 @@ class PoolSteps(wiring.Component):
     def _position(m, name, present, padded, reach, load, move, clear, real, counted):
         """What the window covers; `load`, or `move` with `clear`, begins anew. Padding beyond the map comes right after its last
         row or column."""
-        was_real, was_counted = Signal(2, name=f"{name}_was_real"), Signal(2, name=f"{name}_was_counted")
+        was_real, was_counted = (Signal(2, name=f"{name}_{field}", reset_less=True) for field in ("was_real", "was_counted"))
         is_counted = present | padded & was_real[0]
         with m.If(load | move):
             with m.If(load | clear):
