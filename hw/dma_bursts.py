@@ -1,7 +1,7 @@
 """A transfer walked through: runs, checked, and cut into bursts."""
 from collections.abc import Sequence
 from functools import reduce
-from operator import add, or_
+from operator import add
 
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -12,11 +12,12 @@ from arch.geometry import Geometry
 from arch.instruction import STORAGE, Opcode, PixelTransfer, Transfer
 from arch.transfer import BURST_WORDS, CHECK, FIRST_BURST, NEXT_BURST, NEXT_RUN, NEXT_TRANSFER, burst_words, places
 from hw.layout import record_layout
+from hw.primitives import Copy
 from hw.storage_arbiter import source_layout, tag_layout
 
 __all__ = ["Bursts", "burst_layout", "load_layout"]
 
-PART = 7                # bits that are compared in a cycle
+PART = 4                # bits that are compared in a cycle
 
 
 def load_layout() -> data.StructLayout:
@@ -117,23 +118,27 @@ class Bursts(wiring.Component):
 
         # Where a run ends is worked out all the time: it is right when the run has stood still for long enough.
         chip_end, storage_end = register("chip_end", ADDRESS + 2), register("storage_end", STORAGE + 2)
-        chip_bad, storage_bad = register("chip_bad", 1), register("storage_bad", 1)
+        chip_bad = register("chip_bad", 1)
 
         def more(name, a, b):
-            """a > b of the cycle before; in parts, which are short."""
-            result = Const(0)
+            """a > b of the cycle before; in parts, which are short, and put together as a tree."""
+            parts = []
             for low in range(0, max(len(a), len(b)), PART):
                 above, same = register(f"{name}_above{low}", 1), register(f"{name}_same{low}", 1)
                 part = slice(low, low + PART)
                 m.d.sync += [above.eq(a[part] > b[part]), same.eq(a[part] == b[part])]
-                result = above | same & result
-            return result
+                parts.append((above, same))
+            while len(parts) > 1:
+                pairs = zip(parts[::2], parts[1::2], strict=False)
+                parts = [(above | same & low, same & equal) for (low, equal), (above, same) in pairs] + parts[len(parts) & ~1:]
+            return parts[0][0]
         outside = [more("beyond", storage_end, Const(self.storage_words, STORAGE + 2))]
         if self.region:
             low, high, begin = (register(name, shape) for name, shape in (
                 ("low", self.low.shape()), ("high", self.high.shape()), ("begin", run_storage.shape())))
             m.d.sync += [low.eq(self.low), high.eq(self.high), begin.eq(run_storage)]
             outside += [more("above", storage_end, high), more("below", low, begin)]
+        storage_bad = register("storage_bad", len(outside))
         # Multipliers are for the array; products are made a cycle before one is chosen.
         amounts = {Opcode.LOAD_PIXELS: (size + 1) >> 1}
         for one in opcodes:
@@ -144,7 +149,7 @@ class Bursts(wiring.Component):
         m.d.sync += [
             size.eq(Mux(channels[2], width << 2, Mux(channels[1], width << 1, 0) + Mux(channels[0], width, 0))),
             limit.eq(self._chosen(kinds, memory)), amount.eq(self._chosen(kinds, amounts)), odd.eq(size[0]),
-            chip_end.eq(run_chip + words), storage_end.eq(run_storage + amount), storage_bad.eq(reduce(or_, outside)),
+            chip_end.eq(run_chip + words), storage_end.eq(run_storage + amount), storage_bad.eq(Cat(outside)),
             chip_bad.eq(more("chip", chip_end, limit) & ~pixels)]
         chip_most, most = register("chip_most", len(count)), register("most", range(BURST_WORDS + 1))
         m.d.sync += [chip_most.eq(self._chosen(kinds, chip_words)),
@@ -159,39 +164,55 @@ class Bursts(wiring.Component):
         idle, check, offer = states["idle"], states["check"], states["offer"]
         ready, start, good, taken, over = Signal(), Signal(), Signal(), Signal(), Signal()
         passed, moved = Signal(), Signal()          # a cycle ago: good, taken
-        bad = chip_bad | storage_bad
+        bad = chip_bad | storage_bad.any()
         m.d.comb += [self.i.ready.eq(ready), self.o.valid.eq(offer), start.eq(ready & self.i.valid),
                      good.eq(check & ~bad & (~pixels | self.room)), self.reserve.eq(passed & pixels),
                      taken.eq(offer & self.o.ready), over.eq(taken & last & last_run)]
+        checks = Signal()
+        m.d.comb += checks.eq(states["judged"] | check & ~good & ~bad)
         m.d.sync += [
             ready.eq(self.may & idle & ~start), idle.eq(idle & ~start | over), states["begin"].eq(start),
             states["sized"].eq(states["begin"]), states["counted"].eq(states["sized"]),
             states["added"].eq(states["counted"]), states["compared"].eq(states["added"] | taken & last & ~last_run),
-            states["judged"].eq(states["compared"]), check.eq(states["judged"] | check & ~good & ~bad),
+            states["judged"].eq(states["compared"]), check.eq(checks),
             passed.eq(good), moved.eq(taken), states["measure"].eq(good | moved & ~last), states["cut"].eq(states["measure"]),
             offer.eq(states["cut"] | offer & ~taken)]
         assert (FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST, NEXT_TRANSFER) == (7, 3, 3, 4, 2)
         with m.If(check & bad):
-            m.d.sync += [self.chip_fault.eq(chip_bad), self.storage_fault.eq(storage_bad)]
+            m.d.sync += [self.chip_fault.eq(chip_bad), self.storage_fault.eq(storage_bad.any())]
 
-        with m.If(states["begin"]):
+        def copies(name, first, after):
+            """Registers for some that are wide: they take their first values; these, or others that follow from them."""
+            m.submodules[f"{name}_first"], m.submodules[f"{name}_any"] = begins, changes = Copy(), Copy()
+            m.d.comb += [begins.d.eq(first), changes.d.eq(first | after)]
+            return begins.q, changes.q
+        m.submodules.begins = begins = Copy()
+        m.d.comb += begins.d.eq(start)
+        with m.If(begins.q):
             m.d.sync += [opcode.eq(given.opcode), kinds.eq(Cat(given.opcode == one for one in opcodes)),
-                         run_chip.eq(transfer.chip), run_storage.eq(transfer.storage), chip_step.eq(transfer.chip_step),
-                         storage_step.eq(transfer.storage_step), words.eq(transfer.words), runs.eq(transfer.runs)]
+                         chip_step.eq(transfer.chip_step), storage_step.eq(transfer.storage_step), words.eq(transfer.words)]
             if has_pixels:
                 row = given.body.pixels
                 with m.If(given.opcode == Opcode.LOAD_PIXELS):
-                    m.d.sync += [storage_step.eq(row.storage_step), runs.eq(row.rows)]
+                    m.d.sync += storage_step.eq(row.storage_step)
                 m.d.sync += [width.eq(row.width), channels.eq(row.channels),
                              pixels.eq(given.opcode == Opcode.LOAD_PIXELS)]
-        with m.Elif(passed):
-            m.d.sync += [run_chip.eq(run_chip + chip_step), run_storage.eq(run_storage + storage_step), runs.eq(runs - 1),
-                         last_run.eq(runs == 1)]
-        with m.If(check):
-            m.d.sync += [source.address.eq(run_storage), chip.eq(run_chip), left.eq(amount), chip_left.eq(words), first.eq(1)]
-        with m.Elif(moved):
-            m.d.sync += [source.address.eq(source.address + source.length), left.eq(left - source.length),
-                         chip.eq(chip + count), chip_left.eq(chip_left - count), first.eq(0)]
+        begin_run, run_changes = copies("run", start, good)
+        number = transfer.runs
+        if has_pixels:
+            number = Mux(given.opcode == Opcode.LOAD_PIXELS, given.body.pixels.rows, number)
+        with m.If(run_changes):
+            m.d.sync += [run_chip.eq(Mux(begin_run, transfer.chip, run_chip + chip_step)),
+                         run_storage.eq(Mux(begin_run, transfer.storage, run_storage + storage_step)),
+                         runs.eq(Mux(begin_run, number, runs - 1)), last_run.eq(runs == 1)]
+        checked, place_changes = copies("place", checks, taken)
+        with m.If(place_changes):
+            m.d.sync += [source.address.eq(Mux(checked, run_storage, source.address + source.length)),
+                         chip.eq(Mux(checked, run_chip, chip + count)), first.eq(checked)]
+        counted, left_changes = copies("left", checks, taken)
+        with m.If(left_changes):
+            m.d.sync += [left.eq(Mux(counted, amount, left - source.length)),
+                         chip_left.eq(Mux(counted, words, chip_left - count))]
         return m
 
 

@@ -70,7 +70,7 @@ class Machine(wiring.Component):
         engine, sequencer, dma = self.engine, self.sequencer, self.dma
         own_reset(m, "engine", engine, held)
         own_reset(m, "sequencer", sequencer, held)
-        m.submodules.dma = dma
+        own_reset(m, "dma", dma)
 
         for name in ("load", "store", "fetch"):
             connect(m, getattr(sequencer, name), getattr(dma, name))

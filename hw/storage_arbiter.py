@@ -99,7 +99,9 @@ class StorageArbiter(wiring.Component):
         m.d.comb += [from_fetch.d.eq(fetches), from_store.d.eq(stores)]
         source = Mux(from_fetch.q, fetch.payload, Mux(from_store.q, store.payload, load.payload.source))
         source = data.View(fetch.payload.shape(), source)
-        with m.If(~waits):
+        m.submodules.keeps = keeps = Copy()                 # a request that waits stays; it is wide
+        m.d.comb += keeps.d.eq(taken | waits & ~self.request.ready)
+        with m.If(~keeps.q):
             m.d.sync += [request.write.eq(from_store.q), request.address.eq(source.address), request.length.eq(source.length)]
 
         # Lengths and tags of reads. The next length is at hand in registers long before its words come; a tag, which is wide,

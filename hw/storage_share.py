@@ -51,23 +51,22 @@ class StorageShare(wiring.Component):
         m.submodules.slot, m.submodules.words = slot, words = Slot(own.payload.shape()), PulledWords()
         connect(m, flipped(self.host_request), slot.i)
         connect(m, flipped(self.host_w), words.i)
-        # Payloads are chosen a cycle late; the host is not heard before.
+        # Payloads are chosen a cycle late; the host is not heard before. `asked`, a register: its request is offered to storage.
         may, asked = Signal(), Signal()
-        m.d.sync += may.eq(host & self.asks)
+        m.d.sync += [may.eq(host & self.asks), asked.eq(Mux(asked, ~request.ready, slot.o.valid & may & self.asks))]
         for name, payload, guests, owns in (("request", request.payload, slot.o.payload, own.payload),
                                             ("words", self.w, words.word, self.own_w)):
             m.submodules[f"{name}_is_hosts"] = choice = Copy()
             m.d.comb += [choice.d.eq(host), payload.eq(Mux(choice.q, guests, owns))]
         m.d.comb += [
-            asked.eq(may & self.asks), request.valid.eq(Mux(host, slot.o.valid & asked, own.valid)),
-            slot.o.ready.eq(request.ready & asked), own.ready.eq(request.ready & ~host),
-            self.own_take.eq(self.take & ~host), words.take.eq(self.take & host), self.own_r.data.eq(self.r.data),
-            self.own_r.valid.eq(self.r.valid & ~host),
+            request.valid.eq(asked | own.valid & ~host), slot.o.ready.eq(request.ready & asked),
+            own.ready.eq(request.ready & ~host), self.own_take.eq(self.take & ~host),
+            words.take.eq(self.take & host), self.own_r.data.eq(self.r.data), self.own_r.valid.eq(self.r.valid & ~host),
             self.host_r.data.eq(self.r.data), self.host_r.valid.eq(self.r.valid & host)]
 
         # Words of the host's requests that are to come, either way.
         owed, more, less = Signal(20), Signal.like(request.payload.length), Signal(2)
         m.d.sync += [more.eq(Mux(slot.o.valid & slot.o.ready, slot.o.payload.length, 0)),
                      less.eq((self.r.valid & host) + (self.take & host)), owed.eq(owed + more - less),
-                     self.idle.eq((owed == 0) & (more == 0) & ~self.asks)]
+                     self.idle.eq((owed == 0) & (more == 0) & ~self.asks & ~asked)]
         return m
