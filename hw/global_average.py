@@ -27,7 +27,7 @@ class GlobalAverage(wiring.Component):
     A vector that passes is offered two cycles later, one a cycle. The result of a block is offered
     `pipeline.average(PO)` cycles after its last vector was taken: a single lane requantises one channel a cycle, and the next
     vector (or command) is taken when it is done, in the cycle of the offer at the earliest. Otherwise the next command is taken
-    from the cycle after the last vector on, and its first vector two cycles later.
+    from two cycles after the last vector on, and its first vector three cycles later.
 
     A token is taken for each result and comes back when the result is taken, `pipeline.AVERAGE_BACK` cycles later; vectors are
     taken while there is one. So
@@ -54,30 +54,33 @@ class GlobalAverage(wiring.Component):
 
         config = Signal(record_layout(AverageConfig), reset_less=True)
         right = Signal(6, reset_less=True)
-        idle, load, run, result = Signal(init=1), Signal(), Signal(), Signal()
+        idle, taken, load, run, result, ended = Signal(init=1), Signal(), Signal(), Signal(), Signal(), Signal()
+        over, first = Signal(), Signal()
         go, block_end, read = Signal(), Signal(), Signal()
-        each, reads = Signal(reset_less=True), Signal(reset_less=True)      # vectors make results; blocks do
-        m.d.sync += [each.eq(~config.enable), reads.eq(config.enable & config.last)]
-        m.submodules.pixels = pixels = Countdown(len(config.pixels))
-        m.submodules.blocks = blocks = Countdown(len(config.output_blocks))
+        # Vectors make results; blocks do; there are no vectors.
+        each, reads, none = (Signal(name=name, reset_less=True) for name in ("each", "reads", "none"))
+        m.d.sync += [each.eq(~config.enable), reads.eq(config.enable & config.last), none.eq(config.pixels == 0)]
+        m.submodules.pixels = pixels = Countdown(len(config.pixels), early=True)
+        m.submodules.blocks = blocks = Countdown(len(config.output_blocks), early=True)
         m.d.comb += [
-            pixels.count.eq(config.pixels), pixels.start.eq(load | block_end), pixels.step.eq(go),
+            pixels.count.eq(config.pixels), pixels.start.eq(load), pixels.step.eq(go), pixels.again.eq(pixels.last),
             blocks.count.eq(config.output_blocks), blocks.start.eq(load), blocks.step.eq(block_end),
             self.command.ready.eq(idle), self.i.ready.eq(run & room.any), go.eq(self.i.valid & self.i.ready),
             block_end.eq(go & pixels.last), read.eq(block_end & reads)]
+        m.d.sync += [taken.eq(idle & self.command.valid), load.eq(taken), ended.eq(block_end & blocks.last & ~reads),
+                     idle.eq(idle & ~self.command.valid | load & none | ended | result & over)]
         with m.If(idle & self.command.valid):
-            m.d.sync += [config.eq(self.command.payload), right.eq(self.command.payload.shift - 1), load.eq(1), idle.eq(0)]
+            m.d.sync += [config.eq(self.command.payload), right.eq(self.command.payload.shift - 1)]
         with m.If(load):
-            m.d.sync += [load.eq(0), run.eq(config.pixels != 0), idle.eq(config.pixels == 0)]
-        over, first = Signal(), Signal()
+            m.d.sync += run.eq(~none)
         with m.If(load | block_end):
             m.d.sync += first.eq(config.first)
         with m.Elif(go):
             m.d.sync += first.eq(0)
         with m.If(block_end):
-            m.d.sync += [over.eq(blocks.last), run.eq(~(read | blocks.last)), idle.eq(~read & blocks.last)]
+            m.d.sync += [over.eq(blocks.last), run.eq(~(reads | blocks.last))]
         with m.If(result):
-            m.d.sync += [run.eq(~over), idle.eq(over)]
+            m.d.sync += run.eq(~over)
 
         passes, left = Signal(), Signal()
         m.submodules.put = put = Copy()
@@ -116,9 +119,9 @@ class GlobalAverage(wiring.Component):
         m.d.comb += [result.eq(done), put.d.eq((passes | before) & ~ResetSignal())]
         for low in range(0, len(bytes_), BITS_PER_COPY):
             span = slice(low, low + BITS_PER_COPY)
-            m.submodules[f"passed{low}"] = passed = Copy()
-            m.d.comb += [passed.d.eq(passes),
-                         queue.w_data.as_value()[span].eq(Mux(passed.q, vector.as_value()[span], bytes_[span]))]
+            m.submodules[f"passed{low}"] = copy = Copy()
+            m.d.comb += [copy.d.eq(passes),
+                         queue.w_data.as_value()[span].eq(Mux(copy.q, vector.as_value()[span], bytes_[span]))]
         return m
 
     def _one_by_one(self, m, read, sums):

@@ -40,14 +40,14 @@ def passed(commands: Sequence[AverageConfig], offered: np.ndarray, vector_offere
             gives = ends & bool(config.last)
             pause[1:][gives[:-1]] = pipeline.average(lanes) - 1     # the next vector waits for the result
         latency = pipeline.average(lanes) if config.enable else pipeline.AVERAGE_PASS
-        earliest = np.maximum(vector_offered[position:position + count], start + 2)
+        earliest = np.maximum(vector_offered[position:position + count], start + 3)
         made, left = issue(earliest, pause=pause, waits=np.ones(count, bool), gives=gives, latency=latency, left=left,
                            ready=ready, taker=taker, back=pipeline.AVERAGE_BACK)
         command_cycles.append(start)
         taken.append(made)
         position += count
-        free = start + 2
+        free = start + 3
         if count:
-            free = int(made[-1]) + (latency if config.enable and config.last else 1)
+            free = int(made[-1]) + (latency if config.enable and config.last else 2)
     state.left, state.free = left[-PLACES:], free
     return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left[before:]
