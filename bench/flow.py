@@ -20,7 +20,8 @@ DEVICES = {"25f": "--25k", "45f": "--45k", "85f": "--85k"}
 _CLOCK_PIN = {"CABGA381": "G2"}
 
 
-def synthesise(design: Elaboratable, directory: Path, *, name: str = "top", ports=None, stop_after: float | None = None) -> Path:
+def synthesise(design: Elaboratable, directory: Path, device: str = "85f", *, name: str = "top", ports=None,
+               stop_after: float | None = None) -> Path:
     """Synthesise `design` for an ECP5 and return the netlist's path.
 
     Raises ToolError with the reason Yosys gives. RTLIL, netlist and log stay in `directory`.
@@ -29,7 +30,7 @@ def synthesise(design: Elaboratable, directory: Path, *, name: str = "top", port
     options = {} if ports is None else {"ports": ports}
     (directory / f"{name}.il").write_text(rtlil.convert(design, name=name, platform=Ecp5(), emit_src=False, **options),
                                           encoding="utf-8")
-    return flow.synthesise(directory, name=name, stop_after=stop_after)
+    return flow.synthesise(directory, device, name=name, stop_after=stop_after)
 
 
 def place_and_route(netlist: Path, device: str, *, freq_mhz: float, seed: int = 1, plan: bool = True,

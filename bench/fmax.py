@@ -41,7 +41,7 @@ _DEVICE_OF = {preset: preset if preset in DEVICES else "25f" for preset in PRESE
 
 def build(core: str, preset: str, directory: Path) -> Path:
     """Netlist of a core for a preset, in `directory`. Raises ToolError if it does not synthesise."""
-    return synthesise(Harness(CORES[core](PRESETS[preset])), directory)
+    return synthesise(Harness(CORES[core](PRESETS[preset])), directory, _DEVICE_OF[preset])
 
 
 def measure(netlist: Path, preset: str, *, seeds: int, jobs: int, freq_mhz: float, stop_after: float | None = None,

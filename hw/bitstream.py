@@ -101,7 +101,8 @@ def build_bitstream(stages: Stages, platform: LatticeECP5Platform, chip: Callabl
 
     part = part_of(platform)
     stage("elaboration", elaborate, **depends)
-    stage("synthesis", lambda folder: flow.synthesise(folder), ("top.il",), tool=tools["yosys"])
+    stage("synthesis", lambda folder: flow.synthesise(folder, part.die), ("top.il",), tool=tools["yosys"], die=part.die,
+          source=digest_of_sources("hw/flow"))
     stage("floorplan", floorplan, ("top.json",), die=part.die, source=digest_of_sources("hw/floorplan"))
     routed = _route(stages, part, clock_mhz, seeds, jobs, watch, options, tools["nextpnr-ecp5"])
     if routed[-1].clock_mhz < clock_mhz:

@@ -11,15 +11,17 @@ from hw import toolchain
 
 __all__ = ["OPTIONS", "Part", "Resource", "Routed", "pack", "place_and_route", "read_report", "synthesise"]
 
-# With nextpnr's own weight of 10 the placer leaves wires of 5 ns where units meet; more than 30 was not tried.
-OPTIONS = ("--placer-heap-timingweight", "30")
+# With nextpnr's own weight of 10 the placer leaves wires of 5 ns where units meet. And it would search for hours for a place that
+# is not there; a design that fits needs some thousand attempts a cell, and gets max(10,000, cells^2 / 10,000).
+OPTIONS = ("--placer-heap-timingweight", "30", "--placer-heap-cell-placement-timeout", "10000")
 
 # All eight registers of a tile share their reset, the two of a slice their enable, and where a slice's multiplexers are used its
 # registers take no data from elsewhere: in a full chip nextpnr finds no place for a lone register with a reset of its own. So
-# resets and enables of few registers become logic, and so do multiplexers.
+# resets and enables of few registers become logic, and so do multiplexers; "few" is more where chips are four fifths full.
 _SYNTHESIS = "synth_ecp5 -nowidelut -top"
-_REGISTERS = ("dfflegalize -minsrst 16 -mince 4 -cell $_DFF_?_ 01 -cell $_DFF_?P?_ r -cell $_SDFF_?P?_ r "
+_REGISTERS = ("dfflegalize -minsrst {reset_least} -mince 4 -cell $_DFF_?_ 01 -cell $_DFF_?P?_ r -cell $_SDFF_?P?_ r "
               "-cell $_DFFE_??_ 01 -cell $_DFFE_?P??_ r -cell $_SDFFE_?P??_ r")
+_RESET_LEAST = {"25f": 80, "45f": 16, "85f": 16}
 
 # Names in nextpnr's utilisation report.
 _CELLS = {"lut4": "TRELLIS_COMB", "ff": "TRELLIS_FF", "block_ram": "DP16KD", "multipliers": "MULT18X18D"}
@@ -57,12 +59,16 @@ class Routed:
         return asdict(self)
 
 
-def synthesise(folder: Path, *, name: str = "top", stop_after: float | None = None, stop: Event | None = None) -> Path:
-    """Netlist `<name>.json` of `<name>.il`. Raises ToolError with the reason that Yosys gives; its log is `yosys.log`."""
+def synthesise(folder: Path, die: str = "85f", *, name: str = "top", stop_after: float | None = None,
+               stop: Event | None = None) -> Path:
+    """Netlist `<name>.json` of `<name>.il`, for a `die` as `Part` has it.
+
+    Raises ToolError with the reason that Yosys gives; its log is `yosys.log`.
+    """
     netlist = folder / f"{name}.json"
     netlist.unlink(missing_ok=True)
-    synth = f"{_SYNTHESIS} {name}"
-    script = (f"read_rtlil {name}.il; {synth} -run begin:map_ffs; opt_clean; {_REGISTERS}; "
+    synth, registers = f"{_SYNTHESIS} {name}", _REGISTERS.format(reset_least=_RESET_LEAST[die])
+    script = (f"read_rtlil {name}.il; {synth} -run begin:map_ffs; opt_clean; {registers}; "
               f"{synth} -run map_ffs: -json {netlist.name}; stat")
     toolchain.run("yosys", ["-p", script], log=folder / "yosys.log", stop_after=stop_after, stop=stop)
     return netlist
