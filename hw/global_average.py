@@ -136,20 +136,27 @@ class GlobalAverage(wiring.Component):
             m.d.sync += reading.eq(1)
         with m.Elif(reading):
             m.d.sync += reading.eq(~turns.last)
-        last, late_index = [Signal(name=f"last{n}") for n in range(2)], Signal.like(index, reset_less=True)
-        m.d.sync += [last[0].eq(reading & turns.last), last[1].eq(last[0]), late_index.eq(index)]
+        last = [Signal(name=f"last{n}") for n in range(2)]
+        m.d.sync += [last[0].eq(reading & turns.last), last[1].eq(last[0])]
+
+        def copies(bits, name):
+            """These bits a cycle later, in registers of their own."""
+            own = []
+            for n, bit in enumerate(bits):
+                m.submodules[f"{name}_{n}"] = copy = Copy()
+                m.d.comb += copy.d.eq(bit)
+                own.append(copy.q)
+            return Cat(own)
+        spans = [slice(low, low + SUM_BITS // 2) for low in range(0, SUM_BITS, SUM_BITS // 2)]
         groups = []
         for first in range(0, len(sums), 4):
             group = Signal(SUM_BITS, name=f"group{first}", reset_less=True)
-            for low in range(0, SUM_BITS, SUM_BITS // 2):
-                own_index = []
-                for n, bit in enumerate(following[:2]):
-                    m.submodules[f"index{first}_{low}_{n}"] = copy = Copy()
-                    m.d.comb += copy.d.eq(bit)
-                    own_index.append(copy.q)
-                span = slice(low, low + SUM_BITS // 2)
-                m.d.sync += group[span].eq(Array(part[span] for part in sums[first:first + 4])[Cat(own_index)])
+            for n, span in enumerate(spans):
+                own = copies(following[:2], f"index{first}_{n}")
+                m.d.sync += group[span].eq(Array(part[span] for part in sums[first:first + 4])[own])
             groups.append(group)
         chosen = Signal(SUM_BITS, reset_less=True)
-        m.d.sync += chosen.eq(Array(groups)[late_index[2:]] if len(groups) > 1 else groups[0])
+        for n, span in enumerate(spans):
+            own = copies(index[2:], f"late_index{n}")
+            m.d.sync += chosen[span].eq(Array(group[span] for group in groups)[own] if len(groups) > 1 else groups[0][span])
         return chosen, last[1]

@@ -64,9 +64,9 @@ class LineFill(wiring.Component):
         begin = Signal()
         m.d.comb += begin.eq(waited & self.space)
         for name, inside, count in (("left", left, config.left), ("row", row, config.width), ("right", right, config.right)):
-            m.submodules[name] = counter = Countdown(len(count))
+            m.submodules[name] = counter = Countdown(len(count), early=True)
             step = inside & self.i.valid if name == "row" else inside
-            m.d.comb += [counter.count.eq(count), counter.start.eq(begin), counter.step.eq(step)]
+            m.d.comb += [counter.count.eq(count), counter.start.eq(waited), counter.step.eq(step)]
             parts.append(step & counter.last)
         end_left, end_row, end_right = parts
 

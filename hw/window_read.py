@@ -116,22 +116,27 @@ class WindowRead(wiring.Component):
             pixels.count.eq(config.columns), pixels.start.eq(load), pixels.step.eq(end_pixel),
             taps.count.eq(config.kernel), taps.start.eq(load), taps.step.eq(go & (tail | chunk.last)), taps.again.eq(tail)]
         # What comes next depends on registers only, and is taken with each slot.
-        new = load | tail
+        new, next_tail = load | tail, Signal()
+        tails = []
+        for name in ("chunk", "window"):
+            m.submodules[f"tail_{name}"] = copy = Copy()
+            m.d.comb += copy.d.eq(next_tail & ~ResetSignal())
+            tails.append(copy.q)
+        m.d.comb += [tail.eq(tails[0]), next_tail.eq(Mux(steps[0], ~new & chunk.last & taps.last, tail))]
         with m.If(steps[0]):
             with m.If(new):
-                m.d.sync += [tail.eq(0), chunk.eq(first_after), word.eq(after[low:])]
+                m.d.sync += [chunk.eq(first_after), word.eq(after[low:])]
             with m.Elif(chunk.last):
-                m.d.sync += [tail.eq(taps.last), chunk.eq(first), word.eq(here[low:])]
+                m.d.sync += [chunk.eq(first), word.eq(here[low:])]
             with m.Else():
                 m.d.sync += [chunk.skip.eq(0), chunk.last.eq(chunk.rest <= size),
                              chunk.count.eq(Mux(chunk.rest <= size, chunk.rest, size)),
                              chunk.rest.eq(chunk.rest - size), word.eq(word + 1)]
         # Back to the beginning behind a row's last window.
         restart = setup | ~load & pixels.last
-        with m.If(setup | steps[1] & new):
-            m.d.sync += [after.eq(Mux(restart, 0, beyond)), beyond.eq(Mux(restart, 0, beyond) + config.step_bytes)]
-        with m.If(steps[1] & new):
-            m.d.sync += [here.eq(after), first.eq(first_after)]
+        with m.If(setup | steps[1] & (load | tails[1])):
+            m.d.sync += [after.eq(Mux(restart, 0, beyond)), beyond.eq(Mux(restart, 0, beyond) + config.step_bytes),
+                         here.eq(after), first.eq(first_after)]
         new_line, new_window = Signal(), Signal()           # the slot is a window row's first, a window's first
         with m.If(steps[1]):
             m.d.sync += [new_line.eq(new | chunk.last), new_window.eq(new)]
