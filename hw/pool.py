@@ -1,5 +1,6 @@
 """Streaming pool: maximum or average of windows up to 3x3, while the vectors pass."""
 from amaranth import Cat, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import DomainRenamer
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -13,7 +14,7 @@ from hw.primitives import BlockRam, Copy
 from hw.primitives.gated_add import GatedAdd
 from hw.queue import Queue
 from hw.requantise import vector_layout
-from hw.reset import own_reset
+from hw.reset import late_domain
 from hw.tokens import Tokens
 
 __all__ = ["Pool"]
@@ -27,7 +28,7 @@ class Pool(wiring.Component):
     One step a cycle (see `PoolSteps`), and what completes a window in cycle t is offered from cycle t + ``LATENCY`` on. The
     lanes cannot wait: a step that completes a window takes a token, which comes back when the result is taken; there are as many
     as places in the queue behind the lanes, just enough for a result every cycle. So ``i.ready`` depends on registers only,
-    ``o.valid`` is a register, and ``o.payload`` is stable until taken. After reset nothing is under way.
+    ``o.valid`` comes from registers, and ``o.payload`` is stable until taken. After reset nothing is under way.
 
     Of each output block and pooled column the last two rows' results are kept in the line memory between rows, bands and
     commands; other commands may pass between two bands of a map if they use other places.
@@ -87,12 +88,13 @@ class Pool(wiring.Component):
         emit = at(PoolLane.STAGES - 1, made & step.emit, "emit", init=0)
         for first in range(0, self.lanes, LANES_PER_COPY):
             end = min(first + LANES_PER_COPY, self.lanes)
-            # What comes next after a reset is many cycles away.
-            own_reset(m, f"queue{first}", queue := Queue(vector_layout(end - first)))
+            # In reset a cycle later than the pool, which is many cycles before the next result.
+            reset = late_domain(m, f"queue{first}")
+            m.submodules[f"queue{first}"] = DomainRenamer(f"queue{first}")(queue := Queue(vector_layout(end - first)))
             m.d.comb += [queue.w_en.eq(copy(emit & ~ResetSignal(), f"emit_{first}")), queue.o.ready.eq(self.o.ready),
                          Cat(self.o.payload[n] for n in range(first, end)).eq(queue.o.payload.as_value())]
             if first == 0:
-                m.d.comb += self.o.valid.eq(queue.o.valid)
+                m.d.comb += self.o.valid.eq(queue.o.valid & ~reset)
             valid, present = copy(made, f"valid_{first}"), copy(at(1, real, "real"), f"present_{first}")
             maximum = Cat(copy(at(2 * n, ~step.average & (real if n == 0 else 1), f"maximum{n}_"), f"maximum{n}_{first}")
                           for n in range(4))

@@ -1,11 +1,12 @@
 """Control of the pool: which step comes next, and when."""
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.command import POOL_AVERAGE, POOL_NONE, PoolConfig
 from hw.countdown import Countdown
 from hw.layout import record_layout
+from hw.primitives import Copy
 from hw.queue import Queue
 from hw.tokens import Tokens
 
@@ -72,10 +73,11 @@ class PoolSteps(wiring.Component):
             m.d.sync += kept.eq(queue.o.payload)
         with m.If(refill):
             m.d.sync += present.eq(Mux(spare, kept, queue.o.payload))
-        m.d.sync += [spare.eq(~refill & (spare | queue.o.valid)), waiting.eq(~refill | spare | queue.o.valid)]
+        m.d.sync += [spare.eq(waiting & ~go & (spare | queue.o.valid)),
+                     waiting.eq(waiting & ~go | spare | queue.o.valid)]
         # `due`: the step may be made, but for the vector and the room; `takes`: and there must be a vector.
         due, takes, clear, rest, soon = Signal(), Signal(), Signal(), Signal(), Signal()
-        m.d.comb += [rest.eq(go & step.short), soon.eq((~refill | spare | queue.o.valid) & ~rest & ~hold)]
+        m.d.comb += [rest.eq(go & step.short), soon.eq((waiting & ~go | spare | queue.o.valid) & ~rest & ~hold)]
         m.d.sync += [hold.eq(rest), due.eq(soon),
                      takes.eq(soon & Mux(refill, Mux(spare, kept.real, queue.o.payload.real), present.real))]
         m.d.comb += [step.eq(present), clear.eq(self.room | ~step.emit), self.vector.ready.eq(clear & takes),
@@ -85,9 +87,15 @@ class PoolSteps(wiring.Component):
         config, new = Signal(record_layout(PoolConfig), reset_less=True), self.command.payload
         lead = Signal(11, reset_less=True)          # rows to the first one that completes a window, itself included
         all_rows = Signal(11, reset_less=True)      # of the map and what overhangs it
-        idle, taken, load, run, tick, end = Signal(init=1), Signal(), Signal(), Signal(), Signal(), Signal()
+        idle, taken, run, tick, end = Signal(init=1), Signal(), Signal(), Signal(), Signal()
         pooled, short, counts = (Signal(name=name, reset_less=True) for name in ("pooled", "short", "counts"))
-        m.d.sync += [taken.eq(0), load.eq(taken)]
+        m.d.sync += taken.eq(0)
+        loads = []
+        for name in ("columns", "rows"):
+            m.submodules[f"load_{name}"] = copy = Copy()
+            m.d.comb += copy.d.eq(taken & ~ResetSignal())
+            loads.append(copy.q)
+        load = loads[0]
         with m.If(idle & self.command.valid):
             m.d.sync += [config.eq(new), idle.eq(0), taken.eq(1), lead.eq(new.lead + 1), pooled.eq(new.mode != POOL_NONE),
                          all_rows.eq(new.rows + Mux(new.mode != POOL_NONE, new.overhang_rows, 0)),
@@ -101,7 +109,7 @@ class PoolSteps(wiring.Component):
         column = self._columns(m, config, pooled, counts, load, tick)
         made = Signal()
         m.d.comb += [made.eq(tick & column.valid), space.take.eq(made)]
-        next_step, last = self._rows(m, config, lead, all_rows, pooled, counts, load, tick, made, column)
+        next_step, last = self._rows(m, config, lead, all_rows, pooled, counts, loads[1], tick, made, column)
         prepared = Signal(step_layout(), reset_less=True)
         m.d.sync += [prepared.eq(next_step), prepared.real.eq(next_step.row.real[0] & next_step.column.real[0]),
                      prepared.short.eq(column.ends_row & short), queue.w_en.eq(made)]
