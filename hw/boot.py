@@ -9,11 +9,14 @@ from arch.flash import HEADER_WORDS, MAGIC, Command
 from arch.protocol import CRC_RESIDUE, Identity
 from hw.crc import CRC_INIT, crc_step
 from hw.spi import SpiMaster, SpiPins, answer_layout, exchange_layout
+from hw.states import States
 from hw.storage_arbiter import request_layout
 
 __all__ = ["Boot"]
 
 _MOST_MHZ = 25                  # of the flash's clock; plain reads are promised to 33 MHz at least by every maker
+_STATES = ("PAUSE", "COMMAND", "SENT", "ASK", "BYTE", "CRC", "WORD", "COMPARE", "HEADER", "MEASURE", "COMPARED", "MEASURED",
+           "DECIDE", "GIVE", "REQUEST", "RELEASE", "RELEASED", "DONE")
 _PAUSE_BITS = 12                # cycles until a flash that slept is awake: 26 us at 160 MHz, 3 us are enough for most
 
 
@@ -63,15 +66,30 @@ class Boot(wiring.Component):
             Command.NOTHING, Command.RELEASE, Command.READ, *self.offset.to_bytes(3, "big")))
         step, pause = Signal(range(len(script))), Signal(_PAUSE_BITS)
         byte, word, high = Signal(8, reset_less=True), Signal(16, reset_less=True), Signal()
-        crc, whole, good = Signal(32, init=CRC_INIT), Signal(), Signal()
+        crc, good = Signal(32, init=CRC_INIT), Signal()
         # Magic and digest, numbers of words and of the program's address, data, CRC.
         constants = MAGIC | self.identity.digest << 32
         expected = Array(Const(constants >> 16 * n & 0xFFFF, 16) for n in range(6))
-        place, wrong = Signal(range(HEADER_WORDS + 1)), Signal(reset_less=True)
+        place = Signal(range(HEADER_WORDS + 1))
         numbers, left, address = Signal(64, reset_less=True), Signal(25, reset_less=True), Signal(24)
-        count, fits = numbers[:32], Signal(reset_less=True)
-        m.d.sync += [whole.eq(crc == CRC_RESIDUE), wrong.eq(word != expected[place[:3]]),
-                     fits.eq((count != 0) & (count <= self.identity.storage_words))]
+        count = numbers[:32]
+
+        # Comparisons in short parts, for which there is time enough.
+        def parts(name, number, what):
+            """`what` of each part, of the cycle before."""
+            part = Signal(number, name=name, reset_less=True)
+            m.d.sync += part.eq(Cat(what(n) for n in range(number)))
+            return part
+        most, wanted = Const(self.identity.storage_words, 32), Signal(16, reset_less=True)
+        m.d.sync += wanted.eq(expected[place[:3]])
+        whole = parts("whole", 4, lambda n: crc.word_select(n, 8) == CRC_RESIDUE >> 8 * n & 0xFF).all()
+        wrong = parts("wrong", 4, lambda n: word.word_select(n, 4) != wanted.word_select(n, 4)).any()
+        some = parts("some", 4, lambda n: left[7 * n:7 * n + 7].any()).any()
+        above = parts("above", 8, lambda n: count.word_select(n, 4) > most.word_select(n, 4))
+        below = parts("below", 8, lambda n: count.word_select(n, 4) < most.word_select(n, 4))
+        none = ~parts("any", 4, lambda n: count.word_select(n, 8).any()).any()
+        fits = Signal(reset_less=True)
+        m.d.sync += fits.eq((above <= below) & ~none)       # the highest part that differs says which is more
         m.d.comb += [
             self.program.eq(numbers[32:56]), self.request.payload.write.eq(1), self.request.payload.address.eq(address),
             self.request.payload.length.eq(1), self.w.payload.eq(word)]
@@ -89,84 +107,86 @@ class Boot(wiring.Component):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
 
         ask, answer = spi.i, spi.o
-        with m.FSM():
-            with m.State("PAUSE"):
+        with States(m, _STATES) as states:
+            with states.at("PAUSE"):
                 m.d.sync += pause.eq(pause + 1)
                 with m.If(pause.all()):
-                    m.next = "COMMAND"
-            with m.State("COMMAND"):
+                    states.go("COMMAND")
+            with states.at("COMMAND"):
                 m.d.comb += [ask.valid.eq(1), ask.payload.data.eq(script[step]), ask.payload.last.eq(step < 2)]
                 with m.If(ask.ready):
-                    m.next = "SENT"
-            with m.State("SENT"):
+                    states.go("SENT")
+            with states.at("SENT"):
                 with m.If(answer.valid):
                     m.d.sync += step.eq(step + 1)
-                    m.next = "COMMAND"
+                    states.go("COMMAND")
                     with m.If(step < 2):
-                        m.next = "PAUSE"
+                        states.go("PAUSE")
                     with m.If(step == len(script) - 1):
-                        m.next = "ASK"
-            with m.State("ASK"):
+                        states.go("ASK")
+            with states.at("ASK"):
                 m.d.comb += ask.valid.eq(1)
                 with m.If(ask.ready):
-                    m.next = "BYTE"
-            with m.State("BYTE"):
+                    states.go("BYTE")
+            with states.at("BYTE"):
                 m.d.sync += byte.eq(answer.data)
                 with m.If(answer.valid):
-                    m.next = "CRC"
-            with m.State("CRC"):
+                    states.go("CRC")
+            with states.at("CRC"):
                 m.d.sync += [taken.eq(1), high.eq(~high)]
-                m.next = "ASK"
+                states.go("ASK")
                 with m.If(high):
-                    m.next = "WORD"
-            with m.State("WORD"):               # `word` is not yet up to date, and `wrong` follows it
-                m.next = "COMPARE"
+                    states.go("WORD")
+            with states.at("WORD"):               # `word` is not yet up to date, and `wrong` follows it
+                states.go("COMPARE")
                 with m.If(place == HEADER_WORDS):
-                    m.next = "ASK"              # of the CRC
+                    states.go("ASK")              # of the CRC
                     with m.If(good):
-                        m.next = "RELEASE"
-                    with m.Elif(left == 0):
+                        states.go("RELEASE")
+                    with m.Elif(~some):
                         m.d.sync += good.eq(1)
                     with m.Else():
-                        m.next = "GIVE"
-            with m.State("COMPARE"):
-                m.next = "HEADER"
-            with m.State("HEADER"):
+                        states.go("GIVE")
+            with states.at("COMPARE"):
+                states.go("HEADER")
+            with states.at("HEADER"):
                 m.d.sync += place.eq(place + 1)
-                m.next = "ASK"
+                states.go("ASK")
                 with m.If(place >= 6):
                     m.d.sync += shifted.eq(1)
                 with m.Elif(wrong):
-                    m.next = "RELEASE"
+                    states.go("RELEASE")
                 with m.If(place == HEADER_WORDS - 1):
-                    m.next = "MEASURE"
-            with m.State("MEASURE"):
-                m.next = "MEASURED"
-            with m.State("MEASURED"):
-                m.next = "DECIDE"
-            with m.State("DECIDE"):
+                    states.go("MEASURE")
+            with states.at("MEASURE"):          # `numbers`, its parts, `fits` follow
+                states.go("COMPARED")
+            with states.at("COMPARED"):
+                states.go("MEASURED")
+            with states.at("MEASURED"):
+                states.go("DECIDE")
+            with states.at("DECIDE"):
                 m.d.sync += counted.eq(1)
-                m.next = "ASK"
+                states.go("ASK")
                 with m.If(~fits):
-                    m.next = "RELEASE"
-            with m.State("GIVE"):               # storage may ask for it as soon as it is asked
+                    states.go("RELEASE")
+            with states.at("GIVE"):               # storage may ask for it as soon as it is asked
                 m.d.comb += self.w.valid.eq(1)
                 with m.If(self.w.ready):
-                    m.next = "REQUEST"
-            with m.State("REQUEST"):
+                    states.go("REQUEST")
+            with states.at("REQUEST"):
                 m.d.comb += self.request.valid.eq(1)
                 with m.If(self.request.ready):
                     m.d.sync += moved.eq(1)
-                    m.next = "ASK"
-            with m.State("RELEASE"):            # one byte more, with which the flash is no longer selected
+                    states.go("ASK")
+            with states.at("RELEASE"):            # one byte more, with which the flash is no longer selected
                 m.d.comb += [ask.valid.eq(1), ask.payload.last.eq(1)]
                 with m.If(ask.ready):
-                    m.next = "RELEASED"
-            with m.State("RELEASED"):
+                    states.go("RELEASED")
+            with states.at("RELEASED"):
                 with m.If(answer.valid):
                     m.d.sync += [self.busy.eq(0), self.booted.eq(good & whole)]
-                    m.next = "DONE"
-            with m.State("DONE"):
+                    states.go("DONE")
+            with states.at("DONE"):
                 m.d.comb += [ask.valid.eq(self.exchange.valid), ask.payload.eq(self.exchange.payload),
                              self.exchange.ready.eq(ask.ready)]
         return m

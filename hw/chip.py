@@ -48,7 +48,8 @@ class Chip(Elaboratable):
         m = Module()
         m.domains += Clocks.domains()
         m.submodules.clocks = Clocks(self.pll)
-        m.submodules.accelerator = accelerator = self.accelerator
+        accelerator = self.accelerator
+        own_reset(m, "accelerator", accelerator)
         clock_hz = float(self.pll.clock_mhz) * 1e6
 
         uart = platform.request("uart", 0, dir="-")

@@ -1,20 +1,21 @@
 """The board's side of the host protocol (docs/protocol.md): frames in, commands to machine and storage, replies out."""
 from amaranth import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.enum import Enum
 from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import exact_log2
 
-from arch import protocol
-from arch.protocol import COUNTERS, DATA_WORDS, REFUSED, REPLY, Identity, Kind, Refusal, State, arguments
+from arch.protocol import COUNTERS, DATA_WORDS, REFUSED, REPLY, Identity, Kind, Refusal, arguments
 from hw.crc import CRC_INIT, crc_step
 from hw.link_read import LinkRead
 from hw.link_receive import LinkReceiver
 from hw.link_send import LinkSender
-from hw.primitives import BlockRam, Copy
+from hw.link_words import LENGTHS, LinkWords, status_layout
+from hw.primitives import BlockRam
 from hw.queue import Queue
 from hw.slot import Slot
 from hw.spi import answer_layout, exchange_layout
+from hw.states import States
 from hw.storage_arbiter import request_layout, word_layout
 from hw.uart import byte_layout
 
@@ -23,26 +24,15 @@ __all__ = ["Link", "status_layout"]
 _HEAD = 5                               # words of a frame that are looked at: header, and up to four arguments
 _WORD = BlockRam.LATENCY + 1            # cycles from the decision for a word of the frame to the word
 _CHECKS = 5                             # cycles until all is known about them
+_STATES = ("IDLE", "HEAD", "CHECK", "DECIDE", "REFUSE", "SPAN", "FETCH", "GIVE", "WRITE", "LOW", "HIGH", "CRC", "REPLY", "TABLE",
+           "COPIED", "SELECT", "WORD", "STORAGE")
+_EXCHANGE_STATES = ("OUT", "BYTE", "BACK", "ANSWER")
 
 
 class Source(Enum, shape=2):
     """Of the words of a reply."""
 
     HEAD, TABLE, READ, FLASH = range(4)
-
-
-def status_layout() -> data.StructLayout:
-    """State of the machine, as `host.protocol.Status` tells it."""
-    return data.StructLayout({"running": 1, "finished": 1, "failed": 1, "fault": 8, "queue": 4, "opcode": 4, "index": 24,
-                              "word": 24, "cycles": 32, "booting": 1, "booted": 1, "program": 24})
-
-
-def _selected(words, index):
-    """One of `words`; a tree by the index's bits, for which synthesis has hard multiplexers."""
-    for bit in index:
-        pairs = (words[n:n + 2] for n in range(0, len(words), 2))
-        words = [Mux(bit, pair[1], pair[0]) if len(pair) == 2 else pair[0] for pair in pairs]
-    return words[0]
 
 
 class Link(wiring.Component):
@@ -112,22 +102,15 @@ class Link(wiring.Component):
         with m.Elif(fold):
             m.d.sync += crc.eq(crc_step(crc, folded))
         reason = Signal(4, reset_less=True)
-        table, spans = self._table(reason, awaited, crc, first)
-        place, end = Signal(range(len(table)), reset_less=True), Signal(range(len(table) + 1), reset_less=True)
-        assert spans["COUNTERS"] == (0, 2 * len(COUNTERS))
-        m.d.comb += self.index.eq(place[1:])
-        word, last = Signal(16, reset_less=True), Signal(reset_less=True)
-        # In two steps: of each eight words one, and of those one. Each first step has its own copy of the place.
-        eighths = []
-        for n in range(0, len(table), 8):
-            one, low = Signal(16, name=f"eighth{n}", reset_less=True), []
-            for bit in range(3):
-                m.submodules[f"place{n}_{bit}"] = copy = Copy()
-                m.d.comb += copy.d.eq(place[bit])
-                low.append(copy.q)
-            m.d.sync += one.eq(_selected(table[n:n + 8], low))
-            eighths.append(one)
-        m.d.sync += [word.eq(_selected(eighths, place[3:])), last.eq(place + 1 == end)]
+        m.submodules.words = words = LinkWords(self.identity)
+        names, which, more = list(LENGTHS), Signal.like(words.which, reset_less=True), Signal(reset_less=True)      # any words
+        place, last = Signal.like(words.place, reset_less=True), Signal(reset_less=True)
+        end = Signal(range(max(LENGTHS.values()) + 1), reset_less=True)
+        m.d.comb += [
+            self.index.eq(place[1:]), words.which.eq(which), words.place.eq(place), words.reason.eq(reason),
+            words.awaited.eq(awaited), words.crc.eq(crc), words.nonce.eq(first), words.status.eq(self.status),
+            words.counter.eq(self.counter)]
+        m.d.sync += last.eq(place + 1 == end)
 
         asked, refused = Signal(range(max(Kind)), reset_less=True), Signal(reset_less=True)
         m.d.sync += [asked.eq(kind - 1), refused.eq(refusal != 0)]
@@ -143,13 +126,11 @@ class Link(wiring.Component):
         m.d.sync += [self.w.payload.eq(receiver.data), self.start.eq(0), self.clear.eq(0), self.heard.eq(0), read.start.eq(0),
                      step.eq(step + 1), ended.eq(Mux(checking, read.last, left == 1)), full.eq(burst == Queue.PLACES - 1)]
 
-        names = list(spans)
-        which, more = Signal(range(len(names)), reset_less=True), Signal(reset_less=True)      # of the table's parts; any words
-
         # What is sent next comes from one of these.
         source, exchanged = Signal(Source, reset_less=True), self.exchanged.data if self.flash else Const(0, 8)
-        for one, value, final in ((Source.HEAD, head[:16] | REPLY, ~is_read & ~is_exchange & ~more), (Source.TABLE, word, last),
-                                  (Source.READ, read.o.payload, read.last), (Source.FLASH, exchanged, ended)):
+        for one, value, final in ((Source.HEAD, head[:16] | REPLY, ~is_read & ~is_exchange & ~more),
+                                  (Source.TABLE, words.word, last), (Source.READ, read.o.payload, read.last),
+                                  (Source.FLASH, exchanged, ended)):
             with m.If(source == one):
                 m.d.comb += [out.payload.word.eq(value), out.payload.last.eq(final)]
 
@@ -163,39 +144,39 @@ class Link(wiring.Component):
         def reply(name):
             m.d.sync += which.eq(names.index(name))
 
-        with m.FSM():
-            with m.State("IDLE"):
+        with States(m, _STATES + (_EXCHANGE_STATES if self.flash else ())) as states:
+            with states.at("IDLE"):
                 m.d.comb += self.idle.eq(~receiver.o.valid & ~slot.o.valid & sender.idle)
                 m.d.sync += [step.eq(0), jump.eq(1), target.eq(0),
                              reason.eq(Mux(connected, Refusal.DAMAGED, Refusal.UNCONNECTED))]
                 with m.If(receiver.o.valid):
-                    m.next = "HEAD"
-            with m.State("HEAD"):
+                    states.go("HEAD")
+            with states.at("HEAD"):
                 m.d.sync += [head.eq(Cat(head[16:], receiver.data)), on.eq(1)]
                 with m.If(step == _HEAD + _WORD - 1):
                     m.d.sync += [step.eq(0), self.heard.eq(~frame.damaged)]
-                    m.next = "CHECK"
-            with m.State("CHECK"):
+                    states.go("CHECK")
+            with states.at("CHECK"):
                 with m.If(frame.damaged):
                     m.d.sync += head[8:16].eq(0)
-                    m.next = "REFUSE"
+                    states.go("REFUSE")
                 with m.Elif(step == _CHECKS):
-                    m.next = "DECIDE"
-            with m.State("DECIDE"):
+                    states.go("DECIDE")
+            with states.at("DECIDE"):
                 m.d.sync += [reason.eq(refusal), is_read.eq(0), is_exchange.eq(0), checking.eq(kind == Kind.CHECKSUM),
                              left.eq(count), jump.eq(1), target.eq(3), step.eq(0), burst.eq(0)]
                 with m.If(refused):
-                    m.next = "REFUSE"
+                    states.go("REFUSE")
                 with m.Else():
                     m.d.sync += [awaited.eq(sequence + 1), previous.eq(sequence), previous_kind.eq(kind)]
-                    m.next = "SPAN"
+                    states.go("SPAN")
                     reply("NOTHING")
                     with m.Switch(asked):       # few bits: there is not much to decode
                         with m.Case(Kind.INFO - 1):
                             m.d.sync += connected.eq(1)
                             reply("INFO")
                         with m.Case(Kind.WRITE - 1):
-                            m.next = "FETCH"
+                            states.go("FETCH")
                         with m.Case(Kind.READ - 1):
                             m.d.sync += is_read.eq(1)
                             m.d.sync += read.start.eq(1)
@@ -203,7 +184,7 @@ class Link(wiring.Component):
                             m.d.sync += fresh.eq(1)
                             m.d.sync += read.start.eq(1)
                             reply("CHECKSUM")
-                            m.next = "LOW"
+                            states.go("LOW")
                         with m.Case(Kind.START - 1):
                             m.d.sync += self.start.eq(~again)
                         with m.Case(Kind.STATUS - 1):
@@ -215,90 +196,91 @@ class Link(wiring.Component):
                         if self.flash:
                             with m.Case(Kind.EXCHANGE - 1):
                                 m.d.sync += [is_exchange.eq(1), target.eq(1)]
-            with m.State("REFUSE"):
+            with states.at("REFUSE"):
                 m.d.sync += [head[:8].eq(REFUSED), is_read.eq(0), is_exchange.eq(0)]
                 reply("REFUSED")
-                m.next = "SPAN"
-            with m.State("SPAN"):
+                states.go("SPAN")
+            with states.at("SPAN"):
                 m.d.sync += source.eq(Source.HEAD)
+                m.d.sync += place.eq(0)
                 with m.Switch(which):
-                    for n, (begin, stop) in enumerate(spans.values()):
+                    for n, length in enumerate(LENGTHS.values()):
                         with m.Case(n):
-                            m.d.sync += [place.eq(begin), end.eq(stop), more.eq(stop != 0)]
-                m.next = "REPLY"
+                            m.d.sync += [end.eq(length), more.eq(length != 0)]
+                states.go("REPLY")
 
             # Some words, then a request for their room.
-            with m.State("FETCH"):
+            with states.at("FETCH"):
                 with m.If(step == _WORD):                   # in `w.payload` with the next edge
-                    m.next = "GIVE"
-            with m.State("GIVE"):
+                    states.go("GIVE")
+            with states.at("GIVE"):
                 # `w.payload` stays: it follows the RAM, whose address does not change before the word is taken.
                 m.d.comb += self.w.valid.eq(1)
                 m.d.sync += [step.eq(0), over.eq(ended)]
                 with m.If(self.w.ready):
                     m.d.sync += [left.eq(left - 1), on.eq(1), burst.eq(burst + 1)]
-                    m.next = "FETCH"
+                    states.go("FETCH")
                     with m.If(ended | full):
-                        m.next = "WRITE"
-            with m.State("WRITE"):
+                        states.go("WRITE")
+            with states.at("WRITE"):
                 m.d.comb += self.request.valid.eq(1)
                 m.d.sync += step.eq(0)
                 with m.If(self.request.ready):
                     m.d.sync += [first[:24].eq(first[:24] + burst), burst.eq(0)]
-                    m.next = "FETCH"
+                    states.go("FETCH")
                     with m.If(over):
-                        m.next = "SPAN"
+                        states.go("SPAN")
 
-            with m.State("LOW"):
+            with states.at("LOW"):
                 m.d.sync += byte.eq(read.o.payload[:8])
                 with m.If(read.o.valid):
-                    m.next = "HIGH"
-            with m.State("HIGH"):
+                    states.go("HIGH")
+            with states.at("HIGH"):
                 m.d.comb += read.o.ready.eq(1)
                 m.d.sync += [byte.eq(read.o.payload[8:]), fold.eq(1)]
-                m.next = "CRC"
-            with m.State("CRC"):
+                states.go("CRC")
+            with states.at("CRC"):
                 m.d.sync += fold.eq(1)
-                m.next = "LOW"
+                states.go("LOW")
                 with m.If(ended):
-                    m.next = "SPAN"
+                    states.go("SPAN")
 
-            with m.State("REPLY"):
+            with states.at("REPLY"):
                 m.d.comb += out.valid.eq(1)
                 m.d.sync += step.eq(0)
                 with m.If(out.ready):
                     m.d.comb += receiver.o.ready.eq(~is_exchange)       # nothing else of the frame is needed any more
-                    m.next = "IDLE"
+                    states.go("IDLE")
                     with m.If(is_read):
-                        m.next = "STORAGE"
+                        states.go("STORAGE")
                     with m.Elif(more):
-                        m.next = "TABLE"
+                        states.go("TABLE")
                     if self.flash:
                         with m.If(is_exchange):
-                            m.next = "OUT"
-            with m.State("TABLE"):
+                            states.go("OUT")
+            with states.at("TABLE"):
                 m.d.sync += source.eq(Source.TABLE)
-                m.next = "COPIED"
-            with m.State("COPIED"):
-                m.next = "SELECT"
-            with m.State("SELECT"):
-                m.next = "WORD"
-            with m.State("WORD"):
+                states.go("COPIED")
+            with states.at("COPIED"):
+                states.go("SELECT")
+            with states.at("SELECT"):
+                states.go("WORD")
+            with states.at("WORD"):
                 m.d.comb += out.valid.eq(1)
                 with m.If(out.ready):
                     m.d.sync += place.eq(place + 1)
-                    m.next = "TABLE"
+                    states.go("TABLE")
                     with m.If(last):
-                        m.next = "IDLE"
-            with m.State("STORAGE"):
+                        states.go("IDLE")
+            with states.at("STORAGE"):
                 m.d.sync += source.eq(Source.READ)
                 m.d.comb += [out.valid.eq(read.o.valid & (source == Source.READ)),
                              read.o.ready.eq(out.ready & (source == Source.READ))]
                 with m.If(read.o.valid & read.o.ready & read.last):
-                    m.next = "IDLE"
+                    states.go("IDLE")
 
             if self.flash:
-                self._exchange(m, receiver, out, source, on, step, left, ended)
+                self._exchange(m, states, receiver, out, source, on, step, left, ended)
 
         # Reads and writes never ask at once.
         reads = Signal(reset_less=True)
@@ -310,29 +292,29 @@ class Link(wiring.Component):
             m.d.comb += self.request.payload.eq(read.request.payload)
         return m
 
-    def _exchange(self, m, receiver, out, source, on, step, left, ended):
+    def _exchange(self, m, states, receiver, out, source, on, step, left, ended):
         """Each word's low byte goes to the flash, and is answered by a word with the byte that came meanwhile."""
-        with m.State("OUT"):
+        with states.at("OUT"):
             with m.If(step == _WORD):
-                m.next = "BYTE"
-        with m.State("BYTE"):                   # in `w.payload`, as for "GIVE"
+                states.go("BYTE")
+        with states.at("BYTE"):                   # in `w.payload`, as for "GIVE"
             m.d.comb += [self.exchange.valid.eq(1), self.exchange.payload.data.eq(self.w.payload[:8]),
                          self.exchange.payload.last.eq(ended)]
             with m.If(self.exchange.ready):
-                m.next = "BACK"
-        with m.State("BACK"):
+                states.go("BACK")
+        with states.at("BACK"):
             m.d.sync += source.eq(Source.FLASH)
             with m.If(self.exchanged.valid):
-                m.next = "ANSWER"
-        with m.State("ANSWER"):
+                states.go("ANSWER")
+        with states.at("ANSWER"):
             m.d.comb += out.valid.eq(1)
             m.d.sync += step.eq(0)
             with m.If(out.ready):
                 m.d.sync += [left.eq(left - 1), on.eq(1)]
-                m.next = "OUT"
+                states.go("OUT")
                 with m.If(ended):
                     m.d.comb += receiver.o.ready.eq(1)
-                    m.next = "IDLE"
+                    states.go("IDLE")
 
     def _check(self, m, frame, head, awaited, previous, previous_kind, connected, again, count, refusal):
         """What is wrong with a frame (`refusal`, 0 if nothing), whether it is a repeated one, and how many words it is about;
@@ -386,22 +368,3 @@ class Link(wiring.Component):
         if size & size - 1:
             return beyond <= size
         return ~beyond[exact_log2(size):].any() | (beyond == size)
-
-    def _table(self, reason, awaited, crc, nonce):
-        """Words of replies, and where those of each kind begin and end."""
-        status = self.status
-        state = Cat(status[bit.name.lower()] for bit in State)
-        assert [1 << n for n in range(len(State))] == list(State)
-        parts = {
-            "COUNTERS": [self.counter[:16], self.counter[16:]] * len(COUNTERS),         # the first: `index` is half the place
-            "REFUSED": [reason, awaited], "CHECKSUM": [~crc[:16], ~crc[16:]],
-            "INFO": [nonce[:16], nonce[16:], *(Const(word, 16) for word in self.identity.words(len(COUNTERS)))],
-            "STATUS": [state, Cat(status.fault, status.queue, status.opcode), status.index[:16], status.index[16:],
-                       status.word[:16], status.word[16:], status.cycles[:16], status.cycles[16:], status.program[:16],
-                       status.program[16:]]}
-        assert len(parts["INFO"]) == protocol.INFO_WORDS and len(parts["STATUS"]) == protocol.STATUS_WORDS
-        table, spans = [], {"NOTHING": (0, 0)}
-        for name, words in parts.items():
-            spans[name] = len(table), len(table) + len(words)
-            table += words
-        return table, spans

@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.queue import Queue
 from hw.slot import Slot
+from hw.states import States
 from hw.storage_arbiter import request_layout, word_layout
 
 __all__ = ["LinkRead"]
@@ -47,28 +48,28 @@ class LinkRead(wiring.Component):
                      self.request.payload.address.eq(address), self.request.payload.length.eq(burst)]
         assert Queue.PLACES == 16               # without a carry chain
         m.d.sync += many.eq(left[5:].any() | left[4] & left[:4].any())
-        with m.FSM():
-            with m.State("IDLE"):
+        with States(m, ("IDLE", "MEASURE", "CUT", "REQUEST", "WORDS")) as states:
+            with states.at("IDLE"):
                 m.d.sync += [address.eq(self.address), left.eq(self.count)]
                 with m.If(self.start):
-                    m.next = "MEASURE"
-            with m.State("MEASURE"):
-                m.next = "CUT"
-            with m.State("CUT"):
+                    states.go("MEASURE")
+            with states.at("MEASURE"):
+                states.go("CUT")
+            with states.at("CUT"):
                 m.d.sync += [burst.eq(Mux(many, Queue.PLACES, left)), final.eq(~many)]
-                m.next = "REQUEST"
-            with m.State("REQUEST"):
+                states.go("REQUEST")
+            with states.at("REQUEST"):
                 m.d.comb += self.request.valid.eq(1)
                 m.d.sync += one.eq(burst == 1)
                 with m.If(self.request.ready):
                     m.d.sync += [wait.eq(1), address.eq(address + burst), left.eq(left - burst)]
-                    m.next = "WORDS"
-            with m.State("WORDS"):
+                    states.go("WORDS")
+            with states.at("WORDS"):
                 with m.If(taken):
                     m.d.sync += [burst.eq(burst - 1), one.eq(burst == 2)]
                     with m.If(one):
                         m.d.sync += wait.eq(0)
-                        m.next = "CUT"              # `many` is up to date: words take longer than a cycle to come
+                        states.go("CUT")              # `many` is up to date: words take longer than a cycle to come
                         with m.If(final):
-                            m.next = "IDLE"
+                            states.go("IDLE")
         return m

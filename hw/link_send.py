@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from arch.protocol import ESCAPE, FLAG, FLIP
 from hw.crc import CRC_INIT, crc_step
+from hw.states import States
 
 __all__ = ["LinkSender", "reply_layout"]
 
@@ -34,7 +35,7 @@ class LinkSender(wiring.Component):
         crc, word, last = Signal(32, reset_less=True), Signal(16, reset_less=True), Signal(reset_less=True)
         # What is sent next, most urgent first: the other half of an escape, the second byte of a word.
         byte, special, pending = Signal(8, reset_less=True), Signal(reset_less=True), Signal()
-        left = Signal(range(5))                         # bytes of the CRC
+        left = Signal(4)                                # bytes of the CRC: bit n, n + 1 of them
         begin, step, shift = Signal(init=1), Signal(), Signal()         # what the CRC does in the cycle after this was decided
         m.d.sync += [begin.eq(0), step.eq(0), shift.eq(0)]
         with m.If(begin):
@@ -51,43 +52,43 @@ class LinkSender(wiring.Component):
         def send(value):
             m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(value)]
 
-        with m.FSM():
-            with m.State("IDLE"):
+        with States(m, ("IDLE", "WORD", "CLASSIFY", "BYTE", "NEXT", "END")) as states:
+            with states.at("IDLE"):
                 m.d.comb += self.idle.eq(~self.o.valid)
                 m.d.sync += begin.eq(1)
                 with m.If(self.i.valid & sent):
                     send(FLAG)
-                    m.next = "WORD"
-            with m.State("WORD"):
+                    states.go("WORD")
+            with states.at("WORD"):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += [word.eq(self.i.payload.word), last.eq(self.i.payload.last), byte.eq(self.i.payload.word[:8]),
                              pending.eq(1), left.eq(0)]
                 with m.If(self.i.valid):
-                    m.next = "CLASSIFY"
-            with m.State("CLASSIFY"):
+                    states.go("CLASSIFY")
+            with states.at("CLASSIFY"):
                 m.d.sync += special.eq((byte == FLAG) | (byte == ESCAPE))
-                m.d.sync += step.eq(left == 0)
-                m.next = "BYTE"
-            with m.State("BYTE"):
+                m.d.sync += step.eq(~left.any())
+                states.go("BYTE")
+            with states.at("BYTE"):
                 with m.If(sent):
                     send(Mux(special, ESCAPE, byte))
-                    m.next = "NEXT"
+                    states.go("NEXT")
                     with m.If(special):
                         m.d.sync += [special.eq(0), byte.eq(byte ^ FLIP)]
-                        m.next = "BYTE"
-            with m.State("NEXT"):
+                        states.go("BYTE")
+            with states.at("NEXT"):
                 with m.If(pending):
                     m.d.sync += [pending.eq(0), byte.eq(word[8:])]
-                    m.next = "CLASSIFY"
-                with m.Elif((left == 0) & ~last):
-                    m.next = "WORD"
-                with m.Elif(left == 1):
-                    m.next = "END"
+                    states.go("CLASSIFY")
+                with m.Elif(~left.any() & ~last):
+                    states.go("WORD")
+                with m.Elif(left[0]):
+                    states.go("END")
                 with m.Else():
-                    m.d.sync += [byte.eq(~crc[:8]), shift.eq(1), left.eq(Mux(left == 0, 4, left - 1))]
-                    m.next = "CLASSIFY"
-            with m.State("END"):
+                    m.d.sync += [byte.eq(~crc[:8]), shift.eq(1), left.eq(Mux(left.any(), left >> 1, 8))]
+                    states.go("CLASSIFY")
+            with states.at("END"):
                 with m.If(sent):
                     send(FLAG)
-                    m.next = "IDLE"
+                    states.go("IDLE")
         return m

@@ -3,6 +3,8 @@ from amaranth import Cat, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.states import States
+
 __all__ = ["SpiMaster", "SpiPins", "answer_layout", "exchange_layout"]
 
 _APART = 16                     # cycles without a selected chip, 100 ns at 160 MHz
@@ -58,30 +60,30 @@ class SpiMaster(wiring.Component):
         m.d.sync += [wait.eq(wait - 1), take.eq(0), self.o.valid.eq(0)]
         with m.If(take):
             m.d.sync += got.eq(Cat(pins.cipo, got[:7]))
-        with m.FSM():
-            with m.State("IDLE"):
+        with States(m, ("IDLE", "LOW", "HIGH", "END", "APART")) as states:
+            with states.at("IDLE"):
                 m.d.comb += self.i.ready.eq(1)
                 m.d.sync += wait.eq(self.half - 1)
                 with m.If(self.i.valid):
                     m.d.sync += [bits.eq(self.i.payload.data), last.eq(self.i.payload.last), left.eq(7), pins.cs_n.eq(0)]
-                    m.next = "LOW"
-            with m.State("LOW"):
+                    states.go("LOW")
+            with states.at("LOW"):
                 with m.If(over):
                     m.d.sync += [pins.clk.eq(1), wait.eq(self.half - 1)]
-                    m.next = "HIGH"
-            with m.State("HIGH"):
+                    states.go("HIGH")
+            with states.at("HIGH"):
                 with m.If(over):
                     m.d.sync += [pins.clk.eq(0), wait.eq(self.half - 1), take.eq(1), bits.eq(bits << 1), left.eq(left - 1)]
-                    m.next = "LOW"
+                    states.go("LOW")
                     with m.If(left == 0):
-                        m.next = "END"
-            with m.State("END"):                # the last bit is taken
+                        states.go("END")
+            with states.at("END"):                # the last bit is taken
                 with m.If(over):
                     m.d.sync += [self.o.valid.eq(1), wait.eq(_APART - 1), pins.cs_n.eq(last)]
-                    m.next = "IDLE"
+                    states.go("IDLE")
                     with m.If(last):
-                        m.next = "APART"
-            with m.State("APART"):
+                        states.go("APART")
+            with states.at("APART"):
                 with m.If(over):
-                    m.next = "IDLE"
+                    states.go("IDLE")
         return m
