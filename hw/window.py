@@ -179,7 +179,7 @@ class WindowGenerator(wiring.Component):
             step.eq(~active | granted & (~emits | self.room)),
             load.eq(~active | last_row & last_column),      # with `step`: the next pass replaces this one
             next_slow.eq(n.one_column & ~n.one_row),
-            passes.start.eq(step & load & passes.ready), passes.settled.eq(self._settled(m, step, passes.start)),
+            passes.start.eq(step & load & passes.ready), passes.settled.eq(self._settled(m, step)),
             self.busy.eq(active | passes.busy)]
         with m.If(step & load):
             m.d.sync += active.eq(passes.ready)
@@ -247,12 +247,13 @@ class WindowGenerator(wiring.Component):
         m.d.comb += copy.d.eq(bit)
         return copy.q
 
-    def _settled(self, m, step, start):
-        """High when the next pass may start: MIN_REVISIT - 1 beats, or idle cycles after the last one, before this cycle."""
+    def _settled(self, m, step):
+        """High when the next pass may start: MIN_REVISIT - 1 beats, or idle cycles after the last one, before this cycle. Falls
+        two cycles after a start, before anything waits for it."""
         least = pipeline.MIN_REVISIT - 1
         elapsed, settled = Signal(range(least + 1), init=least), Signal(init=1)
-        with m.If(start):
-            m.d.sync += [elapsed.eq(0), settled.eq(0)]
+        with m.If(self.pass_start):
+            m.d.sync += [elapsed.eq(step), settled.eq(0)]
         with m.Elif(step & ~settled):
             m.d.sync += [elapsed.eq(elapsed + 1), settled.eq(elapsed == least - 1)]
         return settled
