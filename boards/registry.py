@@ -55,11 +55,13 @@ BOARDS = {board.name: board for board in (
           geometry=PRESETS["25f"], clock_mhz=100, network="squeezenet1_1", chip="w9825g6kh-6", storage_words=1 << 24,
           sdram_phase_degrees=270,
           leds=("led.0", "led.1", "led.2"), program=("-b", "icepi-zero")),
-    # Its serial adapter is a microcontroller: no rate above this one is promised anywhere.
+    # Its serial adapter is a microcontroller: no rate above this one is promised anywhere. openFPGALoader has no name for the
+    # board, and finds its debugger only by number.
     Board(name="icesugar-pro", title="MuseLab iCESugar-Pro", source="amaranth_boards.icesugar_pro:ICESugarProPlatform",
           geometry=PRESETS["25f"], clock_mhz=100, network="squeezenet1_1", chip="is42s16160b-7", storage_words=1 << 24,
           sdram_phase_degrees=270,
-          baud=921_600, leds=("rgb_led.0.g", "rgb_led.0.b", "rgb_led.0.r"), program=("-b", "icesugar-pro")),
+          baud=921_600, leds=("rgb_led.0.g", "rgb_led.0.b", "rgb_led.0.r"),
+          program=("-c", "cmsisdap", "--vid", "0x1d50", "--pid", "0x602b")),
     _EVN,
     _VERSA,
     replace(_VERSA, name="versa-ecp5-5g", title="Lattice ECP5-5G Versa",
