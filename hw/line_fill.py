@@ -118,13 +118,10 @@ class LineFill(wiring.Component):
         at_end, starts_at_end, single = (Signal(name=name, reset_less=True) for name in ("at_end", "starts_at_end", "single"))
         m.d.sync += [before_end.eq(config.line_ring - 2), single.eq(config.line_ring == 1),
                      starts_at_end.eq(config.line_ring - config.write_start == 1)]
-        with m.If(setup):
-            m.d.sync += address.eq(config.write_start)
-        with m.Elif(packer.valid):
-            m.d.sync += address.eq(Mux(at_end, 0, address + 1))
+        # The last word of the command before may come two cycles after its start.
         with m.If(delayed(m, clear, 1, "set", reset=True)):
-            m.d.sync += at_end.eq(starts_at_end)
+            m.d.sync += [address.eq(config.write_start), at_end.eq(starts_at_end)]
         with m.Elif(packer.valid):
-            m.d.sync += at_end.eq(Mux(at_end, single, address == before_end))
+            m.d.sync += [address.eq(Mux(at_end, 0, address + 1)), at_end.eq(Mux(at_end, single, address == before_end))]
         m.d.comb += [self.w_en.eq(packer.valid), self.w_addr.eq(address), self.w_data.eq(packer.word)]
         return m

@@ -47,7 +47,8 @@ def im2col(image, kernel, stride, top, left, rows, columns, zero_point, lanes) -
     return out.reshape(rows, columns, words, lanes)
 
 
-def check(designs, lanes, image, configs, ring_rows, kernel, stride, padding, allow, slow, grant):
+def check(designs, lanes, image, configs, ring_rows, kernel, stride, padding, allow, slow, grant, *, times=1):
+    """An image that comes so many times, and the cycles of all that passes."""
     config = configs[0]
     rows = sum(config.rows for config in configs)
     pixels = np.random.default_rng(1).integers(0, 256, (image.shape[1] * image.shape[2], 4)).astype(np.uint8)
@@ -55,11 +56,13 @@ def check(designs, lanes, image, configs, ring_rows, kernel, stride, padding, al
     expected = im2col(image, kernel, stride, *padding, rows, config.columns, config.zero_point, lanes)
     words = expected.shape[2]
     places = config.base + (np.arange(rows)[:, None] % ring_rows * config.row_words + np.arange(config.columns * words)).ravel()
+    configs, pixels, places, expected = configs * times, np.tile(pixels, (times, 1)), np.tile(places, times), [expected] * times
+    expected = np.concatenate(expected)
     with designs[lanes].simulate() as sim:
         sim.feed("command", [config.pack() for config in configs], slow)
         sim.feed("i", pixels, allow)
         sim.pattern("grant", grant)
-        sim.run_until(beats=("word", rows * config.columns * words), deadline=400_000)
+        sim.run_until(beats=("word", len(places)), deadline=400_000)
         sim.run_until(drained="i", deadline=100_000)
         sim.step(60)
         seen = {name: sim.beats(name) for name in ("command", "i", "word", "place", "last")}
@@ -99,6 +102,15 @@ def test_words_and_cycles(designs, drawn, lanes, channels, kernel, stride, chanc
                                    "write_start": config.next_row % lines * config.line_words}) for config in configs]
     patterns = [np.append(rng.random(173) < chance, True) for chance in chances]
     check(designs, lanes, image, configs, ring_rows, kernel, stride, (top, left), *patterns)
+
+
+@pytest.mark.parametrize("lanes", LANES)
+def test_the_next_image_begins_where_the_last_row_is_left_over(designs, lanes):
+    """No window needs the last row, whose last byte goes to a word of its own: it comes when the next command has begun."""
+    image, always = np.random.default_rng(3).integers(1, 256, (3, 6, 11)).astype(np.uint8), np.ones(1, bool)
+    configs = bands(geometry(lanes), shape=image.shape, kernel=1, stride=4, padding=(0, 0), rows=[2], columns=3, zero_point=0,
+                    base=0, ring_rows=2)
+    check(designs, lanes, image, configs, 2, 1, 4, (0, 0), always, always, always, times=3)
 
 
 @pytest.mark.parametrize("size, kernel, stride, padding, columns, per_pixel", [
