@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch.flash import HEADER_WORDS, MAGIC, Command
 from arch.protocol import CRC_RESIDUE, Identity
 from hw.crc import CRC_INIT, crc_step
+from hw.slot import Slot
 from hw.spi import SpiMaster, SpiPins, answer_layout, exchange_layout
 from hw.states import States
 from hw.storage_arbiter import request_layout
@@ -106,7 +107,9 @@ class Boot(wiring.Component):
         with m.If(moved):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
 
-        ask, answer = spi.i, spi.o
+        m.submodules.slot = slot = Slot(spi.i.payload.shape())       # the link is far away
+        connect(m, slot.o, spi.i)
+        ask, answer = slot.i, spi.o
         with States(m, _STATES) as states:
             with states.at("PAUSE"):
                 m.d.sync += pause.eq(pause + 1)

@@ -24,8 +24,8 @@ __all__ = ["Link", "status_layout"]
 _HEAD = 5                               # words of a frame that are looked at: header, and up to four arguments
 _WORD = BlockRam.LATENCY + 1            # cycles from the decision for a word of the frame to the word
 _CHECKS = 5                             # cycles until all is known about them
-_STATES = ("IDLE", "HEAD", "CHECK", "DECIDE", "REFUSE", "SPAN", "FETCH", "GIVE", "WRITE", "LOW", "HIGH", "CRC", "REPLY", "TABLE",
-           "COPIED", "SELECT", "WORD", "STORAGE")
+_STATES = ("IDLE", "HEAD", "CHECK", "DECIDE", "OBEY", "REFUSE", "SPAN", "FETCH", "GIVE", "WRITE", "LOW", "HIGH", "CRC", "REPLY",
+           "TABLE", "COPIED", "SELECT", "WORD", "STORAGE")
 _EXCHANGE_STATES = ("OUT", "BYTE", "BACK", "ANSWER")
 
 
@@ -53,7 +53,7 @@ class Link(wiring.Component):
         The line. A receiver that cannot wait for `rx.ready` loses frames, which are sent again.
     request, w, r : ``Out(stream.Signature(request_layout(24)))``, ``Out(stream.Signature(16))``, ``In(word_layout())``
         Storage, as `hw.storage_share.StorageShare` has it for the host; nothing is requested while `status.running` or
-        `status.booting`.
+        `status.booting`. A `ready` that is high stays so until something is taken.
     exchange, exchanged : ``Out(stream.Signature(exchange_layout()))``, ``In(answer_layout())``
         The flash, likewise; only if there is one.
     start, program : ``Out(1)``, ``Out(24)``
@@ -91,7 +91,7 @@ class Link(wiring.Component):
         kind, sequence, first = head[:8], head[8:16], head[16:48]
         awaited, previous, previous_kind, connected = Signal(8), Signal(8), Signal(8), Signal()
         again, count, refusal = Signal(reset_less=True), Signal(25, reset_less=True), Signal(4, reset_less=True)
-        self._check(m, frame, head, awaited, previous, previous_kind, connected, again, count, refusal)
+        is_ = self._check(m, frame, head, awaited, previous, previous_kind, connected, again, count, refusal)
 
         # The CRC follows the states by a cycle.
         crc, byte, folded = Signal(32, reset_less=True), Signal(8, reset_less=True), Signal(8, reset_less=True)
@@ -105,15 +105,15 @@ class Link(wiring.Component):
         m.submodules.words = words = LinkWords(self.identity)
         names, which, more = list(LENGTHS), Signal.like(words.which, reset_less=True), Signal(reset_less=True)      # any words
         place, last = Signal.like(words.place, reset_less=True), Signal(reset_less=True)
-        end = Signal(range(max(LENGTHS.values()) + 1), reset_less=True)
+        end = Signal.like(place, reset_less=True)
         m.d.comb += [
             self.index.eq(place[1:]), words.which.eq(which), words.place.eq(place), words.reason.eq(reason),
             words.awaited.eq(awaited), words.crc.eq(crc), words.nonce.eq(first), words.status.eq(self.status),
             words.counter.eq(self.counter)]
-        m.d.sync += last.eq(place + 1 == end)
+        m.d.sync += last.eq(place == end)
 
-        asked, refused = Signal(range(max(Kind)), reset_less=True), Signal(reset_less=True)
-        m.d.sync += [asked.eq(kind - 1), refused.eq(refusal != 0)]
+        refused = Signal(reset_less=True)
+        m.d.sync += refused.eq(refusal != 0)
         checking = Signal(reset_less=True)
         step, left, ended = Signal(range(_HEAD + _WORD)), Signal(9, reset_less=True), Signal(reset_less=True)
         burst, full, over = Signal(range(Queue.PLACES + 1)), Signal(reset_less=True), Signal(reset_less=True)
@@ -134,6 +134,8 @@ class Link(wiring.Component):
             with m.If(source == one):
                 m.d.comb += [out.payload.word.eq(value), out.payload.last.eq(final)]
 
+        free, room = Signal(), Signal()             # a cycle late: storage is far away, and nothing is given twice so soon
+        m.d.sync += [free.eq(self.request.ready), room.eq(self.w.ready)]
         jump, target, on = Signal(), Signal(2, reset_less=True), Signal()       # to a word of the frame; to the next one
         m.d.sync += [jump.eq(0), on.eq(0)]
         with m.If(jump):
@@ -164,38 +166,36 @@ class Link(wiring.Component):
                     states.go("DECIDE")
             with states.at("DECIDE"):
                 m.d.sync += [reason.eq(refusal), is_read.eq(0), is_exchange.eq(0), checking.eq(kind == Kind.CHECKSUM),
-                             left.eq(count), jump.eq(1), target.eq(3), step.eq(0), burst.eq(0)]
+                             left.eq(count), burst.eq(0)]
+                states.go("OBEY")
                 with m.If(refused):
                     states.go("REFUSE")
-                with m.Else():
-                    m.d.sync += [awaited.eq(sequence + 1), previous.eq(sequence), previous_kind.eq(kind)]
-                    states.go("SPAN")
-                    reply("NOTHING")
-                    with m.Switch(asked):       # few bits: there is not much to decode
-                        with m.Case(Kind.INFO - 1):
-                            m.d.sync += connected.eq(1)
-                            reply("INFO")
-                        with m.Case(Kind.WRITE - 1):
-                            states.go("FETCH")
-                        with m.Case(Kind.READ - 1):
-                            m.d.sync += is_read.eq(1)
-                            m.d.sync += read.start.eq(1)
-                        with m.Case(Kind.CHECKSUM - 1):
-                            m.d.sync += fresh.eq(1)
-                            m.d.sync += read.start.eq(1)
-                            reply("CHECKSUM")
-                            states.go("LOW")
-                        with m.Case(Kind.START - 1):
-                            m.d.sync += self.start.eq(~again)
-                        with m.Case(Kind.STATUS - 1):
-                            reply("STATUS")
-                        with m.Case(Kind.COUNTERS - 1):
-                            reply("COUNTERS")
-                        with m.Case(Kind.CLEAR - 1):
-                            m.d.sync += self.clear.eq(~again)
-                        if self.flash:
-                            with m.Case(Kind.EXCHANGE - 1):
-                                m.d.sync += [is_exchange.eq(1), target.eq(1)]
+            with states.at("OBEY"):
+                m.d.sync += [awaited.eq(sequence + 1), previous.eq(sequence), previous_kind.eq(kind), connected.eq(1),
+                             jump.eq(1), target.eq(3), step.eq(0)]
+                states.go("SPAN")
+                reply("NOTHING")
+                with m.If(is_[Kind.INFO]):
+                    reply("INFO")
+                with m.If(is_[Kind.WRITE]):
+                    states.go("FETCH")
+                with m.If(is_[Kind.READ]):
+                    m.d.sync += [is_read.eq(1), read.start.eq(1)]
+                with m.If(is_[Kind.CHECKSUM]):
+                    m.d.sync += [fresh.eq(1), read.start.eq(1)]
+                    reply("CHECKSUM")
+                    states.go("LOW")
+                with m.If(is_[Kind.START]):
+                    m.d.sync += self.start.eq(~again)
+                with m.If(is_[Kind.STATUS]):
+                    reply("STATUS")
+                with m.If(is_[Kind.COUNTERS]):
+                    reply("COUNTERS")
+                with m.If(is_[Kind.CLEAR]):
+                    m.d.sync += self.clear.eq(~again)
+                if self.flash:
+                    with m.If(is_[Kind.EXCHANGE]):
+                        m.d.sync += [is_exchange.eq(1), target.eq(1)]
             with states.at("REFUSE"):
                 m.d.sync += [head[:8].eq(REFUSED), is_read.eq(0), is_exchange.eq(0)]
                 reply("REFUSED")
@@ -206,7 +206,7 @@ class Link(wiring.Component):
                 with m.Switch(which):
                     for n, length in enumerate(LENGTHS.values()):
                         with m.Case(n):
-                            m.d.sync += [end.eq(length), more.eq(length != 0)]
+                            m.d.sync += [end.eq(max(length - 1, 0)), more.eq(length != 0)]
                 states.go("REPLY")
 
             # Some words, then a request for their room.
@@ -215,17 +215,17 @@ class Link(wiring.Component):
                     states.go("GIVE")
             with states.at("GIVE"):
                 # `w.payload` stays: it follows the RAM, whose address does not change before the word is taken.
-                m.d.comb += self.w.valid.eq(1)
+                m.d.comb += self.w.valid.eq(room)
                 m.d.sync += [step.eq(0), over.eq(ended)]
-                with m.If(self.w.ready):
+                with m.If(room):
                     m.d.sync += [left.eq(left - 1), on.eq(1), burst.eq(burst + 1)]
                     states.go("FETCH")
                     with m.If(ended | full):
                         states.go("WRITE")
             with states.at("WRITE"):
-                m.d.comb += self.request.valid.eq(1)
+                m.d.comb += self.request.valid.eq(free)
                 m.d.sync += step.eq(0)
-                with m.If(self.request.ready):
+                with m.If(free):
                     m.d.sync += [first[:24].eq(first[:24] + burst), burst.eq(0)]
                     states.go("FETCH")
                     with m.If(over):
@@ -285,9 +285,9 @@ class Link(wiring.Component):
         # Reads and writes never ask at once.
         reads = Signal(reset_less=True)
         m.d.sync += reads.eq(kind != Kind.WRITE)
-        m.d.comb += read.request.ready.eq(self.request.ready)
+        m.d.comb += read.request.ready.eq(free)
         with m.If(read.request.valid):
-            m.d.comb += self.request.valid.eq(1)
+            m.d.comb += self.request.valid.eq(free)
         with m.If(reads):
             m.d.comb += self.request.payload.eq(read.request.payload)
         return m
@@ -318,7 +318,7 @@ class Link(wiring.Component):
 
     def _check(self, m, frame, head, awaited, previous, previous_kind, connected, again, count, refusal):
         """What is wrong with a frame (`refusal`, 0 if nothing), whether it is a repeated one, and how many words it is about;
-        all up to date `_CHECKS` cycles after `head`."""
+        all up to date `_CHECKS` cycles after `head`. Returns a register for each kind, that of the frame is high."""
         kind, sequence, first, second = head[:8], head[8:16], head[16:48], head[48:80]
         words, image = Signal(10, reset_less=True), Signal(10, reset_less=True)     # behind the header; behind an address
         fits, known, turn, same = (Signal(name=name, reset_less=True) for name in ("fits", "known", "turn", "same"))
@@ -361,6 +361,7 @@ class Link(wiring.Component):
             m.d.sync += refusal.eq(Refusal.BUSY)
         with m.Elif(storage & ~inside):
             m.d.sync += refusal.eq(Refusal.RANGE)
+        return is_
 
     def _stored(self, beyond):
         """Whether words before `beyond` are in storage."""

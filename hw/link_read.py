@@ -38,7 +38,7 @@ class LinkRead(wiring.Component):
         one, wait = Signal(reset_less=True), Signal()
         # A register between the queue and whoever takes its words.
         m.submodules.slot = slot = Slot(data.StructLayout({"word": 16, "last": 1}))
-        taken = Signal()
+        taken, took = Signal(), Signal()                 # `took` a cycle later; words come every other cycle at most
         m.d.comb += [
             slot.i.valid.eq(queue.o.valid), slot.i.payload.word.eq(queue.o.payload), slot.i.payload.last.eq(final & one),
             queue.o.ready.eq(slot.i.ready), taken.eq(queue.o.valid & queue.o.ready), self.o.valid.eq(slot.o.valid),
@@ -47,7 +47,9 @@ class LinkRead(wiring.Component):
         m.d.comb += [queue.w_en.eq(self.r.valid & wait), queue.w_data.eq(self.r.data),
                      self.request.payload.address.eq(address), self.request.payload.length.eq(burst)]
         assert Queue.PLACES == 16               # without a carry chain
-        m.d.sync += many.eq(left[5:].any() | left[4] & left[:4].any())
+        m.d.sync += [many.eq(left[5:].any() | left[4] & left[:4].any()), took.eq(taken)]
+        with m.If(took):
+            m.d.sync += [burst.eq(burst - 1), one.eq(burst == 2)]
         with States(m, ("IDLE", "MEASURE", "CUT", "REQUEST", "WORDS")) as states:
             with states.at("IDLE"):
                 m.d.sync += [address.eq(self.address), left.eq(self.count)]
@@ -65,11 +67,9 @@ class LinkRead(wiring.Component):
                     m.d.sync += [wait.eq(1), address.eq(address + burst), left.eq(left - burst)]
                     states.go("WORDS")
             with states.at("WORDS"):
-                with m.If(taken):
-                    m.d.sync += [burst.eq(burst - 1), one.eq(burst == 2)]
-                    with m.If(one):
-                        m.d.sync += wait.eq(0)
-                        states.go("CUT")              # `many` is up to date: words take longer than a cycle to come
-                        with m.If(final):
-                            states.go("IDLE")
+                with m.If(taken & one):
+                    m.d.sync += wait.eq(0)
+                    states.go("CUT")                # `many` is up to date: words take longer than a cycle to come
+                    with m.If(final):
+                        states.go("IDLE")
         return m

@@ -35,9 +35,9 @@ class LinkSender(wiring.Component):
         crc, word, last = Signal(32, reset_less=True), Signal(16, reset_less=True), Signal(reset_less=True)
         # What is sent next, most urgent first: the other half of an escape, the second byte of a word.
         byte, special, pending = Signal(8, reset_less=True), Signal(reset_less=True), Signal()
-        left = Signal(4)                                # bytes of the CRC: bit n, n + 1 of them
+        left, none = Signal(4), Signal(reset_less=True)         # bytes of the CRC: bit n, n + 1 of them; a cycle later, if none
         begin, step, shift = Signal(init=1), Signal(), Signal()         # what the CRC does in the cycle after this was decided
-        m.d.sync += [begin.eq(0), step.eq(0), shift.eq(0)]
+        m.d.sync += [begin.eq(0), step.eq(0), shift.eq(0), none.eq(~left.any())]
         with m.If(begin):
             m.d.sync += crc.eq(CRC_INIT)
         with m.Elif(step):
@@ -52,7 +52,7 @@ class LinkSender(wiring.Component):
         def send(value):
             m.d.sync += [self.o.valid.eq(1), self.o.payload.eq(value)]
 
-        with States(m, ("IDLE", "WORD", "CLASSIFY", "BYTE", "NEXT", "END")) as states:
+        with States(m, ("IDLE", "WORD", "CLASSIFY", "BYTE", "ESCAPE", "NEXT", "END")) as states:
             with states.at("IDLE"):
                 m.d.comb += self.idle.eq(~self.o.valid)
                 m.d.sync += begin.eq(1)
@@ -74,18 +74,20 @@ class LinkSender(wiring.Component):
                     send(Mux(special, ESCAPE, byte))
                     states.go("NEXT")
                     with m.If(special):
-                        m.d.sync += [special.eq(0), byte.eq(byte ^ FLIP)]
-                        states.go("BYTE")
+                        states.go("ESCAPE")
+            with states.at("ESCAPE"):
+                m.d.sync += [special.eq(0), byte.eq(byte ^ FLIP)]
+                states.go("BYTE")
             with states.at("NEXT"):
                 with m.If(pending):
                     m.d.sync += [pending.eq(0), byte.eq(word[8:])]
                     states.go("CLASSIFY")
-                with m.Elif(~left.any() & ~last):
+                with m.Elif(none & ~last):
                     states.go("WORD")
                 with m.Elif(left[0]):
                     states.go("END")
                 with m.Else():
-                    m.d.sync += [byte.eq(~crc[:8]), shift.eq(1), left.eq(Mux(left.any(), left >> 1, 8))]
+                    m.d.sync += [byte.eq(~crc[:8]), shift.eq(1), left.eq(Mux(none, 8, left >> 1))]
                     states.go("CLASSIFY")
             with states.at("END"):
                 with m.If(sent):

@@ -86,7 +86,8 @@ class SdramRows(wiring.Component):
             still.eq(stop | still & self.hold),
             reopen.eq(still & go & self.active | reopen & ~pause.ok),
             resume.eq(still & go & ~self.active | reopen & pause.ok),
-            running.eq(running & go | resume), self.run.eq((running & go | resume) & ~self.command.valid)]
+            running.eq(running & go | resume),
+            self.run.eq(running & go & ~(open_ & pause.ok & rrd.ok | close & clear) | resume)]
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += pending.eq(1)
         with m.Elif(taken):

@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from arch.sdram import BANKS, Timing
 from hw.pause import Pause
+from hw.states import States
 
 __all__ = ["ACTIVATE", "ALL_BANKS", "MODE", "PRECHARGE", "REFRESH", "SdramUpkeep", "command_layout"]
 
@@ -56,38 +57,38 @@ class SdramUpkeep(wiring.Component):
             m.d.sync += clocks.eq(timing.period - 2)
         with m.Elif(~self.starting):
             m.d.sync += clocks.eq(clocks - 1)
-        with m.FSM():
-            with m.State("POWER"):
+        with States(m, ("POWER", "CLOSE", "REFRESH", "MODE", "RELEASE", "IDLE")) as states:
+            with states.at("POWER"):
                 with m.If(over):
-                    m.next = "CLOSE"
+                    states.go("CLOSE")
                 with m.Else():
                     m.d.sync += clocks.eq(clocks - 1)
-            with m.State("CLOSE"):
+            with states.at("CLOSE"):
                 with m.If(self.held):
                     give(PRECHARGE, ALL_BANKS, timing.rp)
-                    m.next = "REFRESH"
-            with m.State("REFRESH"):
+                    states.go("REFRESH")
+            with states.at("REFRESH"):
                 with m.If(pause.ok):
                     # Of the last one's clocks, one goes by until the first row can be opened.
                     give(REFRESH, 0, Mux(self.starting, timing.rfc, max(timing.rfc - 1, 1)))
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 0):
                         m.d.sync += left.eq(0)
-                        m.next = "RELEASE"
+                        states.go("RELEASE")
                         with m.If(self.starting):
-                            m.next = "MODE"
-            with m.State("MODE"):
+                            states.go("MODE")
+            with states.at("MODE"):
                 with m.If(pause.ok):
                     # Burst length 1, sequential, CAS latency.
                     give(MODE, Cat(Const(0, 4), Const(timing.cas, 3)), timing.mrd)
-                    m.next = "RELEASE"
-            with m.State("RELEASE"):
+                    states.go("RELEASE")
+            with states.at("RELEASE"):
                 with m.If(pause.ok):
                     m.d.comb += release.eq(1)
                     m.d.sync += [stop.eq(0), self.starting.eq(0)]
-                    m.next = "IDLE"
-            with m.State("IDLE"):
+                    states.go("IDLE")
+            with states.at("IDLE"):
                 with m.If(over):
                     m.d.sync += stop.eq(1)
-                    m.next = "CLOSE"
+                    states.go("CLOSE")
         return m
