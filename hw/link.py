@@ -1,4 +1,7 @@
 """The board's side of the host protocol (docs/protocol.md): frames in, commands to machine and storage, replies out."""
+from functools import reduce
+from operator import or_
+
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.enum import Enum
@@ -25,7 +28,7 @@ _HEAD = 5                               # words of a frame that are looked at: h
 _WORD = BlockRam.LATENCY + 1            # cycles from the decision for a word of the frame to the word
 _CHECKS = 5                             # cycles until all is known about them
 _STATES = ("IDLE", "HEAD", "CHECK", "DECIDE", "OBEY", "REFUSE", "SPAN", "FETCH", "GIVE", "WRITE", "LOW", "HIGH", "CRC", "REPLY",
-           "TABLE", "COPIED", "SELECT", "WORD", "STORAGE")
+           "TABLE", "COPIED", "SELECT", "WORD", "STORAGE", "PASS")
 _EXCHANGE_STATES = ("OUT", "BYTE", "BACK", "ANSWER")
 
 
@@ -143,8 +146,9 @@ class Link(wiring.Component):
         with m.Elif(on):
             m.d.sync += receiver.word.eq(receiver.word + 1)
 
-        def reply(name):
-            m.d.sync += which.eq(names.index(name))
+        answer = Signal.like(which, reset_less=True)            # to a frame that is obeyed
+        m.d.sync += answer.eq(reduce(or_, (
+            Mux(is_[Kind[name]], names.index(name), 0) for name in ("INFO", "CHECKSUM", "STATUS", "COUNTERS"))))
 
         with States(m, _STATES + (_EXCHANGE_STATES if self.flash else ())) as states:
             with states.at("IDLE"):
@@ -172,25 +176,17 @@ class Link(wiring.Component):
                     states.go("REFUSE")
             with states.at("OBEY"):
                 m.d.sync += [awaited.eq(sequence + 1), previous.eq(sequence), previous_kind.eq(kind), connected.eq(1),
-                             jump.eq(1), target.eq(3), step.eq(0)]
+                             which.eq(answer), jump.eq(1), target.eq(3), step.eq(0)]
                 states.go("SPAN")
-                reply("NOTHING")
-                with m.If(is_[Kind.INFO]):
-                    reply("INFO")
                 with m.If(is_[Kind.WRITE]):
                     states.go("FETCH")
                 with m.If(is_[Kind.READ]):
                     m.d.sync += [is_read.eq(1), read.start.eq(1)]
                 with m.If(is_[Kind.CHECKSUM]):
                     m.d.sync += [fresh.eq(1), read.start.eq(1)]
-                    reply("CHECKSUM")
                     states.go("LOW")
                 with m.If(is_[Kind.START]):
                     m.d.sync += self.start.eq(~again)
-                with m.If(is_[Kind.STATUS]):
-                    reply("STATUS")
-                with m.If(is_[Kind.COUNTERS]):
-                    reply("COUNTERS")
                 with m.If(is_[Kind.CLEAR]):
                     m.d.sync += self.clear.eq(~again)
                 if self.flash:
@@ -198,7 +194,7 @@ class Link(wiring.Component):
                         m.d.sync += [is_exchange.eq(1), target.eq(1)]
             with states.at("REFUSE"):
                 m.d.sync += [head[:8].eq(REFUSED), is_read.eq(0), is_exchange.eq(0)]
-                reply("REFUSED")
+                m.d.sync += which.eq(names.index("REFUSED"))
                 states.go("SPAN")
             with states.at("SPAN"):
                 m.d.sync += source.eq(Source.HEAD)
@@ -274,8 +270,9 @@ class Link(wiring.Component):
                         states.go("IDLE")
             with states.at("STORAGE"):
                 m.d.sync += source.eq(Source.READ)
-                m.d.comb += [out.valid.eq(read.o.valid & (source == Source.READ)),
-                             read.o.ready.eq(out.ready & (source == Source.READ))]
+                states.go("PASS")
+            with states.at("PASS"):
+                m.d.comb += [out.valid.eq(read.o.valid), read.o.ready.eq(out.ready)]
                 with m.If(read.o.valid & read.o.ready & read.last):
                     states.go("IDLE")
 

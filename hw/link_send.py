@@ -16,7 +16,7 @@ def reply_layout() -> data.StructLayout:
 
 
 class LinkSender(wiring.Component):
-    """Sends frames, a byte every third cycle at most.
+    """Sends frames, a byte every third cycle or so.
 
     Members
     -------
@@ -44,8 +44,8 @@ class LinkSender(wiring.Component):
             m.d.sync += crc.eq(crc_step(crc, byte))
         with m.Elif(shift):
             m.d.sync += crc.eq(crc >> 8)
-        sent = Signal()
-        m.d.comb += sent.eq(~self.o.valid | self.o.ready)
+        room = Signal()                                 # a cycle late: nothing but the first flag follows a byte so soon
+        m.d.sync += room.eq(~self.o.valid)
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
 
@@ -56,7 +56,7 @@ class LinkSender(wiring.Component):
             with states.at("IDLE"):
                 m.d.comb += self.idle.eq(~self.o.valid)
                 m.d.sync += begin.eq(1)
-                with m.If(self.i.valid & sent):
+                with m.If(self.i.valid & ~self.o.valid):
                     send(FLAG)
                     states.go("WORD")
             with states.at("WORD"):
@@ -70,7 +70,7 @@ class LinkSender(wiring.Component):
                 m.d.sync += step.eq(~left.any())
                 states.go("BYTE")
             with states.at("BYTE"):
-                with m.If(sent):
+                with m.If(room):
                     send(Mux(special, ESCAPE, byte))
                     states.go("NEXT")
                     with m.If(special):
@@ -90,7 +90,7 @@ class LinkSender(wiring.Component):
                     m.d.sync += [byte.eq(~crc[:8]), shift.eq(1), left.eq(Mux(none, 8, left >> 1))]
                     states.go("CLASSIFY")
             with states.at("END"):
-                with m.If(sent):
+                with m.If(room):
                     send(FLAG)
                     states.go("IDLE")
         return m
