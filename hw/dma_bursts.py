@@ -1,7 +1,7 @@
 """A transfer walked through: runs, checked, and cut into bursts."""
 from collections.abc import Sequence
 from functools import reduce
-from operator import add
+from operator import add, or_
 
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
@@ -76,10 +76,7 @@ class Bursts(wiring.Component):
 
     def _chosen(self, kinds, values):
         """The value for the transfer's opcode, of which `kinds` has one bit each."""
-        *others, value = (values[one] for one in self.opcodes)
-        for kind, other in zip(kinds, others, strict=False):
-            value = Mux(kind, other, value)
-        return value
+        return reduce(or_, (Mux(kind, values[one], 0) for kind, one in zip(kinds, self.opcodes, strict=True)))
 
     def elaborate(self, platform):
         m = Module()

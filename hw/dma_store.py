@@ -13,6 +13,7 @@ from hw.delay import delayed
 from hw.dma_bursts import burst_layout
 from hw.primitives import Copy
 from hw.queue import Queue
+from hw.reset import own_reset
 from hw.storage_arbiter import source_layout
 from hw.tokens import Tokens
 
@@ -84,7 +85,7 @@ class DmaStore(wiring.Component):
         pop, buffers = Signal(), []
         for low in range(0, len(arriving), BITS_PER_QUEUE):
             part = arriving[low:low + BITS_PER_QUEUE]
-            m.submodules[f"buffer{low}"] = buffer = Queue(len(part))
+            own_reset(m, f"buffer{low}", buffer := Queue(len(part)))
             m.submodules[f"came{low}"], m.submodules[f"pop{low}"] = write, read = Copy(), Copy()
             m.d.comb += [write.d.eq(came & ~ResetSignal()), buffer.w_en.eq(write.q), buffer.w_data.eq(part),
                          read.d.eq(pop & ~ResetSignal()), buffer.o.ready.eq(read.q)]
