@@ -32,15 +32,13 @@ class PixelGearbox(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         i, o = self.i, self.o
-        # 0: nothing is held; 1: two bytes; 2: one.
-        follows, phase = Signal(range(3)), Signal(range(3))
-        held = Signal(16, reset_less=True)
-        m.d.comb += phase.eq(Mux(i.first, 0, follows))
+        # 0: nothing is held, as where a row begins; 1: two bytes; 2: one.
+        phase, held = Signal(range(3)), Signal(16, reset_less=True)
         whole = Signal()                # words of pixels of one or two bytes
         m.d.comb += whole.eq(~i.channels[2] & (i.channels[:2] != 3))
         with m.If(i.valid):
             m.d.sync += [held.eq(Mux(phase == 0, i.data, i.data[8:])),
-                         follows.eq(Mux(whole, 0, Mux(i.channels[2], phase == 0, Mux(phase == 2, 0, phase + 1))))]
+                         phase.eq(Mux(whole | i.last, 0, Mux(i.channels[2], phase == 0, Mux(phase == 2, 0, phase + 1))))]
         m.d.sync += [o.valid.eq(i.valid & (whole | (phase != 0))), o.entry.pair.eq((i.channels == 1) & ~(i.last & i.odd)),
                      o.entry.data.eq(Mux(phase == 0, i.data, Mux(phase == 1, Cat(held, i.data), Cat(held[:8], i.data))))]
         return m
