@@ -1,14 +1,15 @@
 """All claims by name, and what becomes of one."""
 from collections.abc import Callable
 
-from formal import gathers, loaders, pools, queues, stages
+from formal import gathers, lines, loaders, pools, queues, stages, transfers
 from formal.prove import Verdict, bounded, prove
 from formal.stages import StageClaim
 
 __all__ = ["CLAIMS", "COVER_DEPTH", "checked"]
 
 COVER_DEPTH = 40            # cycles within which every cover statement is reached
-CLAIMS: dict[str, type[StageClaim]] = stages.CLAIMS | queues.CLAIMS | loaders.CLAIMS | pools.CLAIMS | gathers.CLAIMS
+CLAIMS: dict[str, type[StageClaim]] = (
+    stages.CLAIMS | queues.CLAIMS | loaders.CLAIMS | pools.CLAIMS | gathers.CLAIMS | lines.CLAIMS | transfers.CLAIMS)
 
 
 def checked(claim: Callable[[], StageClaim], depth: int | None, *, timeout: int) -> Verdict:

@@ -1,12 +1,13 @@
 """What is claimed of streams, as assertions that a solver can prove for all runs."""
 from collections.abc import Sequence
 
-from amaranth.hdl import Assert, Assume, Cover, Module, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Cover, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 
 from formal.prove import Claim
+from hw.delay import delayed
 
-__all__ = ["assert_stable", "assume_stable", "keeps_order", "saboteur", "watched", "SABOTAGES"]
+__all__ = ["assert_stable", "assume_long_resets", "assume_stable", "keeps_order", "saboteur", "watched", "SABOTAGES"]
 
 
 def _held(m: Module, stream: wiring.PureInterface, name: str) -> Value:
@@ -19,6 +20,14 @@ def _held(m: Module, stream: wiring.PureInterface, name: str) -> Value:
 def assume_stable(m: Module, stream: wiring.PureInterface, name: str) -> None:
     """The environment keeps the rule of streams: an offered beat stays as it is until taken."""
     m.d.comb += Assume(_held(m, stream, name))
+
+
+def assume_long_resets(m: Module, cycles: int) -> None:
+    """A reset lasts for so many cycles or longer: what is under way in registers that have none must come out of them first."""
+    before = [ResetSignal()]
+    for n in range(cycles):
+        before.append(delayed(m, before[-1], 1, f"reset{n}_"))
+    m.d.comb += Assume(ResetSignal() | ~before[1] | Cat(before[1:]).all())
 
 
 def assert_stable(m: Module, stream: wiring.PureInterface, name: str) -> None:
