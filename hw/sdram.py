@@ -77,7 +77,9 @@ class Sdram(wiring.Component):
 
         # Row commands come first; they are so few that columns need no say.
         slot, taken = Signal(command_layout(), reset_less=True), Signal()       # `rows.run` knows of them
-        command = data.View(command_layout(), Mux(upkeep.hold, upkeep.command, rows.command))
+        m.submodules.holding, m.submodules.pausing = holding, pausing = Copy(init=1), Copy(init=1)    # segments are far away
+        m.d.comb += [holding.d.eq(upkeep.holds), pausing.d.eq(upkeep.holds), rows.pause.eq(pausing.q)]
+        command = data.View(command_layout(), Mux(holding.q, upkeep.command, rows.command))
         m.d.sync += [slot.eq(command), taken.eq(command.valid)]
         m.d.comb += [rows.hold.eq(upkeep.hold), upkeep.held.eq(rows.held)]
 
@@ -95,9 +97,9 @@ class Sdram(wiring.Component):
         m.d.sync += [single.eq(following.count == 1), double.eq(following.count == 2),      # long before it is offered
                      few.eq(following.count < 8)]
         with m.If(rows.o.ready):                            # meaningless if there is nothing to follow
-            m.d.sync += [writes.eq(following.write), last.eq(single), active.eq(rows.o.valid)]
-        with m.Elif(passes):
-            m.d.sync += last.eq(Mux(loaded, double, small & Mux(passed, count[:3] == 3, count[:3] == 2)))
+            m.d.sync += [writes.eq(following.write), active.eq(rows.o.valid)]
+        after = Mux(loaded, double, small & Mux(passed, count[:3] == 3, count[:3] == 2))
+        m.d.sync += last.eq(Mux(passes, Mux(last, single, after), Mux(active, last, single)))
         m.d.sync += [loaded.eq(rows.o.ready), passed.eq(passes), read.eq(passes & ~writes), write.eq(passes & writes)]
         m.d.sync += small.eq(count < 8)                     # of the cycle before, which is soon enough
         with m.If(loaded):

@@ -29,7 +29,8 @@ class SdramRows(wiring.Component):
         A word is being written: in the cycle after its column was decided.
     run : ``Out(1)``
         Words may pass: nothing is held, and no row command takes their place. A register.
-    hold : ``In(1)``
+    hold, pause : ``In(1)``
+        Equal, from two registers.
     held : ``Out(1)``
     command : ``Out(command_layout())``
         Decided in this cycle; only `valid` and `code` depend on other than registers.
@@ -40,7 +41,7 @@ class SdramRows(wiring.Component):
         segment = stream.Signature(segment_layout(timing))
         super().__init__({"i": In(segment), "o": Out(segment), "active": In(1),
                           "wrote": In(data.StructLayout({"valid": 1, "bank": range(BANKS)})), "run": Out(1),
-                          "hold": In(1), "held": Out(1), "command": Out(command_layout())})
+                          "hold": In(1), "pause": In(1), "held": Out(1), "command": Out(command_layout())})
 
     def elaborate(self, platform):
         m = Module()
@@ -69,7 +70,7 @@ class SdramRows(wiring.Component):
         m.submodules.rrd = rrd = Pause(timing.rrd)
         assert LOOKUP == 4                      # look, compare, decide, and then
         m.d.comb += [activate.eq(go & (open_ & pause.ok & rrd.ok | still & self.active)), precharge.eq(go & close & clear),
-                     self.i.ready.eq(go & wait), self.held.eq(still & all_closable),
+                     self.i.ready.eq(~self.pause & wait), self.held.eq(still & all_closable),
                      self.o.valid.eq(ready), self.o.payload.eq(ahead)]
         hit, waits = decide & seen_open & same.all(), Signal()
         m.d.comb += waits.eq(go & (wait & ~self.i.valid | taken) | resume & ~pending)

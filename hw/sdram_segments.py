@@ -1,9 +1,10 @@
 """Requests for words of an SDRAM, cut at the ends of its rows."""
-from amaranth import Module, Mux, Signal
+from amaranth import Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.sdram import BANKS, SEGMENT, Timing
+from hw.primitives import Copy
 
 __all__ = ["LENGTH_BITS", "SdramSegments", "request_layout", "segment_layout"]
 
@@ -54,9 +55,12 @@ class SdramSegments(wiring.Component):
         taken, over = Signal(), Signal()
         m.d.comb += [self.i.ready.eq(idle), self.o.valid.eq(offer), self.o.payload.eq(segment),
                      taken.eq(idle & self.i.valid), over.eq(offer & self.o.ready)]
-        m.d.sync += [idle.eq(idle & ~self.i.valid | measure & empty | over & last), measure.eq(taken | over & ~last),
+        m.submodules.loads = loads = Copy()         # `idle`, for what is wide
+        idles = idle & ~self.i.valid | measure & empty | over & last
+        m.d.comb += loads.d.eq(idles | ResetSignal())
+        m.d.sync += [idle.eq(idles), measure.eq(taken | over & ~last),
                      decide.eq(measure & ~empty), offer.eq(decide | offer & ~self.o.ready), offered.eq(decide)]
-        with m.If(idle):
+        with m.If(loads.q):
             m.d.sync += [segment.write.eq(request.write), column.eq(request.address), line.eq(request.address >> bits),
                          left.eq(request.length), empty.eq(request.length == 0)]
         with m.If(measure):

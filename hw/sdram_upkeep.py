@@ -27,7 +27,8 @@ class SdramUpkeep(wiring.Component):
 
     Members
     -------
-    hold : ``Out(1, init=1)``
+    hold, holds : ``Out(1, init=1)``, ``Out(1)``
+        `holds` is that of the next cycle, for registers of others.
     held : ``In(1)``
     starting : ``Out(1, init=1)``
     command : ``Out(command_layout())``
@@ -36,7 +37,8 @@ class SdramUpkeep(wiring.Component):
 
     def __init__(self, timing: Timing):
         self.timing = timing
-        super().__init__({"hold": Out(1, init=1), "held": In(1), "starting": Out(1, init=1), "command": Out(command_layout())})
+        super().__init__({"hold": Out(1, init=1), "holds": Out(1), "held": In(1), "starting": Out(1, init=1),
+                          "command": Out(command_layout())})
 
     def elaborate(self, platform):
         m = Module()
@@ -46,7 +48,8 @@ class SdramUpkeep(wiring.Component):
         over = clocks[-1]
         left = Signal(range(timing.refreshes), init=timing.refreshes - 1)
         stop, release = Signal(init=1), Signal()
-        m.d.sync += self.hold.eq(stop & ~release)           # a register without a choice behind it, for it goes far
+        m.d.comb += self.holds.eq(stop & ~release)
+        m.d.sync += self.hold.eq(self.holds)                # a register without a choice behind it, for it goes far
 
         def give(code: int, address, cycles):
             command = self.command
