@@ -1,5 +1,6 @@
 """Control of the pool: which step comes next, and when."""
 from amaranth import Cat, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -83,6 +84,12 @@ class PoolSteps(wiring.Component):
         m.d.comb += [step.eq(present), clear.eq(self.room | ~step.emit), self.vector.ready.eq(clear & takes),
                      go.eq(clear & due & (self.vector.valid | ~takes)), refill.eq(go | ~waiting), queue.o.ready.eq(~spare),
                      space.give.eq(go), self.made.eq(go)]
+
+        if platform is None:
+            # Steps prepared and not yet made, wherever they are: proofs that go on from any state need to know.
+            under_way = queue.held.number + queue.w_en + spare + waiting
+            m.d.comb += Assert(ResetSignal() | (space.number + under_way == Queue.PLACES) & (waiting | ~(spare | due))
+                               & (takes == (due & step.real)), "steps got lost")
 
         config, new = Signal(record_layout(PoolConfig), reset_less=True), self.command.payload
         lead = Signal(11, reset_less=True)          # rows to the first one that completes a window, itself included

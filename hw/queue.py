@@ -25,13 +25,13 @@ class Queue(wiring.Component):
     PLACES = 16
 
     def __init__(self, shape):
-        self.shape = shape
+        self.shape, self.held = shape, Tokens(self.PLACES)
         super().__init__({"w_en": In(1), "w_data": In(shape), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.places = places = memory.Memory(shape=self.shape, depth=self.PLACES, init=[])
-        m.submodules.held = held = Tokens(self.PLACES)
+        m.submodules.held = held = self.held
         write, read = places.write_port(), places.read_port(domain="comb")
         taken = Signal()
         m.d.comb += [write.en.eq(self.w_en), write.data.eq(self.w_data), self.o.payload.eq(read.data),

@@ -18,6 +18,11 @@ class Tokens(wiring.Component):
     give, take : ``In(1)``
     any : ``Out(1)``
         Registered.
+
+    Attributes
+    ----------
+    number : Signal
+        How many there are; for assertions, it comes late in the cycle.
     """
 
     give: In(1)
@@ -27,7 +32,7 @@ class Tokens(wiring.Component):
     def __init__(self, limit: int, initial: int = 0):
         if not 0 <= initial <= limit or limit < 1:
             raise ValueError(f"Tokens must be 0..{limit} at first, not {initial}")
-        self.limit, self.initial = limit, initial
+        self.limit, self.initial, self.number = limit, initial, Signal(range(limit + 1), name="number")
         super().__init__()
 
     def elaborate(self, platform):
@@ -36,7 +41,7 @@ class Tokens(wiring.Component):
         # for those who give and take, and `any` is a lookup table away from them.
         count, more, less = Signal(range(self.limit + 1), init=self.initial), Signal(), Signal()
         some = Signal(init=self.initial > 0)
-        m.d.comb += self.any.eq(some)
+        m.d.comb += [self.any.eq(some), self.number.eq(count + more - less)]
         m.d.sync += [more.eq(self.give & ~self.take), less.eq(self.take & ~self.give)]
         with m.If(more | less):         # one carry chain: 1 or -1 is added
             m.d.sync += count.eq(count + Cat(1, less.replicate(len(count) - 1)))
@@ -47,5 +52,5 @@ class Tokens(wiring.Component):
             # During a reset units may still be on their way to theirs.
             reset = ResetSignal(allow_reset_less=True)
             m.d.sync += [Assert(reset | ~self.take | some, "taken without a token"),
-                         Assert(reset | self.take | ~self.give | (count + more - less != self.limit), "given too many tokens")]
+                         Assert(reset | self.take | ~self.give | (self.number != self.limit), "given too many tokens")]
         return m
