@@ -182,34 +182,37 @@ class Sequencer(wiring.Component):
                     m.d.sync += waiting.eq(n)
         m.d.sync += waiting_number.eq(tokens[waiting][:16])
 
+        fault = Signal.like(self.fault)                     # the DMA is far away
+        m.d.sync += fault.eq(self.fault)
         silent = Signal(range(self.silence + 1))
-        with m.If(self.alive | ~self.running | flying[QUEUES.index("compute")] | self.fault.valid):
+        with m.If(self.alive | ~self.running | flying[QUEUES.index("compute")] | fault.valid):
             m.d.sync += silent.eq(0)
         with m.Elif(silent != self.silence):
             m.d.sync += silent.eq(silent + 1)
 
         dead, stalled, over = Signal(), Signal(), Signal()
         m.d.sync += [dead.eq(quiet == control.QUIET), stalled.eq(silent == self.silence), over.eq(ended & ~Cat(pending).any())]
-        store = self.fault.code >= TransferFault.STORE_CHIP
+        store = fault.code >= TransferFault.STORE_CHIP
         transfer = Mux(store, QUEUES.index("store"), QUEUES.index("load"))
         # The DMA checks a command while words of the ones before pass: it is the one that was taken last.
         last = []
         for name in ("load", "store"):
             number, o = Signal(16, name=f"{name}_number", init=(1 << 16) - 1), getattr(self, name)
-            with m.If(o.valid & o.ready):
+            m.d.sync += (taken := Signal(name=f"{name}_taken")).eq(o.valid & o.ready)
+            with m.If(taken):
                 m.d.sync += number.eq(number + 1)
             last.append(number)
         # What would stop the machine is put together in one cycle, and stays when it does in the next.
         error, stop, failed, reason = Signal(error_layout(), reset_less=True), Signal(), Signal(), Signal(error_layout())
         m.d.comb += [self.error.eq(error), self.error.valid.eq(failed)]
-        m.d.sync += stop.eq(found.valid | self.fault.valid | dead | stalled)
+        m.d.sync += stop.eq(found.valid | fault.valid | dead | stalled)
         with m.If(~(stop | failed)):
             m.d.sync += error.eq(reason)
         with m.If(found.valid):
             m.d.comb += [reason.code.eq(found.code), reason.queue.eq(control.NO_QUEUE), reason.opcode.eq(found.opcode),
                          reason.index.eq(found.index), reason.word.eq(found.word)]
-        with m.Elif(self.fault.valid):
-            m.d.comb += [reason.code.eq(control.TRANSFER | self.fault.code), reason.queue.eq(transfer),
+        with m.Elif(fault.valid):
+            m.d.comb += [reason.code.eq(control.TRANSFER | fault.code), reason.queue.eq(transfer),
                          reason.index.eq(Mux(store, last[1], last[0]))]
         with m.Elif(dead | stalled):
             m.d.comb += [reason.code.eq(Mux(dead, Fault.DEADLOCK, Fault.STALLED)), reason.queue.eq(waiting),

@@ -180,11 +180,14 @@ class Checker(wiring.Component):
         o = Signal(checked_layout(), reset_less=True)
         m.d.sync += [valid.eq(was_valid), opcode.eq(before.opcode), o.word.eq(before.word), o.header.eq(before.header),
                      o.last.eq(before.last), o.to.eq(before.to)]
-        good, headers, words = Signal(), Signal(24), Signal(24)
-        m.d.comb += [good.eq(valid & ~bad & ~failed), queue.w_en.eq(good), queue.w_data.eq(o), self.found.valid.eq(failed)]
-        with m.If(good):
-            m.d.sync += [words.eq(words + 1), headers.eq(headers + o.header)]
+        # What is counted, is a cycle later.
+        good, passed, headers, words = Signal(), Signal(), Signal(24), Signal(24)
+        header, bad_header = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.comb += [good.eq(valid & ~bad & ~failed), queue.w_en.eq(good), queue.w_data.eq(o), self.found.word.eq(words)]
+        m.d.sync += [passed.eq(good), header.eq(o.header), self.found.valid.eq(failed)]
+        with m.If(passed):
+            m.d.sync += [words.eq(words + 1), headers.eq(headers + header)]
         with m.If(valid & bad & ~failed):
-            # `headers` counts those before this word: its own instruction's is among them, if it is none itself.
-            m.d.sync += [failed.eq(1), self.found.code.eq(code), self.found.opcode.eq(opcode), self.found.word.eq(words),
-                         self.found.index.eq(headers - ~o.header)]
+            m.d.sync += [failed.eq(1), self.found.code.eq(code), self.found.opcode.eq(opcode), bad_header.eq(o.header)]
+        # `headers` counts those before this word: its own instruction's is among them, if it is none itself.
+        m.d.sync += self.found.index.eq(headers - ~bad_header)
