@@ -1,7 +1,8 @@
 """Command: every convolution of a network on the simulated engine, against golden beat by beat; utilisation and speed.
 
 Each layer runs alone, its input whole in an activation memory enlarged for that, from the offer of its first command to its
-last write; weights beyond the first phases are loaded while it runs. Convolutions of the image run on gathered words.
+last write; weights beyond the first phases are loaded while it runs. A convolution of the image begins with its pixels, which the
+gather makes into words beside it.
 """
 import argparse
 from dataclasses import dataclass, replace
@@ -17,14 +18,15 @@ from rich.table import Table
 from arch.geometry import PRESETS, Geometry
 from compiler.layer import LayerError
 from golden import values
+from golden.cycles.gather_port import gather_timeline
 from nets.cli import print_notes, run_command, write_json
 from nets.network import add_network_arguments, network_from_arguments
 from nets.preprocess import load_image
 from nets.quantise import synthetic_images
 from nets.quantised import QNetwork
 from sim.cases import Case, cases_of
-from sim.engine import EngineBench, mismatches, predicted
-from sim.expected import Expected
+from sim.engine import EngineBench, gather_mismatches, mismatches, predicted
+from sim.expected import Expected, pack_columns
 from sim.rtl import SimulationError
 
 __all__ = ["Measure", "get_parser", "main", "measure"]
@@ -56,12 +58,22 @@ def measure(bench: EngineBench, case: Case, *, read_grant: np.ndarray | None = N
     """Runs a layer and compares it. Raises LayerError if it does not fit, SimulationError if it does not end."""
     geometry = bench.geometry
     plan, target, memory = case.place(geometry)
-    run = bench.run(plan, memory, read_grant=read_grant, write_grant=write_grant)
+    words, commands, pixels = memory[:target.base], [], None
+    if case.raster:
+        commands, pixels = case.gather(geometry, plan)
+        memory = np.zeros_like(memory)
+    run = bench.run(plan, memory, read_grant=read_grant, write_grant=write_grant, gather=commands, pixels=pixels,
+                    follow=bool(commands))
     expected = Expected(geometry, plan, case.conv, case.x, case.zero_point, target, case.pool)
     started = time.perf_counter()
     line = predicted(geometry, plan, run.offered, read_grant=read_grant, write_grant=write_grant)
     seconds = time.perf_counter() - started
     counts = mismatches(run.beats, line, expected)
+    if commands:
+        first = [np.zeros(len(offers), np.int64) for offers in (commands, pixels)]
+        gather = gather_timeline(geometry, commands, *first, line.written)
+        address = np.arange(len(words)), (geometry.activation_words - 1).bit_length()
+        counts |= gather_mismatches(run.beats, gather, pack_columns(address, (words, 0)))
     cycles = int(run.beats["written"].cycle[-1]) + 1
     return Measure(name=case.name, shape=case.shape, macs=plan.macs, commands=len(plan.commands), cycles=cycles,
                    predicted_cycles=int(line.written[-1]) + 1, utilisation=plan.macs / (geometry.macs * cycles),

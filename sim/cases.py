@@ -4,8 +4,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from arch.command import GatherConfig
+from arch.gather import bands
 from arch.geometry import Geometry
-from compiler.layer import LayerPlan, Map, plan_layer
+from compiler.layer import LayerError, LayerPlan, Map, plan_layer
 from nets.graph import Window
 from nets.quantised import QAvgPool, QConcat, QConv, QGlobalAvgPool, QInput, QMaxPool, QNetwork
 
@@ -16,13 +18,17 @@ _POOLS = QMaxPool | QAvgPool | QGlobalAvgPool
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
-    """A convolution, the pool behind it, and its input uint8 (channels, height, width) with zero point `zero_point`."""
+    """A convolution, the pool behind it, and its input uint8 (channels, height, width) with zero point `zero_point`.
+
+    `raster`: what a `gathered` layer was before.
+    """
 
     name: str
     conv: QConv
     x: np.ndarray
     zero_point: int
     pool: QMaxPool | QAvgPool | QGlobalAvgPool | None = None
+    raster: "Case | None" = None
 
     def __repr__(self) -> str:
         pool = self.pool and (self.pool.op, *(getattr(self.pool, name, None) for name in ("window", "ceil_mode")))
@@ -60,6 +66,21 @@ class Case:
         source.store(geometry, memory, self.x)
         return plan, target, memory
 
+    def gather(self, geometry: Geometry, plan: LayerPlan, *, base: int = 0) -> tuple[list[GatherConfig], np.ndarray]:
+        """What makes the input of a `gathered` layer from its image: a command for each of a phase of `plan`, and the pixels,
+        uint8 (n, 4). The input lies whole in memory from `base` on. Raises LayerError where the image's lines are too long."""
+        raster, (height, width) = self.raster, self.size
+        window, (channels, *_) = raster.conv.window, raster.x.shape
+        try:
+            commands = bands(geometry, shape=raster.x.shape, kernel=window.kernel[0], stride=window.stride[0],
+                             padding=window.padding[:2], rows=[command.window.rows for command in plan.phases[0].commands],
+                             columns=width, zero_point=self.zero_point, base=base, ring_rows=height)
+        except ValueError as error:
+            raise LayerError(f"{self.name}: {error}") from None
+        pixels = np.zeros((raster.x[0].size, 4), np.uint8)
+        pixels[:, :channels] = raster.x.reshape(channels, -1).T
+        return commands, pixels
+
 
 def gathered(case: Case) -> Case:
     """The same layer as the gather leaves it: a 1x1 convolution whose input channels are kernel rows, columns and channels."""
@@ -71,14 +92,14 @@ def gathered(case: Case) -> Case:
                    x:x + (width - 1) * window.stride[1] + 1:window.stride[1]]
             for y in range(window.kernel[0]) for x in range(window.kernel[1])]
     weight = conv.weight.transpose(0, 2, 3, 1).reshape(len(conv.weight), -1, 1, 1)
-    return replace(case, conv=replace(conv, weight=weight, window=Window(kernel=(1, 1))), x=np.concatenate(taps))
+    return replace(case, conv=replace(conv, weight=weight, window=Window(kernel=(1, 1))), x=np.concatenate(taps), raster=case)
 
 
 def cases_of(network: QNetwork, tensors: Mapping[str, np.ndarray], *, few_channels: int = 4) -> Iterator[Case]:
     """Each ungrouped convolution of a network in order, with its input from `tensors` (by layer name).
 
     A pool that is the only reader of a convolution, or of a concatenation of convolutions, is fused. A convolution of the
-    image, of at most `few_channels` channels, is `gathered`.
+    image, of at most `few_channels` channels and with a square window, is `gathered`.
     """
     readers = {name: [layer for layer in network.layers if name in layer.inputs] for name in network.by_name}
     for conv in network.layers:
@@ -92,4 +113,11 @@ def cases_of(network: QNetwork, tensors: Mapping[str, np.ndarray], *, few_channe
         pool = following[0] if len(following) == 1 and isinstance(following[0], _POOLS) else None
         source = conv.inputs[0]
         case = Case(name=conv.name, conv=conv, x=tensors[source], zero_point=network.tensors[source].zero_point, pool=pool)
-        yield gathered(case) if isinstance(network.by_name[source], QInput) and len(case.x) <= few_channels else case
+        image = isinstance(network.by_name[source], QInput) and len(case.x) <= few_channels and _square(conv.window)
+        yield gathered(case) if image else case
+
+
+def _square(window: Window) -> bool:
+    """Whether the gather makes such windows."""
+    (kernel, other), (stride, along) = window.kernel, window.stride
+    return kernel == other <= 11 and stride == along <= 4 and window.dilation == (1, 1)

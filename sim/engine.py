@@ -14,6 +14,7 @@ from arch.command import Command, GatherConfig
 from arch.geometry import Geometry
 from compiler.layer import LayerPlan, Phase
 from golden.cycles.engine import Timeline, timeline
+from golden.cycles.gather_port import GatherTimeline
 from golden.cycles.streams import Readiness
 from hw.engine import Engine
 from sim.bench import compile_bench
@@ -24,8 +25,8 @@ from sim.replay import replay
 from sim.rtl import Boundary
 from sim.verilate import BUILD
 
-__all__ = ["BOUNDARIES", "EVENTS", "CocotbBench", "EngineBench", "EngineTop", "Run", "differences", "images", "mismatches",
-           "predicted", "vectors"]
+__all__ = ["BOUNDARIES", "EVENTS", "CocotbBench", "EngineBench", "EngineTop", "Run", "differences", "gather_mismatches", "images",
+           "mismatches", "predicted", "vectors"]
 
 BOUNDARIES = ("array", "requantised", "fifo", "pooled", "averaged", "written")
 # Commands taken and completed (with the count before); commands, pixels and words of the gather, and its commands completed.
@@ -130,19 +131,20 @@ class EngineBench:
 
     def run(self, plan: LayerPlan, memory: np.ndarray, *, read_grant: np.ndarray | None = None,
             write_grant: np.ndarray | None = None, gather: Sequence[GatherConfig] = (), pixels: np.ndarray | None = None,
-            deadline: int = 20_000_000) -> Run:
+            follow: bool = False, deadline: int = 20_000_000) -> Run:
         """Executes a plan on activation memory `memory` (uint8, words x PI), or its first words.
 
         Grants are patterns, one value a cycle, repeated. Weights and parameters of a phase are loaded as soon as the phase two
-        before it is done. Beside the plan the commands `gather` run, with `pixels` uint8 (n, 4).
+        before it is done. Beside the plan the commands `gather` run, with `pixels` uint8 (n, 4); with `follow` they make its
+        input, and each of its commands is offered when that of its number is done.
         """
         with self.design.simulate() as sim:
             return self.execute(sim, plan, memory, read_grant=read_grant, write_grant=write_grant, gather=gather, pixels=pixels,
-                                deadline=deadline)
+                                follow=follow, deadline=deadline)
 
     def execute(self, sim: Simulation, plan: LayerPlan, memory: np.ndarray, *, read_grant: np.ndarray | None = None,
                 write_grant: np.ndarray | None = None, gather: Sequence[GatherConfig] = (), pixels: np.ndarray | None = None,
-                deadline: int = 20_000_000) -> Run:
+                follow: bool = False, deadline: int = 20_000_000) -> Run:
         """As `run`, in a simulation whose engine is idle and whose beats nobody took."""
         self.load(sim, plan, memory, deadline=deadline)
         origin, started = sim.cycle, time.process_time()
@@ -160,8 +162,11 @@ class EngineBench:
                 sim.run_until(beats=("written", ends[number - 2]), deadline=deadline)
                 loads = images(self.geometry, memory[:0], (phase,))
                 self._feed(sim, {name: loads[name] for name in ("weights", "parameters")}, deadline)
-            offered += [sim.cycle - origin] * len(phase.commands)
-            sim.feed("command", [command.pack() for command in phase.commands])
+            for turn, command in enumerate(phase.commands, start=1):
+                if follow:      # the words can be read before the command's first beat does
+                    sim.run_until(beats=("gather_done", passed["gather_done"] + turn), deadline=deadline)
+                offered.append(sim.cycle - origin)
+                sim.feed("command", [command.pack()])
             writes += vectors(phase.commands)
             ends.append(writes)
         sim.run_until(beats=("written", writes), deadline=deadline)
@@ -213,15 +218,23 @@ def mismatches(beats: Mapping[str, Beats], cycles: Timeline, values: Expected) -
 
     Beats that are missing or too many differ in both.
     """
-    counts = {}
-    for name in BOUNDARIES:
-        passed, payload, when = beats[name], values.payload(name), getattr(cycles, name)
-        common, most = min(len(passed), len(payload)), max(len(passed), len(payload))
-        wrong = int((passed.payload[:common] != payload[:common]).any(axis=1).sum()) + most - common
-        also, longest = min(len(passed), len(when)), max(len(passed), len(when))
-        late = int((passed.cycle[:also] != when[:also]).sum()) + longest - also
-        counts[name] = len(passed), wrong, late
-    return counts
+    return {name: _mismatch(beats[name], values.payload(name), getattr(cycles, name)) for name in BOUNDARIES}
+
+
+def gather_mismatches(beats: Mapping[str, Beats], cycles: GatherTimeline, values: np.ndarray) -> dict[str, tuple[int, int, int]]:
+    """As `mismatches`, of what passes the gather: `values` are its words with their addresses."""
+    done = cycles.done - pipeline.ACTIVATION_WRITE - pipeline.ACTIVATION_TO_READ
+    return {"gathered": _mismatch(beats["gathered"], values, cycles.written)} | {
+        name: _mismatch(beats[name], None, when) for name, when in (
+            ("gather_command", cycles.taken), ("pixels", cycles.pixels), ("gather_done", done))}
+
+
+def _mismatch(passed: Beats, payload: np.ndarray | None, when: np.ndarray) -> tuple[int, int, int]:
+    """Beats, and how many differ in value, if it is given, and in cycle."""
+    def differ(a: np.ndarray, b: np.ndarray) -> int:
+        common, most = min(len(a), len(b)), max(len(a), len(b))
+        return int((a[:common] != b[:common]).reshape(common, -1).any(axis=1).sum()) + most - common
+    return len(passed), 0 if payload is None else differ(passed.payload, payload), differ(passed.cycle, when)
 
 
 def differences(counts: Mapping[str, tuple[int, int, int]]) -> str:

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from arch.geometry import Geometry
+from bench.engine import measure
 from nets.graph import Window
 from nets.quantised import QConv, Requantise
-from sim.cases import Case
+from sim.cases import Case, gathered
 from sim.engine import CocotbBench, EngineBench, differences, mismatches, predicted
 from sim.expected import Expected
 from sim.rtl import SimulationError
@@ -61,6 +62,18 @@ def test_extremes(bench, weight, pixel, zero_point):
     conv = QConv(name="extreme", inputs=("x",), weight=np.full((6, 9, 3, 3), weight, np.int8), bias=np.zeros(6, np.int32),
                  window=Window(kernel=(3, 3), padding=(1, 1, 1, 1)), groups=1, requantise=how)
     check(bench, Case(name="extreme", conv=conv, x=np.full((9, 7, 5), pixel, np.uint8), zero_point=zero_point), grants(None))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_layers_of_an_image(bench, seed):
+    """From its pixels: the words that the gather makes beside the layer, and the layer."""
+    rng = np.random.default_rng(seed)
+    kernel, stride, channels = (int(rng.integers(1, most)) for most in (5, 4, 5))
+    window = Window(kernel=(kernel, kernel), stride=(stride, stride), padding=tuple(rng.integers(0, kernel, 4).tolist()))
+    case = gathered(Case(name="drawn", conv=conv_of(rng, channels, 9, window), zero_point=3,
+                         x=rng.integers(0, 256, (channels, 20, 19), np.uint8)))
+    found = measure(bench, case, **grants(seed if seed % 2 else None))
+    assert (found.wrong, found.late) == (0, 0) and found.cycles == found.predicted_cycles
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])

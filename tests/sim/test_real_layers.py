@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from arch.geometry import PRESETS
+from bench.engine import measure
 from golden import values
 from nets import quantised_file, zoo
 from nets.digits import IMAGES
@@ -92,6 +93,14 @@ def test_squeezenet_at_full_rate(bench, squeezenet, name, least):
     case = squeezenet[name]
     macs = case.conv.weight.size * np.prod(case.size)
     assert macs / (GEOMETRY.macs * check(bench, case)) >= least
+
+
+@pytest.mark.parametrize("stalls", [{}, grants(4)], ids=["", "stalls"])
+def test_squeezenet_from_its_pixels(bench, squeezenet, stalls):
+    """conv1 while the gather makes its words."""
+    assert squeezenet["conv1"].raster
+    found = measure(bench, squeezenet["conv1"], **stalls)
+    assert (found.wrong, found.late) == (0, 0) and found.cycles == found.predicted_cycles
 
 
 @pytest.mark.parametrize("name", ["conv1", *FIRE, "conv10"])
