@@ -182,8 +182,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += waiting.eq(n)
         m.d.sync += waiting_number.eq(tokens[waiting][:16])
 
-        fault = Signal.like(self.fault)                     # the DMA is far away
-        m.d.sync += fault.eq(self.fault)
+        fault = self.fault
         silent = Signal(range(self.silence + 1))
         with m.If(self.alive | ~self.running | flying[QUEUES.index("compute")] | fault.valid):
             m.d.sync += silent.eq(0)
