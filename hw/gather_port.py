@@ -11,6 +11,8 @@ from hw.queue import Queue
 
 __all__ = ["GatherPort"]
 
+BITS_PER_COPY = 36          # of a word that waits, served by one copy of the addresses
+
 
 class GatherPort(wiring.Component):
     """The gather, and a queue in which its words wait for cycles with `free`.
@@ -37,7 +39,7 @@ class GatherPort(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.gather = gather = self.gather
-        m.submodules.queue = queue = Queue(self.word)
+        m.submodules.queue = queue = Queue(self.word, slice_bits=BITS_PER_COPY)
         connect(m, flipped(self.command), gather.command)
         connect(m, flipped(self.pixels), gather.i)
 

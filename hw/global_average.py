@@ -48,7 +48,7 @@ class GlobalAverage(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = Queue(vector_layout(self.lanes))
+        m.submodules.queue = queue = Queue(vector_layout(self.lanes), slice_bits=BITS_PER_COPY)
         m.submodules.room = room = Tokens(Queue.PLACES, Queue.PLACES)
         connect(m, flipped(self.o), queue.o)
 

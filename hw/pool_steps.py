@@ -77,10 +77,14 @@ class PoolSteps(wiring.Component):
         m.d.sync += [spare.eq(waiting & ~go & (spare | queue.o.valid)),
                      waiting.eq(waiting & ~go | spare | queue.o.valid)]
         # `due`: the step may be made, but for the vector and the room; `takes`: and there must be a vector.
-        due, takes, clear, rest, soon = Signal(), Signal(), Signal(), Signal(), Signal()
-        m.d.comb += [rest.eq(go & step.short), soon.eq((waiting & ~go | spare | queue.o.valid) & ~rest & ~hold)]
-        m.d.sync += [hold.eq(rest), due.eq(soon),
-                     takes.eq(soon & Mux(refill, Mux(spare, kept.real, queue.o.payload.real), present.real))]
+        # Both ways are worked out before it is known which.
+        due, takes, clear, next_real = Signal(), Signal(), Signal(), Signal()
+        after, still = Signal(), Signal()
+        m.d.comb += [next_real.eq(Mux(spare, kept.real, queue.o.payload.real)),
+                     after.eq((spare | queue.o.valid) & ~step.short & ~hold),
+                     still.eq((waiting | spare | queue.o.valid) & ~hold)]
+        m.d.sync += [hold.eq(go & step.short), due.eq(Mux(go, after, still)),
+                     takes.eq(Mux(go, after & next_real, still & Mux(waiting, step.real, next_real)))]
         m.d.comb += [step.eq(present), clear.eq(self.room | ~step.emit), self.vector.ready.eq(clear & takes),
                      go.eq(clear & due & (self.vector.valid | ~takes)), refill.eq(go | ~waiting), queue.o.ready.eq(~spare),
                      space.give.eq(go), self.made.eq(go)]

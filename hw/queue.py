@@ -1,5 +1,5 @@
 """A short queue in distributed RAM."""
-from amaranth import Module, Signal
+from amaranth import Module, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -15,6 +15,12 @@ class Queue(wiring.Component):
     at a registered address and stable until taken; nothing combinational leads from ``o.ready`` to another output. After reset
     it is empty. Writing to a full queue is an assertion failure in simulation.
 
+    Parameters
+    ----------
+    shape : ShapeLike
+    slice_bits : int or None
+        Bits of a payload served by one copy of the addresses; all, without.
+
     Members
     -------
     w_en : ``In(1)``
@@ -24,21 +30,25 @@ class Queue(wiring.Component):
 
     PLACES = 16
 
-    def __init__(self, shape):
-        self.shape, self.held = shape, Tokens(self.PLACES)
+    def __init__(self, shape, *, slice_bits: int | None = None):
+        self.shape, self.slice_bits, self.held = shape, slice_bits, Tokens(self.PLACES)
         super().__init__({"w_en": In(1), "w_data": In(shape), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.places = places = memory.Memory(shape=self.shape, depth=self.PLACES, init=[])
         m.submodules.held = held = self.held
-        write, read = places.write_port(), places.read_port(domain="comb")
         taken = Signal()
-        m.d.comb += [write.en.eq(self.w_en), write.data.eq(self.w_data), self.o.payload.eq(read.data),
-                     self.o.valid.eq(held.any), taken.eq(self.o.valid & self.o.ready),
-                     held.give.eq(self.w_en), held.take.eq(taken)]
-        with m.If(self.w_en):
-            m.d.sync += write.addr.eq(write.addr + 1)
-        with m.If(taken):
-            m.d.sync += read.addr.eq(read.addr + 1)
+        m.d.comb += [self.o.valid.eq(held.any), taken.eq(self.o.valid & self.o.ready), held.give.eq(self.w_en),
+                     held.take.eq(taken)]
+        given, offered = Value.cast(self.w_data), Value.cast(self.o.payload)
+        step = self.slice_bits or max(len(given), 1)
+        for low in range(0, len(given), step):
+            span = slice(low, low + step)
+            m.submodules[f"places{low}"] = places = memory.Memory(shape=len(given[span]), depth=self.PLACES, init=[])
+            write, read = places.write_port(), places.read_port(domain="comb")
+            m.d.comb += [write.en.eq(self.w_en), write.data.eq(given[span]), offered[span].eq(read.data)]
+            with m.If(self.w_en):
+                m.d.sync += write.addr.eq(write.addr + 1)
+            with m.If(taken):
+                m.d.sync += read.addr.eq(read.addr + 1)
         return m
