@@ -1,5 +1,5 @@
 """Machine, storage and link: the chip but for its pins and clocks."""
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -63,8 +63,11 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         link, machine, storage = self.link, self.machine, self.storage
-        for name in ("link", "machine", "storage"):
+        for name in ("link", "machine"):
             own_reset(m, name, getattr(self, name))
+        m.submodules.way = way = Copy()                     # storage is where its pins are
+        m.d.comb += way.d.eq(ResetSignal())
+        own_reset(m, "storage", storage, way.q)
         asked, words = self._host(m)
         connect(m, flipped(self.rx), link.rx)
         connect(m, link.tx, flipped(self.tx))

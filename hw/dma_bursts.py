@@ -91,7 +91,8 @@ class Bursts(wiring.Component):
             return Signal(shape, name=name, reset_less=True)
         # Whoever gives the transfer is far away.
         given = register("given", self.i.payload.shape())
-        m.d.sync += given.eq(self.i.payload)
+        gives_pixels = register("gives_pixels", 1)
+        m.d.sync += [given.eq(self.i.payload), gives_pixels.eq(self.i.payload.opcode == Opcode.LOAD_PIXELS)]
         transfer = given.body.transfer
         opcode, kinds, pixels = register("opcode", 4), register("kinds", len(opcodes)), register("pixels", 1)
 
@@ -151,8 +152,9 @@ class Bursts(wiring.Component):
         chip_most, most = register("chip_most", len(count)), register("most", range(BURST_WORDS + 1))
         m.d.sync += [chip_most.eq(self._chosen(kinds, chip_words)),
                      most.eq(self._chosen(kinds, {one: chip_words[one] * places(geometry, one) for one in opcodes}))]
-        fits = register("fits", 1)
-        m.d.sync += [fits.eq(~left[len(most):].any() & (left[:len(most)] <= most)), last.eq(fits),
+        small, large = register("small", 1), register("large", 1)
+        fits = small & ~large
+        m.d.sync += [small.eq(left[:len(most)] <= most), large.eq(left[len(most):].any()), last.eq(fits),
                      source.length.eq(Mux(fits, left, most)), count.eq(Mux(fits, chip_left, chip_most))]
 
         # One register a state: they enable wide registers.
@@ -190,14 +192,14 @@ class Bursts(wiring.Component):
                          chip_step.eq(transfer.chip_step), storage_step.eq(transfer.storage_step), words.eq(transfer.words)]
             if has_pixels:
                 row = given.body.pixels
-                with m.If(given.opcode == Opcode.LOAD_PIXELS):
+                with m.If(gives_pixels):
                     m.d.sync += storage_step.eq(row.storage_step)
                 m.d.sync += [width.eq(row.width), channels.eq(row.channels),
-                             pixels.eq(given.opcode == Opcode.LOAD_PIXELS)]
+                             pixels.eq(gives_pixels)]
         begin_run, run_changes = copies("run", start, good)
         number = transfer.runs
         if has_pixels:
-            number = Mux(given.opcode == Opcode.LOAD_PIXELS, given.body.pixels.rows, number)
+            number = Mux(gives_pixels, given.body.pixels.rows, number)
         with m.If(run_changes):
             m.d.sync += [run_chip.eq(Mux(begin_run, transfer.chip, run_chip + chip_step)),
                          run_storage.eq(Mux(begin_run, transfer.storage, run_storage + storage_step)),

@@ -19,7 +19,7 @@ from hw.tokens import Tokens
 
 __all__ = ["DmaStore"]
 
-BITS_PER_QUEUE = 36     # of a word read, in a queue with addresses of its own
+BITS_PER_QUEUE = 24     # of a word read, in a queue with addresses of its own
 
 
 class DmaStore(wiring.Component):
@@ -104,15 +104,18 @@ class DmaStore(wiring.Component):
                      space.give.eq(self.take)]
         with m.If(go):
             m.d.sync += [place.eq(Mux(final, 0, place + 1)), final.eq(place == count - 2)]
-        # In two steps: of each four pieces one, and of those one.
+        # In two steps: of each two pieces one, and of those one.
         chosen, ends, piece = Signal.like(place, reset_less=True), Signal(reset_less=True), Signal(out.shape, reset_less=True)
-        fourths = [Signal(16, name=f"fourth{low}", reset_less=True) for low in range(0, count, 4)]
-        flags = Signal(2, reset_less=True)
-        upper = Signal(range(max(len(fourths), 2)), reset_less=True)
+        flags, upper, firsts = Signal(2, reset_less=True), Signal(range(max((count + 1) // 2, 2)), reset_less=True), []
         whole = Cat(o.payload for o in buffers)
-        m.d.sync += [chosen.eq(place), ends.eq(final), upper.eq(chosen >> 2), flags.eq(Cat(ends & whole[bits], whole[bits + 1])),
-                     *(one.eq(whole[64 * n:min(64 * n + 64, bits)].word_select(chosen[:2], 16)) for n, one in enumerate(fourths)),
-                     piece.word.eq(Array(fourths)[upper]), Cat(piece.over, piece.end).eq(flags)]
+        for n in range((count + 1) // 2):
+            m.submodules[f"odd{n}"] = odd = Copy()
+            one = Signal(16, name=f"of_two{n}", reset_less=True)
+            m.d.comb += odd.d.eq(place[0])
+            m.d.sync += one.eq(whole[32 * n:min(32 * n + 32, bits)].word_select(odd.q, 16))
+            firsts.append(one)
+        m.d.sync += [chosen.eq(place), ends.eq(final), upper.eq(chosen >> 1), flags.eq(Cat(ends & whole[bits], whole[bits + 1])),
+                     piece.word.eq(Array(firsts)[upper]), Cat(piece.over, piece.end).eq(flags)]
         m.d.comb += [out.w_en.eq(delayed(m, go, 3, "cut", reset=True)), out.w_data.eq(piece), out.o.ready.eq(self.take)]
 
         over, freed = Signal(), Signal()
