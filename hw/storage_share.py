@@ -52,15 +52,17 @@ class StorageShare(wiring.Component):
         connect(m, flipped(self.host_request), slot.i)
         connect(m, flipped(self.host_w), words.i)
         # Payloads are chosen a cycle late; the host is not heard before. `asked`, a register: its request is offered to storage.
-        may, asked = Signal(), Signal()
-        m.d.sync += [may.eq(host & self.asks), asked.eq(Mux(asked, ~request.ready, slot.o.valid & may & self.asks))]
+        # Nor is the DMA, which may still offer a request of a program that was stopped.
+        may, asked, own_may = Signal(), Signal(), Signal()
+        m.d.sync += [own_may.eq(~host), may.eq(host & self.asks),
+                     asked.eq(Mux(asked, ~request.ready, slot.o.valid & may & self.asks))]
         for name, payload, guests, owns in (("request", request.payload, slot.o.payload, own.payload),
                                             ("words", self.w, words.word, self.own_w)):
             m.submodules[f"{name}_is_hosts"] = choice = Copy()
             m.d.comb += [choice.d.eq(host), payload.eq(Mux(choice.q, guests, owns))]
         m.d.comb += [
-            request.valid.eq(asked | own.valid & ~host), slot.o.ready.eq(request.ready & asked),
-            own.ready.eq(request.ready & ~host), self.own_take.eq(self.take & ~host),
+            request.valid.eq(asked | own.valid & own_may & ~host), slot.o.ready.eq(request.ready & asked),
+            own.ready.eq(request.ready & own_may & ~host), self.own_take.eq(self.take & ~host),
             words.take.eq(self.take & host), self.own_r.data.eq(self.r.data), self.own_r.valid.eq(self.r.valid & ~host),
             self.host_r.data.eq(self.r.data), self.host_r.valid.eq(self.r.valid & host)]
 
