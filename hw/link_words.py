@@ -85,7 +85,9 @@ class LinkWords(wiring.Component):
                 choose(name, low, four[0], Const(1) if name == "COUNTERS" else behind == low // 4)      # these are two all along
         late = Signal.like(place, reset_less=True)
         m.d.sync += late.eq(place)
-        choose("INFO", len(tables["INFO"]), Array([Const(0, 16)] * len(tables["INFO"]) + fixed)[late], 1)
+        fixed = [Const(0, 16)] * len(tables["INFO"]) + fixed
+        for low in range(0, len(fixed), 16):        # a lookup table's worth
+            choose("INFO", f"_fixed{low}", Array(fixed[low:low + 16])[late[:4]], place[4:] == low // 16)
         word = Signal(16, reset_less=True)
         m.d.sync += word.eq(reduce(or_, gates))
         m.d.comb += self.word.eq(word)
