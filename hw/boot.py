@@ -1,7 +1,7 @@
 """A program and its weights from flash to storage, after a reset (docs/protocol.md, arch/flash.py)."""
 from math import ceil
 
-from amaranth import Array, Cat, Const, Module, Signal
+from amaranth import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -81,13 +81,12 @@ class Boot(wiring.Component):
             part = Signal(number, name=name, reset_less=True)
             m.d.sync += part.eq(Cat(what(n) for n in range(number)))
             return part
-        most, wanted = Const(self.identity.storage_words, 32), Signal(16, reset_less=True)
-        m.d.sync += wanted.eq(expected[place[:3]])
+        most, wanted = Const(self.identity.storage_words, 32), Value.cast(expected[place[:3]])
         whole = parts("whole", 4, lambda n: crc.word_select(n, 8) == CRC_RESIDUE >> 8 * n & 0xFF).all()
         wrong = parts("wrong", 4, lambda n: word.word_select(n, 4) != wanted.word_select(n, 4)).any()
         some = parts("some", 4, lambda n: left[7 * n:7 * n + 7].any()).any()
-        above = parts("above", 8, lambda n: count.word_select(n, 4) > most.word_select(n, 4))
-        below = parts("below", 8, lambda n: count.word_select(n, 4) < most.word_select(n, 4))
+        above = parts("above", 4, lambda n: count.word_select(n, 8) > most.word_select(n, 8))
+        below = parts("below", 4, lambda n: count.word_select(n, 8) < most.word_select(n, 8))
         none = ~parts("any", 4, lambda n: count.word_select(n, 8).any()).any()
         fits = Signal(reset_less=True)
         m.d.sync += fits.eq((above <= below) & ~none)       # the highest part that differs says which is more
