@@ -245,10 +245,13 @@ class Requantise(wiring.Component):
         for j in range(pairs):
             m.submodules[f"shift{j}"] = copy = Copy()
             m.d.comb += copy.d.eq(shift)
+            if j:                       # equal registers of other pairs would be merged with this one's, and these are far away
+                m.submodules[f"swap{j}"] = here = Copy()
+                m.d.comb += here.d.eq(swap)
+                swap = here.q
             swaps = [swap]
             for n in range(max(RequantiseLane.LEAD.values())):
                 swaps.append(register(swaps[n], f"swap{j}_{n}", init=0))
-            swap = swaps[1]
             in_use = {}
             for name in ("zero_point", "low", "high"):
                 in_use[name] = Signal(8, name=f"{name}{j}", reset_less=True)
