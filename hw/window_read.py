@@ -65,7 +65,7 @@ class WindowRead(wiring.Component):
         m.submodules.taps = taps = Countdown(4)
         m.submodules.setup = copy = Copy()
         setup, run, tail, go, more = copy.q, Signal(), Signal(), Signal(), Signal()
-        load, end_line, end_pixel, end_row = Signal(), Signal(), Signal(), Signal()
+        load, end_line, end_pixel, end_row, closing = Signal(), Signal(), Signal(), Signal(), Signal()
 
         # A window's row starts at byte `here` of a line, the next one's at `after`, the one behind that at `beyond`.
         bits = self.bits + 3
@@ -111,7 +111,7 @@ class WindowRead(wiring.Component):
 
         m.d.comb += [
             end_line.eq(go & ~tail & chunk.last), end_pixel.eq(go & tail),
-            end_row.eq(end_pixel & pixels.last),
+            end_row.eq(go & closing),
             rows.count.eq(config.rows), rows.start.eq(setup), rows.step.eq(end_row),
             pixels.count.eq(config.columns), pixels.start.eq(load), pixels.step.eq(end_pixel),
             taps.count.eq(config.kernel), taps.start.eq(load), taps.step.eq(go & (tail | chunk.last)), taps.again.eq(tail)]
@@ -123,6 +123,7 @@ class WindowRead(wiring.Component):
             m.d.comb += copy.d.eq(next_tail & ~ResetSignal())
             tails.append(copy.q)
         m.d.comb += [tail.eq(tails[0]), next_tail.eq(Mux(steps[0], ~new & chunk.last & taps.last, tail))]
+        m.d.sync += closing.eq(next_tail & pixels.last)     # the slot behind a row's last window; pixels step behind each only
         with m.If(steps[0]):
             with m.If(new):
                 m.d.sync += [chunk.eq(first_after), word.eq(after[low:])]
