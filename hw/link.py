@@ -318,7 +318,8 @@ class Link(wiring.Component):
         all up to date `_CHECKS` cycles after `head`. Returns a register for each kind, that of the frame is high."""
         kind, sequence, first, second = head[:8], head[8:16], head[16:48], head[48:80]
         words, image = Signal(10, reset_less=True), Signal(10, reset_less=True)     # behind the header; behind an address
-        fits, known, turn, same = (Signal(name=name, reset_less=True) for name in ("fits", "known", "turn", "same"))
+        fits, known, turn = (Signal(name=name, reset_less=True) for name in ("fits", "known", "turn"))
+        same = Signal(2, reset_less=True)           # in parts
         storage, sane, inside, busy = (Signal(name=name, reset_less=True) for name in ("storage", "sane", "inside", "busy"))
         beyond = Signal(26, reset_less=True)
         kinds = [one for one in Kind if self.flash or one is not Kind.EXCHANGE]
@@ -328,7 +329,7 @@ class Link(wiring.Component):
         is_exchange = is_.get(Kind.EXCHANGE, Const(0))
         m.d.sync += [
             words.eq(frame.words - 3), image.eq(frame.words - 5), known.eq(Cat(is_.values()).any()),
-            same.eq((sequence == previous) & (kind == previous_kind)), again.eq(same & ~turn), turn.eq(sequence == awaited),
+            same.eq(Cat(sequence == previous, kind == previous_kind)), again.eq(same.all() & ~turn), turn.eq(sequence == awaited),
             beyond.eq(first[:25] + count),
             storage.eq(is_[Kind.WRITE] | is_read | is_checksum | is_start | is_exchange),
             inside.eq((self._stored(beyond) & sane & ~first[24:].any()) | is_exchange),

@@ -119,10 +119,11 @@ class Sdram(wiring.Component):
         assert COLUMN == PULL + 2
         way = COLUMN - 3
         # A reset must not reach along the whole edge where the pins are.
-        m.d.comb += [pins.dq_o.eq(delayed(m, self.w, 1, "dq")), Cat(pins.ba, pins.a).eq(delayed(m, place, way + 1, "place"))]
+        drives = delayed(m, write, COLUMN - 2, "drives", reset=True)
+        m.d.comb += [pins.dq_o.eq(delayed(m, self.w, 1, "dq")), Cat(pins.ba, pins.a).eq(delayed(m, place, way + 1, "place")),
+                     pins.dq_oe.eq(delayed(m, drives, 1, "dq_oe"))]
         m.d.sync += [pins.cke.eq(1), pins.cs_n.eq(0), pins.dqm.eq(upkeep.starting.replicate(2)),
-                     Cat(pins.ras_n, pins.cas_n, pins.we_n).eq(~delayed(m, low, way, "low", reset=True)),
-                     pins.dq_oe.eq(delayed(m, write, COLUMN - 2, "drives", reset=True))]
+                     Cat(pins.ras_n, pins.cas_n, pins.we_n).eq(~delayed(m, low, way, "low", reset=True))]
 
         coming = Signal(timing.read - 1)
         m.d.sync += [coming.eq(Cat(read, coming)), self.r.data.eq(pins.dq_i)]
