@@ -95,7 +95,7 @@ class Pool(wiring.Component):
                          Cat(self.o.payload[n] for n in range(first, end)).eq(queue.o.payload.as_value())]
             if first == 0:
                 m.d.comb += self.o.valid.eq(queue.o.valid & ~reset)
-            valid, present = copy(made, f"valid_{first}"), copy(at(1, real, "real"), f"present_{first}")
+            present = copy(at(1, real, "real"), f"present_{first}")
             maximum = Cat(copy(at(2 * n, ~step.average & (real if n == 0 else 1), f"maximum{n}_"), f"maximum{n}_{first}")
                           for n in range(4))
             sums = Cat(copy(bit, f"take_sum{n}_{first}") for n, bit in enumerate(take_sum))
@@ -107,8 +107,8 @@ class Pool(wiring.Component):
                 m.submodules[f"lane{n}"] = lane = PoolLane()
                 line = lines.r_data.word_select(n, 2 * RESULT_BITS)
                 m.d.comb += [
-                    lane.byte.eq(self.i.payload[n]), lane.step.eq(valid), lane.present.eq(present), lane.maximum.eq(maximum),
-                    lane.take_sum.eq(sums), lane.take_maximum.eq(maxima),
+                    lane.byte.eq(self.i.payload[n]), lane.step.eq(copy(made, f"step{n}")), lane.present.eq(present),
+                    lane.maximum.eq(maximum), lane.take_sum.eq(sums), lane.take_maximum.eq(maxima),
                     lane.older1.eq(line[:RESULT_BITS]), lane.older2.eq(line[RESULT_BITS:]), lane.offset.eq(offsets),
                     lane.halve.eq(halves), lane.triple.eq(triples), lane.ninefold.eq(ninefolds),
                     queue.w_data[n - first].eq(lane.o),
