@@ -132,7 +132,7 @@ class WindowReadClaim(StageClaim):
     """
 
     faults = ("address", "one more", "not there", "outside")
-    depth = 22              # a command of two rows, or one of one row and the next
+    depth = 19              # a command of two rows; the next one only begins
 
     def state(self, m: Module):
         m.submodules.read = read = WindowRead(WORDS, SIZE)
