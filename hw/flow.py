@@ -11,9 +11,10 @@ from hw import toolchain
 
 __all__ = ["OPTIONS", "Part", "Resource", "Routed", "pack", "place_and_route", "read_report", "synthesise"]
 
-# With nextpnr's own weight of 10 the placer leaves wires of 5 ns where units meet. And it would search for hours for a place that
+# With nextpnr's own weight of 10 the placer leaves wires of 5 ns where units meet; a whole chip on an 85F has a third of the slow
+# wires with 100 that it has with 30. And it would search for hours for a place that
 # is not there; a design that fits needs some thousand attempts a cell, and gets max(10,000, cells^2 / 10,000).
-OPTIONS = ("--placer-heap-timingweight", "30", "--placer-heap-cell-placement-timeout", "10000")
+OPTIONS = ("--placer-heap-timingweight", "100", "--placer-heap-cell-placement-timeout", "10000")
 
 # All eight registers of a tile share their reset, the two of a slice their enable, and where a slice's multiplexers are used its
 # registers take no data from elsewhere: in a full chip nextpnr finds no place for a lone register with a reset of its own. So
