@@ -1,6 +1,6 @@
 """Streaming pool: maximum or average of windows up to 3x3, while the vectors pass."""
 from amaranth import Cat, Module, Mux, ResetSignal, Signal
-from amaranth.hdl import DomainRenamer
+from amaranth.hdl import Assert, DomainRenamer
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -91,7 +91,12 @@ class Pool(wiring.Component):
             # In reset a cycle later than the pool, which is many cycles before the next result.
             reset = late_domain(m, f"queue{first}")
             m.submodules[f"queue{first}"] = DomainRenamer(f"queue{first}")(queue := Queue(vector_layout(end - first)))
-            m.d.comb += [queue.w_en.eq(copy(emit & ~ResetSignal(), f"emit_{first}")), queue.o.ready.eq(self.o.ready),
+            put = copy(emit & ~ResetSignal(), f"emit_{first}")
+            if platform is None:
+                # Places of results to come and of those that are there; proofs that go on from any state need to know.
+                used = sum(delayed["emit"][n] for n in range(1, PoolLane.STAGES)) + put + queue.held.number
+                m.d.comb += Assert(ResetSignal() | reset | (room.number + used == Queue.PLACES), "results got lost")
+            m.d.comb += [queue.w_en.eq(put), queue.o.ready.eq(self.o.ready),
                          Cat(self.o.payload[n] for n in range(first, end)).eq(queue.o.payload.as_value())]
             if first == 0:
                 m.d.comb += self.o.valid.eq(queue.o.valid & ~reset)
