@@ -128,7 +128,8 @@ def _roofline(axes: Axes, report: dict) -> None:
     """Operations a second over operations a byte from storage, under the two roofs of the chip."""
     peak = report["peak_gmac_per_s"]
     width = report["storage_gbyte_per_s"]
-    shown = [layer for layer in report["layers"] if layer["bytes"] and layer["cycles"]]
+    # A pool that runs alone multiplies nothing.
+    shown = [layer for layer in report["layers"] if layer["macs"] and layer["bytes"] and layer["cycles"]]
     intensity = [layer["macs"] / layer["bytes"] for layer in shown]
     speed = [layer["macs"] / layer["cycles"] * report["clock_mhz"] / 1000 for layer in shown]
     ridge = peak / width

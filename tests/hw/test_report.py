@@ -83,6 +83,13 @@ def test_pictures_hold_every_layer_command_and_area():
     assert ">x<" in memory and all(f">{lane}<" in timeline for lane in ("compute", "load")) and ">store<" not in timeline
 
 
+def test_a_pool_alone_has_no_place_under_the_roofs():
+    record = report()
+    record["layers"].append(record["layers"][1] | {"name": "pool", "macs": 0, "utilisation": 0.})
+    roofline, layers, *_ = re.findall(r"<svg.*?</svg>", render(record), re.DOTALL)
+    assert ">pool<" not in roofline and "fire&lt;1&gt;" in roofline and ">pool<" in layers
+
+
 @pytest.mark.parametrize("changes, shown", [({"clock_met": False}, "clock was missed"), ({"critical_path": {}}, "not routed")])
 def test_what_went_wrong_is_said(changes, shown):
     assert shown in render(report(**changes)) and shown not in render(report())
