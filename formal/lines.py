@@ -14,6 +14,22 @@ SIZE = 4                # bytes of a word of the line memory
 WORDS = 8
 
 
+def _rows(m: Module, gap: int, start, count, free, ends):
+    """The rows of a command: how many are left, whether one begins, and whether any is left or the last one just over. The next
+    one begins `gap` cycles after one `ends` (a cycle more after the `start`), where it is `free` to."""
+    wait, rows = Signal(range(gap + 2), init=1), Signal(2)
+    begin = (wait == 1) & free & (rows != 0)
+    with m.If(start):
+        m.d.sync += [wait.eq(gap + 1), rows.eq(count)]
+    with m.Elif(ends):
+        m.d.sync += [wait.eq(gap), rows.eq(rows - 1)]
+    with m.Elif(begin):
+        m.d.sync += wait.eq(0)
+    with m.Elif(wait > 1):
+        m.d.sync += wait.eq(wait - 1)
+    return rows, begin, (rows != 0) | (wait != 1)
+
+
 class LineFillClaim(StageClaim):
     """Of each line the padding, the row and the padding are written in order, each byte once, unchanged and in its place, with
     zeros behind them, to the words that follow those of the line before; nothing else is. Lines begin where there is space, in
@@ -50,23 +66,15 @@ class LineFillClaim(StageClaim):
         assume_long_resets(m, 2)
 
         # Where the filling is.
-        wait, rows = Signal(range(pipeline.GATHER_FILL + 2), init=1), Signal(2)
         padding, column, row, behind = Signal(), Signal(2), Signal(), Signal()
-        begin, taken = (wait == 1) & space & (rows != 0), valid & fill.i.ready
+        taken = valid & fill.i.ready
         row_ends = taken & (column + 1 == now["width"])
         line = Mux(now["right"], behind, row_ends)
-        with m.If(start):
-            m.d.sync += [wait.eq(pipeline.GATHER_FILL + 1), rows.eq(new["image_rows"])]
-        with m.Elif(line):
-            m.d.sync += [wait.eq(pipeline.GATHER_FILL), rows.eq(rows - 1)]
-        with m.Elif(begin):
-            m.d.sync += wait.eq(0)
-        with m.Elif(wait > 1):
-            m.d.sync += wait.eq(wait - 1)
+        rows, begin, busy = _rows(m, pipeline.GATHER_FILL, start, new["image_rows"], space, line)
         m.d.sync += [padding.eq(begin & now["left"]), row.eq((row | begin & ~now["left"] | padding) & ~row_ends),
                      behind.eq(row_ends & now["right"]), column.eq(Mux(begin, 0, column + taken))]
         m.d.comb += [Assert(fill.i.ready == row), Assert(fill.line == delayed(m, line, 1, "line", reset=True)),
-                     Assert(fill.busy == ((rows != 0) | (wait != 1)))]
+                     Assert(fill.busy == busy)]
         if self.fault == "no space":
             m.d.comb += Assert(~begin)
         if self.fault == "busy":
@@ -155,21 +163,13 @@ class WindowReadClaim(StageClaim):
         assume_long_resets(m, read.DATA + 1)        # data have no reset
 
         # When there are slots.
-        wait, rows, run, columns = Signal(range(pipeline.GATHER_ROW + 2), init=1), Signal(2), Signal(), Signal(2)
-        slot, tail, first = Signal(), Signal(), Signal()
-        begin, row_ends = (wait == 1) & present & (rows != 0), slot & tail & (columns == 1)
-        with m.If(start):
-            m.d.sync += [wait.eq(pipeline.GATHER_ROW + 1), rows.eq(new["rows"])]
-        with m.Elif(row_ends):
-            m.d.sync += [wait.eq(pipeline.GATHER_ROW), rows.eq(rows - 1)]
-        with m.Elif(begin):
-            m.d.sync += wait.eq(0)
-        with m.Elif(wait > 1):
-            m.d.sync += wait.eq(wait - 1)
+        run, columns, slot, tail, first = Signal(), Signal(2), Signal(), Signal(), Signal()
+        row_ends = slot & tail & (columns == 1)
+        rows, begin, busy = _rows(m, pipeline.GATHER_ROW, start, new["rows"], present, row_ends)
         m.d.sync += [run.eq((run | begin) & ~row_ends), slot.eq(grant & (begin | run & ~row_ends)),
                      first.eq(begin | first & ~slot)]
         m.d.comb += [Assert(read.slot == slot), Assert(read.row == row_ends), Assert(read.end == (row_ends & (rows == 1))),
-                     Assert(read.new_row == (slot & first)), Assert(read.busy == ((rows != 0) | (wait != 1)))]
+                     Assert(read.new_row == (slot & first)), Assert(read.busy == busy)]
         if self.fault == "not there":
             m.d.comb += Assert(~begin)
 
