@@ -322,9 +322,13 @@ def _late_rows(order: Order, buffer: Buffer) -> list[int]:
     return found
 
 
-def brought_rows(order: Order, buffer: Buffer, depth: int) -> int:
-    """Rows of a buffer, brought from storage or by the gather, that must be on the chip so that `depth` bands find room."""
-    key = buffer, depth, "brought"
+def brought_rows(order: Order, buffer: Buffer, depth: int, *, beside_late: bool = True) -> int:
+    """Rows of a buffer, brought from storage or by the gather, that must be on the chip so that `depth` bands find room.
+
+    Rows that steps before may still read must be there beside a band's own; beside those of the bands ahead only with
+    `beside_late`. Without, some bands wait, often the second one only, and the ring is smaller.
+    """
+    key = buffer, depth, beside_late
     if key not in order.rings:
         reads = [step.reads for step in order.steps if step.stage.source is buffer and len(step.reads)]
         late = _late_rows(order, buffer)
@@ -337,6 +341,7 @@ def brought_rows(order: Order, buffer: Buffer, depth: int) -> int:
             lows[n] = low
         for n in range(len(reads)):
             stop, ahead = reads[n].stop, 0
+            most = max(most, stop - late[n])
             for later, turn in zip(reads[n + 1:], turns_of[n + 1:], strict=True):
                 if turn != turns_of[n]:
                     break
@@ -345,6 +350,6 @@ def brought_rows(order: Order, buffer: Buffer, depth: int) -> int:
                     if ahead >= depth:
                         break
                     stop = later.stop
-            most = max(most, stop - min(lows[n], late[n]))
+            most = max(most, stop - (min(lows[n], late[n]) if beside_late else lows[n]))
         order.rings[key] = min(most, buffer.height)
     return order.rings[key]

@@ -36,6 +36,17 @@ SPILL_CYCLES = 2        # for each word of a spilled buffer that is moved, so th
 GROUP_CYCLES = 200      # a group's start, so that of equal schedules the one with fewer groups is taken
 
 
+@dataclass(frozen=True)
+class _Ahead:
+    """How many bands of what is brought find room, see `brought_rows`."""
+
+    bands: int
+    beside_late: bool = True
+
+
+_AHEAD = (_Ahead(2), _Ahead(2, beside_late=False), _Ahead(1))       # the first that fits is taken
+
+
 @dataclass(eq=False)
 class Local:
     """Words `words` of the pixels of a buffer, `rows` rows of them, in activation memory while a group runs.
@@ -107,7 +118,7 @@ class _Scheduler:
                 self.buffers[buffer] = (first, wrote if reads else n, n if reads else read)
         self.cuts = Cuts()
         self.costs: dict[Order, int] = {}
-        self.locals: dict[tuple[Order, Buffer, bool, int], Local | None] = {}
+        self.locals: dict[tuple[Order, Buffer, bool, _Ahead], Local | None] = {}
         self.least: dict[tuple[int, int], float] = {}
 
     def run(self) -> list[Group]:
@@ -200,8 +211,8 @@ class _Scheduler:
             for order in orders:
                 if kept in found and node.cycles + self._cycles(order) + GROUP_CYCLES >= found[kept].cycles:
                     continue
-                for depth in (2, 1):
-                    group = self._group(order, first, last, whole | kept_new, passing, kept, depth)
+                for ahead in _AHEAD:
+                    group = self._group(order, first, last, whole | kept_new, passing, kept, ahead)
                     if group:
                         yield group, kept
                         if order.kind != "reload":
@@ -213,14 +224,14 @@ class _Scheduler:
         return max(wrote, read) >= last
 
     def _group(self, order: Order, first: int, last: int, whole: frozenset | set, passing: Sequence[Buffer], kept: frozenset,
-               depth: int) -> Group | None:
+               ahead: _Ahead) -> Group | None:
         locals_: dict[Buffer, Local] = {}
         sizes = sum(buffer.words for buffer in passing)
         late = False
         for buffer in dict.fromkeys([s.source for s in order.stages] + [s.target for s in order.stages]):
-            key = order, buffer, buffer in whole, depth
+            key = order, buffer, buffer in whole, ahead
             if key not in self.locals:
-                self.locals[key] = self._local(order, buffer, first, last, buffer in whole, depth)
+                self.locals[key] = self._local(order, buffer, first, last, buffer in whole, ahead)
             local = self.locals[key]
             if local is None:
                 return None
@@ -232,13 +243,13 @@ class _Scheduler:
         compute, (words, spilled, runs) = self._cycles(order), self._traffic(order, locals_)
         moved = words / LOAD_SHARE + runs * RUN_CYCLES
         cycles = max(compute, moved, self._gather_cycles(order)) + GROUP_CYCLES + spilled * SPILL_CYCLES + self._held(order)
-        if late and depth == 1:
+        if late and ahead.bands == 1:
             cycles += min(compute, moved)
         for buffer in passing:
             locals_[buffer] = Local(buffer, range(buffer.pixel_words), buffer.height)
         return Group(first, last, order, locals_, tuple(kept), cycles, compute, words)
 
-    def _local(self, order: Order, buffer: Buffer, first: int, last: int, whole: bool, depth: int) -> Local | None:
+    def _local(self, order: Order, buffer: Buffer, first: int, last: int, whole: bool, ahead: _Ahead) -> Local | None:
         """What a group has of a buffer on the chip; None where it cannot be."""
         writers = [s for s in order.stages if s.target is buffer]
         readers = [s for s in order.stages if s.source is buffer]
@@ -247,21 +258,21 @@ class _Scheduler:
         if whole:
             return Local(buffer, pixel, buffer.height, stored=output and bool(writers))
         if buffer.made != "stages":
-            return self._brought(order, buffer, readers, depth)
+            return self._brought(order, buffer, readers, ahead)
         before, later = self.buffers[buffer][0] < first, self._needed(buffer, last)
         if writers and readers and (before or any(s.target is buffer for s in self.stages[last:])):
             return None
         if not writers:
-            return self._brought(order, buffer, readers, depth)
+            return self._brought(order, buffer, readers, ahead)
         stored = output or later or before
         words = range(min(s.writes.start for s in writers), max(s.writes.stop for s in writers))
         if not stored:
             return Local(buffer, words, ring_rows(order, buffer))
         per_word = self.geometry.blocks_per_word
-        if order.kind == "chunks" and depth > 1:
+        if order.kind == "chunks" and ahead.bands > 1:
             # Nothing waits for a chunk's words to be stored when each has words of its own.
             return Local(buffer, words, buffer.height, stored=True)
-        if depth == 1 and not readers and order.kind == "reload" and len({step.blocks for step in order.steps}) > 1:
+        if ahead.bands == 1 and not readers and order.kind == "reload" and len({step.blocks for step in order.steps}) > 1:
             if any(step.blocks.start % per_word for step in order.steps):
                 return None
             return Local(buffer, words, max(1, *(len(step.writes) for step in order.steps)), stored=True, copies=2,
@@ -273,9 +284,9 @@ class _Scheduler:
                          narrow=max(len(step.words) for step in order.steps))
         return Local(buffer, words, ring_rows(order, buffer, stored=True), stored=True)
 
-    def _brought(self, order: Order, buffer: Buffer, readers: Sequence[Stage], depth: int) -> Local | None:
+    def _brought(self, order: Order, buffer: Buffer, readers: Sequence[Stage], ahead: _Ahead) -> Local | None:
         words = range(min(s.reads.start for s in readers), max(s.reads.stop for s in readers))
-        return Local(buffer, words, brought_rows(order, buffer, depth), brought=True)
+        return Local(buffer, words, brought_rows(order, buffer, ahead.bands, beside_late=ahead.beside_late), brought=True)
 
     # Costs
 
@@ -358,7 +369,7 @@ class _Scheduler:
         stage = self.stages[n]
         sizes = []
         for order in self._single(stage):
-            parts = [self._local(order, stage.source, n, n + 1, False, 1), self._local(order, stage.target, n, n + 1, False, 1)]
+            parts = [self._local(order, buffer, n, n + 1, False, _AHEAD[-1]) for buffer in (stage.source, stage.target)]
             if all(parts):
                 sizes.append(sum(part.size for part in parts))
         return min(sizes, default=0)
