@@ -7,7 +7,6 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Fragment, Module, Mux, Sign
 from amaranth.lib import wiring
 
 from arch import pipeline
-from arch.command import POOL_NONE
 from arch.geometry import Geometry
 from formal.properties import assert_stable, keeps_order, saboteur
 from formal.prove import Claim
@@ -26,7 +25,7 @@ from hw.window import WindowGenerator
 from hw.writer import Writer
 
 __all__ = ["CLAIMS", "AverageClaim", "DispatchClaim", "DispatchScalesClaim", "OutputFifoClaim",
-           "PoolClaim", "QueueClaim", "READY_FOR", "SHOWS", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
+           "QueueClaim", "READY_FOR", "SHOWS", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
 
 READY_FOR = 3                   # cycles for which weights and parameters have been ready when a pass starts
 SHOWS = pipeline.WINDOW - 2     # after so many the pass before has shown all its beats; its own follow
@@ -339,31 +338,6 @@ class _ShortLane(PoolLane):
         return m
 
 
-class PoolClaim(StageClaim):
-    """Without pooling, vectors pass in order, unchanged, offered steadily; the queue of results and that of steps never overflow.
-    For maps of 2x2 vectors, one after the other. The lanes' arithmetic is replaced by a delay."""
-
-    faults = ("drop", "repeat", "swap", "change", "waver")
-
-    def state(self, m):
-        geometry = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
-        m.submodules.pool = pool = Pool(geometry)
-        new, bit = pool.command.payload, self.free(1, "bit")
-        m.d.comb += [
-            new.mode.eq(POOL_NONE), new.kernel_y.eq(1), new.stride_y.eq(1), new.kernel_x.eq(1), new.stride_x.eq(1),
-            new.rows.eq(2), new.columns.eq(2), new.out_rows.eq(2), new.out_columns.eq(2), new.output_blocks.eq(1),
-            pool.command.valid.eq(self.free(1, "command")), pool.i.valid.eq(self.free(1, "valid")),
-            Value.cast(pool.i.payload)[0].eq(bit)]
-        view = wiring.Signature({"payload": wiring.Out(1), "valid": wiring.Out(1), "ready": wiring.In(1)}).create()
-        m.d.comb += [view.payload.eq(Value.cast(pool.o.payload)[0]), view.valid.eq(pool.o.valid), pool.o.ready.eq(view.ready)]
-        out = saboteur(self, m, view, self.fault)
-        m.d.comb += out.ready.eq(self.free(1, "ready"))
-
-        keeps_order(self, m, put=pool.i.valid & pool.i.ready, value=bit, take=out.valid & out.ready, taken=out.payload, most=4,
-                    patience=pool.LATENCY - 1, waiting=~out.valid)
-        assert_stable(m, out, "o")
-
-
 CLAIMS: dict[str, type[StageClaim]] = {
     "tokens": TokensClaim, "queue": QueueClaim, "dispatch": DispatchClaim, "scales": DispatchScalesClaim, "window": WindowClaim,
-    "fifo": OutputFifoClaim, "pool": PoolClaim, "average": AverageClaim, "writer": WriterClaim}
+    "fifo": OutputFifoClaim, "average": AverageClaim, "writer": WriterClaim}
