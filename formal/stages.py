@@ -3,7 +3,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
 
-from amaranth.hdl import Assert, Assume, Cat, Cover, Fragment, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Cover, Fragment, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 
 from arch import pipeline
@@ -189,7 +189,8 @@ class DispatchClaim(StageClaim):
         low = Signal()
         m.d.comb += low.eq((o.payload.rule if self.unit == "scale" else o.payload).as_value()[0])
         view = wiring.Signature({"payload": wiring.Out(1), "valid": wiring.Out(1), "ready": wiring.In(1)}).create()
-        m.d.comb += [view.payload.eq(low), view.valid.eq(o.valid), o.ready.eq(view.ready)]
+        late = delayed(m, ResetSignal(), 1, "late")         # the queues' reset, and that of who takes from them
+        m.d.comb += [view.payload.eq(low), view.valid.eq(o.valid & ~late), o.ready.eq(view.ready & ~late)]
         out = saboteur(self, m, view, self.fault)
         m.d.comb += out.ready.eq(self.free(1, "ready"))
         keeps_order(self, m, put=put, value=bit, take=out.valid & out.ready, taken=out.payload, most=pipeline.COMMANDS,

@@ -14,7 +14,7 @@ from hw.window import issue_layout
 
 __all__ = ["Activations"]
 
-LANES_PER_COPY = 4      # input lanes served by one copy of the padding line
+LANES_PER_COPY = 2      # input lanes served by one copy of the padding line
 
 
 class Activations(wiring.Component):
@@ -56,7 +56,7 @@ class Activations(wiring.Component):
                 m.d.sync += x.word_select(lane, 8).eq(Mux(copy.q, memory.r_data.word_select(lane, 8), zero_point))
         control = delayed(m, Cat(issue.first, issue.last, issue.addr), read + pipeline.PAD, "control")
         m.d.comb += [
-            self.beat.valid.eq(delayed(m, issue.valid, read + pipeline.PAD, "valid", reset=True)),
-            self.beat.swap.eq(delayed(m, issue.swap, read + pipeline.PAD, "swap", reset=True)),
+            self.beat.valid.eq(delayed(m, issue.valid, read + pipeline.PAD, "valid")),
+            self.beat.swap.eq(delayed(m, issue.swap, read + pipeline.PAD, "swap")),
             Cat(self.beat.first, self.beat.last, self.beat.addr).eq(control), Cat(self.beat.x).eq(x)]
         return m

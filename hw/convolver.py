@@ -11,6 +11,7 @@ from hw.activations import Activations
 from hw.layout import record_layout
 from hw.mac_array import MacArray
 from hw.requantise import Requantise, vector_layout
+from hw.reset import own_reset
 from hw.weights import CONFIG, ParameterLoader, WeightLoader, bias_layout, rules_layout, scale_layout, weight_layout
 from hw.window import WindowGenerator
 
@@ -50,10 +51,10 @@ class Convolver(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         geometry = self.geometry
-        m.submodules.window = window = WindowGenerator(geometry)
+        for name, unit in (("window", window := WindowGenerator(geometry)), ("weights", weights := WeightLoader(geometry)),
+                           ("parameters", parameters := ParameterLoader(geometry))):
+            own_reset(m, name, unit)
         m.submodules.activations = activations = Activations(geometry)
-        m.submodules.weights = weights = WeightLoader(geometry)
-        m.submodules.parameters = parameters = ParameterLoader(geometry)
         m.submodules.array = self.array = array = MacArray(lanes=geometry.input_lanes, columns=geometry.output_lanes,
                                               depth=geometry.band_pixels, lut_pairs=geometry.lut_pairs)
         m.submodules.requantise = requantise = Requantise(lanes=geometry.output_lanes, multiplier=geometry.requantise_multipliers)

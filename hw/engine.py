@@ -77,7 +77,8 @@ class Engine(wiring.Component):
         m = Module()
         dispatch, convolver, fifo, pool = self.dispatch, self.convolver, self.fifo, self.pool
         average, gather, writer = self.average, self.gather, self.writer
-        for name in ("dispatch", "convolver", "fifo", "pool", "average", "gather", "writer"):
+        m.submodules.dispatch, m.submodules.convolver = dispatch, convolver       # which have resets for each of their units
+        for name in ("fifo", "pool", "average", "gather", "writer"):
             own_reset(m, name, getattr(self, name))
 
         connect(m, flipped(self.command), dispatch.command)

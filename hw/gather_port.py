@@ -51,8 +51,8 @@ class GatherPort(wiring.Component):
         word = queue.o.payload
         m.d.comb += [
             gather.grant.eq(waiting <= pipeline.GATHER_WAITING), arrives.eq(gather.either), leaves.eq(queue.o.valid & self.free),
-            queue.w_en.eq(arrives), queue.w_data.write.eq(gather.w_en), queue.w_data.last.eq(gather.last),
-            queue.w_data.addr.eq(gather.w_addr), queue.w_data.data.eq(gather.w_data), queue.o.ready.eq(self.free),
-            self.w_en.eq(leaves & word.write), self.w_addr.eq(word.addr), self.w_data.eq(word.data),
+            queue.w_en.eq(arrives.replicate(len(queue.w_en))), queue.w_data.write.eq(gather.w_en),
+            queue.w_data.last.eq(gather.last), queue.w_data.addr.eq(gather.w_addr), queue.w_data.data.eq(gather.w_data),
+            queue.o.ready.eq(self.free), self.w_en.eq(leaves & word.write), self.w_addr.eq(word.addr), self.w_data.eq(word.data),
             self.done.eq(leaves & word.last)]
         return m

@@ -83,11 +83,9 @@ class GlobalAverage(wiring.Component):
             m.d.sync += run.eq(~over)
 
         passes, left = Signal(), Signal()
-        m.submodules.put = put = Copy()
         m.d.sync += left.eq(queue.o.valid & queue.o.ready)
         assert pipeline.AVERAGE_BACK == 2
-        m.d.comb += [passes.eq(go & each), room.take.eq(go & (each | reads & pixels.last)), room.give.eq(left),
-                     queue.w_en.eq(put.q)]
+        m.d.comb += [passes.eq(go & each), room.take.eq(go & (each | reads & pixels.last)), room.give.eq(left)]
 
         # The sums, two cycles behind.
         vector = Signal(vector_layout(self.lanes), reset_less=True)
@@ -116,11 +114,10 @@ class GlobalAverage(wiring.Component):
             stage = Signal(name=f"done{n}")
             m.d.sync += stage.eq(done)
             before, done = done, stage
-        m.d.comb += [result.eq(done), put.d.eq((passes | before) & ~ResetSignal())]
-        for low in range(0, len(bytes_), BITS_PER_COPY):
-            span = slice(low, low + BITS_PER_COPY)
-            m.submodules[f"passed{low}"] = copy = Copy()
-            m.d.comb += [copy.d.eq(passes),
+        m.d.comb += result.eq(done)
+        for n, span in enumerate(queue.slices):
+            m.submodules[f"put{n}"], m.submodules[f"passed{n}"] = put, copy = Copy(), Copy()
+            m.d.comb += [put.d.eq((passes | before) & ~ResetSignal()), queue.w_en[n].eq(put.q), copy.d.eq(passes),
                          queue.w_data.as_value()[span].eq(Mux(copy.q, vector.as_value()[span], bytes_[span]))]
         return m
 

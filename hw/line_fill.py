@@ -114,10 +114,10 @@ class LineFill(wiring.Component):
                      chunk.bytes.eq(bytes_), packer.release.eq(ended), packer.clear.eq(clear)]
         # Whether a word is the ring's last one is known before it comes, of the first one some cycles after the start.
         address = Signal.like(self.w_addr, reset_less=True)
-        before_end = Signal(len(config.line_ring), reset_less=True)
+        before_end, to_end = (Signal(len(config.line_ring), name=name, reset_less=True) for name in ("before_end", "to_end"))
         at_end, starts_at_end, single = (Signal(name=name, reset_less=True) for name in ("at_end", "starts_at_end", "single"))
         m.d.sync += [before_end.eq(config.line_ring - 2), single.eq(config.line_ring == 1),
-                     starts_at_end.eq(config.line_ring - config.write_start == 1)]
+                     to_end.eq(config.line_ring - config.write_start), starts_at_end.eq(to_end == 1)]
         # The last word of the command before may come two cycles after its start.
         with m.If(delayed(m, clear, 1, "set", reset=True)):
             m.d.sync += [address.eq(config.write_start), at_end.eq(starts_at_end)]

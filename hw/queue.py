@@ -1,5 +1,5 @@
 """A short queue in distributed RAM."""
-from amaranth import Module, Signal, Value
+from amaranth import Module, Shape, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,11 +19,12 @@ class Queue(wiring.Component):
     ----------
     shape : ShapeLike
     slice_bits : int or None
-        Bits of a payload served by one copy of the addresses; all, without.
+        Bits of a payload served by one copy of the addresses and one bit of `w_en`; all, without.
 
     Members
     -------
-    w_en : ``In(1)``
+    w_en : ``In(slices)``
+        All bits alike; one bit, without `slice_bits`.
     w_data : ``In(shape)``
     o : ``Out(stream.Signature(shape))``
     """
@@ -31,23 +32,22 @@ class Queue(wiring.Component):
     PLACES = 16
 
     def __init__(self, shape, *, slice_bits: int | None = None):
-        self.shape, self.slice_bits, self.held = shape, slice_bits, Tokens(self.PLACES)
-        super().__init__({"w_en": In(1), "w_data": In(shape), "o": Out(stream.Signature(shape))})
+        self.shape, self.held, bits = shape, Tokens(self.PLACES), max(Shape.cast(shape).width, 1)
+        self.slices = [slice(low, low + (slice_bits or bits)) for low in range(0, bits, slice_bits or bits)]
+        super().__init__({"w_en": In(len(self.slices)), "w_data": In(shape), "o": Out(stream.Signature(shape))})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.held = held = self.held
         taken = Signal()
-        m.d.comb += [self.o.valid.eq(held.any), taken.eq(self.o.valid & self.o.ready), held.give.eq(self.w_en),
+        m.d.comb += [self.o.valid.eq(held.any), taken.eq(self.o.valid & self.o.ready), held.give.eq(self.w_en[0]),
                      held.take.eq(taken)]
         given, offered = Value.cast(self.w_data), Value.cast(self.o.payload)
-        step = self.slice_bits or max(len(given), 1)
-        for low in range(0, len(given), step):
-            span = slice(low, low + step)
-            m.submodules[f"places{low}"] = places = memory.Memory(shape=len(given[span]), depth=self.PLACES, init=[])
+        for span, put in zip(self.slices, self.w_en, strict=True):
+            m.submodules[f"places{span.start}"] = places = memory.Memory(shape=len(given[span]), depth=self.PLACES, init=[])
             write, read = places.write_port(), places.read_port(domain="comb")
-            m.d.comb += [write.en.eq(self.w_en), write.data.eq(given[span]), offered[span].eq(read.data)]
-            with m.If(self.w_en):
+            m.d.comb += [write.en.eq(put), write.data.eq(given[span]), offered[span].eq(read.data)]
+            with m.If(put):
                 m.d.sync += write.addr.eq(write.addr + 1)
             with m.If(taken):
                 m.d.sync += read.addr.eq(read.addr + 1)

@@ -171,8 +171,8 @@ class Requantise(wiring.Component):
     """One lane per output channel behind the array, and its results put back side by side.
 
     Column pair j emits j cycles after pair 0; so do the lanes, and the delays of the output make it one vector again. ``o``
-    follows pair 0's result by ``latency`` cycles. Free running, one vector per cycle, no back-pressure; only ``o.valid`` has a
-    reset, to 0.
+    follows pair 0's result by ``latency`` cycles. Free running, one vector per cycle, no back-pressure, no resets: what is under
+    way drains during one.
 
     Parameters shift in from pair to pair behind those in use: `lanes` / 2 words, the last pair's first. ``swap`` puts the words
     in use from the next cycle's result of pair 0 on, and with them the rule of that cycle. A swap moves on one pair a cycle and
@@ -229,14 +229,14 @@ class Requantise(wiring.Component):
         m = Module()
         pairs = self.lanes // 2
 
-        def register(value, name, **kwargs):
-            stage = Signal(value.shape(), name=name, **(kwargs or {"reset_less": True}))
+        def register(value, name):
+            stage = Signal(value.shape(), name=name, reset_less=True)
             m.d.sync += stage.eq(value)
             return stage
 
         factor = [register(register(self.load.multiplier[n], f"factor{n}"), f"factor{n}_in") for n in range(2)]
         right = [register(register((self.load.shift[n] - 1)[:6], f"right{n}"), f"right{n}_in") for n in range(2)]
-        shift = register(self.load.valid, "shift", init=0)
+        shift = register(self.load.valid, "shift")
         rule = Signal(rule_layout(), reset_less=True)
         with m.If(self.swap):
             m.d.sync += rule.eq(self.rule)
@@ -251,7 +251,7 @@ class Requantise(wiring.Component):
                 swap = here.q
             swaps = [swap]
             for n in range(max(RequantiseLane.LEAD.values())):
-                swaps.append(register(swaps[n], f"swap{j}_{n}", init=0))
+                swaps.append(register(swaps[n], f"swap{j}_{n}"))
             in_use = {}
             for name in ("zero_point", "low", "high"):
                 in_use[name] = Signal(8, name=f"{name}{j}", reset_less=True)
@@ -281,7 +281,7 @@ class Requantise(wiring.Component):
 
         valid = self.results[self.lanes - 1].valid
         for n in range(RequantiseLane.LATENCY):
-            valid = register(valid, f"valid{n}", init=0)
+            valid = register(valid, f"valid{n}")
         m.d.comb += [self.o.valid.eq(valid), Cat(self.o.vector).eq(Cat(*outputs))]
         if platform is None:
             self._check_rules(m)
