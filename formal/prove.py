@@ -1,7 +1,7 @@
 """Runs SymbiYosys on Amaranth designs with assertions, assumptions and covers."""
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import os
 from pathlib import Path
 import shlex
@@ -17,6 +17,7 @@ from amaranth.hdl._ast import Property, Statement, Switch
 
 __all__ = ["Claim", "ProofError", "Verdict", "bounded", "cover", "prove"]
 
+TRIES = 3
 _ABC = Path(__file__).with_name("yosys_abc.py").resolve()
 
 
@@ -59,8 +60,17 @@ class Verdict:
 
 
 def prove(design: Callable[[], Claim], *, timeout: int = 120) -> Verdict:
-    """Do the assertions hold in every cycle of every run? Unbounded, by property directed reachability (ABC's `pdr`)."""
-    return _run(design, "prove", "abc pdr", 1, timeout)
+    """Do the assertions hold in every cycle of every run? Unbounded, by property directed reachability (ABC's `pdr`).
+
+    The same proof takes half a minute in one run and a quarter of an hour in another, so it gets a third of the time three times.
+    """
+    seconds = 0.0
+    for _ in range(TRIES):
+        verdict = _run(design, "prove", "abc pdr", 1, -(-timeout // TRIES))
+        seconds += verdict.seconds
+        if verdict.holds is not None:
+            break
+    return replace(verdict, seconds=seconds)
 
 
 def bounded(design: Callable[[], Claim], depth: int, *, timeout: int = 120) -> Verdict:
