@@ -106,9 +106,9 @@ class DmaFill(wiring.Component):
 
         m.d.comb += self.done.eq(delayed(m, loaded & i.last & tag.end, LOADED - ROUTED, "done", reset=True))
         assert FETCHED == ROUTED + 1
-        m.d.sync += [
-            self.fetched.valid.eq(i.fetch), self.fetched.data.eq(i.data),
-            self.pixels.valid.eq(kinds[Opcode.LOAD_PIXELS]), self.pixels.data.eq(i.data),
-            self.pixels.first.eq(tag.first & i.first), self.pixels.last.eq(tag.last & i.last),
-            self.pixels.channels.eq(tag.channels), self.pixels.odd.eq(tag.odd)]
+        m.d.sync += [self.fetched.valid.eq(i.fetch), self.pixels.valid.eq(kinds[Opcode.LOAD_PIXELS])]
+        pixels = {"data": i.data, "first": tag.first & i.first, "last": tag.last & i.last, "channels": tag.channels,
+                  "odd": tag.odd}
+        m.d.comb += [self.fetched.data.eq(delayed(m, i.data, 1, "fetched")),
+                     *(self.pixels[name].eq(delayed(m, value, 1, f"pixels_{name}")) for name, value in pixels.items())]
         return m

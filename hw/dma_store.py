@@ -68,7 +68,8 @@ class DmaStore(wiring.Component):
                      self.request.payload.eq(source)]
         # What goes to the engine has registers of its own, one of them to spare for the way.
         address = Signal.like(self.h_addr, reset_less=True)
-        m.d.sync += [self.read_grant.eq(~reading), self.h_addr.eq(address)]
+        m.d.sync += self.read_grant.eq(~reading)
+        m.d.comb += self.h_addr.eq(delayed(m, address, 1, "read_address"))
         assert STORE_READ == 3
         m.d.sync += [asks.eq(take | asks & ~asked), taken.eq(take)]
         with m.If(taken):                       # the burst is still there
@@ -120,7 +121,8 @@ class DmaStore(wiring.Component):
 
         over, freed = Signal(), Signal()
         m.d.comb += [over.eq(self.take & out.o.payload.over), halves.give.eq(freed)]
-        m.d.sync += [self.word.eq(out.o.payload.word), freed.eq(over), self.done.eq(over & out.o.payload.end)]
+        m.d.sync += [freed.eq(over), self.done.eq(over & out.o.payload.end)]
+        m.d.comb += self.word.eq(delayed(m, out.o.payload.word, 1, "word"))
         assert (STORED, STORE_BACK) == (2, 3)
         if platform is None:
             m.d.sync += Assert(ResetSignal() | ~self.take | out.o.valid, "a word that is not there yet")

@@ -67,10 +67,16 @@ class GlobalAverage(wiring.Component):
             blocks.count.eq(config.output_blocks), blocks.start.eq(load), blocks.step.eq(block_end),
             self.command.ready.eq(idle), self.i.ready.eq(run & room.any), go.eq(self.i.valid & self.i.ready),
             block_end.eq(go & pixels.last), read.eq(block_end & reads)]
+        idles, held, given = Signal(), config.as_value(), self.command.payload.as_value()
+        m.d.comb += idles.eq(idle & ~self.command.valid | load & none | ended | result & over)
         m.d.sync += [taken.eq(idle & self.command.valid), load.eq(taken), ended.eq(block_end & blocks.last & ~reads),
-                     idle.eq(idle & ~self.command.valid | load & none | ended | result & over)]
-        with m.If(idle & self.command.valid):
-            m.d.sync += [config.eq(self.command.payload), right.eq(self.command.payload.shift - 1)]
+                     idle.eq(idles), right.eq(config.shift - 1)]
+        # What is offered while idle, from registers beside it; nobody looks at it before it is a command.
+        for low in range(0, len(held), BITS_PER_COPY):
+            m.submodules[f"idle{low}"] = copy = Copy(init=1)
+            m.d.comb += copy.d.eq(idles | ResetSignal())
+            with m.If(copy.q):
+                m.d.sync += held[low:low + BITS_PER_COPY].eq(given[low:low + BITS_PER_COPY])
         with m.If(load):
             m.d.sync += run.eq(~none)
         with m.If(load | block_end):

@@ -39,6 +39,8 @@ class PixelGearbox(wiring.Component):
         with m.If(i.valid):
             m.d.sync += [held.eq(Mux(phase == 0, i.data, i.data[8:])),
                          phase.eq(Mux(whole | i.last, 0, Mux(i.channels[2], phase == 0, Mux(phase == 2, 0, phase + 1))))]
-        m.d.sync += [o.valid.eq(i.valid & (whole | (phase != 0))), o.entry.pair.eq((i.channels == 1) & ~(i.last & i.odd)),
-                     o.entry.data.eq(Mux(phase == 0, i.data, Mux(phase == 1, Cat(held, i.data), Cat(held[:8], i.data))))]
+        entry = Signal(entry_layout(), reset_less=True)
+        m.d.comb += o.entry.eq(entry)
+        m.d.sync += [o.valid.eq(i.valid & (whole | (phase != 0))), entry.pair.eq((i.channels == 1) & ~(i.last & i.odd)),
+                     entry.data.eq(Mux(phase == 0, i.data, Mux(phase == 1, Cat(held, i.data), Cat(held[:8], i.data))))]
         return m

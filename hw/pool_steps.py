@@ -75,30 +75,25 @@ class PoolSteps(wiring.Component):
         with m.If(refill):
             m.d.sync += present.eq(Mux(spare, kept, queue.o.payload))
         m.d.sync += [spare.eq(~refill & (spare | queue.o.valid)), waiting.eq(~refill | spare | queue.o.valid)]
-        # `due`: the step may be made, but for the vector and the room; `takes`: and there must be a vector.
-        # Both ways are worked out before it is known which.
-        takes, clear, next_real = Signal(), Signal(), Signal()
-        after, still, dues = Signal(), Signal(), []
+        # `due`: the step may be made, but for the vector and the room. Both ways are worked out before it is known which.
+        clear, after, still, dues = Signal(), Signal(), Signal(), []
         for name in ("due", "due_refill"):
             m.submodules[name] = copy = Copy()
             m.d.comb += copy.d.eq(Mux(go, after, still) & ~ResetSignal())
             dues.append(copy.q)
-        due = dues[0]
-        m.d.comb += [next_real.eq(Mux(spare, kept.real, queue.o.payload.real)),
-                     after.eq((spare | queue.o.valid) & ~step.short & ~hold),
+        due, there = dues[0], self.vector.valid | ~step.real
+        m.d.comb += [after.eq((spare | queue.o.valid) & ~step.short & ~hold),
                      still.eq((waiting | spare | queue.o.valid) & ~hold)]
-        m.d.sync += [hold.eq(go & step.short),
-                     takes.eq(Mux(go, after & next_real, still & Mux(waiting, step.real, next_real)))]
-        m.d.comb += [step.eq(present), clear.eq(self.room | ~step.emit), self.vector.ready.eq(clear & takes),
-                     go.eq(clear & due & (self.vector.valid | ~takes)),
-                     refill.eq(~waiting | clear & dues[1] & (self.vector.valid | ~takes)), queue.o.ready.eq(~spare),
+        m.d.sync += hold.eq(go & step.short)
+        m.d.comb += [step.eq(present), clear.eq(self.room | ~step.emit), self.vector.ready.eq(clear & due & step.real),
+                     go.eq(clear & due & there), refill.eq(~waiting | clear & dues[1] & there), queue.o.ready.eq(~spare),
                      space.give.eq(go), self.made.eq(go)]
 
         if platform is None:
             # Steps prepared and not yet made, wherever they are: proofs that go on from any state need to know.
             under_way = queue.held.number + queue.w_en + spare + waiting
             m.d.comb += Assert(ResetSignal() | (space.number + under_way == Queue.PLACES) & (waiting | ~(spare | due))
-                               & (takes == (due & step.real)) & (due == dues[1]), "steps got lost")
+                               & (due == dues[1]), "steps got lost")
 
         config, new = Signal(record_layout(PoolConfig), reset_less=True), self.command.payload
         lead = Signal(11, reset_less=True)          # rows to the first one that completes a window, itself included

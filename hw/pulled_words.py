@@ -4,6 +4,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.sdram import PULL
+from hw.delay import delayed
 from hw.queue import Queue
 from hw.tokens import Tokens
 
@@ -37,5 +38,6 @@ class PulledWords(wiring.Component):
         m.d.comb += [
             self.i.ready.eq(space.any), taken.eq(self.i.valid & self.i.ready), queue.w_en.eq(taken),
             queue.w_data.eq(self.i.payload), queue.o.ready.eq(pulled), space.take.eq(taken), space.give.eq(pulled)]
-        m.d.sync += [pulled.eq(self.take), self.word.eq(queue.o.payload)]
+        m.d.sync += pulled.eq(self.take)
+        m.d.comb += self.word.eq(delayed(m, queue.o.payload, 1, "word"))
         return m

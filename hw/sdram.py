@@ -126,6 +126,6 @@ class Sdram(wiring.Component):
                      Cat(pins.ras_n, pins.cas_n, pins.we_n).eq(~delayed(m, low, way, "low", reset=True))]
 
         coming = Signal(timing.read - 1)
-        m.d.sync += [coming.eq(Cat(read, coming)), self.r.data.eq(pins.dq_i)]
-        m.d.comb += self.r.valid.eq(coming[-1])
+        m.d.sync += coming.eq(Cat(read, coming))
+        m.d.comb += [self.r.valid.eq(coming[-1]), self.r.data.eq(delayed(m, pins.dq_i, 1, "dq_i"))]
         return m

@@ -231,13 +231,13 @@ class WindowGenerator(wiring.Component):
                          ix.eq(Mux(loads, n.ix, Mux(turns, p.ix, ix + p.stride_x))), pixel.eq(Mux(loads, 0, pixel + 1))]
 
         granted, host = delayed(m, self.read_grant, 3, "granted"), delayed(m, self.h_addr, 3, "host")
-        issue = Signal(self.issue.shape(), reset_less=True)
+        issue, address = Signal(self.issue.shape(), reset_less=True), Signal.like(self.address, reset_less=True)
         m.d.sync += [
-            self.address.eq(Mux(granted, line + column, host)), issue.first.eq(p.first), issue.last.eq(p.last),
+            address.eq(Mux(granted, line + column, host)), issue.first.eq(p.first), issue.last.eq(p.last),
             issue.addr.eq(pixel), issue.zero_point.eq(p.zero_point),
             # Negative coordinates are huge ones.
             issue.row.eq(iy.as_unsigned() < p.height), issue.column.eq(ix.as_unsigned() < p.width)]
-        m.d.comb += self.issue.eq(issue)
+        m.d.comb += [self.issue.eq(issue), self.address.eq(address)]
         assert pipeline.WINDOW == 4
 
     @staticmethod
