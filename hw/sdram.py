@@ -77,8 +77,8 @@ class Sdram(wiring.Component):
 
         # Row commands come first; they are so few that columns need no say.
         slot, taken = Signal(command_layout(), reset_less=True), Signal()       # `rows.run` knows of them
-        m.submodules.holding, m.submodules.pausing = holding, pausing = Copy(init=1), Copy(init=1)    # segments are far away
-        m.d.comb += [holding.d.eq(upkeep.holds), pausing.d.eq(upkeep.holds), rows.pause.eq(pausing.q)]
+        m.submodules.holding = holding = Copy(init=1)
+        m.d.comb += [holding.d.eq(upkeep.holds), rows.holds.eq(upkeep.holds)]
         command = data.View(command_layout(), Mux(holding.q, upkeep.command, rows.command))
         m.d.sync += [slot.eq(command), taken.eq(command.valid)]
         m.d.comb += [rows.hold.eq(upkeep.hold), upkeep.held.eq(rows.held)]

@@ -1,5 +1,5 @@
 """Opens and closes the rows of an SDRAM, one segment ahead of the words."""
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -22,15 +22,15 @@ class SdramRows(wiring.Component):
     Members
     -------
     i, o : ``In/Out(stream.Signature(segment_layout(timing)))``
-        ``i.ready`` depends on registers only, ``o.valid`` is one. The `count` of ``i`` is looked at in the cycle after.
+        ``i.ready`` and ``o.valid`` are registers. The `count` of ``i`` is looked at in the cycle after.
     active : ``In(1)``
         Words of the segment last taken from ``o`` are left.
     wrote : ``In(StructLayout({"valid": 1, "bank": 2}))``
         A word is being written: in the cycle after its column was decided.
     run : ``Out(1)``
         Words may pass: nothing is held, and no row command takes their place. A register.
-    hold, pause : ``In(1)``
-        Equal, from two registers.
+    hold, holds : ``In(1)``
+        A register, and its value in the next cycle.
     held : ``Out(1)``
     command : ``Out(command_layout())``
         Decided in this cycle; only `valid` and `code` depend on other than registers.
@@ -41,7 +41,7 @@ class SdramRows(wiring.Component):
         segment = stream.Signature(segment_layout(timing))
         super().__init__({"i": In(segment), "o": Out(segment), "active": In(1),
                           "wrote": In(data.StructLayout({"valid": 1, "bank": range(BANKS)})), "run": Out(1),
-                          "hold": In(1), "pause": In(1), "held": Out(1), "command": Out(command_layout())})
+                          "hold": In(1), "holds": In(1), "held": Out(1), "command": Out(command_layout())})
 
     def elaborate(self, platform):
         m = Module()
@@ -66,13 +66,16 @@ class SdramRows(wiring.Component):
         seen_row, seen_open = Signal(timing.row_bits, reset_less=True), Signal(reset_less=True)
         same = Signal(2, reset_less=True)           # halves
 
+        waits = Signal()
+        m.submodules.readies = readies = Copy()     # `wait` while there is no `hold`: segments are far away
         m.submodules.pause = pause = Pause(max(timing.rp, timing.rcd))      # until the next step may follow
         m.submodules.rrd = rrd = Pause(timing.rrd)
         assert LOOKUP == 4                      # look, compare, decide, and then
         m.d.comb += [activate.eq(go & (open_ & pause.ok & rrd.ok | still & self.active)), precharge.eq(go & close & clear),
-                     self.i.ready.eq(~self.pause & wait), self.held.eq(still & all_closable),
+                     self.i.ready.eq(readies.q), self.held.eq(still & all_closable),
                      self.o.valid.eq(ready), self.o.payload.eq(ahead)]
-        hit, waits = decide & seen_open & same.all(), Signal()
+        m.d.comb += readies.d.eq(waits & ~self.holds & ~ResetSignal())
+        hit = decide & seen_open & same.all()
         m.d.comb += waits.eq(go & (wait & ~self.i.valid | taken) | resume & ~pending)
         m.d.sync += [
             wait.eq(waits),
