@@ -72,6 +72,9 @@ def _told(watch: Watch, stage: str) -> Iterator[Callable[[str], None]]:
     watch.begin(stage)
     try:
         yield lambda result: said.__setitem__(0, result)
+    except Stopped:
+        said[0] = "stopped"
+        raise
     finally:
         watch.end(stage, said[0])
 

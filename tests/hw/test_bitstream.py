@@ -101,6 +101,13 @@ def test_jobs_beside_each_other(tools, tmp_path):
     assert done.best.clock_mhz >= 100 and done.path.read_text() == f"config {done.best.seed}\n"
 
 
+def test_a_seed_that_is_not_needed_any_more_is_stopped(tools, tmp_path):
+    nextpnr = tools.parent / "bin" / "nextpnr-ecp5"
+    nextpnr.write_text(nextpnr.read_text().replace("echo config", "[ $seed = 1 ] && exec sleep 60\necho config"))
+    done, said = blink(tmp_path / "b", jobs=2)
+    assert done.best.seed == 3 and said["seed1"] == "stopped" and said["seed3"] == "101.25 MHz"
+
+
 def test_failing_tool(tools, tmp_path):
     (tools.parent / "bin" / "yosys").write_text("#!/bin/sh\n[ \"$1\" = --version ] && exit\necho 'ERROR: no'; exit 1\n")
     with pytest.raises(ToolError, match="yosys failed: ERROR: no"):
