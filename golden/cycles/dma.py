@@ -1,8 +1,8 @@
 """Cycles of DMA and storage: every request, and what becomes of every word."""
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,15 +35,12 @@ __all__ = ["SOURCES", "Burst", "DmaCycles", "bursts"]
 
 SOURCES = ("fetch", "store", "load")        # of requests, in the arbiter's order
 
-# Least cycles from a decision of the arbiter, and from a word of the program that is not the last one asked for, to an offer
-# that follows from it.
-DECIDED, PROGRAM_WORD = 5, 12
-
-_NOTHING = np.zeros(0, np.int64)
+# Least cycles to an offer that follows, from: a decision of the arbiter, or a store's burst taken to be read; a word that
+# completes an instruction; the last word of a fetch; the last word of a transfer.
+DECIDED, INSTRUCTION, REQUESTED, COMPLETED = 5, FETCHED + 12, FETCHED + 2, 4
 
 
-@dataclass(frozen=True, slots=True)
-class Burst:
+class Burst(NamedTuple):
     """`length` words of storage from `address` on, the first of them word `at` of its run; `end`: the last of its command."""
 
     opcode: Opcode | None               # None: fetched
@@ -73,39 +70,29 @@ def _completing(width: int, channels: int) -> np.ndarray:
 
 
 class _Transfers:
-    """A walk through one transfer after the other: when each burst is offered."""
+    """A walk through one transfer after the other: when each is taken, and each burst offered."""
 
-    def __init__(self, geometry: Geometry, taken: list[list[int]]):
+    def __init__(self, geometry: Geometry, taken: list[int]):
         self.geometry, self.taken = geometry, taken
         self.commands: deque[tuple[Opcode, Transfer | PixelTransfer, int]] = deque()
         self.walk: Iterator[Burst] = iter(())
         self.burst: Burst | None = None         # the next one
-        self.earliest: int | None = 0           # cycle in which it is offered, if that is known
+        self.earliest = 0                       # cycle in which it is offered, if it is not `checked`
         self.reserved = 0                       # pixels, of rows before the next one
         self.free = 0                           # the next transfer may be taken
         self.checked: int | None = None         # a row of pixels would be checked now, were there room
 
     def give(self, opcode: Opcode, body: Transfer | PixelTransfer, offered: int) -> None:
         self.commands.append((opcode, body, offered))
-
-    def find(self, pixels_taken: np.ndarray) -> int | None:
-        """Cycle in which the next burst is offered; None if that is not known."""
         if self.burst is None:
-            if not self.commands:
-                return None
-            opcode, body, offered = self.commands.popleft()
-            self.walk = bursts(self.geometry, opcode, body)
-            self.taken.append([max(offered, self.free)])
-            self._prepare(next(self.walk), self.taken[-1][0] + FIRST_BURST)
-        if self.checked is not None:
-            missing = self.reserved + self.burst.body.width - PIXELS        # pixels that must have left
-            if missing > len(pixels_taken):
-                return None
-            if missing > 0:
-                self.checked = max(self.checked, int(pixels_taken[missing - 1]) + PIXEL_BACK)
-            self.reserved += self.burst.body.width
-            self.earliest, self.checked = self.checked + CHECK, None
-        return self.earliest
+            self._begin()
+
+    def _begin(self) -> None:
+        """The next transfer is taken."""
+        opcode, body, offered = self.commands.popleft()
+        self.walk = bursts(self.geometry, opcode, body)
+        self.taken.append(max(offered, self.free))
+        self._prepare(next(self.walk), self.taken[-1] + FIRST_BURST)
 
     def _prepare(self, burst: Burst, checked: int) -> None:
         """The next burst is the first of its run."""
@@ -113,11 +100,32 @@ class _Transfers:
         if burst.opcode is Opcode.LOAD_PIXELS:
             self.checked = checked
 
+    @property
+    def missing(self) -> int | None:
+        """How many pixels must have been taken before the row that waits for room can be asked for; None if no row waits."""
+        return None if self.checked is None else self.reserved + self.burst.body.width - PIXELS
+
+    def find(self, pixels_taken: list[int]) -> int | None:
+        """Cycle in which the next burst is offered; None if that is not known."""
+        if self.burst is None:
+            return None
+        if self.checked is not None:
+            missing = self.missing
+            if missing > len(pixels_taken):
+                return None
+            if missing > 0:
+                self.checked = max(self.checked, pixels_taken[missing - 1] + PIXEL_BACK)
+            self.reserved += self.burst.body.width
+            self.earliest, self.checked = self.checked + CHECK, None
+        return self.earliest
+
     def take(self, cycle: int) -> Burst:
         """The burst that was offered is taken."""
         taken, following = self.burst, next(self.walk, None)
         if following is None:
             self.burst, self.free = None, cycle + NEXT_TRANSFER
+            if self.commands:
+                self._begin()
         elif following.at:
             self.burst, self.earliest = following, cycle + NEXT_BURST
         else:
@@ -130,8 +138,8 @@ class DmaCycles:
 
     Give commands in the order of their queue with the cycle from which on each is offered, and the cycles in which pixels are
     taken; `advance` then follows all that happens before a cycle. What matters before that cycle must have been given: then
-    one pass in time is enough, even if later offers depend on completions. With everything known, `finish` does it at once.
-    Transfers must be within their memories: the model knows no faults.
+    one pass in time is enough, even if later offers depend on completions; `follow` goes only as far as no answer can come.
+    With everything known, `finish` does it at once. Transfers must be within their memories: the model knows no faults.
 
     Arrays, int64, of what is known so far:
 
@@ -147,17 +155,20 @@ class DmaCycles:
     def __init__(self, geometry: Geometry, storage: RamCycles | SdramStorage):
         self.geometry, self.storage = geometry, storage
         self._fetches: deque[tuple[int, int, int]] = deque()
-        self._pixels_taken = np.zeros(0, np.int64)
+        self._pixels_taken: list[int] = []
         self._free = 0                  # of the arbiter
         self._fetch_free = 0
         # Stores: cycle in which the reader is free, and the burst that it asks for; last words of earlier bursts.
         self._reader, self._asks = 0, None
         self._stored: deque = deque([None, None], maxlen=2)
-        self._passing: deque[list] = deque()        # [burst, served, words seen]
-        self._seen: dict[str, int] = {}
+        self._passing: deque[tuple] = deque()       # burst, served
+        self._words_seen = 0                        # of the first of these
+        self._answer: int | None = None             # others may answer from this cycle on to what happened
+        self._word = self._instruction = 0          # the next word asked for comes no earlier; see `follow`
         self._out: dict[str, list] = {name: [] for name in (
             "load_done", "store_done", "activation_writes", "activation_reads", "pixels", "fetched", "load_taken", "store_taken",
             "fetch_taken", "requests")}
+        self._seen = dict.fromkeys(self._out, 0)
         self._loads = _Transfers(geometry, self._out["load_taken"])
         self._stores = _Transfers(geometry, self._out["store_taken"])
 
@@ -173,77 +184,100 @@ class DmaCycles:
 
     def take_pixels(self, cycles: Iterable[int]) -> None:
         """The next pixels are taken in the given cycles."""
-        self._pixels_taken = np.append(self._pixels_taken, np.asarray(cycles, np.int64))
-
-    def _read(self) -> int | None:
-        """Cycle in which the next request of a store is offered; its words are read."""
-        offered = self._stores.find(self._pixels_taken)         # a command may be taken while a burst waits
-        if self._asks is None:
-            if offered is None:
-                return None
-            before = self._stored[0]            # the burst before the last: all its words are decided
-            half = int(before.words[-1]) + STORE_BACK if before else 0
-            taken = max(offered, self._reader, half)
-            burst = self._stores.take(taken)
-            count = burst.length // places(self.geometry, Opcode.STORE)
-            self._out["activation_reads"].append(taken + STORE_READ + np.arange(count))
-            self._reader, self._asks = taken + count + STORE_READ - 1, (burst, taken + STORE_REQUEST)
-            self._stores.find(self._pixels_taken)
-        return self._asks[1]
-
-    def advance(self, until: int) -> None:
-        """Follows everything up to the cycle before `until`."""
-        while self._decide(until):
-            pass
-        self.storage.settle(until - 1)
-        self._collect()
-
-    def new(self, name: str) -> np.ndarray:
-        """What one of the arrays got since the last time it was asked for here."""
-        parts, first = self._out[name], self._seen.get(name, 0)
-        if len(parts) == first:
-            return _NOTHING
-        self._seen[name] = len(parts)
-        return np.concatenate([np.asarray(part, np.int64) for part in parts[first:]])
+        self._pixels_taken += map(int, cycles)
 
     @property
     def missing(self) -> int | None:
         """How many pixels must have been taken before the row that waits for room can be asked for; None if no row waits."""
-        row = self._loads.burst if self._loads.checked is not None else None
-        return None if row is None else self._loads.reserved + row.body.width - PIXELS
+        return self._loads.missing
 
-    def horizon(self, now: int) -> int | None:
-        """A cycle before which nothing can be offered that follows from what `advance` up to `now` left unknown. None if nothing
-        more can come without a new command."""
-        fetch = max(self._fetches[0][2], self._fetch_free) if self._fetches else None
-        offers = [cycle for cycle in (fetch, self._read(), self._loads.find(self._pixels_taken)) if cycle is not None]
-        bounds = [max(self._free, now, min(offers)) + DECIDED] if offers else []
-        before = now                                    # the next word that is not known comes then at the earliest
-        for burst, served, _ in self._passing:
-            known = len(served.words)
-            if known == burst.length:
-                continue
-            last = before + burst.length - known - 1
-            if burst.opcode is None:
-                bounds += [last + FETCHED + 2, before + FETCHED + PROGRAM_WORD]
-            elif burst.end:
-                bounds.append(last + 4)
-            else:
-                bounds.append(last + 2)
-            before = last + 1
-        return min(bounds, default=None)
+    @property
+    def busy(self) -> bool:
+        """Whether anything will happen without a new command, or pixels taken."""
+        return bool(self._passing or self._fetches or self._asks or self._stores.burst
+                    or self._loads.find(self._pixels_taken) is not None)
+
+    def new(self, name: str) -> list:
+        """What one of the arrays got since the last time it was asked for here."""
+        found, first = self._out[name], self._seen[name]
+        if len(found) == first:
+            return []
+        self._seen[name] = len(found)
+        return found[first:]
+
+    def advance(self, until: int) -> None:
+        """Follows everything up to the cycle before `until`."""
+        while self._decide(self._offers(), until):
+            pass
+        self._settle(until)
+
+    def follow(self, now: int, until: int | None, words: int) -> int | None:
+        """Follows everything from cycle `now` on, before which all is known: up to the cycle before the one that is returned.
+
+        That is `until`, or an earlier one in which something may be offered to the DMA because of what happened; None if nothing
+        happens any more and `until` is None. `words`: of the program, up to the next one that completes an instruction.
+        """
+        self._answer, self._word, self._instruction = until, now, words
+        for number, burst in enumerate(self._passing):
+            self._await(burst[0], self._words_seen if number == 0 else 0)
+        while self._decide(self._offers(), self._answer):
+            pass
+        if self._answer is not None:
+            self._settle(self._answer)
+        return self._answer
 
     def finish(self) -> None:
         """Follows everything that was given to its end. Nothing must be given afterwards."""
-        while self._decide(None):
+        while self._decide(self._offers(), None):
             pass
         self.storage.finish()
         self._collect()
 
-    def _decide(self, until: int | None) -> bool:
-        """The arbiter's next decision, if it falls before `until`."""
+    def _settle(self, until: int) -> None:
+        """No decision falls before `until` any more."""
+        self.storage.settle(until - 1)
+        self._collect()
+
+    def _expect(self, cycle: int) -> None:
+        """Others may answer in this cycle."""
+        if self._answer is None or cycle < self._answer:
+            self._answer = cycle
+
+    def _await(self, burst: Burst, seen: int) -> None:
+        """A burst's words but the first `seen` pass, one a cycle at most: others may answer to them."""
+        first, self._word = self._word, self._word + burst.length - seen
+        if burst.opcode is None:
+            if 0 < self._instruction <= burst.length - seen:
+                self._expect(first + self._instruction - 1 + INSTRUCTION)
+            self._instruction -= burst.length - seen
+            self._expect(self._word - 1 + REQUESTED)
+        elif burst.end:
+            self._expect(self._word - 1 + COMPLETED)
+
+    def _offers(self) -> tuple[int | None, int | None, int | None]:
+        """Cycles in which each of `SOURCES` offers its next request; None for those of which that is not known."""
         fetch = max(self._fetches[0][2], self._fetch_free) if self._fetches else None
-        offers = fetch, self._read(), self._loads.find(self._pixels_taken)
+        return fetch, self._read(), self._loads.find(self._pixels_taken)
+
+    def _read(self) -> int | None:
+        """Cycle in which the next request of a store is offered; its words are read."""
+        if self._asks is None:
+            offered = self._stores.find(self._pixels_taken)
+            if offered is None:
+                return None
+            before = self._stored[0]            # the burst before the last: all its words are decided
+            half = before.last + STORE_BACK if before else 0
+            taken = max(offered, self._reader, half)
+            burst = self._stores.take(taken)
+            count = burst.length // places(self.geometry, Opcode.STORE)
+            self._out["activation_reads"] += range(taken + STORE_READ, taken + STORE_READ + count)
+            self._reader, self._asks = taken + count + STORE_READ - 1, (burst, taken + STORE_REQUEST)
+            if burst.end:
+                self._expect(taken + DECIDED)
+        return self._asks[1]
+
+    def _decide(self, offers: tuple[int | None, int | None, int | None], until: int | None) -> bool:
+        """The arbiter's next decision, if it falls before `until`."""
         known = [cycle for cycle in offers if cycle is not None]
         if not known:
             return False
@@ -255,20 +289,24 @@ class DmaCycles:
         if source == 0:
             address, length, _ = self._fetches.popleft()
             self._fetch_free = taken + 1
-            self._out["fetch_taken"].append([taken])
-            burst = Burst(None, address, length, 0, False, None)
+            self._out["fetch_taken"].append(taken)
+            burst = Burst(None, address, length, 0, True, None)
         elif source == 1:
             burst, self._asks = self._asks[0], None
             self._reader = max(self._reader, taken + 1)
         else:
             burst = self._loads.take(taken)
+        if burst.end or source == 2 and self._loads.missing is not None:        # who gives pixels' places back may have news
+            self._expect(cycle + DECIDED)
+        self._word = max(self._word, cycle)
+        self._await(burst, 0)
         served = self.storage.request(
             Request(write=source == 1, address=burst.address, length=burst.length, offered=taken + 1))
         self._free = served.taken + 1
         if source == 1:
             self._stored.append(served)
-        self._out["requests"].append([(served.taken, source, burst.address, burst.length)])
-        self._passing.append([burst, served, 0])
+        self._out["requests"].append((served.taken, source, burst.address, burst.length))
+        self._passing.append((burst, served))
         if len(self._passing) > 16:
             self._collect()
         return True
@@ -277,31 +315,35 @@ class DmaCycles:
         """What becomes of the words that were decided since the last time."""
         out = self._out
         while self._passing:
-            burst, served, seen = self._passing[0]
-            words = served.words
-            new = words[seen:]
-            match burst.opcode:
-                case None:
-                    out["fetched"].append(new + FETCHED)
-                case Opcode.LOAD_ACTIVATIONS:
-                    size = places(self.geometry, burst.opcode)
-                    out["activation_writes"].append(words[size - 1::size][seen // size:] + WRITE)
-                case Opcode.LOAD_PIXELS:
-                    completing = _completing(burst.body.width, burst.body.channels)
-                    first, last = np.searchsorted(completing, (burst.at + seen, burst.at + len(words)))
-                    part = completing[first:last] - burst.at
-                    second = np.arange(first, last) % 2 if burst.body.channels == 1 else 0
-                    out["pixels"].append(words[part] + PIXEL + second)
-            if len(words) < burst.length:
-                self._passing[0][2] = len(words)
+            burst, served = self._passing[0]
+            seen, count = self._words_seen, served.count
+            if count > seen:
+                match burst.opcode:
+                    case None:
+                        out["fetched"] += (served.words[seen:] + FETCHED).tolist()
+                    case Opcode.LOAD_ACTIVATIONS:
+                        size = places(self.geometry, burst.opcode)
+                        out["activation_writes"] += (served.words[size - 1::size][seen // size:] + WRITE).tolist()
+                    case Opcode.LOAD_PIXELS:
+                        out["pixels"] += self._pixels(burst, served.words, seen)
+            if count < burst.length:
+                self._words_seen = count
                 return
-            if burst.end:
+            if burst.end and burst.opcode is not None:
                 store = burst.opcode is Opcode.STORE
-                out["store_done" if store else "load_done"].append(words[-1:] + (STORED if store else LOADED))
+                out["store_done" if store else "load_done"].append(served.last + (STORED if store else LOADED))
             self._passing.popleft()
+            self._words_seen = 0
+
+    @staticmethod
+    def _pixels(burst: Burst, words: np.ndarray, seen: int) -> list[int]:
+        """Cycles in which the pixels that a burst's words from number `seen` on complete are offered."""
+        completing = _completing(burst.body.width, burst.body.channels)
+        first, last = np.searchsorted(completing, (burst.at + seen, burst.at + len(words)))
+        second = np.arange(first, last) % 2 if burst.body.channels == 1 else 0
+        return (words[completing[first:last] - burst.at] + PIXEL + second).tolist()
 
     def __getattr__(self, name: str) -> np.ndarray:
         if name.startswith("_") or name not in self._out:
             raise AttributeError(name)
-        shape = (0, 4) if name == "requests" else (0,)
-        return np.concatenate([np.zeros(shape, np.int64), *self._out[name]])
+        return np.array(self._out[name], np.int64).reshape((-1, 4) if name == "requests" else -1)

@@ -1,4 +1,6 @@
 """The engine command by command, for programs whose commands come in the course of time."""
+from bisect import bisect_left
+from collections.abc import Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, field
 
@@ -17,6 +19,7 @@ from golden.cycles.writer import State as WriterState
 
 __all__ = ["CommandCycles", "Denials", "EngineCycles"]
 
+_NEVER = 1 << 62
 _NO_CYCLES = np.zeros(0, np.int64)
 
 
@@ -37,10 +40,6 @@ class Denials(Readiness):
 
     def cycle(self, index):
         return index + np.searchsorted(self._shift, index, side="right")
-
-    def since(self, cycle: int) -> "Denials":
-        """The same from a cycle on; before it there are none."""
-        return Denials(self.denied[np.searchsorted(self.denied, cycle):])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,8 +70,8 @@ class _State:
 class EngineCycles:
     """`golden.cycles.engine.timeline`, a command at a time: `give` them in order with the cycles from which on they are offered.
 
-    `grants` replaces what is known of the cycles in which the memory's ports are lent to others; commands that end behind the
-    first new one are followed again. `commands` holds what is known of each. Cycles only become later by that.
+    `lend` adds to what is known of the cycles in which the memory's ports are lent to others; `follow` then follows commands
+    again that end behind the first new one. `commands` holds what is known of each. Cycles only become later by that.
     """
 
     def __init__(self, geometry: Geometry):
@@ -80,27 +79,30 @@ class EngineCycles:
         self.commands: list[CommandCycles] = []
         self._given: list[tuple[Command, int]] = []
         self._states = [_State(WindowState.fresh(geometry))]       # before each command, and after the last
-        self._read, self._write = Denials(_NO_CYCLES), Denials(_NO_CYCLES)
+        self._read: list[int] = []
+        self._write: list[int] = []
+        self._changed = _NEVER                                      # first cycle lent since then
 
     def give(self, command: Command, offered: int) -> None:
         self._given.append((command, offered))
         self._follow()
 
-    def grants(self, read: np.ndarray, write: np.ndarray) -> None:
-        """Cycles without `read_grant` and `write_grant`, sorted; those that were given before are among them."""
-        first = 1 << 62
-        write = np.asarray(write, np.int64) + 1         # the writer has its grant from a register
-        for old, new in ((self._read.denied, read), (self._write.denied, write)):
-            if len(new) > len(old):
-                first = min(first, int(new[len(old)]))
-        self._read, self._write = Denials(read), Denials(write)
+    def lend(self, read: Sequence[int], write: Sequence[int]) -> None:
+        """More cycles without `read_grant` and `write_grant`, in order; what they change is known after `follow`."""
+        write = [cycle + 1 for cycle in write]          # the writer has its grant from a register
+        self._changed = min([self._changed, *read[:1], *write[:1]])
+        self._read += read
+        self._write += write
+
+    def follow(self) -> None:
+        """Follows all commands again that cycles lent since the last time may delay."""
         number = len(self.commands)
-        while number and self.commands[number - 1].over > first:
+        while number and self.commands[number - 1].over > self._changed:
             number -= 1
-        if number < len(self.commands):
-            del self.commands[number:], self._states[number + 1:]
-            while len(self.commands) < len(self._given):
-                self._follow()
+        self._changed = _NEVER
+        del self.commands[number:], self._states[number + 1:]
+        while len(self.commands) < len(self._given):
+            self._follow()
 
     def _follow(self) -> None:
         """The next command; the only consistent answer, from below, as in `timeline`."""
@@ -110,7 +112,7 @@ class EngineCycles:
         if len(before.units) >= pipeline.COMMANDS:
             taken = max(taken, before.units[-pipeline.COMMANDS] + pipeline.COMMAND_BACK)
         record = np.array([taken + pipeline.DISPATCH])
-        read, write = self._read.since(taken), self._write.since(taken)
+        read, write = (Denials(lent[bisect_left(lent, taken):]) for lent in (self._read, self._write))
         count = command.window.pixels * command.window.output_blocks
         places = np.zeros(count + geometry.fifo_words, np.int64)
         places[geometry.fifo_words - len(before.places):geometry.fifo_words] = before.places

@@ -52,12 +52,19 @@ class GatherCycles:
         self._offered = np.append(self._offered, cycles)
 
     @property
+    def known(self) -> int:
+        """Pixels of which it is known when they are offered."""
+        return len(self._offered)
+
+    @property
     def short(self) -> int:
-        """Pixels that must still come for the first command that is not known to its end; 0 if there is none."""
-        if len(self._states) > len(self._given):
-            return 0
-        config = self._given[len(self._states) - 1][0]
-        return max(self._states[-1].position + config.image_rows * config.width - len(self._offered), 0)
+        """Pixels that must still come for the first command that does not have all of its own; 0 if there is none."""
+        missing = self._states[-1].position - len(self._offered)
+        for config, _ in self._given[len(self._states) - 1:]:
+            missing += config.image_rows * config.width
+            if missing > 0:
+                return missing
+        return 0
 
     @property
     def since(self) -> int:

@@ -1,4 +1,5 @@
 """Cycles of whole programs: front end, DMA, storage, gather and engine together."""
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,7 @@ from arch import control, pipeline
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Instruction, Opcode
 from arch.sdram import Timing
-from arch.transfer import CHECK, PIXEL, PIXEL_BACK
+from arch.transfer import PIXEL
 from golden.cycles.dma import DmaCycles
 from golden.cycles.engine_steps import EngineCycles
 from golden.cycles.gather_steps import UNKNOWN, GatherCycles
@@ -76,20 +77,19 @@ class _Run:
         self.pixels = 0                                 # taken, as the DMA was told
         self.told = {(queue, what): 0 for queue in ("gather", "compute") for what in ("taken", "done")}
         self.events: dict[tuple[str, str], list[int]] = {(queue, what): [] for queue in QUEUES for what in ("taken", "done")}
-        self.reads = self.writes = np.zeros(0, np.int64)        # of the DMA on the chip
+        self.writes: list[int] = []                     # of the DMA on the chip
         self.denied, self.stale = False, False          # the engine, the gather have not heard of all that
-        self.others = np.zeros(0, np.int64)
+        self.due, self.missing = UNKNOWN, None          # see `_due`; pixels for which the DMA waits
 
     def follow(self) -> MachineTimeline:
         while self.sequencer.finished is None:
             self._tell()
-            until = self._until()
+            until = self.dma.follow(self.now, self._until(), self.sequencer.incomplete)
             if until is None:
                 if self.sequencer.finished is None:
                     raise ValueError("program must not wait for ever")
                 break
             assert until > self.now
-            self.dma.advance(until)
             self.now = until
         arrays = {key: np.array(cycles, np.int64) for key, cycles in self.events.items()}
         return MachineTimeline(
@@ -103,17 +103,19 @@ class _Run:
         """Tells each part what the others did up to now, until nobody has news."""
         dma, sequencer = self.dma, self.sequencer
         news = True
+        if dma.missing != self.missing:
+            self.missing, self.due = dma.missing, self.now
         while news:
             news = False
             for _ in dma.new("fetch_taken"):
                 sequencer.asked()
             words = dma.new("fetched")
-            if len(words):
-                sequencer.arrive(words.tolist())
+            if words:
+                sequencer.arrive(words)
                 news = True
             for queue in ("load", "store"):
                 for what in ("taken", "done"):
-                    for cycle in dma.new(f"{queue}_{what}").tolist():
+                    for cycle in dma.new(f"{queue}_{what}"):
                         self._event(queue, what, cycle)
                         news = True
             self._lend()
@@ -127,41 +129,63 @@ class _Run:
     def _lend(self) -> None:
         """Cycles in which the DMA uses the activation memory, and pixels that it offers."""
         reads, writes = self.dma.new("activation_reads"), self.dma.new("activation_writes")
-        if len(reads) or len(writes):
-            self.reads, self.writes = np.append(self.reads, reads), np.append(self.writes, writes)
+        if reads or writes:
+            self.writes += writes
+            self.engine.lend(reads, [cycle - pipeline.WRITER for cycle in writes])
             self.denied = self.stale = True
         pixels = self.dma.new("pixels")
-        if len(pixels):
+        if pixels:
             self.gather.pixels(pixels)
             self.stale = True
 
     def _units(self) -> bool:
         """Events of engine and gather up to now."""
-        news = False
+        due = self._gathering and self.due <= self.now
         # What is lent delays the engine: as long as nothing happens in it even without that, it need not know.
-        if self.denied and (self._next("compute") <= self.now or self._gathering):
-            self.engine.grants(self.reads, self.writes - pipeline.WRITER)
+        if self.denied and (due or self._next("compute") <= self.now):
+            self.engine.follow()
             self.denied, self.stale = False, True
-        if self.stale and self._gathering:
-            self.gather.follow(self._others(self.gather.since), self.now)
-            self.stale = False
-        for queue in ("compute", "gather"):
-            for what in ("taken", "done"):
-                for cycle in self._cycles(queue, what):
-                    if cycle > self.now:
-                        break
-                    self._event(queue, what, cycle)
-                    self.told[queue, what] += 1
-                    news = True
-        until = int(np.searchsorted(self.gather.pixels_taken, self.now, side="right"))
-        if until > self.pixels:
+        news = self._events("compute")
+        if due:
+            if self.stale:
+                self.gather.follow(self._others(self.gather.since), self.now)
+                self.stale = False
+            news |= self._events("gather")
+            until = int(np.searchsorted(self.gather.pixels_taken, self.now, side="right"))
             self.dma.take_pixels(self.gather.pixels_taken[self.pixels:until])
-            self.pixels, news = until, True
+            self.pixels, news = until, news or until > self.pixels
+            self.due = self._due()
         return news
+
+    def _events(self, queue: str) -> bool:
+        """Tells the sequencer what happened in a unit up to now."""
+        news = False
+        for what in ("taken", "done"):
+            for cycle in self._cycles(queue, what):
+                if cycle > self.now:
+                    break
+                self._event(queue, what, cycle)
+                self.told[queue, what] += 1
+                news = True
+        return news
+
+    def _due(self) -> int:
+        """The first cycle in which the gather may have news: an event, or a pixel taken for which the DMA waits."""
+        due, missing, known = [self._next("gather")], self.dma.missing, self.gather.pixels_taken
+        if missing is not None and missing > self.pixels:
+            at = int(known[missing - 1]) if missing <= len(known) else UNKNOWN
+            due.append(at if at < UNKNOWN else self.now + PIXEL + max(missing - 1 - self.gather.known, 0))
+        due = min(due)
+        if self._lending:
+            # That may move the engine's writes, in some cycles. Each of them lets the gather be a cycle earlier at most.
+            due = max(due - len(self._others(self.now)), self.now + pipeline.WRITER)
+        if self.gather.short and self.dma.busy:
+            due = min(due, self.now + PIXEL + self.gather.short)
+        return due
 
     def _others(self, since: int) -> np.ndarray:
         """Cycles from about `since` on in which somebody else than the gather writes activations."""
-        parts = [self.writes[np.searchsorted(self.writes, since):]]
+        parts = [np.array(self.writes[bisect_left(self.writes, since):], np.int64)]
         for command in reversed(self.engine.commands):
             if len(command.written):
                 if command.written[-1] < since:
@@ -207,6 +231,8 @@ class _Run:
                         self.gather.give(command.body, cycle)
                     case "compute":
                         self.engine.give(command.body, cycle)
+                if queue == "gather" or command.opcode is Opcode.LOAD_PIXELS:
+                    self.due = self.now
                 self.stale, news = True, True
         fetches = self.sequencer.fetches
         if self.fetched < len(fetches) and fetches[self.fetched] <= self.now:
@@ -215,23 +241,8 @@ class _Run:
         return news
 
     def _until(self) -> int | None:
-        """A cycle before which nothing can be offered that is not known now."""
+        """A cycle before which nobody but the DMA can have news for it; None if there is nobody who could."""
         bounds = [self.sequencer.fetches[-1]] if self.fetched < len(self.sequencer.fetches) else []
-        horizon = self.dma.horizon(self.now)
-        if horizon is not None:
-            bounds.append(horizon)
-        bounds += [at + NEXT for at in (self._next("compute"), self._next("gather")) if at < UNKNOWN]
-        if self._gathering:
-            if self.gather.short and horizon is not None:
-                bounds.append(self.now + PIXEL + self.gather.short)
-            missing = self.dma.missing
-            if missing is not None and missing > self.pixels:
-                taken = self.gather.pixels_taken
-                at = int(taken[missing - 1]) if missing <= len(taken) else UNKNOWN
-                if at >= UNKNOWN:
-                    at = self.now + PIXEL
-                bounds.append(max(at, self.now) + PIXEL_BACK + CHECK)
-            if self._lending:
-                # Lending may move the engine's writes, and these those of the gather.
-                bounds.append(self.now + pipeline.WRITER + NEXT)
+        news = [self._next("compute"), self.due if self._gathering else UNKNOWN]
+        bounds += [cycle + NEXT for cycle in news if cycle < UNKNOWN]
         return min(bounds, default=None)

@@ -27,31 +27,42 @@ class Request:
 
 
 class Served:
-    """A request in time: `taken` is the cycle in which it was taken."""
+    """A request in time: `taken` is the cycle in which it was taken, `count` how many of its words are decided."""
+
+    __slots__ = ("request", "taken", "count", "last", "_latency", "_spans")
 
     def __init__(self, request: Request, taken: int, latency: int):
-        self.request, self.taken = request, taken
+        self.request, self.taken, self.count = request, taken, 0
+        self.last = _NEVER                              # of these words
         self._latency = latency
-        self._segments: list[_Segment] = []
+        self._spans: list[tuple[int, int]] = []         # first cycle and number of words that come one a cycle
+
+    def add(self, decided: int, number: int) -> None:
+        """The next words are decided in cycles from `decided` on."""
+        first = decided + self._latency
+        self._spans.append((first, number))
+        self.count += number
+        self.last = first + number - 1
 
     @property
     def words(self) -> np.ndarray:
         """Cycles in which its words so far were given, or asked for if they are to be written; int64 (n,)."""
-        decided = [cycles for segment in self._segments for cycles in segment.decided]
-        return np.concatenate(decided) + self._latency if decided else np.zeros(0, np.int64)
+        if len(self._spans) == 1:
+            first, number = self._spans[0]
+            return np.arange(first, first + number)
+        return np.concatenate([np.zeros(0, np.int64), *(np.arange(first, first + number) for first, number in self._spans)])
 
 
 class _Segment:
-    """Part of a request within one row; `decided` grows by arrays of cycles."""
+    """Part of a request within one row: `count` words are left."""
 
-    def __init__(self, write: bool, address: int, count: int, timing: Timing):
+    __slots__ = ("served", "write", "count", "bank", "row", "last")
+
+    def __init__(self, served: Served, address: int, count: int, timing: Timing):
         line = address >> timing.column_bits
-        self.write, self.count, self.bank, self.row = write, count, line % BANKS, line // BANKS
-        self.decided: list[np.ndarray] = []
-
-    @property
-    def last(self) -> int:
-        return int(self.decided[-1][-1]) if self.decided else _NEVER
+        self.served, self.write, self.count = served, served.request.write, count
+        self.bank, self.row = line % BANKS, line // BANKS
+        self.last = _NEVER                              # decided
 
 
 class SdramCycles:
@@ -84,14 +95,14 @@ class SdramCycles:
         if first >= end:
             return
         number = min(segment.count, end - first)
-        cycles = first + np.arange(number, dtype=np.int64)
-        segment.decided.append(cycles)
+        segment.served.add(first, number)
         segment.count -= number
-        self.column = int(cycles[-1]) + 1
+        segment.last = last = first + number - 1
+        self.column = last + 1
         if segment.write:
-            self.wrote[segment.bank] = int(cycles[-1])
+            self.wrote[segment.bank] = last
         else:
-            self.read = int(cycles[-1])
+            self.read = last
 
     def _row_command(self, cycle: int) -> None:
         """A row command decided in `cycle` takes the next place of a column."""
@@ -176,9 +187,7 @@ class SdramCycles:
         offered, address, left = served.taken + SEGMENT, request.address, request.length
         while left:
             count = min(left, timing.columns - address % timing.columns)
-            segment = _Segment(request.write, address, count, timing)
-            served._segments.append(segment)
-            taken = self._take(segment, offered)
+            taken = self._take(_Segment(served, address, count, timing), offered)
             self.free, offered = taken + 1, taken + SEGMENT
             address, left = (address + count) % (1 << timing.address_bits), left - count
         return served

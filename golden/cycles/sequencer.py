@@ -1,5 +1,7 @@
 """Cycles of the sequencer: from the words of a program to commands that are offered to their units."""
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from arch import control
 from arch.control import body_words
@@ -50,6 +52,7 @@ class SequencerCycles:
         self._gave: list[int] = []              # words out of the checker
         self._end: int | None = None            # END given
         self._queues = {queue: _Queue([i for i in program if i.queue == queue]) for queue in QUEUES}
+        self._ends = list(accumulate(map(instruction_words, program)))      # words up to and with each instruction
         self._to = [self._queues.get(instruction.queue) for instruction in program
                     for _ in range(instruction_words(instruction))]
         if not program or program[-1].opcode is not Opcode.END or program[-1].queue != CONTROL:
@@ -59,6 +62,12 @@ class SequencerCycles:
     def asked(self) -> None:
         """The request offered last was taken."""
         self._asked += 1
+
+    @property
+    def incomplete(self) -> int:
+        """Words up to and with the next to come that completes an instruction; 0 if none does."""
+        number = bisect_right(self._ends, len(self._came))
+        return self._ends[number] - len(self._came) if number < len(self._ends) else 0
 
     def arrive(self, cycles: Iterable[int]) -> None:
         """Words of the program come."""

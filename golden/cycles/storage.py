@@ -8,10 +8,12 @@ __all__ = ["RamCycles", "RamServed", "SdramStorage"]
 
 
 class RamServed:
-    """A request in time: `taken` is the cycle in which it was taken, `words` those of its words, as in `Served`."""
+    """A request in time: `taken` is the cycle in which it was taken, `words` those of its words; `count` and `last` of them, as in
+    `Served`."""
 
     def __init__(self, request: Request, taken: int, words: np.ndarray):
         self.request, self.taken, self.words = request, taken, words
+        self.count, self.last = len(words), int(words[-1]) if len(words) else taken
 
 
 class RamCycles:

@@ -1,5 +1,6 @@
 """The parts of the machine's model that take one command at a time, against those that know all of them; and programs."""
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -67,8 +68,9 @@ def test_engine_in_steps(seed):
     engine = EngineCycles(GEOMETRY)
     for command, cycle in zip(commands, offered.tolist(), strict=True):
         engine.give(command, cycle)
-    for until in (0, 500, 20_000, 60_000):
-        engine.grants(read[read < until], write[write < until])
+    for after, until in pairwise((0, 500, 20_000, 60_000)):
+        engine.lend(*(lent[(after <= lent) & (lent < until)].tolist() for lent in (read, write)))
+        engine.follow()
     assert [command.taken for command in engine.commands] == line.taken.tolist()
     assert [command.done for command in engine.commands] == line.done.tolist()
     np.testing.assert_array_equal(np.concatenate([command.written for command in engine.commands]), line.written)
