@@ -1,8 +1,9 @@
 """The engine command by command, for programs whose commands come in the course of time."""
 from bisect import bisect_left
 from collections.abc import Sequence
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from golden.cycles import array, global_average, pool, requantise, window, write
 from golden.cycles.engine import READABLE
 from golden.cycles.global_average import State as AverageState
 from golden.cycles.pool import State as PoolState
-from golden.cycles.streams import Readiness
+from golden.cycles.streams import NO_END, Readiness
 from golden.cycles.window import State as WindowState
 from golden.cycles.writer import State as WriterState
 
@@ -26,20 +27,39 @@ _NO_CYCLES = np.zeros(0, np.int64)
 class Denials(Readiness):
     """All cycles but the given ones (sorted)."""
 
-    def __init__(self, cycles: np.ndarray):
+    def __init__(self, cycles: Sequence[int]):
         super().__init__()
-        self.denied = np.asarray(cycles, np.int64)
-        self._shift = self.denied - np.arange(len(self.denied))
+        self._denied = list(cycles)
+
+    @cached_property
+    def _cycles(self) -> np.ndarray:
+        return np.array(self._denied, np.int64)
+
+    @cached_property
+    def _shift(self) -> np.ndarray:
+        return self._cycles - np.arange(len(self._cycles))
 
     @property
     def always(self) -> bool:
-        return not len(self.denied)
+        return not self._denied
 
     def index(self, cycle):
-        return cycle - np.searchsorted(self.denied, cycle)
+        return cycle - np.searchsorted(self._cycles, cycle)
 
     def cycle(self, index):
         return index + np.searchsorted(self._shift, index, side="right")
+
+    def after(self, cycle: int, count: int = 0) -> int:
+        denied = self._denied
+        number = bisect_left(denied, cycle)
+        cycle += count
+        while number < len(denied) and denied[number] <= cycle:
+            number, cycle = number + 1, cycle + 1
+        return cycle
+
+    def clear(self, cycle: int) -> int:
+        number = bisect_left(self._denied, cycle)
+        return self._denied[number] - cycle if number < len(self._denied) else NO_END
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -119,7 +139,7 @@ class EngineCycles:
         bound = bool(np.any(before.places + pipeline.ROOM_BACK > taken))
         pooled = averaged = None
         while True:
-            state = _State(deepcopy(before.window), copy(before.pool), copy(before.average), copy(before.writer))
+            state = _State(before.window.copy(), copy(before.pool), copy(before.average), copy(before.writer))
             room = places[:count] + pipeline.ROOM_BACK if bound else None
             issued = window.issue(geometry, [command.window], record, record, record, read, room, state.window)
             vectors = requantise.vectors(array.results(geometry, issued.emitting), geometry.output_lanes)

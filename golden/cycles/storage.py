@@ -8,8 +8,7 @@ __all__ = ["RamCycles", "RamServed", "SdramStorage"]
 
 
 class RamServed:
-    """A request in time: `taken` is the cycle in which it was taken, `words` those of its words; `count` and `last` of them, as in
-    `Served`."""
+    """A request in time, as `Served`: `taken` is the cycle in which it was taken, `words` those of its words."""
 
     def __init__(self, request: Request, taken: int, words: np.ndarray):
         self.request, self.taken, self.words = request, taken, words

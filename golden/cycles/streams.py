@@ -1,7 +1,9 @@
 """Stream boundaries in time: when beats that are ready to go are taken by somebody who is not always ready."""
 import numpy as np
 
-__all__ = ["PLACES", "Readiness", "depart", "issue"]
+__all__ = ["NO_END", "PLACES", "Readiness", "depart", "issue"]
+
+NO_END = 1 << 60        # cycles
 
 PLACES = 16             # of the queue behind a unit that cannot wait half way
 
@@ -37,6 +39,14 @@ class Readiness:
             return index
         period, phase = np.divmod(index, len(self._cycles))
         return period * len(self.pattern) + self._cycles[phase]
+
+    def after(self, cycle: int, count: int = 0) -> int:
+        """The ready cycle with `count` others between it and a cycle."""
+        return int(self.cycle(self.index(cycle) + count))
+
+    def clear(self, cycle: int) -> int:
+        """How many cycles from this one on are surely ready."""
+        return NO_END if self.always else 0
 
     def later(self) -> "Readiness":
         """The same a cycle later, as through a register."""

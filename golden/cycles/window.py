@@ -1,6 +1,7 @@
 """Cycles of the window generator and of the loaders that it waits for: when each beat is issued."""
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -61,6 +62,10 @@ class State:
     settled: int = 0
     over: int = 0
 
+    def copy(self) -> "State":
+        """The same, to be changed on its own."""
+        return replace(self, weights=copy(self.weights), scales=copy(self.scales))
+
     @classmethod
     def fresh(cls, geometry: Geometry) -> "State":
         """After a reset."""
@@ -97,18 +102,36 @@ def issue(geometry: Geometry, windows: Sequence[WindowConfig], window_offered: n
         waiting = window_taken[-1] + 4
         pixels, passes = window.pixels, window.passes
         apart = 2 if window.columns == 1 and window.rows > 1 else 1     # least distance of two beats
-        for number in range(window.output_blocks * passes):
-            emits = number % passes == passes - 1
+        span = apart * (pixels - 1)
+        number, before = 0, None                # `before`: start of the pass before, if nothing held up its beats
+        while number < window.output_blocks * passes:
+            left = passes - 1 - number % passes
             waiting = max(waiting, settled, weights.read() + 1)
-            if emits:
+            if not left:
                 waiting = max(waiting, scales.read() + 1)
             start = max(waiting + 1, over)
-            if grant.always and not (emits and room is not None):
-                cycles, begin, end = None, start + apart - 1, start + apart * pixels - 1
-                fourth = begin + apart * (least - 1)
+            begin, clear = start + apart - 1, grant.clear(start + apart - 1)
+            if left and clear > span and before is not None:
+                # All that a pass waits for counts from the start of the one before: until something holds up beats, or the last
+                # pass comes, they follow each other as these two did.
+                period = start - before
+                more = min(left - 1, (clear - 1 - span) // period)
+                first += range(begin, begin + more * period, period)
+                last += range(begin + span, begin + span + more * period, period)
+                start, begin, number = start + more * period, begin + more * period, number + more
+                if more:
+                    weights.used(begin - period + pipeline.WINDOW)
+                    weights.read()
+            before = start if left and clear > span else None
+            held = not left and room is not None
+            if clear > span and not held:
+                cycles, end, fourth = None, begin + span, begin + apart * (least - 1)
+            elif apart == 1 and not held:
+                cycles, begin, end = None, grant.after(begin), grant.after(begin, span)
+                fourth = grant.after(begin, least - 1)
             else:
-                earliest = np.full(pixels, start + apart - 1, np.int64)
-                if emits and room is not None:
+                earliest = np.full(pixels, begin, np.int64)
+                if held:
                     np.maximum(earliest, room[position:position + pixels], out=earliest)
                 cycles = depart(earliest, grant) if apart == 1 else _depart(earliest, grant, apart)
                 begin, end = int(cycles[0]), int(cycles[-1])
@@ -116,14 +139,16 @@ def issue(geometry: Geometry, windows: Sequence[WindowConfig], window_offered: n
             settled = (fourth if pixels >= least else end + least - pixels) + 2
             over = end + 1
             weights.used(begin + pipeline.WINDOW)
-            if emits:
+            if not left:
                 scales.used(begin + pipeline.WINDOW)
-                emitting.append(np.arange(begin, end + 1, apart) if cycles is None else cycles)
+                if cycles is None:
+                    cycles = np.arange(begin, end + 1, apart) if clear > span else depart(np.full(pixels, begin), grant)
+                emitting.append(cycles)
                 position += pixels
             first.append(begin)
             last.append(end)
-            waiting = start + 5
-            idle = start + 2
+            waiting, idle = start + 5, start + 2
+            number += 1
     state.idle, state.settled, state.over = idle, settled, over
     return Issue(first=np.array(first, np.int64), last=np.array(last, np.int64), emitting=np.concatenate(emitting),
                  window_taken=np.array(window_taken), load_taken=np.array(weights.taken), scale_taken=np.array(scales.taken))
