@@ -8,6 +8,7 @@ A map lies in a ring of rows: row y of it is at `base + (y mod ring rows) * row_
 block b one word per block further on. `ring_words` is (ring rows) * row_words.
 """
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Self
 
 __all__ = ["AverageConfig", "Command", "Field", "GatherConfig", "LoadConfig", "POOL_AVERAGE", "POOL_MAX", "POOL_NONE",
@@ -59,6 +60,7 @@ class Record:
                 raise ValueError(f"{what} must be {entry.low}..{entry.high} {entry.unit}".rstrip() + f", not {value}")
 
     @classmethod
+    @cache
     def fields(cls) -> tuple[Field, ...]:
         """Fields in packing order."""
         return tuple(Field(entry.name, *entry.metadata["field"]) for entry in fields(cls))

@@ -3,6 +3,7 @@
 Latencies count clock edges, as in `arch.pipeline`.
 """
 from enum import IntEnum
+from functools import cache
 
 from arch.command import Command, Record
 from arch.instruction import BODIES, QUEUES, Opcode
@@ -69,6 +70,7 @@ class Fault(IntEnum):
 NO_QUEUE = len(QUEUES)      # in place of a queue's number: the fault is in the program's words
 
 
+@cache
 def body_words(opcode: Opcode) -> int:
     """Words behind an instruction's header and waits."""
     body = BODIES[opcode]

@@ -85,10 +85,9 @@ class SequencerCycles:
         self._advance()
 
     def _advance(self) -> None:
-        for queue in self._queues.values():
-            queue.advance()
         self._words()
         for name, queue in self._queues.items():
+            queue.advance()
             self._offer(name, queue)
         self._fetch()
         if self.finished is None and self._end is not None and all(
@@ -120,12 +119,14 @@ class SequencerCycles:
                     at = gave[-1] + 1
                 if queue is not None:
                     free = queue.free()
-                    if free is None:
-                        break
+                    if free is None:            # its words were not followed up to now
+                        queue.advance()
+                        free = queue.free()
+                        if free is None:
+                            break
                     if at < free:
                         at = free
                     queue.came.append(at + control.SPREAD)
-                    queue.advance()
                 gave.append(at)
                 n += 1
                 moved = True
