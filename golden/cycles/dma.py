@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from arch.control import CHECK as CHECKED
+from arch.control import FETCH_AGAIN, FIFO, SPREAD, TOKEN, UNPACK
 from arch.geometry import Geometry
 from arch.instruction import Opcode, PixelTransfer, Transfer
 from arch.transfer import (
@@ -28,16 +30,18 @@ from arch.transfer import (
     burst_words,
     places,
 )
-from golden.cycles.sdram import Request
-from golden.cycles.storage import RamCycles, SdramStorage
+from golden.cycles.sdram import Request, Served
+from golden.cycles.storage import RamCycles, RamServed, SdramStorage
 
 __all__ = ["SOURCES", "Burst", "DmaCycles", "bursts"]
 
 SOURCES = ("fetch", "store", "load")        # of requests, in the arbiter's order
 
-# Least cycles to an offer that follows, from: a decision of the arbiter, or a store's burst taken to be read; a word that
-# completes an instruction; the last word of a fetch; the last word of a transfer.
-DECIDED, INSTRUCTION, REQUESTED, COMPLETED = 5, FETCHED + 12, FETCHED + 2, 4
+# Least cycles to an offer that follows, from: a decision of the arbiter, or a store's burst taken to be read; a word of storage
+# that completes an instruction; the last word of a fetch. From a transfer's last word it is its strobe and `TOKEN`.
+DECIDED = 5
+INSTRUCTION = FETCHED + FIFO + CHECKED + SPREAD + FIFO + UNPACK
+REQUESTED = FETCHED + FETCH_AGAIN
 
 
 class Burst(NamedTuple):
@@ -164,7 +168,7 @@ class DmaCycles:
         self._passing: deque[tuple] = deque()       # burst, served
         self._words_seen = 0                        # of the first of these
         self._answer: int | None = None             # others may answer from this cycle on to what happened
-        self._word = self._instruction = 0          # the next word asked for comes no earlier; see `follow`
+        self._instruction = 0                       # see `follow`
         self._out: dict[str, list] = {name: [] for name in (
             "load_done", "store_done", "activation_writes", "activation_reads", "pixels", "fetched", "load_taken", "store_taken",
             "fetch_taken", "requests")}
@@ -217,9 +221,9 @@ class DmaCycles:
         That is `until`, or an earlier one in which something may be offered to the DMA because of what happened; None if nothing
         happens any more and `until` is None. `words`: of the program, up to the next one that completes an instruction.
         """
-        self._answer, self._word, self._instruction = until, now, words
-        for number, burst in enumerate(self._passing):
-            self._await(burst[0], self._words_seen if number == 0 else 0)
+        self._answer, self._instruction = until, words
+        for burst, served in self._passing:             # the last one, whose words are not all decided
+            self._await(burst, served)
         while self._decide(self._offers(), self._answer):
             pass
         if self._answer is not None:
@@ -243,16 +247,19 @@ class DmaCycles:
         if self._answer is None or cycle < self._answer:
             self._answer = cycle
 
-    def _await(self, burst: Burst, seen: int) -> None:
-        """A burst's words but the first `seen` pass, one a cycle at most: others may answer to them."""
-        first, self._word = self._word, self._word + burst.length - seen
-        if burst.opcode is None:
-            if 0 < self._instruction <= burst.length - seen:
-                self._expect(first + self._instruction - 1 + INSTRUCTION)
-            self._instruction -= burst.length - seen
-            self._expect(self._word - 1 + REQUESTED)
-        elif burst.end:
-            self._expect(self._word - 1 + COMPLETED)
+    def _await(self, burst: Burst, served: Served | RamServed) -> None:
+        """Others may answer to words of a burst of which nobody was told yet."""
+        if not burst.end:
+            return
+        last = served.earliest(burst.length - 1, self.storage.column)
+        if burst.opcode is not None:
+            self._expect(last + (STORED if burst.opcode is Opcode.STORE else LOADED) + TOKEN)
+            return
+        self._expect(last + REQUESTED)
+        seen = self._words_seen if burst is self._passing[0][0] else 0
+        if 0 < self._instruction <= burst.length - seen:
+            self._expect(served.earliest(seen + self._instruction - 1, self.storage.column) + INSTRUCTION)
+        self._instruction -= burst.length - seen
 
     def _offers(self) -> tuple[int | None, int | None, int | None]:
         """Cycles in which each of `SOURCES` offers its next request; None for those of which that is not known."""
@@ -298,8 +305,6 @@ class DmaCycles:
             burst = self._loads.take(taken)
         if burst.end or source == 2 and self._loads.missing is not None:        # who gives pixels' places back may have news
             self._expect(cycle + DECIDED)
-        self._word = max(self._word, cycle)
-        self._await(burst, 0)
         served = self.storage.request(
             Request(write=source == 1, address=burst.address, length=burst.length, offered=taken + 1))
         self._free = served.taken + 1
@@ -307,6 +312,7 @@ class DmaCycles:
             self._stored.append(served)
         self._out["requests"].append((served.taken, source, burst.address, burst.length))
         self._passing.append((burst, served))
+        self._await(burst, served)
         if len(self._passing) > 16:
             self._collect()
         return True

@@ -1,7 +1,6 @@
 """The engine command by command, for programs whose commands come in the course of time."""
 from bisect import bisect_left
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -64,14 +63,13 @@ class Denials(Readiness):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CommandCycles:
-    """A command in time, as `golden.cycles.engine.Timeline` has it: `taken`, `done`; `written` of its vectors; `issued` of the
-    first and last beat of each pass. From cycle `over` on no unit works on it: a command without a write is done before."""
+    """A command in time, as `golden.cycles.engine.Timeline` has it: `taken`, `done`; `written` of its vectors. From cycle `over`
+    on no unit works on it: a command without a write is done before."""
 
     taken: int
     done: int
     over: int
     written: np.ndarray
-    issued: np.ndarray
 
 
 @dataclass
@@ -139,7 +137,7 @@ class EngineCycles:
         bound = bool(np.any(before.places + pipeline.ROOM_BACK > taken))
         pooled = averaged = None
         while True:
-            state = _State(before.window.copy(), copy(before.pool), copy(before.average), copy(before.writer))
+            state = _State(before.window.copy(), before.pool.copy(), before.average.copy(), before.writer.copy())
             room = places[:count] + pipeline.ROOM_BACK if bound else None
             issued = window.issue(geometry, [command.window], record, record, record, read, room, state.window)
             vectors = requantise.vectors(array.results(geometry, issued.emitting), geometry.output_lanes)
@@ -160,4 +158,4 @@ class EngineCycles:
         state.taken, state.places, state.units = taken, places[-geometry.fifo_words:], (*before.units, units)[-pipeline.COMMANDS:]
         self._states.append(state)
         self.commands.append(CommandCycles(taken=taken, done=int(writer.written(last)) + READABLE, over=over,
-                                           written=writer.written(went), issued=np.stack([issued.first, issued.last], 1)))
+                                           written=writer.written(went)))

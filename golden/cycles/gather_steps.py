@@ -99,7 +99,7 @@ class GatherCycles:
         while True:
             taken, went, words, ended = gathered([config], [max(offered, state.free)], pixels, Denials(stops),
                                                  line_bytes=line_bytes(self.geometry), lanes=self.geometry.input_lanes)
-            arrived = np.union1d(words, ended)
+            arrived = words if len(words) and words[-1] == ended[0] else np.append(words, ended)       # its end, at last
             first = int(state.left[-1]) + 1 if len(state.left) else 0
             left = depart(np.maximum(arrived + 1, first), write)
             came, gone = np.append(state.arrived, arrived), np.append(state.left, left)
@@ -110,14 +110,15 @@ class GatherCycles:
             stops = now
         start, last = int(taken[0]), int(went[-1]) + config.right if len(went) else int(taken[0]) + 1
         free = max(last + pipeline.GATHER_FILL, int(ended[0]) - pipeline.GATHER + pipeline.GATHER_ROW)
-        done = int(left[np.searchsorted(arrived, ended[0])]) + pipeline.ACTIVATION_WRITE + pipeline.ACTIVATION_TO_READ
+        done = int(left[-1]) + pipeline.ACTIVATION_WRITE + pipeline.ACTIVATION_TO_READ
         after = _State(state.position + wanted, free, came[-32:], gone[-32:])
-        return after, start, done, went, left[np.isin(arrived, words)]
+        return after, start, done, went, left[:len(words)]
 
 
 def _stops(arrived: np.ndarray, left: np.ndarray) -> np.ndarray:
     """Cycles without grant: those after a cycle in which too many words wait."""
-    if not len(arrived):
+    most = np.arange(1, len(arrived) + 1) - np.searchsorted(left, arrived, side="right")    # that wait when a word has come
+    if not np.any(most > pipeline.GATHER_WAITING):
         return _NO_CYCLES
     cycles = np.arange(int(arrived[0]), int(left[-1]) + 2)
     waiting = np.searchsorted(arrived, cycles) - np.searchsorted(left, cycles)

@@ -18,6 +18,10 @@ class State:
     left: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     free: int = 0
 
+    def copy(self) -> "State":
+        """The same, to be changed on its own."""
+        return State(self.left, self.free)
+
 
 def passed(commands: Sequence[AverageConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
            lanes: int, taker: np.ndarray | None = None, state: State | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -34,15 +38,15 @@ def passed(commands: Sequence[AverageConfig], offered: np.ndarray, vector_offere
     for config, at in zip(commands, offered, strict=True):
         start = max(int(at), free)
         count = config.pixels * config.output_blocks
-        ends = np.arange(1, count + 1) % max(config.pixels, 1) == 0
-        gives, pause = np.ones(count, bool), np.zeros(count, np.int64)
+        gives = pause = None                    # one that passes
+        latency = pipeline.AVERAGE_PASS
         if config.enable:
-            gives = ends & bool(config.last)
-            pause[1:][gives[:-1]] = pipeline.average(lanes) - 1     # the next vector waits for the result
-        latency = pipeline.average(lanes) if config.enable else pipeline.AVERAGE_PASS
+            gives = (np.arange(1, count + 1) % config.pixels == 0) & bool(config.last)
+            pause, latency = np.zeros(count, np.int64), pipeline.average(lanes)
+            pause[1:][gives[:-1]] = latency - 1     # the next vector waits for the result
         earliest = np.maximum(vector_offered[position:position + count], start + 3)
-        made, left = issue(earliest, pause=pause, waits=np.ones(count, bool), gives=gives, latency=latency, left=left,
-                           ready=ready, taker=taker, back=pipeline.AVERAGE_BACK)
+        made, left = issue(earliest, pause=pause, gives=gives, latency=latency, left=left, ready=ready, taker=taker,
+                           back=pipeline.AVERAGE_BACK)
         command_cycles.append(start)
         taken.append(made)
         position += count

@@ -178,7 +178,8 @@ class _Run:
         due = min(due)
         if self._lending:
             # That may move the engine's writes, in some cycles. Each of them lets the gather be a cycle earlier at most.
-            due = max(due - len(self._others(self.now)), self.now + pipeline.WRITER)
+            moved = int(np.searchsorted(self._others(self.now), due))
+            due = max(due - moved, self.now + pipeline.WRITER)
         if self.gather.short and self.dma.busy:
             due = min(due, self.now + PIXEL + self.gather.short)
         return due
@@ -221,6 +222,7 @@ class _Run:
         for queue in QUEUES:
             while self.given[queue] < len(offered[queue]):
                 command, cycle = self.commands[queue][self.given[queue]], offered[queue][self.given[queue]]
+                assert cycle >= self.now
                 self.given[queue] += 1
                 match queue:
                     case "load":

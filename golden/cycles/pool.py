@@ -1,6 +1,7 @@
 """Cycles of the pool."""
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -18,8 +19,9 @@ def _short(config: PoolConfig) -> bool:
     return config.mode != POOL_NONE and config.kernel_y > 1 and min(config.columns, config.out_columns) < SHORT
 
 
+@cache
 def steps(config: PoolConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The steps of a command, in order: whether each takes a vector, whether it gives a result, and the pause before it."""
+    """The steps of a command that pools, in order: whether each takes a vector, gives a result, and the pause before it."""
     pooled = config.mode != POOL_NONE
     columns, rows = config.columns, config.rows
     if pooled:
@@ -50,6 +52,10 @@ class State:
     rest: int = 0
     free: int = 0
 
+    def copy(self) -> "State":
+        """The same, to be changed on its own."""
+        return State(self.left, self.recent, self.rest, self.free)
+
 
 def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
            taker: np.ndarray | None = None, state: State | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -66,16 +72,23 @@ def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: 
         taker = np.concatenate((np.zeros(before, np.int64), taker))
     for config, at in zip(commands, offered, strict=True):
         start = max(int(at), free)
-        real, gives, pause = steps(config)
         prepared = max(start + 3, int(recent[0]) + 1) + 1
-        earliest = np.zeros(len(real), np.int64)
-        earliest[real] = vector_offered[position:position + real.sum()]
-        np.maximum(earliest, max(prepared + 3, int(recent[-1]) + 1 + rest), out=earliest)
+        least = max(prepared + 3, int(recent[-1]) + 1 + rest)
+        if config.mode == POOL_NONE:                # each step takes a vector and gives it
+            count = config.rows * config.columns * config.output_blocks
+            real, gives, pause = slice(None), None, None
+            earliest = np.maximum(vector_offered[position:position + count], least)
+        else:
+            real, gives, pause = steps(config)
+            count = int(real.sum())
+            earliest = np.zeros(len(real), np.int64)
+            earliest[real] = vector_offered[position:position + count]
+            np.maximum(earliest, least, out=earliest)
         made, left = issue(earliest, pause=pause, waits=gives, gives=gives, latency=pipeline.POOL, left=left, ready=ready,
                            taker=taker)
         command_cycles.append(start)
         taken.append(made[real])
-        position += int(real.sum())
+        position += count
         recent, rest = np.append(recent, made), 2 * _short(config)
         free = max(prepared + len(made), int(recent[-PLACES - 1]) + 2)      # the cycle after the last step was prepared
         recent = recent[-PLACES:]

@@ -27,22 +27,28 @@ class Request:
 
 
 class Served:
-    """A request in time: `taken` is the cycle in which it was taken, `count` how many of its words are decided."""
+    """A request in time: `taken` is the cycle in which it was taken, `count` how many of its words are decided; the last of them
+    comes in cycle `last`. Each comes `latency` cycles behind its decision."""
 
-    __slots__ = ("request", "taken", "count", "last", "_latency", "_spans")
+    __slots__ = ("request", "taken", "count", "last", "latency", "_spans")
 
     def __init__(self, request: Request, taken: int, latency: int):
         self.request, self.taken, self.count = request, taken, 0
-        self.last = _NEVER                              # of these words
-        self._latency = latency
+        self.last, self.latency = _NEVER, latency
         self._spans: list[tuple[int, int]] = []         # first cycle and number of words that come one a cycle
 
     def add(self, decided: int, number: int) -> None:
         """The next words are decided in cycles from `decided` on."""
-        first = decided + self._latency
+        first = decided + self.latency
         self._spans.append((first, number))
         self.count += number
         self.last = first + number - 1
+
+    def earliest(self, number: int, column: int) -> int:
+        """A cycle before which a word does not come, if words that are not decided yet are decided from cycle `column` on."""
+        if number + 1 == self.count:
+            return self.last
+        return column + number - self.count + self.latency if number >= self.count else self._spans[0][0] + number
 
     @property
     def words(self) -> np.ndarray:

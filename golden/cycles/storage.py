@@ -14,12 +14,17 @@ class RamServed:
         self.request, self.taken, self.words = request, taken, words
         self.count, self.last = len(words), int(words[-1]) if len(words) else taken
 
+    def earliest(self, number: int, column: int) -> int:
+        """A word's cycle; see `Served`."""
+        return int(self.words[number])
+
 
 class RamCycles:
     """Storage of `words` words in time, counted from the end of reset, request by request. All is decided at once."""
 
     def __init__(self, words: int):
         self.words, self.free = words, 0        # the next request may be taken in this cycle
+        self.column = 0                         # nothing is left to decide
 
     def request(self, request: Request) -> RamServed:
         """The next request. Raises ValueError for an address or a length that storage cannot be given."""

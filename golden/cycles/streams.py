@@ -65,38 +65,48 @@ def depart(offered: np.ndarray, ready: Readiness) -> np.ndarray:
     return ready.cycle(np.maximum.accumulate(index - order) + order)
 
 
-def issue(earliest: np.ndarray, *, pause: np.ndarray, waits: np.ndarray, gives: np.ndarray, latency: int | np.ndarray,
-          left: np.ndarray, ready: Readiness, taker: np.ndarray | None = None, back: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def issue(earliest: np.ndarray, *, latency: int | np.ndarray, left: np.ndarray, ready: Readiness, pause: np.ndarray | None = None,
+          waits: np.ndarray | None = None, gives: np.ndarray | None = None, taker: np.ndarray | None = None,
+          back: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Cycles of a unit's steps, one a cycle in order, and those in which their results leave, appended to `left`.
 
-    A step is made no earlier than `earliest` and `pause` cycles later than its turn; one that `waits` needs one of `PLACES`
-    tokens to be there. One that `gives` takes it, for a result that is offered `latency` cycles later; the token is there again
-    `back` cycles after the result left. `taker`: for each result, those in `left` included, a cycle before which nobody takes it.
+    A step is made no earlier than `earliest` and `pause` cycles (none) later than its turn; one that `waits` (all) needs one of
+    `PLACES` tokens to be there. One that `gives` (all) takes it, for a result that is offered `latency` cycles later; the token
+    is there again `back` cycles after the result left. `taker`: for each result, those in `left` included, a cycle before which
+    nobody takes it.
     """
-    turn = np.arange(len(earliest)) + np.cumsum(pause)
-    results = np.flatnonzero(gives)
-    latency = np.broadcast_to(latency, len(results))
-    if ready.always:            # tokens are always back in time
-        made = np.maximum.accumulate(earliest - turn) + turn
-        went = depart(made[results] + latency, ready)
-        if taker is None or np.all(taker[len(left):len(left) + len(went)] <= went):
-            return made, np.append(left, went)
-    known, left = len(left), np.append(left, np.zeros(len(results), np.int64))
-    made = np.empty(len(earliest), np.int64)
-    before = np.cumsum(gives) - gives                       # results of earlier steps
-    slack = np.iinfo(np.int64).min // 2
-    for first in range(0, len(results) + 1, PLACES):        # the tokens of these results were given back by earlier ones
-        group = slice(*np.searchsorted(before, (first, first + PLACES)))
-        at, token = earliest[group].copy(), known + before[group] - PLACES
-        needs = waits[group] & (token >= 0)
-        at[needs] = np.maximum(at[needs], left[token[needs]] + back)
+    count, known, results = len(earliest), len(left), slice(None) if gives is None else gives
+    turn = np.arange(count)
+    if pause is not None:
+        turn = turn + np.cumsum(pause)
+    # Without a wait for tokens, which mostly are back in time, and always if results are taken at once.
+    made = np.maximum.accumulate(earliest - turn) + turn
+    offered = made[results] + latency
+    if taker is not None:
+        offered = np.maximum(offered, taker[known:known + len(offered)])
+    if known and len(offered):
+        offered[0] = max(offered[0], left[-1] + 1)
+    went = np.append(left, depart(offered, ready))
+    if taker is None and ready.always:
+        return made, went
+    token = known - PLACES + (np.arange(count) if gives is None else np.cumsum(gives) - gives)     # given back by this result
+    needs = token >= 0
+    if waits is not None:
+        needs &= waits
+    if np.all(went[token[needs]] + back <= made[needs]):
+        return made, went
+    latency, slack = np.broadcast_to(latency, len(offered)), np.iinfo(np.int64).min // 2
+    for first in range(0, len(offered) + 1, PLACES):        # the tokens of these results were given back by earlier ones
+        group = slice(*np.searchsorted(token, (known - PLACES + first, known + first)))
+        at, waiting = earliest[group].copy(), needs[group]
+        at[waiting] = np.maximum(at[waiting], went[token[group][waiting]] + back)
         made[group] = np.maximum.accumulate(np.append(slack, at - turn[group]))[1:] + turn[group]
         slack = np.maximum.accumulate(np.append(slack, at - turn[group]))[-1]
         part = slice(first, first + PLACES)
-        offered = made[results[part]] + latency[part]
+        offered = made[results][part] + latency[part]
         if known + first and len(offered):
-            offered = np.maximum(offered, left[known + first - 1] + 1)
+            offered = np.maximum(offered, went[known + first - 1] + 1)
         if taker is not None:
             offered = np.maximum(offered, taker[known + first:known + first + len(offered)])
-        left[known + first:known + first + len(offered)] = depart(offered, ready)
-    return made, left
+        went[known + first:known + first + len(offered)] = depart(offered, ready)
+    return made, went

@@ -1,7 +1,6 @@
 """Cycles of the window generator and of the loaders that it waits for: when each beat is issued."""
 from collections.abc import Sequence
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,6 +34,12 @@ class _Loader:
         self.idle = 0               # from this cycle on the next config may be taken
         self.taken: list[int] = []
 
+    def copy(self) -> "_Loader":
+        """The same, to be changed on its own; `taken` is empty."""
+        other = _Loader(self.words, self.soon, self.free_after)
+        other.free, other.idle = self.free, self.idle
+        return other
+
     def take(self, offered: int):
         """A command's record."""
         self.taken.append(max(self.idle, int(offered)))
@@ -64,7 +69,7 @@ class State:
 
     def copy(self) -> "State":
         """The same, to be changed on its own."""
-        return replace(self, weights=copy(self.weights), scales=copy(self.scales))
+        return State(self.weights.copy(), self.scales.copy(), self.idle, self.settled, self.over)
 
     @classmethod
     def fresh(cls, geometry: Geometry) -> "State":

@@ -22,6 +22,10 @@ class State:
 
     free: int = 0
 
+    def copy(self) -> "State":
+        """The same, to be changed on its own."""
+        return State(self.free)
+
 
 def _every_second(offered: np.ndarray, ready: Readiness) -> np.ndarray:
     """As `depart`, but with a cycle between two vectors."""
