@@ -179,7 +179,7 @@ class _Run:
         if self._lending:
             # That may move the engine's writes, in some cycles. Each of them lets the gather be a cycle earlier at most.
             moved = int(np.searchsorted(self._others(self.now), due))
-            due = max(due - moved, self.now + pipeline.WRITER)
+            due = max(due - moved, min(due, self.now + pipeline.WRITER))
         if self.gather.short and self.dma.busy:
             due = min(due, self.now + PIXEL + self.gather.short)
         return due
@@ -222,7 +222,7 @@ class _Run:
         for queue in QUEUES:
             while self.given[queue] < len(offered[queue]):
                 command, cycle = self.commands[queue][self.given[queue]], offered[queue][self.given[queue]]
-                assert cycle >= self.now
+                assert cycle >= self.now, "an offer that nobody expected"
                 self.given[queue] += 1
                 match queue:
                     case "load":
