@@ -77,19 +77,24 @@ class SequencerCycles:
     def taken(self, queue: str, cycle: int) -> None:
         """The next command of a queue was taken by its unit."""
         self._queues[queue].taken.append(cycle)
+        self._queues[queue].news = True
         self._advance()
 
     def done(self, queue: str, cycle: int) -> None:
         """The next command of a queue gave its token."""
         self._queues[queue].done.append(cycle)
-        self._advance()
+        self._follow()              # words wait for no tokens
 
     def _advance(self) -> None:
         self._words()
-        for name, queue in self._queues.items():
+        for queue in self._queues.values():
             queue.advance()
-            self._offer(name, queue)
         self._fetch()
+        self._follow()
+
+    def _follow(self) -> None:
+        for name, queue in self._queues.items():
+            self._offer(name, queue)
         if self.finished is None and self._end is not None and all(
                 len(queue.done) == len(queue.program) for queue in self._queues.values()):
             last = max((queue.done[-1] for queue in self._queues.values() if queue.done), default=0)
@@ -118,15 +123,16 @@ class SequencerCycles:
                 if n and at <= gave[-1]:
                     at = gave[-1] + 1
                 if queue is not None:
-                    free = queue.free()
-                    if free is None:            # its words were not followed up to now
-                        queue.advance()
-                        free = queue.free()
-                        if free is None:
-                            break
-                    if at < free:
-                        at = free
+                    place = len(queue.came) - control.QUEUE_WORDS       # whose word must have left
+                    if place >= 0:
+                        if place >= len(queue.left):
+                            queue.advance()                             # may not have been followed up to now
+                            if place >= len(queue.left):
+                                break
+                        if at < queue.left[place] + control.SPREAD_FREE:
+                            at = queue.left[place] + control.SPREAD_FREE
                     queue.came.append(at + control.SPREAD)
+                    queue.news = True
                 gave.append(at)
                 n += 1
                 moved = True
@@ -181,18 +187,16 @@ class _Queue:
         self.ready: list[int] = []
         self.taken: list[int] = []
         self.done: list[int] = []
+        self.news = False                       # more words, or commands taken
         self._ends: list[int] = []              # words up to and with each instruction
         for instruction in program:
             self._ends.append((self._ends[-1] if self._ends else 0) + instruction_words(instruction))
 
-    def free(self) -> int | None:
-        """First cycle in which the next word may be given; None if not known."""
-        n = len(self.came) - control.QUEUE_WORDS
-        if n < 0:
-            return 0
-        return self.left[n] + control.SPREAD_FREE if n < len(self.left) else None
-
     def advance(self) -> None:
+        """Follows all that is known."""
+        if not self.news:
+            return
+        self.news = False
         came, left, took = self.came, self.left, self.took
         fifo, places = control.FIFO, control.FIFO_PLACES
         while True:
