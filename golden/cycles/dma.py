@@ -37,6 +37,8 @@ __all__ = ["SOURCES", "Burst", "DmaCycles", "bursts"]
 
 SOURCES = ("fetch", "store", "load")        # of requests, in the arbiter's order
 
+NEVER = 1 << 62
+
 # Least cycles to an offer that follows, from: a decision of the arbiter, or a store's burst taken to be read; a word of storage
 # that completes an instruction; the last word of a fetch. From a transfer's last word it is its strobe and `TOKEN`.
 DECIDED = 5
@@ -109,14 +111,14 @@ class _Transfers:
         """How many pixels must have been taken before the row that waits for room can be asked for; None if no row waits."""
         return None if self.checked is None else self.reserved + self.burst.body.width - PIXELS
 
-    def find(self, pixels_taken: list[int]) -> int | None:
-        """Cycle in which the next burst is offered; None if that is not known."""
+    def find(self, pixels_taken: list[int]) -> int:
+        """Cycle in which the next burst is offered; NEVER if that is not known."""
         if self.burst is None:
-            return None
+            return NEVER
         if self.checked is not None:
             missing = self.missing
             if missing > len(pixels_taken):
-                return None
+                return NEVER
             if missing > 0:
                 self.checked = max(self.checked, pixels_taken[missing - 1] + PIXEL_BACK)
             self.reserved += self.burst.body.width
@@ -167,7 +169,7 @@ class DmaCycles:
         self._stored: deque = deque([None, None], maxlen=2)
         self._passing: deque[tuple] = deque()       # burst, served
         self._words_seen = 0                        # of the first of these
-        self._answer: int | None = None             # others may answer from this cycle on to what happened
+        self._answer = NEVER                        # others may answer from this cycle on to what happened
         self._instruction = 0                       # see `follow`
         self._out: dict[str, list] = {name: [] for name in (
             "load_done", "store_done", "activation_writes", "activation_reads", "pixels", "fetched", "load_taken", "store_taken",
@@ -199,7 +201,7 @@ class DmaCycles:
     def busy(self) -> bool:
         """Whether anything will happen without a new command, or pixels taken."""
         return bool(self._passing or self._fetches or self._asks or self._stores.burst
-                    or self._loads.find(self._pixels_taken) is not None)
+                    or self._loads.find(self._pixels_taken) < NEVER)
 
     def new(self, name: str) -> list:
         """What one of the arrays got since the last time it was asked for here."""
@@ -221,18 +223,19 @@ class DmaCycles:
         That is `until`, or an earlier one in which something may be offered to the DMA because of what happened; None if nothing
         happens any more and `until` is None. `words`: of the program, up to the next one that completes an instruction.
         """
-        self._answer, self._instruction = until, words
+        self._answer, self._instruction = NEVER if until is None else until, words
         for burst, served in self._passing:             # the last one, whose words are not all decided
             self._await(burst, served)
         while self._decide(self._offers(), self._answer):
             pass
-        if self._answer is not None:
-            self._settle(self._answer)
+        if self._answer == NEVER:
+            return None
+        self._settle(self._answer)
         return self._answer
 
     def finish(self) -> None:
         """Follows everything that was given to its end. Nothing must be given afterwards."""
-        while self._decide(self._offers(), None):
+        while self._decide(self._offers(), NEVER):
             pass
         self.storage.finish()
         self._collect()
@@ -244,8 +247,7 @@ class DmaCycles:
 
     def _expect(self, cycle: int) -> None:
         """Others may answer in this cycle."""
-        if self._answer is None or cycle < self._answer:
-            self._answer = cycle
+        self._answer = min(self._answer, cycle)
 
     def _await(self, burst: Burst, served: Served | RamServed) -> None:
         """Others may answer to words of a burst of which nobody was told yet."""
@@ -261,17 +263,17 @@ class DmaCycles:
             self._expect(served.earliest(seen + self._instruction - 1, self.storage.column) + INSTRUCTION)
         self._instruction -= burst.length - seen
 
-    def _offers(self) -> tuple[int | None, int | None, int | None]:
-        """Cycles in which each of `SOURCES` offers its next request; None for those of which that is not known."""
-        fetch = max(self._fetches[0][2], self._fetch_free) if self._fetches else None
+    def _offers(self) -> tuple[int, int, int]:
+        """Cycles in which each of `SOURCES` offers its next request; NEVER for those of which that is not known."""
+        fetch = max(self._fetches[0][2], self._fetch_free) if self._fetches else NEVER
         return fetch, self._read(), self._loads.find(self._pixels_taken)
 
-    def _read(self) -> int | None:
-        """Cycle in which the next request of a store is offered; its words are read."""
+    def _read(self) -> int:
+        """Cycle in which the next request of a store is offered; its words are read. NEVER if there is none."""
         if self._asks is None:
             offered = self._stores.find(self._pixels_taken)
-            if offered is None:
-                return None
+            if offered == NEVER:
+                return NEVER
             before = self._stored[0]            # the burst before the last: all its words are decided
             half = before.last + STORE_BACK if before else 0
             taken = max(offered, self._reader, half)
@@ -283,16 +285,13 @@ class DmaCycles:
                 self._expect(taken + DECIDED)
         return self._asks[1]
 
-    def _decide(self, offers: tuple[int | None, int | None, int | None], until: int | None) -> bool:
+    def _decide(self, offers: tuple[int, int, int], until: int) -> bool:
         """The arbiter's next decision, if it falls before `until`."""
-        known = [cycle for cycle in offers if cycle is not None]
-        if not known:
-            return False
-        cycle = max(self._free, min(known))
-        if until is not None and cycle >= until:
+        cycle = max(self._free, min(offers))
+        if cycle >= until:
             return False
         taken = cycle + DECIDE
-        source = next(n for n, offered in enumerate(offers) if offered is not None and offered <= cycle)
+        source = 0 if offers[0] <= cycle else 1 if offers[1] <= cycle else 2
         if source == 0:
             address, length, _ = self._fetches.popleft()
             self._fetch_free = taken + 1

@@ -16,7 +16,7 @@ __all__ = ["Request", "SdramCycles", "Served", "serve"]
 _NEVER = -(1 << 40)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, slots=True)
 class Request:
     """`length` words from word `address` on, wrapping at the end of the chip; offered from cycle `offered` on."""
 
