@@ -39,11 +39,11 @@ class GatherCycles:
         self.geometry = geometry
         self.taken: list[int] = []
         self.done: list[int] = []
-        self.pixels_taken = self.written = _NO_CYCLES
+        self.pixels_taken: list[int] = []
         self._given: list[tuple[GatherConfig, int]] = []
         self._offered = _NO_CYCLES
         self._states = [_State()]           # before each command, and after the last one that is known to its end
-        self._parts: list[tuple[np.ndarray, np.ndarray]] = []       # pixels and words of these commands
+        self._words: list[np.ndarray] = []  # of each command
 
     def give(self, config: GatherConfig, offered: int) -> None:
         self._given.append((config, offered))
@@ -74,21 +74,25 @@ class GatherCycles:
     def follow(self, others: np.ndarray, until: int) -> None:
         """Finds out everything that is known; what happens before `until` is taken as settled."""
         number = len(self._states) - 1
-        del self.taken[number:], self.done[number:], self._parts[number:]
         state = self._states[-1]
+        del self.taken[number:], self.done[number:], self._words[number:], self.pixels_taken[state.position:]
         for config, offered in self._given[number:]:
             state, taken, done, pixels, words = self._command(state, config, offered, others)
             self.taken.append(taken)
             self.done.append(done)
-            self._parts.append((pixels, words))
+            self.pixels_taken += pixels.tolist()
+            self._words.append(words)
             if state.free >= UNKNOWN:
                 break
             if done < until and len(self._states) == len(self.done):
                 self._states.append(state)
         self.taken += [UNKNOWN] * (len(self._given) - len(self.taken))
         self.done += [UNKNOWN] * (len(self._given) - len(self.done))
-        self.pixels_taken = np.concatenate([_NO_CYCLES, *(pixels for pixels, _ in self._parts)])
-        self.written = np.concatenate([_NO_CYCLES, *(words for _, words in self._parts)])
+
+    @property
+    def written(self) -> np.ndarray:
+        """Cycles of the words so far: int64 (n,)."""
+        return np.concatenate([_NO_CYCLES, *self._words])
 
     def _command(self, state: _State, config: GatherConfig, offered: int, others: np.ndarray):
         wanted = config.image_rows * config.width

@@ -1,5 +1,5 @@
 """Cycles of whole programs: front end, DMA, storage, gather and engine together."""
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -151,7 +151,7 @@ class _Run:
                 self.gather.follow(self._others(self.gather.since), self.now)
                 self.stale = False
             news |= self._events("gather")
-            until = int(np.searchsorted(self.gather.pixels_taken, self.now, side="right"))
+            until = bisect_right(self.gather.pixels_taken, self.now, lo=self.pixels)
             self.dma.take_pixels(self.gather.pixels_taken[self.pixels:until])
             self.pixels, news = until, news or until > self.pixels
             self.due = self._due()
@@ -173,7 +173,7 @@ class _Run:
         """The first cycle in which the gather may have news: an event, or a pixel taken for which the DMA waits."""
         due, missing, known = [self._next("gather")], self.dma.missing, self.gather.pixels_taken
         if missing is not None and missing > self.pixels:
-            at = int(known[missing - 1]) if missing <= len(known) else UNKNOWN
+            at = known[missing - 1] if missing <= len(known) else UNKNOWN
             due.append(at if at < UNKNOWN else self.now + PIXEL + max(missing - 1 - self.gather.known, 0))
         due = min(due)
         if self._lending:
