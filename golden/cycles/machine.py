@@ -20,6 +20,9 @@ __all__ = ["MachineTimeline", "run", "storage_of"]
 
 NEXT = 2                # least cycles from an event to an offer that follows from it
 
+# Commands behind which the gather may have news earlier than was known: pixels for it, or other writes that move.
+ABOUT_GATHER = frozenset((Opcode.GATHER, Opcode.LOAD_PIXELS, Opcode.LOAD_ACTIVATIONS, Opcode.STORE))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MachineTimeline:
@@ -233,7 +236,7 @@ class _Run:
                         self.gather.give(command.body, cycle)
                     case "compute":
                         self.engine.give(command.body, cycle)
-                if queue == "gather" or command.opcode is Opcode.LOAD_PIXELS:
+                if command.opcode in ABOUT_GATHER:
                     self.due = self.now
                 self.stale, news = True, True
         fetches = self.sequencer.fetches
