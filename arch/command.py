@@ -53,14 +53,14 @@ class Record:
     def __post_init__(self):
         for entry in self.fields():
             value = getattr(self, entry.name)
-            what = f"{type(self).__name__}.{entry.name}"
             if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{what} must be an integer, not {value!r}")
+                raise TypeError(f"{type(self).__name__}.{entry.name} must be an integer, not {value!r}")
             if not entry.low <= value <= entry.high:
-                raise ValueError(f"{what} must be {entry.low}..{entry.high} {entry.unit}".rstrip() + f", not {value}")
+                what = f"{type(self).__name__}.{entry.name} must be {entry.low}..{entry.high} {entry.unit}"
+                raise ValueError(f"{what.rstrip()}, not {value}")
 
     @classmethod
-    @cache
+    @cache          # asked for each record that is made
     def fields(cls) -> tuple[Field, ...]:
         """Fields in packing order."""
         return tuple(Field(entry.name, *entry.metadata["field"]) for entry in fields(cls))

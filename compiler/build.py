@@ -6,7 +6,7 @@ import json
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, encode
 from arch.program import Part, Program, Tensor
-from compiler.emit import emit
+from compiler.emit import arrange, emit, program_words
 from compiler.jobs import Job, Jobs, build
 from compiler.lower import lower
 from compiler.place import PlaceError, place
@@ -45,14 +45,15 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
         raise NetworkError([*error.problems, *problems]) from None
     if problems:
         raise NetworkError(problems)
-    # Addresses in the program change none of its sizes.
-    jobs = build(stages, groups, geometry, lay_out(stages, groups, geometry, 0))
-    words = sum(len(encode(instruction)) for instruction in emit(geometry, jobs, 0, 0))
-    layout = lay_out(stages, groups, geometry, words)
+    # How long the program is shows when all else about it is known; then what lies behind it is moved.
+    unmoved = lay_out(stages, groups, geometry, 0)
+    jobs = build(stages, groups, geometry, unmoved)
+    arranged = arrange(geometry, jobs)
+    layout = lay_out(stages, groups, geometry, program_words(geometry, arranged))
     if layout.end > room:
         raise NetworkError([_too_little_storage(network, layout, room)])
-    jobs = build(stages, groups, geometry, layout)
-    instructions = emit(geometry, jobs, layout.store_base, layout.end - layout.store_base)
+    jobs.move(layout.input - unmoved.input)
+    instructions = emit(geometry, arranged, layout.store_base, layout.end - layout.store_base)
     code = [word for instruction in instructions for word in encode(instruction)]
     for queue in QUEUES:
         count = sum(instruction.queue == queue for instruction in instructions)

@@ -1,20 +1,21 @@
 """Jobs in the order of the program, each with the fewest tokens to wait for."""
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from arch.geometry import Geometry
-from arch.instruction import END, QUEUES, Instruction, Opcode, Start, Waits
-from compiler.jobs import Jobs
+from arch.instruction import END, QUEUES, Instruction, Opcode, Start, Waits, word_ranges
+from compiler.jobs import Job, Jobs
 from compiler.timing import timeline
 
-__all__ = ["emit", "order_of"]
+__all__ = ["arrange", "emit", "order_of", "program_words"]
 
-def emit(geometry: Geometry, jobs: Jobs, store_base: int, store_words: int) -> list[Instruction]:
-    """The program, START and END included."""
+
+def arrange(geometry: Geometry, jobs: Jobs) -> dict[Job, Waits]:
+    """The jobs in the order of the program, and what each waits for."""
     spans, number = timeline(geometry, jobs), {job: n for n, job in enumerate(jobs.jobs)}
     order = sorted(jobs.jobs, key=lambda job: (spans[job].start, number[job]))
     counts = dict.fromkeys(QUEUES, 0)
     known = {queue: dict.fromkeys(QUEUES, 0) for queue in QUEUES}
-    instructions = [Instruction(opcode=Opcode.START, body=Start.of(geometry, store_base, store_words))]
+    arranged: dict[Job, Waits] = {}
     for job in order:
         counts[job.queue] += 1
         job.token = counts[job.queue]
@@ -28,9 +29,22 @@ def emit(geometry: Geometry, jobs: Jobs, store_base: int, store_words: int) -> l
         waits = {queue: tokens if tokens > mine[queue] else 0 for queue, tokens in waits.items()}
         for queue, tokens in waits.items():
             mine[queue] = max(mine[queue], tokens)
-        instructions.append(Instruction(opcode=job.opcode, body=job.body, waits=Waits(**waits)))
-    instructions.append(Instruction(opcode=Opcode.END, body=END))
-    return instructions
+        arranged[job] = Waits(**waits)
+    return arranged
+
+
+def program_words(geometry: Geometry, arranged: Mapping[Job, Waits]) -> int:
+    """Words of the program that `emit` makes of these jobs, whatever addresses are in it."""
+    controls = sum(1 + len(word_ranges(geometry, opcode)) for opcode in (Opcode.START, Opcode.END))
+    return controls + sum(1 + sum(getattr(waits, queue) > 0 for queue in QUEUES) + len(word_ranges(geometry, job.opcode))
+                          for job, waits in arranged.items())
+
+
+def emit(geometry: Geometry, arranged: Mapping[Job, Waits], store_base: int, store_words: int) -> list[Instruction]:
+    """The program, START and END included."""
+    return [Instruction(opcode=Opcode.START, body=Start.of(geometry, store_base, store_words)),
+            *(Instruction(opcode=job.opcode, body=job.body, waits=waits) for job, waits in arranged.items()),
+            Instruction(opcode=Opcode.END, body=END)]
 
 
 def order_of(instructions: Sequence[Instruction]) -> dict[str, int]:

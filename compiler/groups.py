@@ -7,7 +7,7 @@ band by band with all chunks inside.
 """
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 
 from arch import pipeline
 from arch.geometry import Geometry
@@ -41,7 +41,7 @@ class Step:
         return [cls(stage, band, blocks, work.input_rows(band.rows), range(int(band.last)) if work.average else band.pooled, turn)
                 for band in cut]
 
-    @property
+    @cached_property
     def late(self) -> range:
         """Rows of the source that may still be read when the step has given its token, until a later one that writes gives its
         own: all if this one writes nothing, else those that only rows behind the last one that completes a pooled row need."""

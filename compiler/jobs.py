@@ -26,6 +26,7 @@ from compiler.storage import Layout
 __all__ = ["Job", "Jobs", "build"]
 
 PIXEL_FIFO = 1024       # pixels that wait for the gather
+BEHIND_PROGRAM = frozenset({Opcode.LOAD_PIXELS, Opcode.LOAD_ACTIVATIONS, Opcode.STORE})
 LONGEST = 2048          # words of storage of a transfer of weights, behind which something more urgent may have to wait
 
 
@@ -140,6 +141,12 @@ class Jobs:
 
     jobs: list[Job]
     computes: list[Job]
+
+    def move(self, words: int) -> None:
+        """Moves what lies behind the program, and whatever reads or writes it, so many words of storage up."""
+        for job in self.jobs:
+            if job.opcode in BEHIND_PROGRAM:
+                job.body = replace(job.body, storage=job.body.storage + words)
 
 
 def build(stages: Stages, groups: Sequence[Group], geometry: Geometry, layout: Layout) -> Jobs:

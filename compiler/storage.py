@@ -18,7 +18,7 @@ ALIGN = 32              # words: nothing shares a burst
 class Layout:
     """Addresses in words of 16 bits, and words by kind (`sizes`). Constants come first, then the program, input, spills, output.
 
-    Addresses of input and buffers count from the program's end, and are moved by `move` when that is known.
+    Only addresses of input and buffers depend on how long the program is: all by as much.
     """
 
     weights: dict[Stage, int]

@@ -5,6 +5,7 @@ then, what is needed first. Nothing in here is needed for a program to be right,
 """
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from arch.command import GatherConfig
 from arch.gather import line_bytes
@@ -95,23 +96,24 @@ class _Simulation:
 
     def _next_load(self, compute: int) -> bool:
         """Schedules one more load, if this compute command still waits for one."""
-        if not self.loads or not any(job.need <= compute for job in self.loads[:WINDOW]):
+        if not self.loads or self.loads[0].need > compute:      # they are in the order of their needs
             return False
         self.ahead = [need for need in self.ahead if need > compute]
         now, best = self.free["load"], None
-        for place, job in enumerate(self.loads[:WINDOW]):
+        for place, job in enumerate(islice(self.loads, WINDOW)):
             if job.need > compute and len(self.ahead) >= MOST_AHEAD:
                 break
             release = self._release(job)
             if release is None:
                 continue
-            key = max(release, now), job.need, place
-            if best is None or key < best:
-                best = key
-        start, need, place = best
+            if best is None or release < best[0]:
+                best = max(release, now), place
+            if release <= now:
+                break
+        start, place = best
         job = self.loads.pop(place)
-        if need > compute:
-            self.ahead.append(need)
+        if job.need > compute:
+            self.ahead.append(job.need)
         end = start + _transfer_cycles(self.geometry, job.opcode, job.body)
         self.spans[job], self.free["load"] = Span(start, end), end
         self._gather()
