@@ -8,6 +8,7 @@ band by band with all chunks inside.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from itertools import islice
 
 from arch import pipeline
 from arch.geometry import Geometry
@@ -306,15 +307,28 @@ def _unstored_rows(order: Order, writes: Sequence[Step]) -> int:
     return most
 
 
-def _late_rows(order: Order, buffer: Buffer) -> list[int]:
-    """For each step that reads a buffer, the lowest row that steps before it may still read when all their tokens are given."""
-    found, lowest, turn = [], buffer.height, 0
+@dataclass
+class _Visit:
+    """Steps in a row that read the same rows of a buffer in the same turn. `late`: the lowest row that steps before one of them
+    may still read when all their tokens are given."""
+
+    reads: range
+    turn: int
+    late: int
+
+
+def _visits(order: Order, buffer: Buffer) -> list[_Visit]:
+    found: list[_Visit] = []
+    lowest = buffer.height
     for step in order.steps:
         reads = step.stage.source is buffer and len(step.reads)
         if reads:
-            if step.turn != turn:
-                lowest, turn = buffer.height, step.turn
-            found.append(lowest)
+            if found and found[-1].turn != step.turn:
+                lowest = buffer.height
+            if found and (found[-1].turn, found[-1].reads) == (step.turn, step.reads):
+                found[-1].late = min(found[-1].late, lowest)
+            else:
+                found.append(_Visit(step.reads, step.turn, lowest))
         if len(step.writes):
             lowest = buffer.height
         if reads and len(step.late):
@@ -330,26 +344,21 @@ def brought_rows(order: Order, buffer: Buffer, depth: int, *, beside_late: bool 
     """
     key = buffer, depth, beside_late
     if key not in order.rings:
-        reads = [step.reads for step in order.steps if step.stage.source is buffer and len(step.reads)]
-        late = _late_rows(order, buffer)
-        most = 1
-        turns_of = [step.turn for step in order.steps if step.stage.source is buffer and len(step.reads)]
-        lows, low = [0] * len(reads), None
-        for n in reversed(range(len(reads))):
-            same = n + 1 < len(reads) and turns_of[n + 1] == turns_of[n]
-            low = min(low, reads[n].start) if same else reads[n].start
-            lows[n] = low
-        for n in range(len(reads)):
-            stop, ahead = reads[n].stop, 0
-            most = max(most, stop - late[n])
-            for later, turn in zip(reads[n + 1:], turns_of[n + 1:], strict=True):
-                if turn != turns_of[n]:
+        visits, most, low = _visits(order, buffer), 1, None
+        for n in reversed(range(len(visits))):
+            reads, turn, late = visits[n].reads, visits[n].turn, visits[n].late
+            if n + 1 == len(visits) or visits[n + 1].turn != turn:
+                low = reads.start
+            low, stop, ahead = min(low, reads.start), reads.stop, 0
+            most = max(most, stop - late)
+            for later in islice(visits, n + 1, None):
+                if later.turn != turn:
                     break
-                if later.stop > stop:
+                if later.reads.stop > stop:
                     ahead += 1
                     if ahead >= depth:
                         break
-                    stop = later.stop
-            most = max(most, stop - (min(lows[n], late[n]) if beside_late else lows[n]))
+                    stop = later.reads.stop
+            most = max(most, stop - (min(low, late) if beside_late else low))
         order.rings[key] = min(most, buffer.height)
     return order.rings[key]
