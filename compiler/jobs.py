@@ -74,7 +74,7 @@ class _Memory:
     def _add(self, after: set[Job], last: np.ndarray, words: np.ndarray, each: bool):
         found = last[words]
         if each:            # jobs of the load queue may yet change places
-            after.update(self.jobs[n] for n in np.unique(found) if n >= 0)
+            after.update(self.jobs[n] for n in set(found.tolist()) if n >= 0)
         elif found.size and (top := int(found.max())) >= 0:
             after.add(self.jobs[top])
 
