@@ -31,7 +31,7 @@ from nets.quantised import (
 __all__ = ["identity", "lower"]
 
 _POOLS = QMaxPool | QAvgPool | QGlobalAvgPool
-MOST_COPIES = 16                # stages of a copy
+MOST_COPIES = 64                # stages of a copy: the fewer words of a pixel each copies, the fewer of its passes meet zeros
 LONGEST_SIDE = 1023             # rows and columns of a map
 GATHERED_CHANNELS = 4           # an image of so many channels at most goes through the gather
 
