@@ -172,6 +172,7 @@ class _Builder:
 
     def group(self, number: int, group: Group):
         self.number, self.locals = number, group.locals
+        self.copied, self.copy = None, -1                           # what lies in which place of a local with copies
         self.brought: dict[tuple[Buffer, int], int] = {}            # rows brought so far, in each turn
         self.progress: dict[tuple, dict[Stage, int]] = {}
         self.rows_stored: dict[tuple, int] = {}
@@ -240,16 +241,18 @@ class _Builder:
         parameters = self._bring_constants(stage, step.blocks, Opcode.LOAD_PARAMETERS, self.parameter_ring, self.parameters,
                                            geometry.pairs, self.layout.parameters[stage], geometry.parameter_words)
         source, target = self.locals[stage.source], self.locals[stage.target]
+        beside = target.beside(step.words)
         if target.copies > 1:
-            target = replace(target, base=target.base + at % target.copies * (target.size // target.copies))
+            if (beside, step.writes) != self.copied:
+                self.copied, self.copy = (beside, step.writes), (self.copy + 1) % target.copies
+            target = replace(target, base=target.base + self.copy * (target.size // target.copies))
         if source.brought:
             self._bring_rows(step, source, self.lows[at])
         reads = map_of(source, stage.source, stage.reads, geometry.input_lanes)
         # The convolution may read less than the last word.
         reads = Map(**{**reads.__dict__, "channels": stage.work.conv.weight.shape[1]})
-        writes = map_of(target, stage.target, step.words if target.narrow else stage.writes, geometry.input_lanes)
-        per_word = geometry.blocks_per_word
-        place = step.blocks.start % per_word if target.narrow else writes.offset // geometry.output_lanes + step.blocks.start
+        writes = map_of(target, stage.target, step.words, geometry.input_lanes)
+        place = (stage.writes.start - beside.start) * geometry.blocks_per_word + step.blocks.start
         command = stage.work.command(source=reads, target=writes, band=step.band, blocks=step.blocks, weights=weights,
                                      parameters=parameters, place=place,
                                      pool_base=self.bases[stage] + (0 if group.order.kind == "chunks" else
@@ -274,8 +277,8 @@ class _Builder:
 
     def _words(self, local: Local, buffer: Buffer, words: range, rows: range) -> np.ndarray:
         """Activation words of these words of the pixels of rows."""
-        pixel_words = len(words) if local.narrow else len(local.words)
-        skip = 0 if local.narrow else words.start - local.words.start
+        beside = local.beside(words)
+        pixel_words, skip = len(beside), words.start - beside.start
         y = np.arange(rows.start, rows.stop) % local.rows * (buffer.width * pixel_words)
         x = np.arange(buffer.width) * pixel_words
         return (local.base + skip + y[:, None, None] + x[:, None] + np.arange(len(words))).reshape(-1)
@@ -350,8 +353,8 @@ class _Builder:
         """Transfers of these words of rows that lie one behind the other in the ring."""
         per_word = self.geometry.input_lanes // 2
         stored = self.layout.buffers[buffer] + rows.start * buffer.row_words * per_word
-        pixel_words = len(words) if local.narrow else len(local.words)
-        skip = 0 if local.narrow else words.start - local.words.start
+        beside = local.beside(words)
+        pixel_words, skip = len(beside), words.start - beside.start
         chip = local.base + rows.start % local.rows * buffer.width * pixel_words
         if len(words) == buffer.pixel_words == pixel_words:
             size = len(rows) * buffer.row_words
@@ -376,10 +379,12 @@ class _Builder:
     def _store(self, step: Step, local: Local, group: Group):
         """Rows of the target that are now complete, as far as this group writes them."""
         buffer = step.stage.target
-        words = step.words if group.order.kind == "chunks" or local.narrow else local.words
+        words = step.words if group.order.kind == "chunks" else local.beside(step.words)
         key = buffer, words, step.turn
-        if group.order.kind == "chunks" or local.narrow:
+        if group.order.kind == "chunks":
             complete = step.writes.stop
+        elif local.narrow:
+            complete = step.writes.stop if step.words.stop == words.stop else 0
         else:
             last = step.stage.work.blocks == step.blocks.stop
             progress = self.progress.setdefault(key, {s: 0 for s in group.stages if s.target is buffer})

@@ -73,8 +73,7 @@ def _fits(order: Sequence[_Item], words: int) -> bool:
 
 
 def map_of(local: Local, buffer: Buffer, words: range, lanes: int) -> Map:
-    """The map of words `words` of a buffer's pixels. A narrow local holds just these."""
-    pixel_words = len(words) if local.narrow else len(local.words)
-    skip = 0 if local.narrow else words.start - local.words.start
-    return Map(base=local.base, channels=len(words) * lanes, height=buffer.height, width=buffer.width, pixel_words=pixel_words,
-               ring_rows=local.rows, offset=skip * lanes)
+    """The map of words `words` of a buffer's pixels."""
+    beside = local.beside(words)
+    return Map(base=local.base, channels=len(words) * lanes, height=buffer.height, width=buffer.width, pixel_words=len(beside),
+               ring_rows=local.rows, offset=(words.start - beside.start) * lanes)

@@ -6,7 +6,7 @@ the stages into groups are compared by dynamic programming over the cuts, by the
 """
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from arch.geometry import Geometry
@@ -32,6 +32,7 @@ LONGEST = 16            # stages of a group at most
 MOST_STREAMED = 3       # times the weight memory: weights of a group at most
 LOAD_SHARE = 0.93       # of the storage's words that long loads reach
 RUN_CYCLES = 14         # lost by a run of a transfer that does not follow on
+MOST_NARROW = 4         # words of a pixel that are stored together, where not all have room: more are stored too late
 SPILL_CYCLES = 2        # for each word of a spilled buffer that is moved, so that buffers stay where time is not lost by it
 GROUP_CYCLES = 200      # a group's start, so that of equal schedules the one with fewer groups is taken
 
@@ -51,8 +52,8 @@ _AHEAD = (_Ahead(2), _Ahead(2, beside_late=False), _Ahead(1))       # the first 
 class Local:
     """Words `words` of the pixels of a buffer, `rows` rows of them, in activation memory while a group runs.
 
-    `brought`: from storage or by the gather; `stored`: to storage. `narrow`: only so many words of one chunk at a time, in
-    `copies` places in turn.
+    `brought`: from storage or by the gather; `stored`: to storage. `narrow`: only so many of the words at a time, those of one
+    or several chunks, in `copies` places in turn.
     """
 
     buffer: Buffer
@@ -68,6 +69,13 @@ class Local:
     def size(self) -> int:
         """Activation words."""
         return self.copies * self.rows * self.buffer.width * (self.narrow or len(self.words))
+
+    def beside(self, words: range) -> range:
+        """The words of a pixel that lie side by side with some of them."""
+        if not self.narrow:
+            return self.words
+        first = words.start - (words.start - self.words.start) % self.narrow
+        return range(first, min(first + self.narrow, self.words.stop))
 
     @property
     def whole(self) -> bool:
@@ -240,6 +248,12 @@ class _Scheduler:
             sizes += local.size
             if sizes > self.capacity:
                 return None
+        for buffer, local in locals_.items():
+            if local.copies > 1:
+                # More chunks side by side are stored in longer runs.
+                chunks = 1 + min(MOST_NARROW // local.narrow - 1, (self.capacity - sizes) // local.size)
+                if chunks > 1:
+                    locals_[buffer] = replace(local, narrow=chunks * local.narrow)
         compute, (words, spilled, runs) = self._cycles(order), self._traffic(order, locals_)
         moved = words / LOAD_SHARE + runs * RUN_CYCLES
         cycles = max(compute, moved, self._gather_cycles(order)) + GROUP_CYCLES + spilled * SPILL_CYCLES + self._held(order)
@@ -335,7 +349,8 @@ class _Scheduler:
                 spilled += again * size
             if local.stored:
                 words, spilled = words + size, spilled + size
-                chunks = len({step.blocks for step in order.steps}) if order.kind == "chunks" or local.narrow else 1
+                chunks = (len({step.blocks for step in order.steps}) if order.kind == "chunks" else
+                          -(-len(local.words) // local.narrow) if local.narrow else 1)
                 runs += pixels * chunks if chunks > 1 else split
         return words, spilled, runs
 
