@@ -19,6 +19,8 @@ __all__ = ["Cuts", "Order", "Step", "brought_rows", "chunked", "interleaved", "r
            "step_cycles", "turns", "visible_after", "weight_words"]
 
 CHUNKS = 4              # chunks that the weight memory holds when weights stream: one in use, others on their way
+FEW_CHUNKS = 2          # and where each is there long before the one before it is through
+FEW_SHARE = 0.5         # of storage's words that such weights take at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,12 +232,12 @@ def _meet(a: range, b: range) -> bool:
     return a.start < b.stop and b.start < a.stop
 
 
-def chunks_of(geometry: Geometry, stage: Stage, cut: int, words: int) -> list[range]:
-    """Output blocks in chunks of which `words` weight words hold `CHUNKS`, and the pool's line memory one."""
+def chunks_of(geometry: Geometry, stage: Stage, cut: int, words: int, held: int = CHUNKS) -> list[range]:
+    """Output blocks in chunks of which `words` weight words hold `held`, and the pool's line memory one."""
     work = stage.work
     most = work.blocks
-    if work.blocks * work.block_words > words // CHUNKS:
-        most = max(1, words // (CHUNKS * work.block_words))
+    if work.blocks * work.block_words > words // held:
+        most = max(1, words // (held * work.block_words))
     most = min(most, max(1, geometry.parameter_words // (2 * geometry.pairs)))
     if work.places:
         most = min(most, max(1, geometry.pool_words // work.places))
@@ -253,7 +255,8 @@ def chunks_of(geometry: Geometry, stage: Stage, cut: int, words: int) -> list[ra
 def chunked(geometry: Geometry, stage: Stage, rows: int, outside: bool) -> Order | None:
     """One stage in bands of `rows` rows of its convolution and chunks of blocks; None where that is impossible."""
     cut = stage.work.bands(row_steps(stage.work.size[0], rows))
-    chunks = chunks_of(geometry, stage, len(cut), geometry.weight_words)
+    share = geometry.pairs * geometry.input_lanes / max(rows * stage.work.size[1], _shortest_pass(geometry))
+    chunks = chunks_of(geometry, stage, len(cut), geometry.weight_words, FEW_CHUNKS if share <= FEW_SHARE else CHUNKS)
     if outside:
         steps = [step for turn, blocks in enumerate(chunks) for step in Step.of(stage, cut, blocks, turn)]
     else:
