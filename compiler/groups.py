@@ -5,7 +5,7 @@ reads what the command just before it writes, since that would wait until the en
 output blocks into chunks, so that weights stream through the weight memory: chunk by chunk with all bands inside, or
 band by band with all chunks inside.
 """
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from itertools import islice
@@ -18,6 +18,7 @@ from compiler.stages import Buffer, Stage
 __all__ = ["Cuts", "Order", "Step", "brought_rows", "chunked", "interleaved", "ring_rows", "row_steps", "rows_for",
            "step_cycles", "turns", "visible_after", "weight_words"]
 
+STAYING = 0.3, 0.8      # shares of the weight memory for weights that stay when others stream: fewer commands, or less traffic
 CHUNKS = 4              # chunks that the weight memory holds when weights stream: one in use, others on their way
 FEW_CHUNKS = 2          # and where each is there long before the one before it is through
 FEW_SHARE = 0.5         # of storage's words that such weights take at most
@@ -141,27 +142,28 @@ class Cuts:
         return self._steps[key]
 
 
-def interleaved(geometry: Geometry, stages: Sequence[Stage], made: Cuts, band_rows: Sequence[int], rows: int,
-                pipelined: bool) -> Order | None:
+def interleaved(geometry: Geometry, stages: Sequence[Stage], made: Cuts, band_rows: Sequence[int],
+                rows: int) -> Iterator[Order]:
     """All stages band by band, the bands of each with so many rows of its convolution, which match `rows` rows of the last
-    stage's output; None if constants do not fit."""
+    stage's output; nothing if constants do not fit."""
     cuts = [made.bands(stage, count) for stage, count in zip(stages, band_rows, strict=True)]
     several = [stage for stage, cut in zip(stages, cuts, strict=True) if len(cut) > 1]
     single = len(several) < len(stages)
     if sum(stage.work.blocks for stage in several) * geometry.pairs > geometry.parameter_words // (1 + single):
-        return None
-    pinned = _pinned(geometry, stages, several)
-    # Weights that a single band uses, or that come again for each, need not all be there at once.
-    free = geometry.weight_words - sum(weight_words(stage) for stage in pinned)
-    if any(stage not in pinned and 2 * stage.work.block_words > free for stage in stages):
-        return None
-    # What a silent command reads is held until a later one writes: nothing may be loaded over it for those between.
-    if any(stage not in pinned and _silent(stage, cut) for stage, cut in zip(stages, cuts, strict=True)):
-        return None
-    parts = [[range(stage.work.blocks)] if stage in pinned else chunks_of(geometry, stage, 1, free) for stage in stages]
-    steps = [[made.steps(stage, count, blocks) for blocks in blocks_of]
-             for stage, count, blocks_of in zip(stages, band_rows, parts, strict=True)]
-    return depth_first(stages, steps, rows=rows, pipelined=pipelined, pinned=pinned)
+        return
+    for pinned in dict.fromkeys(_pinned(geometry, stages, several, share) for share in STAYING):
+        # Weights that a single band uses, or that come again for each, need not all be there at once.
+        free = geometry.weight_words - sum(weight_words(stage) for stage in pinned)
+        if any(stage not in pinned and 2 * stage.work.block_words > free for stage in stages):
+            continue
+        # What a silent command reads is held until a later one writes: nothing may be loaded over it for those between.
+        if any(stage not in pinned and _silent(stage, cut) for stage, cut in zip(stages, cuts, strict=True)):
+            continue
+        parts = [[range(stage.work.blocks)] if stage in pinned else chunks_of(geometry, stage, 1, free) for stage in stages]
+        steps = [[made.steps(stage, count, blocks) for blocks in blocks_of]
+                 for stage, count, blocks_of in zip(stages, band_rows, parts, strict=True)]
+        for pipelined in (True, False):
+            yield depth_first(stages, steps, rows=rows, pipelined=pipelined, pinned=pinned)
 
 
 def _silent(stage: Stage, cut: Sequence[Band]) -> bool:
@@ -174,12 +176,12 @@ def weight_words(stage: Stage) -> int:
     return stage.work.blocks * stage.work.block_words
 
 
-def _pinned(geometry: Geometry, stages: Sequence[Stage], several: Sequence[Stage]) -> frozenset[Stage]:
-    """Of the stages with several bands, those whose weights stay: all, or so many that others find room to stream."""
+def _pinned(geometry: Geometry, stages: Sequence[Stage], several: Sequence[Stage], share: float) -> frozenset[Stage]:
+    """Of the stages with several bands, those whose weights stay: all, or what finds room in this share of the memory."""
     if sum(map(weight_words, stages)) <= geometry.weight_words:
         return frozenset(several)
     largest = max(stage.work.block_words for stage in stages)
-    room = geometry.weight_words - max(geometry.weight_words // 5, 2 * largest)
+    room = min(int(share * geometry.weight_words), geometry.weight_words - 2 * largest)
     pinned = []
     for stage in sorted(several, key=weight_words, reverse=True):
         if weight_words(stage) <= room:

@@ -177,16 +177,13 @@ class _Scheduler:
             if band_rows in cut:
                 continue
             cut.add(band_rows)
-            for pipelined in (True, False):
-                order = interleaved(self.geometry, part, self.cuts, band_rows, rows, pipelined)
-                if order is None:
-                    continue
-                key = tuple((id(step.stage), step.band.rows) for step in order.steps)
+            inside, least = {s.target for s in part} & {s.source for s in part}, 0
+            for order in interleaved(self.geometry, part, self.cuts, band_rows, rows):
+                key = order.pinned, tuple((id(step.stage), step.band.rows) for step in order.steps)
                 if key not in tried:
                     tried.add(key)
                     yield order
-            least = 0 if order is None else sum(ring_rows(order, buffer) * buffer.row_words
-                        for buffer in {s.target for s in part} & {s.source for s in part})
+                least = sum(ring_rows(order, buffer) * buffer.row_words for buffer in inside)
             if least > self.capacity:
                 return
 
