@@ -8,7 +8,7 @@ band by band with all chunks inside.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from itertools import islice
+from itertools import chain, islice
 
 from arch import pipeline
 from arch.geometry import Geometry
@@ -254,22 +254,21 @@ def chunks_of(geometry: Geometry, stage: Stage, cut: int, words: int, held: int 
     return [range(a, min(a + most, work.blocks)) for a in range(0, work.blocks, most)]
 
 
-def chunked(geometry: Geometry, stage: Stage, rows: int, outside: bool) -> Order | None:
-    """One stage in bands of `rows` rows of its convolution and chunks of blocks; None where that is impossible."""
-    cut = stage.work.bands(row_steps(stage.work.size[0], rows))
-    share = geometry.pairs * geometry.input_lanes / max(rows * stage.work.size[1], _shortest_pass(geometry))
-    chunks = chunks_of(geometry, stage, len(cut), geometry.weight_words, FEW_CHUNKS if share <= FEW_SHARE else CHUNKS)
-    if outside:
-        steps = [step for turn, blocks in enumerate(chunks) for step in Step.of(stage, cut, blocks, turn)]
-    else:
-        too_many = stage.work.places * stage.work.blocks > geometry.pool_words
-        if len(chunks) > 1 and (stage.work.average and len(cut) > 1 or too_many or _silent(stage, cut)):
-            return None
-        steps = [step for band in zip(*(Step.of(stage, cut, blocks) for blocks in chunks), strict=True) for step in band]
-    whole = stage.work.blocks * stage.work.block_words <= geometry.weight_words
-    pairs = stage.work.blocks * geometry.pairs <= geometry.parameter_words
-    return Order(stages=[stage], steps=steps, kind="chunks" if outside else "reload", rows=rows, pipelined=False,
-                 pinned=frozenset([stage] if whole and pairs and not outside and len(cut) > 1 else []))
+def chunked(geometry: Geometry, stage: Stage, rows: int) -> Iterator[Order]:
+    """One stage in bands of `rows` rows of its convolution and chunks of blocks, in all ways that are possible."""
+    work, cut = stage.work, stage.work.bands(row_steps(stage.work.size[0], rows))
+    share = geometry.pairs * geometry.input_lanes / max(rows * work.size[1], _shortest_pass(geometry))
+    held = (FEW_CHUNKS, CHUNKS) if share <= FEW_SHARE else (CHUNKS,)
+    whole = weight_words(stage) <= geometry.weight_words and work.blocks * geometry.pairs <= geometry.parameter_words
+    too_many = work.places * work.blocks > geometry.pool_words
+    for chunks in dict.fromkeys(tuple(chunks_of(geometry, stage, len(cut), geometry.weight_words, count)) for count in held):
+        parts = [Step.of(stage, cut, blocks, turn) for turn, blocks in enumerate(chunks)]
+        yield Order(stages=[stage], steps=list(chain(*parts)), kind="chunks", rows=rows, pipelined=False, pinned=frozenset())
+        if len(chunks) > 1 and (work.average and len(cut) > 1 or too_many or _silent(stage, cut)):
+            continue
+        parts = [Step.of(stage, cut, blocks) for blocks in chunks]
+        yield Order(stages=[stage], steps=list(chain(*zip(*parts, strict=True))), kind="reload", rows=rows, pipelined=False,
+                    pinned=frozenset([stage] if whole and len(cut) > 1 else []))
 
 
 def turns(order: Order, buffer: Buffer) -> int:

@@ -32,7 +32,7 @@ LONGEST = 16            # stages of a group at most
 MOST_STREAMED = 3       # times the weight memory: weights of a group at most
 LOAD_SHARE = 0.93       # of the storage's words that long loads reach
 RUN_CYCLES = 14         # lost by a run of a transfer that does not follow on
-MOST_NARROW = 4         # words of a pixel that are stored together, where not all have room: more are stored too late
+MOST_NARROW = 6         # words of a pixel that are stored together, where not all have room: more are stored too late
 SPILL_CYCLES = 2        # for each word of a spilled buffer that is moved, so that buffers stay where time is not lost by it
 GROUP_CYCLES = 200      # a group's start, so that of equal schedules the one with fewer groups is taken
 
@@ -195,10 +195,7 @@ class _Scheduler:
             ranked = sorted(options, reverse=True)
             options = {ranked[0], ranked[1], *ranked[2::max(1, len(ranked) // 5)], ranked[-1]}
         for rows in sorted(options, reverse=True):
-            for outside in (True, False):
-                order = chunked(self.geometry, stage, rows, outside)
-                if order is not None:
-                    yield order
+            yield from chunked(self.geometry, stage, rows)
 
     # Groups
 
