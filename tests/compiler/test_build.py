@@ -14,10 +14,12 @@ from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
+from nets.graph import Window
 from nets.load import load_model
 from nets.preprocess import InputSpec
 from nets.quantise import outline, quantise_with
-from nets.quantised import QNetwork
+from nets.quantised import QInput, QNetwork, TensorType
+from tests.hw.layers import conv_of
 from tests.sim.networks import describe, networks
 
 SMALL = (Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64),
@@ -67,6 +69,19 @@ def test_random_networks(data):
     check_values(network, compiled, q)
 
 
+def test_chunks_of_a_map_that_has_no_room_are_stored_side_by_side():
+    geometry, rng = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512), np.random.default_rng(1)
+    conv = conv_of(rng, 16, 320, Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
+    network = QNetwork(name="net", layers=(QInput(name="x"), conv), output="conv", spec=InputSpec(size=(13, 13)), tensors={
+        "x": TensorType(shape=(16, 13, 13), scale=1.0, zero_point=7),
+        "conv": TensorType(shape=(320, 13, 13), scale=1.0, zero_point=conv.requantise.zero_point)})
+    compiled = compile_network(network, geometry)
+    (group,) = compiled.groups
+    local = group.locals[compiled.stages.output]
+    assert local.copies == 2 and local.narrow == 2 * len(group.order.steps[0].words)
+    check_values(network, compiled, random_input(network))
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_digits_stays_on_every_chip(digits, preset):
     compiled = compile_network(digits, PRESETS[preset], storage_words=32 << 10)
@@ -95,6 +110,14 @@ def test_squeezenet_keeps_its_activations_on_the_chip(data, monkeypatch):
         elif job.opcode is Opcode.LOAD_PIXELS:
             moved[job.opcode] += job.body.rows
     assert moved == {Opcode.LOAD_WEIGHTS: 38624, Opcode.LOAD_PIXELS: 224, Opcode.STORE: 63}
+
+
+def test_squeezenet_through_a_small_chip(data, monkeypatch):
+    monkeypatch.setenv("FIRELINE_DATA", str(data))
+    network = network_of("squeezenet1_1")
+    compiled = compile_network(network, PRESETS["25f"])
+    check_values(network, compiled, random_input(network))
+    assert spilled(compiled) and len(compiled.jobs.computes) == 1493
 
 
 def test_deep_compression_keeps_its_activations_on_the_chip(data):
