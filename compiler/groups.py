@@ -81,6 +81,7 @@ class Order:
     pipelined: bool
     pinned: frozenset[Stage]
     rings: dict[tuple, int] = field(default_factory=dict)
+    visits: dict[Buffer, list["_Visit"]] = field(default_factory=dict)
 
 
 def step_cycles(geometry: Geometry, step: Step) -> int:
@@ -322,7 +323,9 @@ class _Visit:
 
 
 def _visits(order: Order, buffer: Buffer) -> list[_Visit]:
-    found: list[_Visit] = []
+    if buffer in order.visits:
+        return order.visits[buffer]
+    found = order.visits[buffer] = []
     lowest = buffer.height
     for step in order.steps:
         reads = step.stage.source is buffer and len(step.reads)

@@ -17,7 +17,6 @@ from arch.command import Command, GatherConfig
 from arch.geometry import Geometry
 from arch.instruction import QUEUE_OF, Opcode, PixelTransfer, Transfer, storage_words
 from compiler.groups import Step, weight_words
-from compiler.layer import Map
 from compiler.place import map_of
 from compiler.schedule import Group, Local
 from compiler.stages import Buffer, Stage, Stages
@@ -248,9 +247,8 @@ class _Builder:
             target = replace(target, base=target.base + self.copy * (target.size // target.copies))
         if source.brought:
             self._bring_rows(step, source, self.lows[at])
-        reads = map_of(source, stage.source, stage.reads, geometry.input_lanes)
         # The convolution may read less than the last word.
-        reads = Map(**{**reads.__dict__, "channels": stage.work.conv.weight.shape[1]})
+        reads = replace(map_of(source, stage.source, stage.reads, geometry.input_lanes), channels=stage.work.conv.weight.shape[1])
         writes = map_of(target, stage.target, step.words, geometry.input_lanes)
         place = (stage.writes.start - beside.start) * geometry.blocks_per_word + step.blocks.start
         command = stage.work.command(source=reads, target=writes, band=step.band, blocks=step.blocks, weights=weights,
@@ -278,10 +276,9 @@ class _Builder:
     def _words(self, local: Local, buffer: Buffer, words: range, rows: range) -> np.ndarray:
         """Activation words of these words of the pixels of rows."""
         beside = local.beside(words)
-        pixel_words, skip = len(beside), words.start - beside.start
-        y = np.arange(rows.start, rows.stop) % local.rows * (buffer.width * pixel_words)
-        x = np.arange(buffer.width) * pixel_words
-        return (local.base + skip + y[:, None, None] + x[:, None] + np.arange(len(words))).reshape(-1)
+        y = np.arange(rows.start, rows.stop) % local.rows * (buffer.width * len(beside))
+        x = np.arange(buffer.width) * len(beside)
+        return (local.base + words.start - beside.start + y[:, None, None] + x[:, None] + np.arange(len(words))).reshape(-1)
 
     def _bring_constants(self, stage: Stage, blocks: range, opcode: Opcode, ring: _Ring, memory: _Memory, per_block: int,
                          address: int, words: int) -> int:
@@ -381,9 +378,7 @@ class _Builder:
         buffer = step.stage.target
         words = step.words if group.order.kind == "chunks" else local.beside(step.words)
         key = buffer, words, step.turn
-        if group.order.kind == "chunks":
-            complete = step.writes.stop
-        elif local.narrow:
+        if group.order.kind == "chunks" or local.narrow:
             complete = step.writes.stop if step.words.stop == words.stop else 0
         else:
             last = step.stage.work.blocks == step.blocks.stop
