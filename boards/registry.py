@@ -45,21 +45,21 @@ _ECPIX = Board(
 
 BOARDS = {board.name: board for board in (
     replace(_ULX3S, name="ulx3s-12f", title="Radiona ULX3S 12F", source="amaranth_boards.ulx3s:ULX3S_12F_Platform",
-            geometry=PRESETS["25f"], clock_mhz=110, sdram_phase_degrees=247.5),
+            geometry=PRESETS["25f"], clock_mhz=125, sdram_phase_degrees=216),
     replace(_ULX3S, name="ulx3s-25f", title="Radiona ULX3S 25F", source="amaranth_boards.ulx3s:ULX3S_25F_Platform",
-            geometry=PRESETS["25f"], clock_mhz=110, sdram_phase_degrees=247.5),
+            geometry=PRESETS["25f"], clock_mhz=125, sdram_phase_degrees=216),
     replace(_ULX3S, name="ulx3s-45f", title="Radiona ULX3S 45F", source="amaranth_boards.ulx3s:ULX3S_45F_Platform",
             geometry=PRESETS["45f"], clock_mhz=120, sdram_phase_degrees=225),
     _ULX3S,
     Board(name="icepi-zero", title="Icepi Zero v1.3", source="amaranth_boards.icepi_zero:IcepiZero1_3Platform",
-          geometry=PRESETS["25f"], clock_mhz=110, network="squeezenet1_1", chip="w9825g6kh-6", storage_words=1 << 24,
-          sdram_phase_degrees=247.5,
+          geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chip="w9825g6kh-6", storage_words=1 << 24,
+          sdram_phase_degrees=216,
           leds=("led.0", "led.1", "led.2"), program=("-b", "icepi-zero")),
     # Its serial adapter is a microcontroller: no rate above this one is promised anywhere. openFPGALoader has no name for the
     # board, and finds its debugger only by number.
     Board(name="icesugar-pro", title="MuseLab iCESugar-Pro", source="amaranth_boards.icesugar_pro:ICESugarProPlatform",
-          geometry=PRESETS["25f"], clock_mhz=110, network="squeezenet1_1", chip="is42s16160b-7", storage_words=1 << 24,
-          sdram_phase_degrees=247.5,
+          geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chip="is42s16160b-7", storage_words=1 << 24,
+          sdram_phase_degrees=216,
           baud=921_600, leds=("rgb_led.0.g", "rgb_led.0.b", "rgb_led.0.r"),
           program=("-c", "cmsisdap", "--vid", "0x1d50", "--pid", "0x602b")),
     _EVN,

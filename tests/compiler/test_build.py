@@ -14,13 +14,11 @@ from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
-from nets.graph import Window
 from nets.load import load_model
 from nets.preprocess import InputSpec
 from nets.quantise import outline, quantise_with
-from nets.quantised import QInput, QNetwork, TensorType
-from tests.hw.layers import conv_of
-from tests.sim.networks import describe, networks
+from nets.quantised import QNetwork
+from tests.sim.networks import describe, networks, single_conv
 
 SMALL = (Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64),
          Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=64),
@@ -70,11 +68,8 @@ def test_random_networks(data):
 
 
 def test_chunks_of_a_map_that_has_no_room_are_stored_side_by_side():
-    geometry, rng = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512), np.random.default_rng(1)
-    conv = conv_of(rng, 16, 320, Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
-    network = QNetwork(name="net", layers=(QInput(name="x"), conv), output="conv", spec=InputSpec(size=(13, 13)), tensors={
-        "x": TensorType(shape=(16, 13, 13), scale=1.0, zero_point=7),
-        "conv": TensorType(shape=(320, 13, 13), scale=1.0, zero_point=conv.requantise.zero_point)})
+    geometry = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512)
+    network = single_conv(16, 320, 13)
     compiled = compile_network(network, geometry)
     (group,) = compiled.groups
     local = group.locals[compiled.stages.output]

@@ -22,7 +22,7 @@ from nets.quantised import (
 )
 from tests.hw.layers import ZERO_POINTS, conv_of, windows
 
-__all__ = ["describe", "networks"]
+__all__ = ["describe", "networks", "single_conv"]
 
 
 class _Maker:
@@ -163,3 +163,11 @@ def describe(network: QNetwork) -> str:
         window = getattr(layer, "window", "")
         lines.append(f"{layer.name} {layer.op} of {', '.join(layer.inputs)}: {network.tensors[layer.name].shape} {window}")
     return "\n".join(lines)
+
+
+def single_conv(channels: int, out: int, size: int) -> QNetwork:
+    """A 3x3 convolution of a square map alone."""
+    conv = conv_of(np.random.default_rng(1), channels, out, Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
+    return QNetwork(name="net", layers=(QInput(name="x"), conv), output="conv", spec=InputSpec(size=(size, size)), tensors={
+        "x": TensorType(shape=(channels, size, size), scale=1.0, zero_point=7),
+        "conv": TensorType(shape=(out, size, size), scale=1.0, zero_point=conv.requantise.zero_point)})

@@ -15,7 +15,7 @@ from golden.machine import execute
 from nets.quantised import QNetwork
 from sim.frame import FrameBench, predict
 from sim.run import check_frame, timing_of
-from tests.sim.networks import describe, networks
+from tests.sim.networks import describe, networks, single_conv
 
 # So small that nearly every network needs bands, and many spill.
 GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64)
@@ -61,8 +61,22 @@ def bench():
 def test_random_networks_on_the_machine(bench, drawn):
     network, q = drawn
     program = compiled(network, GEOMETRY)
-    if program is None:
-        return
+    if program is not None:
+        check_on_the_machine(bench, network, program, q)
+
+
+def test_chunks_side_by_side_on_the_machine(bench):
+    network = single_conv(16, 160, 9)
+    compiled = compile_network(network, GEOMETRY)
+    (group,) = compiled.groups
+    local = group.locals[compiled.stages.output]
+    assert local.copies == 2 and local.narrow > len(group.order.steps[0].words)
+    q = np.random.default_rng(2).integers(0, 256, (16, 9, 9), np.uint8)
+    check_on_the_machine(bench, network, compiled.program, q)
+
+
+def check_on_the_machine(bench: FrameBench, network: QNetwork, program: Program, q: np.ndarray) -> None:
+    """Values of every layer, and the cycle of every command; then those of a second frame."""
     bench.load(program)
     first = check_frame(network, program, q, bench.run(q))
     assert first.mismatches == 0
