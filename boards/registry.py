@@ -49,7 +49,7 @@ BOARDS = {board.name: board for board in (
     replace(_ULX3S, name="ulx3s-25f", title="Radiona ULX3S 25F", source="amaranth_boards.ulx3s:ULX3S_25F_Platform",
             geometry=PRESETS["25f"], clock_mhz=125, sdram_phase_degrees=216),
     replace(_ULX3S, name="ulx3s-45f", title="Radiona ULX3S 45F", source="amaranth_boards.ulx3s:ULX3S_45F_Platform",
-            geometry=PRESETS["45f"], clock_mhz=120, sdram_phase_degrees=225),
+            geometry=PRESETS["45f"], clock_mhz=125, sdram_phase_degrees=216),
     _ULX3S,
     Board(name="icepi-zero", title="Icepi Zero v1.3", source="amaranth_boards.icepi_zero:IcepiZero1_3Platform",
           geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chip="w9825g6kh-6", storage_words=1 << 24,

@@ -19,18 +19,18 @@ AVAILABLE = {"25f": {"lut4": 24288, "ff": 24288, "block_ram": 56, "multipliers":
              "85f": {"lut4": 83640, "ff": 83640, "block_ram": 208, "multipliers": 156}}
 
 # Lookup tables, fitted to routed chips: of a multiplier lane of two columns, of one made of lookup tables beside that, of a
-# requantising lane, the same without a multiplier beside that, of an input lane, and of everything else.
-LUT4 = {"lane": 123, "lut_lane": 150, "requantise": 531, "lut_requantise": 66, "input": 3, "rest": 14750}
+# requantising lane, the same without a multiplier beside that, of an input lane, of an SDRAM's controller, of everything else.
+LUT4 = {"lane": 123, "lut_lane": 150, "requantise": 531, "lut_requantise": 66, "input": 3, "sdram": 1500, "rest": 13400}
 # Registers likewise.
-FF = {"lane": 146, "lut_lane": 0, "requantise": 764, "lut_requantise": 0, "input": 273, "rest": 11840}
+FF = {"lane": 146, "lut_lane": 0, "requantise": 764, "lut_requantise": 0, "input": 273, "sdram": 850, "rest": 12450}
 
 
-def _sum(weights: dict[str, float], geometry: Geometry) -> int:
-    """Cells of a whole chip, with SDRAM or without, within some percent."""
+def _sum(weights: dict[str, float], geometry: Geometry, sdram: bool) -> int:
+    """Cells of a whole chip, within some percent."""
     lut_lanes = geometry.lut_pairs * geometry.input_lanes
     counts = {"lane": geometry.pairs * geometry.input_lanes, "lut_lane": lut_lanes, "requantise": geometry.output_lanes,
               "lut_requantise": 0 if geometry.requantise_multipliers else geometry.output_lanes, "input": geometry.input_lanes,
-              "rest": 1}
+              "sdram": sdram, "rest": 1}
     return round(sum(weights[name] * count for name, count in counts.items()))
 
 
@@ -58,6 +58,7 @@ def block_rams(geometry: Geometry, storage_words: int | None) -> int:
 
 def resources(geometry: Geometry, die: str, storage_words: int | None) -> dict[str, dict[str, int]]:
     """Used and available of each resource for the chip of an engine on a die of `AVAILABLE`; storage as in `block_rams`."""
-    used = {"lut4": _sum(LUT4, geometry), "ff": _sum(FF, geometry), "block_ram": block_rams(geometry, storage_words),
-            "multipliers": geometry.multipliers}
+    sdram = storage_words is None
+    used = {"lut4": _sum(LUT4, geometry, sdram), "ff": _sum(FF, geometry, sdram),
+            "block_ram": block_rams(geometry, storage_words), "multipliers": geometry.multipliers}
     return {name: {"used": used[name], "available": available} for name, available in AVAILABLE[die].items()}

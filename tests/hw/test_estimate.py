@@ -39,3 +39,11 @@ def test_larger_engines_take_more(die, preset):
     assert found.keys() == AVAILABLE[die].keys() and all(one["used"] > 0 for one in found.values())
     smaller = resources(PRESETS["12f"], die, None)
     assert all(smaller[name]["used"] <= found[name]["used"] for name in found)
+
+
+# Lookup tables and registers of chips as nextpnr counted them (docs/boards.md).
+@pytest.mark.parametrize("name, lut4, ff", [
+    ("ulx3s", 39_332, 48_872), ("ulx3s-45f", 27_097, 33_309), ("ulx3s-25f", 19_349, 20_796), ("versa-ecp5", 17_578, 19_957)])
+def test_cells_are_nearly_those_of_routed_chips(name, lut4, ff):
+    found = estimated(find(name))
+    assert abs(found["lut4"]["used"] / lut4 - 1) < 0.03 and abs(found["ff"]["used"] / ff - 1) < 0.03
