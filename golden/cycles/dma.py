@@ -39,9 +39,10 @@ SOURCES = ("fetch", "store", "load")        # of requests, in the arbiter's orde
 
 NEVER = 1 << 62
 
-# Least cycles to an offer that follows, from: a decision of the arbiter, or a store's burst taken to be read; a word of storage
-# that completes an instruction; the last word of a fetch. From a transfer's last word it is its strobe and `TOKEN`.
-DECIDED = 5
+# Least cycles to an offer that follows, from: a decision of the arbiter, or a store's burst taken to be read (the next row of
+# pixels; the next transfer needs a whole instruction); a word of storage that completes an instruction; the last word of a fetch.
+# From a transfer's last word it is its strobe and `TOKEN`.
+DECIDED = DECIDE + NEXT_RUN + CHECK
 INSTRUCTION = FETCHED + FIFO + CHECKED + SPREAD + FIFO + UNPACK
 REQUESTED = FETCHED + FETCH_AGAIN
 
@@ -143,9 +144,9 @@ class DmaCycles:
     """The DMA in time, counted from the end of reset, in front of `storage`, which nobody else uses.
 
     Give commands in the order of their queue with the cycle from which on each is offered, and the cycles in which pixels are
-    taken; `advance` then follows all that happens before a cycle. What matters before that cycle must have been given: then
-    one pass in time is enough, even if later offers depend on completions; `follow` goes only as far as no answer can come.
-    With everything known, `finish` does it at once. Transfers must be within their memories: the model knows no faults.
+    taken; `follow` then goes as far as nobody can answer to what happens. What matters before that cycle must have been given:
+    then one pass in time is enough, even if later offers depend on completions. With everything known, `finish` does it at once.
+    Transfers must be within their memories: the model knows no faults.
 
     Arrays, int64, of what is known so far:
 
@@ -197,7 +198,6 @@ class DmaCycles:
         """How many pixels must have been taken before the row that waits for room can be asked for; None if no row waits."""
         return self._loads.missing
 
-    @property
     def busy(self) -> bool:
         """Whether anything will happen without a new command, or pixels taken."""
         return bool(self._passing or self._fetches or self._asks or self._stores.burst
@@ -211,12 +211,6 @@ class DmaCycles:
         self._seen[name] = len(found)
         return found[first:]
 
-    def advance(self, until: int) -> None:
-        """Follows everything up to the cycle before `until`."""
-        while self._decide(self._offers(), until):
-            pass
-        self._settle(until)
-
     def follow(self, now: int, until: int | None, words: int) -> int | None:
         """Follows everything from cycle `now` on, before which all is known: up to the cycle before the one that is returned.
 
@@ -224,7 +218,7 @@ class DmaCycles:
         happens any more and `until` is None. `words`: of the program, up to the next one that completes an instruction.
         """
         self._answer, self._instruction = NEVER if until is None else until, words
-        for burst, served in self._passing:             # the last one, whose words are not all decided
+        for burst, served in self._passing:             # at most one: only the last request has words that are not decided
             self._await(burst, served)
         while self._decide(self._offers(), self._answer):
             pass
@@ -241,7 +235,7 @@ class DmaCycles:
         self._collect()
 
     def _settle(self, until: int) -> None:
-        """No decision falls before `until` any more."""
+        """All words before `until` pass; the arbiter decides nothing before it any more."""
         self.storage.settle(until - 1)
         self._collect()
 

@@ -1,4 +1,5 @@
 """The gather in the engine command by command, as its pixels come."""
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +41,7 @@ class GatherCycles:
         self.taken: list[int] = []
         self.done: list[int] = []
         self.pixels_taken: list[int] = []
+        self.wanted = 0                     # pixels of all commands given
         self._given: list[tuple[GatherConfig, int]] = []
         self._offered = _NO_CYCLES
         self._states = [_State()]           # before each command, and after the last one that is known to its end
@@ -47,8 +49,10 @@ class GatherCycles:
 
     def give(self, config: GatherConfig, offered: int) -> None:
         self._given.append((config, offered))
+        self.wanted += config.image_rows * config.width
 
-    def pixels(self, cycles: np.ndarray) -> None:
+    def pixels(self, cycles: Sequence[int]) -> None:
+        """More pixels are offered, from these cycles on."""
         self._offered = np.append(self._offered, cycles)
 
     @property
@@ -58,12 +62,15 @@ class GatherCycles:
 
     @property
     def short(self) -> int:
-        """Pixels that must still come for the first command that does not have all of its own; 0 if there is none."""
+        """Pixels that must still come before the first command that does not have all of its own can have news: up to those that
+        its windows need, if they are not there, else all. 0 if there is no such command."""
         missing = self._states[-1].position - len(self._offered)
         for config, _ in self._given[len(self._states) - 1:]:
+            rows = min(config.first_row + (config.rows - 1) * config.stride + config.kernel, config.height) - config.next_row
+            needed = missing + max(rows, 0) * config.width
             missing += config.image_rows * config.width
             if missing > 0:
-                return missing
+                return needed if 0 < needed < missing else missing
         return 0
 
     @property

@@ -9,7 +9,7 @@ from arch import control, pipeline
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Instruction, Opcode
 from arch.sdram import Timing
-from arch.transfer import PIXEL
+from arch.transfer import PIXEL, STORE_READ, WRITE
 from golden.cycles.dma import DmaCycles
 from golden.cycles.engine_steps import EngineCycles
 from golden.cycles.gather_steps import UNKNOWN, GatherCycles
@@ -20,8 +20,9 @@ __all__ = ["MachineTimeline", "run", "storage_of"]
 
 NEXT = 2                # least cycles from an event to an offer that follows from it
 
-# Commands behind which the gather may have news earlier than was known: pixels for it, or other writes that move.
-ABOUT_GATHER = frozenset((Opcode.GATHER, Opcode.LOAD_PIXELS, Opcode.LOAD_ACTIVATIONS, Opcode.STORE))
+# Commands behind which the gather may have news earlier than was known: pixels for it, or other writes, which come or move. (One
+# write moved may change by more than a cycle when the gather stops: it notices late that too many of its words wait.)
+ABOUT_GATHER = frozenset((Opcode.GATHER, Opcode.COMPUTE, Opcode.LOAD_PIXELS, Opcode.LOAD_ACTIVATIONS, Opcode.STORE))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -173,17 +174,16 @@ class _Run:
         return news
 
     def _due(self) -> int:
-        """The first cycle in which the gather may have news: an event, or a pixel taken for which the DMA waits."""
-        due, missing, known = [self._next("gather")], self.dma.missing, self.gather.pixels_taken
+        """The first cycle in which the gather may have news: an event, or a pixel taken for which the DMA waits. That holds until
+        it waits for another, or one of `ABOUT_GATHER` is offered."""
+        due, missing, known = self._next("gather"), self.dma.missing, self.gather.pixels_taken
         if missing is not None and missing > self.pixels:
             at = known[missing - 1] if missing <= len(known) else UNKNOWN
-            due.append(at if at < UNKNOWN else self.now + PIXEL + max(missing - 1 - self.gather.known, 0))
-        due = min(due)
-        if self._lending:
-            # That may move the engine's writes, in some cycles. Each of them lets the gather be a cycle earlier at most.
-            moved = int(np.searchsorted(self._others(self.now), due))
-            due = max(due - moved, min(due, self.now + pipeline.WRITER))
-        if self.gather.short and self.dma.busy:
+            due = min(due, at if at < UNKNOWN else self.now + PIXEL + max(missing - 1 - self.gather.known, 0))
+        lent = self._lent()
+        if lent is not None and due < UNKNOWN:
+            due = min(due, self.now + lent)
+        if self.gather.short and self.dma.busy():
             due = min(due, self.now + PIXEL + self.gather.short)
         return due
 
@@ -199,14 +199,16 @@ class _Run:
 
     @property
     def _gathering(self) -> bool:
-        return self.told["gather", "done"] < self.given["gather"]
+        # A gather may be done before it has taken pixels that no window uses.
+        return self.told["gather", "done"] < self.given["gather"] or self.pixels < self.gather.wanted
 
-    @property
-    def _lending(self) -> bool:
-        """Whether the DMA may use the activation memory without a new command."""
+    def _lent(self) -> int | None:
+        """In how many cycles, at least, a write that is not known may meet the gather's: one of the DMA, or one of the engine
+        behind a beat that waits for a store. None if there is none without a new command."""
         loads = self.commands["load"][len(self.events["load", "done"]):self.given["load"]]
-        return (len(self.events["store", "done"]) < self.given["store"]
-                or any(load.opcode is Opcode.LOAD_ACTIVATIONS for load in loads))
+        if any(load.opcode is Opcode.LOAD_ACTIVATIONS for load in loads):
+            return WRITE
+        return STORE_READ + pipeline.vector(self.geometry) if len(self.events["store", "done"]) < self.given["store"] else None
 
     def _cycles(self, queue: str, what: str) -> list[int]:
         """Events that the sequencer was not yet told."""

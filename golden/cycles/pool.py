@@ -22,21 +22,15 @@ def _short(config: PoolConfig) -> bool:
 @cache
 def steps(config: PoolConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The steps of a command that pools, in order: whether each takes a vector, gives a result, and the pause before it."""
-    pooled = config.mode != POOL_NONE
-    columns, rows = config.columns, config.rows
-    if pooled:
-        columns = max(columns, (config.out_columns - 1) * config.stride_x - config.left + config.kernel_x)
-        rows += config.overhang_rows
-    real = np.zeros((rows, columns), bool)
+    columns = max(config.columns, (config.out_columns - 1) * config.stride_x - config.left + config.kernel_x)
+    rows = config.rows + config.overhang_rows
+    real, gives = np.zeros((rows, columns), bool), np.zeros((rows, columns), bool)
     real[:config.rows, :config.columns] = True
-    gives, pause = real.copy(), np.zeros((rows, columns), np.int64)
-    if pooled:
-        gives[:] = False
-        first = config.kernel_x - 1 - config.left
-        across = first + config.stride_x * np.arange(config.out_columns)
-        down = config.lead + config.stride_y * np.arange(config.out_rows)
-        gives[np.ix_(down, across)] = True
-        pause[:, 0] = 2 * _short(config)
+    across = config.kernel_x - 1 - config.left + config.stride_x * np.arange(config.out_columns)
+    down = config.lead + config.stride_y * np.arange(config.out_rows)
+    gives[np.ix_(down, across)] = True
+    pause = np.zeros((rows, columns), np.int64)
+    pause[:, 0] = 2 * _short(config)
     real, gives, pause = (np.tile(part.ravel(), config.output_blocks) for part in (real, gives, pause))
     pause[0] = 0
     return real, gives, pause

@@ -65,21 +65,21 @@ def depart(offered: np.ndarray, ready: Readiness) -> np.ndarray:
     return ready.cycle(np.maximum.accumulate(index - order) + order)
 
 
-def issue(earliest: np.ndarray, *, latency: int | np.ndarray, left: np.ndarray, ready: Readiness, pause: np.ndarray | None = None,
+def issue(earliest: np.ndarray, *, latency: int, left: np.ndarray, ready: Readiness, pause: np.ndarray | None = None,
           waits: np.ndarray | None = None, gives: np.ndarray | None = None, taker: np.ndarray | None = None,
           back: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Cycles of a unit's steps, one a cycle in order, and those in which their results leave, appended to `left`.
 
-    A step is made no earlier than `earliest` and `pause` cycles (none) later than its turn; one that `waits` (all) needs one of
-    `PLACES` tokens to be there. One that `gives` (all) takes it, for a result that is offered `latency` cycles later; the token
-    is there again `back` cycles after the result left. `taker`: for each result, those in `left` included, a cycle before which
-    nobody takes it.
+    A step is made no earlier than `earliest` and `pause` cycles later than its turn; one that `waits` needs one of `PLACES`
+    tokens to be there. One that `gives` takes it, for a result that is offered `latency` cycles later; the token is there again
+    `back` cycles after the result left. None of these arrays: no step pauses, all wait, all give. `taker`: for each result,
+    those in `left` included, a cycle before which nobody takes it.
     """
     count, known, results = len(earliest), len(left), slice(None) if gives is None else gives
     turn = np.arange(count)
     if pause is not None:
         turn = turn + np.cumsum(pause)
-    # Without a wait for tokens, which mostly are back in time, and always if results are taken at once.
+    # Without a wait for tokens, which mostly are back in time.
     made = np.maximum.accumulate(earliest - turn) + turn
     offered = made[results] + latency
     if taker is not None:
@@ -87,15 +87,13 @@ def issue(earliest: np.ndarray, *, latency: int | np.ndarray, left: np.ndarray, 
     if known and len(offered):
         offered[0] = max(offered[0], left[-1] + 1)
     went = np.append(left, depart(offered, ready))
-    if taker is None and ready.always:
-        return made, went
     token = known - PLACES + (np.arange(count) if gives is None else np.cumsum(gives) - gives)     # given back by this result
     needs = token >= 0
     if waits is not None:
         needs &= waits
     if np.all(went[token[needs]] + back <= made[needs]):
         return made, went
-    latency, slack = np.broadcast_to(latency, len(offered)), np.iinfo(np.int64).min // 2
+    slack = np.iinfo(np.int64).min // 2
     for first in range(0, len(offered) + 1, PLACES):        # the tokens of these results were given back by earlier ones
         group = slice(*np.searchsorted(token, (known - PLACES + first, known + first)))
         at, waiting = earliest[group].copy(), needs[group]
@@ -103,7 +101,7 @@ def issue(earliest: np.ndarray, *, latency: int | np.ndarray, left: np.ndarray, 
         made[group] = np.maximum.accumulate(np.append(slack, at - turn[group]))[1:] + turn[group]
         slack = np.maximum.accumulate(np.append(slack, at - turn[group]))[-1]
         part = slice(first, first + PLACES)
-        offered = made[results][part] + latency[part]
+        offered = made[results][part] + latency
         if known + first and len(offered):
             offered = np.maximum(offered, went[known + first - 1] + 1)
         if taker is not None:

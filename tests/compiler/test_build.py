@@ -69,7 +69,7 @@ def test_random_networks(data):
 
 def test_chunks_of_a_map_that_has_no_room_are_stored_side_by_side():
     geometry = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512)
-    network = single_conv(16, 320, 13)
+    network = single_conv(16, 320, (13, 13))
     compiled = compile_network(network, geometry)
     (group,) = compiled.groups
     local = group.locals[compiled.stages.output]

@@ -24,6 +24,8 @@ from tests.hw.layers import ZERO_POINTS, conv_of, windows
 
 __all__ = ["describe", "networks", "single_conv"]
 
+THREE_BY_THREE = Window(kernel=(3, 3), padding=(1, 1, 1, 1))
+
 
 class _Maker:
     """Adds layers; `shapes` holds every tensor made so far. All tensors have one scale and, but for the input, one zero point, so
@@ -165,9 +167,9 @@ def describe(network: QNetwork) -> str:
     return "\n".join(lines)
 
 
-def single_conv(channels: int, out: int, size: int) -> QNetwork:
-    """A 3x3 convolution of a square map alone."""
-    conv = conv_of(np.random.default_rng(1), channels, out, Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
-    return QNetwork(name="net", layers=(QInput(name="x"), conv), output="conv", spec=InputSpec(size=(size, size)), tensors={
-        "x": TensorType(shape=(channels, size, size), scale=1.0, zero_point=7),
-        "conv": TensorType(shape=(out, size, size), scale=1.0, zero_point=conv.requantise.zero_point)})
+def single_conv(channels: int, out: int, size: tuple[int, int], window: Window = THREE_BY_THREE) -> QNetwork:
+    """A convolution alone."""
+    conv = conv_of(np.random.default_rng(1), channels, out, window)
+    return QNetwork(name="net", layers=(QInput(name="x"), conv), output="conv", spec=InputSpec(size=size), tensors={
+        "x": TensorType(shape=(channels, *size), scale=1.0, zero_point=7),
+        "conv": TensorType(shape=(out, *window.output_size(*size)), scale=1.0, zero_point=conv.requantise.zero_point)})

@@ -12,6 +12,7 @@ from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
+from nets.graph import Window
 from nets.quantised import QNetwork
 from sim.frame import FrameBench, predict
 from sim.run import check_frame, timing_of
@@ -21,6 +22,7 @@ from tests.sim.networks import describe, networks, single_conv
 GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64)
 OTHERS = (Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=1024, band_pixels=64),
           Geometry(input_lanes=16, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=128))
+WIDE = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=128)     # rows of 128 pixels
 TIMING = timing_of("ulx3s")
 WORDS = find("ulx3s").storage_words
 
@@ -56,6 +58,12 @@ def bench():
         yield bench
 
 
+@pytest.fixture(scope="module")
+def wide():
+    with FrameBench(WIDE, timing=TIMING, words=WORDS, trace=True) as bench:
+        yield bench
+
+
 @settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(drawn=networks(macs=150_000))
 def test_random_networks_on_the_machine(bench, drawn):
@@ -66,13 +74,23 @@ def test_random_networks_on_the_machine(bench, drawn):
 
 
 def test_chunks_side_by_side_on_the_machine(bench):
-    network = single_conv(16, 160, 9)
+    network = single_conv(16, 160, (9, 9))
     compiled = compile_network(network, GEOMETRY)
     (group,) = compiled.groups
     local = group.locals[compiled.stages.output]
     assert local.copies == 2 and local.narrow > len(group.order.steps[0].words)
     q = np.random.default_rng(2).integers(0, 256, (16, 9, 9), np.uint8)
     check_on_the_machine(bench, network, compiled.program, q)
+
+
+@pytest.mark.parametrize("shape, kernel", [((1, 8, 512), 1), ((1, 24, 512), 1), ((3, 14, 420), 3), ((4, 12, 345), 2)])
+def test_rows_of_an_image_that_no_window_uses(wide, shape, kernel):
+    """The gather is done before it has taken them, and so wide that they wait for room behind it."""
+    network = single_conv(shape[0], 4, shape[1:], Window(kernel=(kernel, kernel), stride=(4, 4)))
+    program = compile_network(network, WIDE).program
+    assert any(i.queue == "gather" for i in program.instructions)
+    q = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+    check_on_the_machine(wide, network, program, q)
 
 
 def check_on_the_machine(bench: FrameBench, network: QNetwork, program: Program, q: np.ndarray) -> None:
