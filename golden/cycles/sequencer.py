@@ -15,6 +15,11 @@ def instruction_words(instruction: Instruction) -> int:
     return 1 + sum(getattr(instruction.waits, queue) > 0 for queue in QUEUES) + body_words(instruction.opcode)
 
 
+def _ends(program: Sequence[Instruction]) -> list[int]:
+    """Words up to and with each instruction."""
+    return list(accumulate(map(instruction_words, program)))
+
+
 def _leave(came: list[int], left: list[int], took: list[int], places: int) -> bool:
     """Appends to `left` the cycles in which words leave a RAM, as far as they are known: one a cycle, after they `came`, when one
     of `places` behind it is free, those that were taken before. Returns whether there were any."""
@@ -52,7 +57,7 @@ class SequencerCycles:
         self._gave: list[int] = []              # words out of the checker
         self._end: int | None = None            # END given
         self._queues = {queue: _Queue([i for i in program if i.queue == queue]) for queue in QUEUES}
-        self._ends = list(accumulate(map(instruction_words, program)))      # words up to and with each instruction
+        self._ends = _ends(program)
         self._to = [self._queues.get(instruction.queue) for instruction in program
                     for _ in range(instruction_words(instruction))]
         if not program or program[-1].opcode is not Opcode.END or program[-1].queue != CONTROL:
@@ -188,9 +193,7 @@ class _Queue:
         self.taken: list[int] = []
         self.done: list[int] = []
         self.news = False                       # more words, or commands taken
-        self._ends: list[int] = []              # words up to and with each instruction
-        for instruction in program:
-            self._ends.append((self._ends[-1] if self._ends else 0) + instruction_words(instruction))
+        self._ends = _ends(program)
 
     def advance(self) -> None:
         """Follows all that is known."""

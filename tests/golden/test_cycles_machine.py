@@ -7,14 +7,14 @@ import pytest
 
 from arch.gather import bands as gather_bands
 from arch.geometry import Geometry
-from arch.instruction import Instruction, Opcode, Waits
+from arch.instruction import QUEUES, Instruction, Opcode, Waits
 from arch.sdram import CHIPS
 from compiler.layer import Map, bands, plan_layer
 from golden.cycles.engine import timeline
 from golden.cycles.engine_steps import Denials, EngineCycles
 from golden.cycles.gather_port import gather_timeline
 from golden.cycles.gather_steps import UNKNOWN, GatherCycles
-from golden.cycles.machine import run, storage_of
+from golden.cycles.machine import _Run, run, storage_of
 from golden.cycles.sdram import Request
 from golden.cycles.streams import Readiness
 from nets.graph import Window
@@ -146,3 +146,38 @@ def test_a_program_that_waits_for_ever():
         run(instructions, GEOMETRY, storage_of(None, 16384), address=program.program, start=0)
     with pytest.raises(ValueError, match="must end with END"):
         run(instructions[:-1], replace(GEOMETRY), storage_of(None, 16384), address=program.program, start=0)
+
+
+class Asked(_Run):
+    """Two cycles at a time, and every part is asked every time."""
+
+    def _tell(self) -> None:
+        self.due, self.denied, self.stale = self.now, True, True
+        super()._tell()
+
+    def _next(self, queue: str) -> int:
+        return self.now if queue == "compute" else super()._next(queue)
+
+    def _until(self) -> int:
+        return min(super()._until(), self.now + 2)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_nobody_has_news_before_he_is_asked(seed):
+    rng, channels = np.random.default_rng(seed), 1 + seed % 4
+    stride, kernel = int(rng.choice([1, 2, 4, 4])), int(rng.choice([1, 1, 3]))
+    conv = conv_of(rng, channels, int(rng.integers(1, 9)), Window(kernel=(kernel, kernel), stride=(stride, stride)))
+    height = kernel + stride * int(rng.integers(0, 3)) + int(rng.integers(0, stride))       # rows that no window uses, often
+    size = channels, height, int(rng.integers(kernel, 64 * stride))
+    case = Case(name="drawn", x=rng.integers(0, 256, size, np.uint8), zero_point=3, conv=conv)
+    program = layer_program(GEOMETRY, case, through="ring" if seed % 6 == 5 else "gather")
+    timing = CHIPS["as4c32m16sb-7"].timing(125) if seed % 2 else None
+    start = int(rng.integers(0, 3000)) + (timing.ready if timing else 0)
+    lines = [one(program.instructions, GEOMETRY, storage_of(timing, 1 << 16), program.program, start).follow()
+             for one in (_Run, Asked)]
+    assert lines[0].end == lines[1].end, f"seed {seed}"
+    for queue in QUEUES:
+        for what in ("offered", "taken", "done"):
+            np.testing.assert_array_equal(*(getattr(line, what)[queue] for line in lines), f"{what} {queue}, seed {seed}")
+    for name in ("written", "gathered", "requests"):
+        np.testing.assert_array_equal(*(getattr(line, name) for line in lines), f"{name}, seed {seed}")
