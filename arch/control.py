@@ -6,13 +6,13 @@ from enum import IntEnum
 from functools import cache
 
 from arch.command import Command, Record
-from arch.instruction import BODIES, QUEUES, Opcode
+from arch.instruction import BODIES, QUEUES, Opcode, Waits
 from arch.transfer import TransferFault
 
 __all__ = [
     "BURST", "CHECK", "CHECK_PLACES", "Fault", "FETCH_AGAIN", "FETCH_FIRST", "FETCH_FREE", "FIFO", "FIFO_PLACES", "FINISH",
     "NO_QUEUE", "PROGRAM_WORDS", "QUEUE_WORDS", "QUIET", "SILENCE", "SPREAD", "SPREAD_FREE", "TOKEN", "TRANSFER", "UNPACK",
-    "body_words"]
+    "body_words", "instruction_words"]
 
 # Words of the program that wait for the checker, and of a request for more; words of instructions that wait in each queue. Each
 # is one block RAM.
@@ -76,3 +76,8 @@ def body_words(opcode: Opcode) -> int:
     body = BODIES[opcode]
     records: list[type[Record]] = list(Command.records().values()) if body is Command else [body]
     return sum(1 + (entry.bits > 16) for record in records for entry in record.fields())
+
+
+def instruction_words(opcode: Opcode, waits: Waits) -> int:
+    """Words of an instruction: header, waits, fields."""
+    return 1 + sum(getattr(waits, queue) > 0 for queue in QUEUES) + body_words(opcode)

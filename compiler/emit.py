@@ -1,12 +1,13 @@
 """Jobs in the order of the program, each with the fewest tokens to wait for."""
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from arch.control import instruction_words
 from arch.geometry import Geometry
-from arch.instruction import END, QUEUES, Instruction, Opcode, Start, Waits, word_ranges
+from arch.instruction import END, QUEUES, Instruction, Opcode, Start, Waits
 from compiler.jobs import Job, Jobs
 from compiler.timing import timeline
 
-__all__ = ["arrange", "emit", "order_of", "program_words"]
+__all__ = ["arrange", "emit", "program_words"]
 
 
 def arrange(geometry: Geometry, jobs: Jobs) -> dict[Job, Waits]:
@@ -33,11 +34,10 @@ def arrange(geometry: Geometry, jobs: Jobs) -> dict[Job, Waits]:
     return arranged
 
 
-def program_words(geometry: Geometry, arranged: Mapping[Job, Waits]) -> int:
+def program_words(arranged: Mapping[Job, Waits]) -> int:
     """Words of the program that `emit` makes of these jobs, whatever addresses are in it."""
-    controls = sum(1 + len(word_ranges(geometry, opcode)) for opcode in (Opcode.START, Opcode.END))
-    return controls + sum(1 + sum(getattr(waits, queue) > 0 for queue in QUEUES) + len(word_ranges(geometry, job.opcode))
-                          for job, waits in arranged.items())
+    return (instruction_words(Opcode.START, Waits()) + instruction_words(Opcode.END, Waits())
+            + sum(instruction_words(job.opcode, waits) for job, waits in arranged.items()))
 
 
 def emit(geometry: Geometry, arranged: Mapping[Job, Waits], store_base: int, store_words: int) -> list[Instruction]:
@@ -45,8 +45,3 @@ def emit(geometry: Geometry, arranged: Mapping[Job, Waits], store_base: int, sto
     return [Instruction(opcode=Opcode.START, body=Start.of(geometry, store_base, store_words)),
             *(Instruction(opcode=job.opcode, body=job.body, waits=waits) for job, waits in arranged.items()),
             Instruction(opcode=Opcode.END, body=END)]
-
-
-def order_of(instructions: Sequence[Instruction]) -> dict[str, int]:
-    """How many instructions each queue gets."""
-    return {queue: sum(instruction.queue == queue for instruction in instructions) for queue in QUEUES}

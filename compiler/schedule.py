@@ -177,14 +177,14 @@ class _Scheduler:
             if band_rows in cut:
                 continue
             cut.add(band_rows)
-            inside, least = {s.target for s in part} & {s.source for s in part}, 0
+            order = None
             for order in interleaved(self.geometry, part, self.cuts, band_rows, rows):
                 key = order.pinned, tuple((id(step.stage), step.band.rows) for step in order.steps)
                 if key not in tried:
                     tried.add(key)
                     yield order
-                least = sum(ring_rows(order, buffer) * buffer.row_words for buffer in inside)
-            if least > self.capacity:
+            inside = {s.target for s in part} & {s.source for s in part}
+            if order and sum(ring_rows(order, buffer) * buffer.row_words for buffer in inside) > self.capacity:
                 return
 
     def _single(self, stage: Stage) -> Iterator[Order]:

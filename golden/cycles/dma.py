@@ -32,12 +32,11 @@ from arch.transfer import (
 )
 from golden.cycles.sdram import Request, Served
 from golden.cycles.storage import RamCycles, RamServed, SdramStorage
+from golden.cycles.streams import NEVER
 
 __all__ = ["SOURCES", "Burst", "DmaCycles", "bursts"]
 
 SOURCES = ("fetch", "store", "load")        # of requests, in the arbiter's order
-
-NEVER = 1 << 62
 
 # Least cycles to an offer that follows, from: a decision of the arbiter, or a store's burst taken to be read (the next row of
 # pixels; the next transfer needs a whole instruction); a word of storage that completes an instruction; the last word of a fetch.

@@ -1,6 +1,7 @@
 """The engine command by command, for programs whose commands come in the course of time."""
 from bisect import bisect_left
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,13 +14,12 @@ from golden.cycles import array, global_average, pool, requantise, window, write
 from golden.cycles.engine import READABLE
 from golden.cycles.global_average import State as AverageState
 from golden.cycles.pool import State as PoolState
-from golden.cycles.streams import NO_END, Readiness
+from golden.cycles.streams import NEVER, Readiness
 from golden.cycles.window import State as WindowState
 from golden.cycles.writer import State as WriterState
 
 __all__ = ["CommandCycles", "Denials", "EngineCycles"]
 
-_NEVER = 1 << 62
 _NO_CYCLES = np.zeros(0, np.int64)
 
 
@@ -58,7 +58,7 @@ class Denials(Readiness):
 
     def clear(self, cycle: int) -> int:
         number = bisect_left(self._denied, cycle)
-        return self._denied[number] - cycle if number < len(self._denied) else NO_END
+        return self._denied[number] - cycle if number < len(self._denied) else NEVER
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -99,7 +99,7 @@ class EngineCycles:
         self._states = [_State(WindowState.fresh(geometry))]       # before each command, and after the last
         self._read: list[int] = []
         self._write: list[int] = []
-        self._changed = _NEVER                                      # first cycle lent since then
+        self._changed = NEVER                                      # first cycle lent since then
 
     def give(self, command: Command, offered: int) -> None:
         self._given.append((command, offered))
@@ -117,7 +117,7 @@ class EngineCycles:
         number = len(self.commands)
         while number and self.commands[number - 1].over > self._changed:
             number -= 1
-        self._changed = _NEVER
+        self._changed = NEVER
         del self.commands[number:], self._states[number + 1:]
         while len(self.commands) < len(self._given):
             self._follow()
@@ -137,7 +137,7 @@ class EngineCycles:
         bound = bool(np.any(before.places + pipeline.ROOM_BACK > taken))
         pooled = averaged = None
         while True:
-            state = _State(before.window.copy(), before.pool.copy(), before.average.copy(), before.writer.copy())
+            state = _State(before.window.copy(), copy(before.pool), copy(before.average), copy(before.writer))
             room = places[:count] + pipeline.ROOM_BACK if bound else None
             issued = window.issue(geometry, [command.window], record, record, record, read, room, state.window)
             vectors = requantise.vectors(array.results(geometry, issued.emitting), geometry.output_lanes)

@@ -18,10 +18,6 @@ class State:
     left: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     free: int = 0
 
-    def copy(self) -> "State":
-        """The same, to be changed on its own."""
-        return State(self.left, self.free)
-
 
 def passed(commands: Sequence[AverageConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
            lanes: int, taker: np.ndarray | None = None, state: State | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

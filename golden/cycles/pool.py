@@ -46,10 +46,6 @@ class State:
     rest: int = 0
     free: int = 0
 
-    def copy(self) -> "State":
-        """The same, to be changed on its own."""
-        return State(self.left, self.recent, self.rest, self.free)
-
 
 def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
            taker: np.ndarray | None = None, state: State | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,20 +4,15 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from arch import control
-from arch.control import body_words
+from arch.control import instruction_words
 from arch.instruction import CONTROL, QUEUES, Instruction, Opcode
 
-__all__ = ["SequencerCycles", "instruction_words"]
-
-
-def instruction_words(instruction: Instruction) -> int:
-    """Words of an instruction: header, waits, fields."""
-    return 1 + sum(getattr(instruction.waits, queue) > 0 for queue in QUEUES) + body_words(instruction.opcode)
+__all__ = ["SequencerCycles"]
 
 
 def _ends(program: Sequence[Instruction]) -> list[int]:
     """Words up to and with each instruction."""
-    return list(accumulate(map(instruction_words, program)))
+    return list(accumulate(instruction_words(instruction.opcode, instruction.waits) for instruction in program))
 
 
 def _leave(came: list[int], left: list[int], took: list[int], places: int) -> bool:
@@ -59,7 +54,7 @@ class SequencerCycles:
         self._queues = {queue: _Queue([i for i in program if i.queue == queue]) for queue in QUEUES}
         self._ends = _ends(program)
         self._to = [self._queues.get(instruction.queue) for instruction in program
-                    for _ in range(instruction_words(instruction))]
+                    for _ in range(instruction_words(instruction.opcode, instruction.waits))]
         if not program or program[-1].opcode is not Opcode.END or program[-1].queue != CONTROL:
             raise ValueError("program must end with END")
         self._advance()

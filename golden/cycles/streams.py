@@ -1,9 +1,9 @@
 """Stream boundaries in time: when beats that are ready to go are taken by somebody who is not always ready."""
 import numpy as np
 
-__all__ = ["NO_END", "PLACES", "Readiness", "depart", "issue"]
+__all__ = ["NEVER", "PLACES", "Readiness", "depart", "issue"]
 
-NO_END = 1 << 60        # cycles
+NEVER = 1 << 62         # a cycle that does not come
 
 PLACES = 16             # of the queue behind a unit that cannot wait half way
 
@@ -46,7 +46,7 @@ class Readiness:
 
     def clear(self, cycle: int) -> int:
         """How many cycles from this one on are surely ready."""
-        return NO_END if self.always else 0
+        return NEVER if self.always else 0
 
     def later(self) -> "Readiness":
         """The same a cycle later, as through a register."""
@@ -57,8 +57,14 @@ class Readiness:
         return self.cycle(self.index(cycle))
 
 
-def depart(offered: np.ndarray, ready: Readiness) -> np.ndarray:
-    """Cycles in which the beats of a stream are taken, in order, at most one a cycle, none before it is `offered`."""
+def depart(offered: np.ndarray, ready: Readiness, apart: int = 1) -> np.ndarray:
+    """Cycles in which the beats of a stream are taken, in order, at least `apart` cycles apart, none before it is `offered`."""
+    if apart > 1:
+        cycles, turn = [], 0
+        for at in offered:
+            cycles.append(ready.after(max(int(at), turn)))
+            turn = cycles[-1] + apart
+        return np.array(cycles, np.int64)
     # Counted in ready cycles, beat i goes at max(offered, that of beat i - 1, plus one): a running maximum.
     index = ready.index(np.asarray(offered, np.int64))
     order = np.arange(len(index))

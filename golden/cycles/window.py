@@ -1,6 +1,7 @@
 """Cycles of the window generator and of the loaders that it waits for: when each beat is issued."""
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,12 +35,6 @@ class _Loader:
         self.idle = 0               # from this cycle on the next config may be taken
         self.taken: list[int] = []
 
-    def copy(self) -> "_Loader":
-        """The same, to be changed on its own; `taken` is empty."""
-        other = _Loader(self.words, self.soon, self.free_after)
-        other.free, other.idle = self.free, self.idle
-        return other
-
     def take(self, offered: int):
         """A command's record."""
         self.taken.append(max(self.idle, int(offered)))
@@ -69,22 +64,13 @@ class State:
 
     def copy(self) -> "State":
         """The same, to be changed on its own."""
-        return State(self.weights.copy(), self.scales.copy(), self.idle, self.settled, self.over)
+        return replace(self, weights=copy(self.weights), scales=copy(self.scales))
 
     @classmethod
     def fresh(cls, geometry: Geometry) -> "State":
         """After a reset."""
         return cls(_Loader(geometry.pairs, pipeline.weights_soon(geometry), pipeline.weights_free_after(geometry)),
                    _Loader(geometry.pairs, geometry.pairs - 1, pipeline.parameters_free_after(geometry)))
-
-
-def _depart(earliest: np.ndarray, ready: Readiness, apart: int) -> np.ndarray:
-    """As `depart`, for beats that are at least `apart` cycles apart."""
-    cycles, turn = [], 0
-    for at in earliest:
-        cycles.append(int(ready.following(max(int(at), turn))))
-        turn = cycles[-1] + apart
-    return np.array(cycles, np.int64)
 
 
 def issue(geometry: Geometry, windows: Sequence[WindowConfig], window_offered: np.ndarray, load_offered: np.ndarray,
@@ -138,7 +124,7 @@ def issue(geometry: Geometry, windows: Sequence[WindowConfig], window_offered: n
                 earliest = np.full(pixels, begin, np.int64)
                 if held:
                     np.maximum(earliest, room[position:position + pixels], out=earliest)
-                cycles = depart(earliest, grant) if apart == 1 else _depart(earliest, grant, apart)
+                cycles = depart(earliest, grant, apart)
                 begin, end = int(cycles[0]), int(cycles[-1])
                 fourth = int(cycles[least - 1]) if pixels >= least else 0
             settled = (fourth if pixels >= least else end + least - pixels) + 2

@@ -22,19 +22,6 @@ class State:
 
     free: int = 0
 
-    def copy(self) -> "State":
-        """The same, to be changed on its own."""
-        return State(self.free)
-
-
-def _every_second(offered: np.ndarray, ready: Readiness) -> np.ndarray:
-    """As `depart`, but with a cycle between two vectors."""
-    cycles, turn = [], 0
-    for at in offered:
-        cycles.append(int(ready.following(max(int(at), turn))))
-        turn = cycles[-1] + 2
-    return np.array(cycles, np.int64)
-
 
 def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
           state: State | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +35,7 @@ def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered:
         start = max(int(at), free)
         count = vectors(config)
         waiting = np.maximum(vector_offered[position:position + count], start + 2)
-        went = _every_second(waiting, ready) if config.columns == 1 and config.rows > 1 else depart(waiting, ready)
+        went = depart(waiting, ready, 2 if config.columns == 1 and config.rows > 1 else 1)
         command_cycles.append(start)
         cycles.append(went)
         position += count
