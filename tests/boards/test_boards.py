@@ -1,10 +1,14 @@
 """Board records: they agree with amaranth-boards, and with each other."""
 from dataclasses import replace
 import json
+from pathlib import Path
+import re
 
 import pytest
 
+from arch.geometry import PRESETS
 import boards
+from boards import Board
 from boards import list as listing
 from compiler.build import compile_network
 from nets.load import load_model
@@ -34,6 +38,12 @@ def test_record_is_true(board):
         assert board.timing.pin_registers == 2 and board.timing.clock_mhz <= 1000 / board.sdram.cycle_ns[1]
     # Three samples a bit at least, as `hw.uart` needs.
     assert board.pll.clock_mhz * 1_000_000 >= 8 * board.baud
+
+
+def test_the_record_in_readme_is_the_board_s():
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    record = re.search(r"<!-- board -->\n```python\n(.*?)```", text, re.DOTALL)[1]
+    assert eval(record, {"Board": Board, "PRESETS": PRESETS}) == boards.BOARDS["icepi-zero"]
 
 
 def test_aliases():
