@@ -15,7 +15,7 @@ from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
 from bench.heatmap import picture
 from bench.organisations import OutputStationary, SharedWeight, WeightStationary
-from hw.toolchain import ToolError
+from hw.tools.toolchain import ToolError
 
 __all__ = ["ORGANISATIONS", "compare", "get_parser", "main"]
 

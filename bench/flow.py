@@ -6,10 +6,10 @@ from amaranth import Elaboratable
 from amaranth.back import rtlil
 
 from bench.heatmap import draw, read_maps
-from hw import flow
-from hw.floorplan import plan_netlist
-from hw.flow import Part, Routed
-from hw.primitives import Ecp5
+from hw.ecp5 import Ecp5
+from hw.ecp5.floorplan import plan_netlist
+from hw.tools import flow
+from hw.tools.flow import Part, Routed
 
 __all__ = ["DEVICES", "place_and_route", "synthesise"]
 
@@ -36,7 +36,7 @@ def synthesise(design: Elaboratable, directory: Path, device: str = "85f", *, na
 def place_and_route(netlist: Path, device: str, *, freq_mhz: float, seed: int = 1, plan: bool = True,
                     router: str = "router2", package: str = "CABGA381", options: tuple[str, ...] = flow.OPTIONS,
                     stop_after: float | None = None, heatmap: Path | None = None) -> Routed:
-    """Place and route `netlist` on `device` and return the figures, as `hw.flow.place_and_route`, whose errors it raises.
+    """Place and route `netlist` on `device` and return the figures, as `hw.tools.flow.place_and_route`, whose errors it raises.
 
     `plan` puts the array's multipliers in order first. Log and report stay beside the netlist, one per run. `heatmap` becomes a
     picture of the router's congestion, also if it found no end; with `router2` only.

@@ -16,20 +16,20 @@ from arch.geometry import PRESETS, Geometry
 from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
 from bench.heatmap import picture
-from hw.flow import Routed
-from hw.toolchain import ToolError
+from hw.tools.flow import Routed
+from hw.tools.toolchain import ToolError
 
 __all__ = ["CORES", "build", "get_parser", "main", "measure"]
 
 
 def _array(geometry: Geometry) -> wiring.Component:
-    from hw.mac_array import MacArray
+    from hw.engine.mac_array import MacArray
     return MacArray(lanes=geometry.input_lanes, columns=geometry.output_lanes, depth=geometry.band_pixels,
                     lut_pairs=geometry.lut_pairs)
 
 
 def _engine(geometry: Geometry) -> wiring.Component:
-    from hw.engine import Engine
+    from hw.engine.engine import Engine
     return Engine(geometry)
 
 

@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 import numpy as np
 
-from hw.floorplan import memory_sites, multiplier_sites
+from hw.ecp5.floorplan import memory_sites, multiplier_sites
 
 __all__ = ["crowded", "draw", "picture", "read_maps"]
 

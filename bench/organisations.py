@@ -10,9 +10,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.mac_array import Column, MacArray, beat_layout
-from hw.mac_lane import PackedLane
-from hw.primitives import BlockRam, Copy, Multiplier
+from hw.ecp5 import BlockRam, Copy, Multiplier
+from hw.engine.mac_array import Column, MacArray, beat_layout
+from hw.engine.mac_lane import PackedLane
 
 __all__ = ["OutputStationary", "SharedWeight", "WeightStationary"]
 
@@ -164,7 +164,7 @@ class SharedWeight(_Core):
 
 
 class _PixelLane(wiring.Component):
-    """As `hw.mac_lane.PackedLane`, with one weight and two activations."""
+    """As `hw.engine.mac_lane.PackedLane`, with one weight and two activations."""
 
     def __init__(self, index: int):
         super().__init__({"x": In(16), "shift": In(1), "swap": In(1), "w_in": In(8), "w_out": Out(8), **PackedLane.sums(index)})

@@ -10,7 +10,7 @@ from rich.table import Table
 from formal.claims import CLAIMS, COVER_DEPTH, checked
 from formal.products import TRIPLES, differing
 from formal.prove import ProofError, cover
-from hw.mac_lane import LutLane, PackedLane
+from hw.engine.mac_lane import LutLane, PackedLane
 from nets.cli import run_command, write_json
 from sim.rtl import SimulationError
 

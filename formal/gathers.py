@@ -8,12 +8,12 @@ from arch import pipeline
 from arch.geometry import Geometry
 from formal.properties import keeps_order
 from formal.stages import StageClaim, small
-from hw.delay import delayed
-from hw.gather import Gather
-import hw.gather_port
-from hw.gather_port import GatherPort
-from hw.packer import Packer
-from hw.queue import Queue
+from hw.gather.gather import Gather
+from hw.gather.packer import Packer
+import hw.gather.port
+from hw.gather.port import GatherPort
+from hw.parts.delay import delayed
+from hw.parts.queue import Queue
 
 __all__ = ["CLAIMS", "GatherPortClaim", "PackerClaim"]
 
@@ -117,7 +117,7 @@ class GatherPortClaim(StageClaim):
             return self.gather
         # As tight as the real one: GATHER_WAITING + GATHER + 2 words.
         with small(places=4), mock.patch.multiple(pipeline, GATHER=1, GATHER_WAITING=1), \
-                mock.patch.object(hw.gather_port, "Gather", gather):
+                mock.patch.object(hw.gather.port, "Gather", gather):
             yield
 
     def state(self, m):

@@ -4,9 +4,9 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, ResetSignal, S
 from arch import pipeline
 from formal.properties import assume_long_resets
 from formal.stages import StageClaim
-from hw.delay import delayed
-from hw.line_fill import PIXEL_BYTES, LineFill
-from hw.window_read import WindowRead
+from hw.gather.line_fill import PIXEL_BYTES, LineFill
+from hw.gather.window_read import WindowRead
+from hw.parts.delay import delayed
 
 __all__ = ["CLAIMS", "LineFillClaim", "WindowReadClaim"]
 

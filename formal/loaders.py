@@ -11,9 +11,9 @@ from amaranth.lib.wiring import In, Out
 from arch import pipeline
 from arch.geometry import Geometry
 from formal.stages import READY_FOR, SHOWS, StageClaim
-from hw.delay import delayed
-import hw.weights
-from hw.weights import ParameterLoader, WeightLoader
+import hw.engine.weights
+from hw.engine.weights import ParameterLoader, WeightLoader
+from hw.parts.delay import delayed
 
 __all__ = ["CLAIMS", "LoaderClaim", "ParameterLoaderClaim", "WeightLoaderClaim"]
 
@@ -52,7 +52,7 @@ class LoaderClaim(StageClaim):
     @staticmethod
     @contextmanager
     def reduced():
-        with mock.patch.object(hw.weights, "BankedRam", _Addresses), mock.patch.object(pipeline, "ACTIVATION_READ", 0):
+        with mock.patch.object(hw.engine.weights, "BankedRam", _Addresses), mock.patch.object(pipeline, "ACTIVATION_READ", 0):
             # The least latency with which a pass may start before its last word is read, as with eight pairs.
             for read in count(1):
                 with mock.patch.multiple(pipeline, WEIGHT_READ=read, PARAMETER_READ=read):

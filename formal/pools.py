@@ -14,11 +14,11 @@ from arch.command import POOL_AVERAGE, POOL_NONE, PoolConfig
 from arch.geometry import Geometry
 from formal.properties import assert_stable, keeps_order, saboteur, watched
 from formal.stages import StageClaim, small
-from hw.layout import record_layout
-import hw.pool
-from hw.pool import Pool
-from hw.pool_steps import PoolSteps, step_layout
-from hw.queue import Queue
+import hw.engine.pool
+from hw.engine.pool import Pool
+from hw.engine.pool_steps import PoolSteps, step_layout
+from hw.parts.layout import record_layout
+from hw.parts.queue import Queue
 
 __all__ = ["CLAIMS", "PassingClaim", "PoolStepsClaim", "ResultsClaim"]
 
@@ -53,7 +53,7 @@ class ResultsClaim(StageClaim):
 
     @contextmanager
     def reduced(self):
-        with small(places=2), mock.patch.object(hw.pool, "PoolSteps", lambda: self.steps):
+        with small(places=2), mock.patch.object(hw.engine.pool, "PoolSteps", lambda: self.steps):
             yield
 
     def state(self, m):

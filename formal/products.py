@@ -9,7 +9,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from hw.mac_lane import LutLane, PackedLane, pack
+from hw.engine.mac_lane import LutLane, PackedLane, pack
 from sim.native import Design
 from sim.verilate import BUILD
 

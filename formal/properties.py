@@ -5,7 +5,7 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, ResetSignal, Signal
 from amaranth.lib import wiring
 
 from formal.prove import Claim
-from hw.delay import delayed
+from hw.parts.delay import delayed
 
 __all__ = ["assert_stable", "assume_long_resets", "assume_stable", "keeps_order", "saboteur", "watched", "SABOTAGES"]
 

@@ -9,12 +9,12 @@ from arch.geometry import Geometry
 from arch.instruction import QUEUES, Transfer
 from formal.properties import assert_stable, keeps_order, saboteur, watched
 from formal.stages import StageClaim, small
-from hw.command_queue import CommandQueue
-import hw.pixel_fifo
-from hw.pixel_fifo import PixelFifo
-from hw.queue import Queue
-from hw.slot import Slot
-from hw.word_fifo import WordFifo
+import hw.dma.pixel_fifo
+from hw.dma.pixel_fifo import PixelFifo
+from hw.parts.queue import Queue
+from hw.parts.slot import Slot
+from hw.parts.word_fifo import WordFifo
+from hw.sequencer.command_queue import CommandQueue
 
 __all__ = ["CLAIMS", "CommandQueueClaim", "PixelFifoClaim", "SlotClaim", "WordFifoClaim"]
 
@@ -76,7 +76,7 @@ class PixelFifoClaim(StageClaim):
     @staticmethod
     @contextmanager
     def reduced():
-        with small(places=2), mock.patch.object(hw.pixel_fifo, "PIXELS", PixelFifoClaim.PIXELS):
+        with small(places=2), mock.patch.object(hw.dma.pixel_fifo, "PIXELS", PixelFifoClaim.PIXELS):
             yield
 
     def state(self, m):

@@ -10,19 +10,19 @@ from arch import pipeline
 from arch.geometry import Geometry
 from formal.properties import assert_stable, keeps_order, saboteur
 from formal.prove import Claim
-from hw.delay import delayed
-from hw.dispatch import Dispatch
-from hw.global_average import GlobalAverage
-import hw.output_fifo
-from hw.output_fifo import OutputFifo
-import hw.pool
-from hw.pool import Pool
-from hw.pool_lane import PoolLane
-from hw.primitives import BlockRam
-from hw.queue import Queue
-from hw.tokens import Tokens
-from hw.window import WindowGenerator
-from hw.writer import Writer
+from hw.ecp5 import BlockRam
+from hw.engine.dispatch import Dispatch
+from hw.engine.global_average import GlobalAverage
+import hw.engine.output_fifo
+from hw.engine.output_fifo import OutputFifo
+import hw.engine.pool
+from hw.engine.pool import Pool
+from hw.engine.pool_lane import PoolLane
+from hw.engine.window import WindowGenerator
+from hw.engine.writer import Writer
+from hw.parts.credits import Tokens
+from hw.parts.delay import delayed
+from hw.parts.queue import Queue
 
 __all__ = ["CLAIMS", "AverageClaim", "DispatchClaim", "DispatchScalesClaim", "OutputFifoClaim",
            "QueueClaim", "READY_FOR", "SHOWS", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
@@ -35,8 +35,9 @@ def small(places: int = 4, rows: int = 4) -> Iterator[None]:
     """Queues and block RAMs of fewer places while a unit is elaborated. The units do not know how many there are: what they do
     at a limit they do at any, and a solver gets through all states of a small one."""
     with mock.patch.object(Queue, "PLACES", places), \
-            mock.patch.object(hw.output_fifo, "BlockRam", lambda *, depth, width: BlockRam(depth=rows, width=width)) as ram, \
-            mock.patch.object(hw.pool, "PoolLane", _ShortLane), mock.patch.object(Pool, "LATENCY", _ShortLane.STAGES + 1):
+            mock.patch.object(hw.engine.output_fifo, "BlockRam",
+                              lambda *, depth, width: BlockRam(depth=rows, width=width)) as ram, \
+            mock.patch.object(hw.engine.pool, "PoolLane", _ShortLane), mock.patch.object(Pool, "LATENCY", _ShortLane.STAGES + 1):
         ram.LATENCY = BlockRam.LATENCY
         yield
 

@@ -10,12 +10,12 @@ from arch.instruction import Opcode
 from arch.transfer import DECIDE, LOADED, ROUTED, STORE_BACK, STORE_READ, STORED, WRITE, places
 from formal.properties import assert_stable, keeps_order
 from formal.stages import StageClaim, small
-from hw.delay import delayed
-import hw.dma_fill
-from hw.dma_fill import DmaFill
-import hw.dma_store
-from hw.dma_store import DmaStore
-from hw.storage_arbiter import LOADS
+import hw.dma.fill
+from hw.dma.fill import DmaFill
+import hw.dma.store
+from hw.dma.store import DmaStore
+from hw.parts.delay import delayed
+from hw.storage.arbiter import LOADS
 
 __all__ = ["CLAIMS", "FillClaim", "StoreClaim"]
 
@@ -41,12 +41,12 @@ class FillClaim(StageClaim):
     def reduced():
         less = pipeline.WRITER - FillClaim.FAST
         with mock.patch.object(pipeline, "WRITER", FillClaim.FAST), \
-                mock.patch.multiple(hw.dma_fill, WRITE=WRITE - less, LOADED=LOADED - less):
+                mock.patch.multiple(hw.dma.fill, WRITE=WRITE - less, LOADED=LOADED - less):
             yield
 
     def state(self, m):
         m.submodules.fill = fill = DmaFill(GEOMETRY)
-        i, way = fill.i, hw.dma_fill.WRITE - ROUTED
+        i, way = fill.i, hw.dma.fill.WRITE - ROUTED
         load, fetch, first, last, end, pixel, chip = (self.free(width, name) for name, width in (
             ("load", len(LOADS)), ("fetch", 1), ("first", 1), ("last", 1), ("end", 1), ("pixel", 5), ("chip", 2)))
         bits = self.free(2, "bits")
@@ -112,7 +112,7 @@ class FillClaim(StageClaim):
             Assert(fill.a_en.all() | ~fill.a_en.any()),
             Assert(fill.write_grant == ~delayed(m, kinds[Opcode.LOAD_ACTIVATIONS] & final,
                                                 way - pipeline.WRITER + (self.fault == "grant"), "busy", reset=True)),
-            Assert(fill.done == delayed(m, some & last & end, hw.dma_fill.LOADED - ROUTED, "over", reset=True))]
+            Assert(fill.done == delayed(m, some & last & end, hw.dma.fill.LOADED - ROUTED, "over", reset=True))]
         fetched, pixels = (delayed(m, value, 1, name, reset=True) for value, name in (
             (fetch, "fetched"), (kinds[Opcode.LOAD_PIXELS], "pixels")))
         before, marks = delayed(m, bits, 1, "bits"), delayed(m, Cat(pixel[:2] & Cat(first, last), pixel[2:]), 1, "marks")
@@ -129,7 +129,7 @@ class StoreClaim(StageClaim):
     to be requested and half of the buffer is free; `done` comes with a transfer's last word. Claimed of one bit of any piece.
 
     Given that storage takes a request `DECIDE` cycles after its offer at the earliest and asks for the first of its words three
-    cycles later, as `hw.storage_arbiter` does, then for each once, whenever it likes. For bursts of one or two words of two
+    cycles later, as `hw.storage.arbiter` does, then for each once, whenever it likes. For bursts of one or two words of two
     pieces, memory that is faster than it is, and smaller queues.
     """
 
@@ -143,7 +143,7 @@ class StoreClaim(StageClaim):
     def reduced():
         fast = dict.fromkeys(("WINDOW", "ACTIVATION_READ"), StoreClaim.FAST)
         with small(places=8), mock.patch.multiple(pipeline, **fast), \
-                mock.patch.multiple(hw.dma_store, STORE_WORDS=2, STORE_REQUEST=StoreClaim.REQUEST):
+                mock.patch.multiple(hw.dma.store, STORE_WORDS=2, STORE_REQUEST=StoreClaim.REQUEST):
             yield
 
     def state(self, m):

@@ -6,16 +6,16 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch.geometry import Geometry
 from arch.protocol import Identity
 from arch.sdram import Timing
-from hw.boot import Boot
-from hw.link import Link
+from hw.ecp5 import Copy
+from hw.link.boot import Boot
+from hw.link.link import Link
+from hw.link.spi import SpiPins
+from hw.link.uart import byte_layout
 from hw.machine import Machine
-from hw.primitives import Copy
-from hw.reset import own_reset
-from hw.sdram import Sdram, SdramPins
-from hw.slot import Slot
-from hw.spi import SpiPins
-from hw.storage_ram import StorageRam
-from hw.uart import byte_layout
+from hw.parts.reset import own_reset
+from hw.parts.slot import Slot
+from hw.storage.ram import StorageRam
+from hw.storage.sdram import Sdram, SdramPins
 
 __all__ = ["Accelerator"]
 

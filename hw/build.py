@@ -24,11 +24,11 @@ from compiler.build import compile_network
 from compiler.figures import figures
 from compiler.program_file import SUFFIX, ProgramFileError, save
 from compiler.stages import NetworkError
-from hw import bitstream, estimate, toolchain
-from hw.bitstream import ClockMissed, Watch, build_bitstream, part_of
 from hw.chip import Chip
-from hw.stages import Stages, digest_of_files, digest_of_sources
-from hw.toolchain import ToolError
+from hw.tools import bitstream, estimate, toolchain
+from hw.tools.bitstream import ClockMissed, Watch, build_bitstream, part_of
+from hw.tools.cache import Stages, digest_of_files, digest_of_sources
+from hw.tools.toolchain import ToolError
 from nets.cli import positive, print_notes, run_command, write_bytes, write_json
 from nets.network import add_network_arguments, network_from_arguments, outline_from_arguments
 
@@ -138,7 +138,7 @@ def _table(record: dict) -> Table:
 
 def _write(folder: Path, record: dict) -> None:
     # Not above: it brings matplotlib, for which an estimate need not wait.
-    from hw import report
+    from hw.tools import report
     write_json(folder / "report.json", record)
     write_bytes(folder / "report.html", report.render(record).encode())
 

@@ -9,10 +9,10 @@ from arch.pll import Pll
 from arch.protocol import Identity
 from arch.sdram import Timing
 from hw.accelerator import Accelerator
-from hw.pll import LATER, Clocks
-from hw.primitives import ConfigClock, Copy
-from hw.reset import own_reset
-from hw.uart import UartReceiver, UartTransmitter
+from hw.ecp5 import ConfigClock, Copy
+from hw.ecp5.pll import LATER, Clocks
+from hw.link.uart import UartReceiver, UartTransmitter
+from hw.parts.reset import own_reset
 
 __all__ = ["Chip"]
 

@@ -6,13 +6,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch import control, pipeline
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, STORAGE
-from hw.dma import Dma
-from hw.engine import Engine
-from hw.reset import own_reset
-from hw.sequencer import Sequencer, error_layout
-from hw.sequencer_counters import BITS, WHAT
-from hw.storage_arbiter import request_layout, word_layout
-from hw.storage_share import StorageShare
+from hw.dma.dma import Dma
+from hw.engine.engine import Engine
+from hw.parts.reset import own_reset
+from hw.sequencer.counters import BITS, WHAT
+from hw.sequencer.sequencer import Sequencer, error_layout
+from hw.storage.arbiter import request_layout, word_layout
+from hw.storage.share import StorageShare
 
 __all__ = ["Machine"]
 
@@ -25,16 +25,16 @@ class Machine(wiring.Component):
     next `start` or `clear`. `clear` stops whatever runs. Words of storage that were on their way then are swallowed, and those
     that a store still owed are arbitrary.
 
-    While nothing runs, storage is the host's, see `hw.storage_share`. Its requests wait while something runs. A `start` waits for
+    While nothing runs, storage is the host's, see `hw.storage.share`. Its requests wait while something runs. A `start` waits for
     the host's words.
 
     Parameters
     ----------
     geometry : Geometry
     address_bits, storage_words : int
-        Of storage, see `hw.dma.Dma`.
+        Of storage, see `hw.dma.dma.Dma`.
     silence : int
-        See `hw.sequencer.Sequencer`.
+        See `hw.sequencer.sequencer.Sequencer`.
 
     Members
     -------
@@ -43,13 +43,13 @@ class Machine(wiring.Component):
     program : ``In(24)``
         Address of the program; stays until `running`.
     running, finished, error, cycles, index, counter :
-        As `hw.sequencer.Sequencer` has them; cycles are those from the start of the program, after the reset.
+        As `hw.sequencer.sequencer.Sequencer` has them; cycles are those from the start of the program, after the reset.
     digest : ``Out(64)``
         Of the geometry.
     host_request, host_w, host_r :
-        The host's way to storage, as `hw.storage_share.StorageShare` has it.
+        The host's way to storage, as `hw.storage.share.StorageShare` has it.
     request, take, w, r :
-        Storage, as `hw.sdram.Sdram` has it.
+        Storage, as `hw.storage.sdram.Sdram` has it.
     """
 
     def __init__(self, geometry: Geometry, *, address_bits: int, storage_words: int | None = None,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nets.graph import Graph, Input
 from nets.model import Model, ModelError
-from nets.onnx_import import import_onnx
+from nets.onnx.importer import import_onnx
 from nets.preprocess import CHANNEL_ORDERS, InputSpec, read_side_file
 
 __all__ = ["add_model_arguments", "load_model", "model_from_arguments"]

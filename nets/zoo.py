@@ -7,7 +7,7 @@ from pathlib import Path
 from nets import digits
 from nets.graph import Graph
 from nets.model import Model, ModelError
-from nets.onnx_import import import_onnx
+from nets.onnx.importer import import_onnx
 from nets.preprocess import InputSpec, read_side_file
 from nets.squeezenet import V1_0, V1_1, Bypass, SqueezeNetConfig, initialise, squeezenet, with_weights_of
 

@@ -20,7 +20,7 @@ from arch.protocol import Identity
 from arch.sdram import Timing
 from boards import ALIASES, BOARDS, Board, find
 from hw.accelerator import Accelerator
-from hw.uart import byte_layout
+from hw.link.uart import byte_layout
 from nets.cli import run_command
 from sim.flash import SpiFlash, with_flash
 from sim.rtl import Rtl, SimulationError, convert

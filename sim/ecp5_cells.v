@@ -1,4 +1,4 @@
-// Models of the cells that Yosys and hw/primitives use, for simulating synthesised netlists. Written from
+// Models of the cells that Yosys and hw/ecp5 use, for simulating synthesised netlists. Written from
 // Lattice's FPGA-DS-02012 (family data sheet, slices), FPGA-TN-02204 (memory) and FPGA-TN-02205 (sysDSP).
 // They cover what is used: one clock, synchronous resets, NORMAL write mode, no cascades of hard blocks.
 

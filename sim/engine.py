@@ -16,7 +16,7 @@ from compiler.layer import LayerPlan, Phase
 from golden.cycles.engine import Timeline, timeline
 from golden.cycles.gather_port import GatherTimeline
 from golden.cycles.streams import Readiness
-from hw.engine import Engine
+from hw.engine.engine import Engine
 from sim.bench import compile_bench
 from sim.cases import Case
 from sim.expected import Expected, pack_columns

@@ -15,7 +15,7 @@ from golden.account import Requests
 from golden.cycles import machine
 from golden.machine import get_tensor, put_tensor
 from golden.places import writer_places
-from hw.storage_arbiter import request_layout
+from hw.storage.arbiter import request_layout
 from sim.machine import MachineBench
 from sim.native import Beats, Simulation
 from sim.rtl import SimulationError

@@ -7,10 +7,10 @@ import numpy as np
 from arch.protocol import COUNTERS, Identity
 from host.device import Device
 from host.protocol import Status
-from hw.link import Link, status_layout
-from hw.pulled_words import PulledWords
-from hw.storage_ram import StorageRam
-from hw.uart import byte_layout
+from hw.link.link import Link, status_layout
+from hw.link.uart import byte_layout
+from hw.storage.pulled_words import PulledWords
+from hw.storage.ram import StorageRam
 from sim.native import Design
 from sim.rtl import SimulationError
 

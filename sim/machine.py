@@ -14,12 +14,12 @@ from arch.geometry import Geometry
 from arch.instruction import QUEUES, STORAGE
 from arch.sdram import Timing
 from hw.machine import Machine
-from hw.queue import Queue
-from hw.sdram import Sdram
-from hw.sequencer import error_layout
-from hw.sequencer_counters import SETTLED, WHAT
-from hw.storage_arbiter import request_layout
-from hw.storage_ram import StorageRam
+from hw.parts.queue import Queue
+from hw.sequencer.counters import SETTLED, WHAT
+from hw.sequencer.sequencer import error_layout
+from hw.storage.arbiter import request_layout
+from hw.storage.ram import StorageRam
+from hw.storage.sdram import Sdram
 from sim.native import Beats, Design, Simulation
 from sim.rtl import Boundary, Rtl, convert
 from sim.rtl_cache import kept
@@ -95,7 +95,7 @@ class MachineRun:
 
     `start`: the program's. `taken`, `done`: for each queue, of its commands taken by their units and completed. `end`: cycle in
     which it showed the end, `cycles` as the machine counts them. `beats`: what passed the probes of `MachineTop`. `error`: fields
-    of `error_layout`, `counters` of each queue, of each of `hw.sequencer_counters.WHAT`.
+    of `error_layout`, `counters` of each queue, of each of `hw.sequencer.counters.WHAT`.
     """
 
     start: int

@@ -9,7 +9,7 @@ from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from hw.primitives import Ecp5
+from hw.ecp5 import Ecp5
 from sim.native import Design
 from sim.rtl import Port, Rtl, SimulationError
 from sim.verilate import BUILD

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In
 import numpy as np
 
 from arch.sdram import Timing
-from hw.sdram import SdramPins
+from hw.storage.sdram import SdramPins
 from sim.native import Design
 from sim.rtl import Boundary, Rtl, convert
 from sim.verilate import BUILD

@@ -10,7 +10,7 @@ import numpy as np
 from arch import control
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, STORAGE
-from hw.sequencer import Sequencer, error_layout, fault_layout, region_layout
+from hw.sequencer.sequencer import Sequencer, error_layout, fault_layout, region_layout
 from sim.native import Beats, Design, Simulation
 from sim.rtl import Boundary, SimulationError
 

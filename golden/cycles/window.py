@@ -27,7 +27,7 @@ class Issue:
 
 
 class _Loader:
-    """`hw.weights.GroupReader` and the config stream in front of it, group by group."""
+    """`hw.engine.weights.GroupReader` and the config stream in front of it, group by group."""
 
     def __init__(self, words: int, soon: int, free_after: int):
         self.words, self.soon, self.free_after = words, soon, free_after

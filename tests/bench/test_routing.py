@@ -8,9 +8,9 @@ import pytest
 from bench import cores, fmax
 from bench.flow import place_and_route
 from bench.heatmap import crowded, read_maps
-from hw.floorplan import plan_netlist
-from hw.flow import Resource, Routed, read_report
-from hw.toolchain import ToolError
+from hw.ecp5.floorplan import plan_netlist
+from hw.tools.flow import Resource, Routed, read_report
+from hw.tools.toolchain import ToolError
 
 
 def test_a_small_core_routes(tmp_path, capsys):

@@ -36,7 +36,7 @@ def test_record_is_true(board):
     if board.chip:
         assert "sdram" in names
         assert board.timing.pin_registers == 2 and board.timing.clock_mhz <= 1000 / board.sdram.cycle_ns[1]
-    # Three samples a bit at least, as `hw.uart` needs.
+    # Three samples a bit at least, as `hw.link.uart` needs.
     assert board.pll.clock_mhz * 1_000_000 >= 8 * board.baud
 
 

@@ -15,7 +15,7 @@ from nets.graph import Window
 from nets.quantised import QMaxPool
 from sim.cases import Case
 from tests.golden.programs import layer_program
-from tests.hw.layers import conv_of
+from tests.hw.engine.layers import conv_of
 
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=4096, weight_words=1024, band_pixels=64)
 PAGE = Path(__file__).parents[2] / "docs" / "instructions.md"

@@ -11,7 +11,7 @@ from compiler.images import parameter_image, weight_image
 from compiler.layer import LayerError, Map, bands, plan_layer
 from nets.graph import Window
 from nets.quantised import QGlobalAvgPool, QMaxPool, Requantise
-from tests.hw.layers import conv_of
+from tests.hw.engine.layers import conv_of
 
 GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=64)
 

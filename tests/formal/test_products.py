@@ -4,7 +4,7 @@ import pytest
 
 from formal import products
 from formal.products import TRIPLES, differing
-from hw.mac_lane import LutLane, PackedLane
+from hw.engine.mac_lane import LutLane, PackedLane
 
 
 @pytest.mark.parametrize("lane", [PackedLane, LutLane])

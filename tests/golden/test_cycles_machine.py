@@ -21,7 +21,7 @@ from nets.graph import Window
 from nets.quantised import QGlobalAvgPool, QMaxPool, Requantise
 from sim.cases import Case
 from tests.golden.programs import layer_program
-from tests.hw.layers import conv_of
+from tests.hw.engine.layers import conv_of
 
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=4096, weight_words=512, band_pixels=64, fifo_words=32)
 POOLS = [None, QMaxPool(name="pool", inputs=("conv",), window=Window(kernel=(3, 3), stride=(2, 2)), ceil_mode=True),

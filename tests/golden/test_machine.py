@@ -15,7 +15,7 @@ from nets.graph import Window
 from nets.quantised import QAvgPool, QGlobalAvgPool, QMaxPool, Requantise
 from sim.cases import Case
 from tests.golden.programs import golden_output, layer_program, with_base
-from tests.hw.layers import conv_of, layers
+from tests.hw.engine.layers import conv_of, layers
 
 SMALL = Geometry(input_lanes=4, output_lanes=4, activation_words=4096, weight_words=1024, band_pixels=64)
 HALF = Geometry(input_lanes=8, output_lanes=4, activation_words=4096, weight_words=1024, band_pixels=64)

@@ -13,9 +13,9 @@ from arch.protocol import Identity
 import boards
 from hw.accelerator import Accelerator
 from hw.chip import Chip
-from hw.sdram import SdramPins
-from hw.spi import SpiPins
-from hw.uart import byte_layout
+from hw.link.spi import SpiPins
+from hw.link.uart import byte_layout
+from hw.storage.sdram import SdramPins
 
 
 class Hollow(wiring.Component):

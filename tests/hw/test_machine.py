@@ -17,7 +17,7 @@ from nets.quantised import QAvgPool, QGlobalAvgPool, QMaxPool, Requantise
 from sim.cases import Case
 from sim.machine import MachineBench, MachineRun
 from tests.golden.programs import layer_program
-from tests.hw.layers import conv_of
+from tests.hw.engine.layers import conv_of
 
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=64, fifo_words=32)
 # A small chip with many refreshes, so that every program meets some.

@@ -7,7 +7,7 @@ import pytest
 
 from nets.float_run import run, walk
 from nets.graph import LRN, Add, Affine, AvgPool, ChannelShuffle, Clip, Conv, Graph, Input, Layer, MaxPool, Relu, Softmax, Window
-from tests.nets.onnx_cases import model, node, runtime
+from tests.nets.onnx.cases import model, node, runtime
 
 PROFILE = settings(max_examples=120, deadline=None, derandomize=True)
 

@@ -8,8 +8,8 @@ from onnx import numpy_helper, shape_inference
 import pytest
 
 from nets.graph import Conv
-from nets.onnx_import import import_onnx
-from tests.nets.onnx_cases import agree, save
+from nets.onnx.importer import import_onnx
+from tests.nets.onnx.cases import agree, save
 
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 

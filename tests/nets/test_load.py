@@ -12,7 +12,7 @@ from nets.graph import GraphError
 from nets.load import add_model_arguments, load_model, model_from_arguments
 from nets.model import ModelError
 from nets.preprocess import InputSpec, PreprocessError
-from tests.nets.onnx_cases import model, node, save, weights
+from tests.nets.onnx.cases import model, node, save, weights
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 

@@ -5,8 +5,8 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from nets.float_run import run
-from nets.onnx_import import import_onnx
-from tests.nets.onnx_cases import model, node, runtime, save
+from nets.onnx.importer import import_onnx
+from tests.nets.onnx.cases import model, node, runtime, save
 
 
 class Maker:

@@ -10,7 +10,7 @@ import pytest
 from nets import zoo
 from nets.graph import GraphError
 from nets.model import ModelError
-from nets.onnx_import import import_onnx
+from nets.onnx.importer import import_onnx
 from nets.preprocess import read_side_file
 from nets.squeezenet import SqueezeNetConfig, convolutions, squeezenet
 

@@ -20,7 +20,7 @@ from nets.quantised import (
     Requantise,
     TensorType,
 )
-from tests.hw.layers import ZERO_POINTS, conv_of, windows
+from tests.hw.engine.layers import ZERO_POINTS, conv_of, windows
 
 __all__ = ["describe", "networks", "single_conv"]
 

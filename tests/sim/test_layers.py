@@ -12,7 +12,7 @@ from sim.cases import Case, gathered
 from sim.engine import CocotbBench, EngineBench, differences, mismatches, predicted
 from sim.expected import Expected
 from sim.rtl import SimulationError
-from tests.hw.layers import conv_of, layers
+from tests.hw.engine.layers import conv_of, layers
 
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=4096, weight_words=2048, fifo_words=32)
 WORDS = 3800                # of activation memory for input and output together

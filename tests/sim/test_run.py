@@ -22,7 +22,7 @@ from sim.run import main
 from sim.timeline_plot import plot_timeline
 from tests.golden.programs import layer_program
 from tests.golden.test_machine import HALF, SMALL, first_layer
-from tests.hw.layers import conv_of
+from tests.hw.engine.layers import conv_of
 from tests.sim.test_random_networks import GEOMETRY
 
 KEYS = {"top5", "cycles", "mismatches", "utilisation", "layers", "sdram_bytes"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arch.sdram import Timing
-from hw.sdram_upkeep import ACTIVATE, ALL_BANKS, MODE, PRECHARGE, REFRESH
+from hw.storage.sdram_upkeep import ACTIVATE, ALL_BANKS, MODE, PRECHARGE, REFRESH
 from sim.rtl import SimulationError
 from sim.sdram import SdramChip, SdramDesign, blocks, chip_timing
 

@@ -1,0 +1,1 @@
+"""Moves words between storage and the memories of the engine."""

@@ -1,0 +1,1 @@
+"""The convolution engine: window generator, MAC array, requantiser, pool, global average, writer, and their memories."""

@@ -1,0 +1,1 @@
+"""The host's side of the chip: UART, frames, boot from flash."""

@@ -1,0 +1,1 @@
+"""Fetches instructions, checks them, and keeps the queues of commands in step."""

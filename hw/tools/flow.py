@@ -1,0 +1,120 @@
+"""From a netlist to a bitstream for an ECP5: what Yosys, nextpnr and ecppack are asked, and what their reports say.
+
+Every function reads and writes files of one folder, where the tools run.
+"""
+from dataclasses import asdict, dataclass, field
+import json
+from pathlib import Path
+from threading import Event
+
+from hw.tools import toolchain
+
+__all__ = ["OPTIONS", "Part", "Resource", "Routed", "pack", "place_and_route", "read_report", "synthesise"]
+
+# With nextpnr's own weight of 10 the placer leaves wires of 5 ns where units meet; a whole chip on an 85F has a third of the slow
+# wires with 100 that it has with 30. And it would search for hours for a place that
+# is not there; a design that fits needs some thousand attempts a cell, and gets max(10,000, cells^2 / 10,000).
+OPTIONS = ("--placer-heap-timingweight", "100", "--placer-heap-cell-placement-timeout", "10000")
+
+# All eight registers of a tile share their reset, the two of a slice their enable, and where a slice's multiplexers are used its
+# registers take no data from elsewhere: in a full chip nextpnr finds no place for a lone register with a reset of its own. So
+# resets and enables of few registers become logic, and so do multiplexers; "few" is more where chips are four fifths full.
+_SYNTHESIS = "synth_ecp5 -nowidelut -top"
+_REGISTERS = ("dfflegalize -minsrst {reset_least} -mince 4 -cell $_DFF_?_ 01 -cell $_DFF_?P?_ r -cell $_SDFF_?P?_ r "
+              "-cell $_DFFE_??_ 01 -cell $_DFFE_?P??_ r -cell $_SDFFE_?P??_ r")
+_RESET_LEAST = {"25f": 80, "45f": 16, "85f": 16}
+
+# Names in nextpnr's utilisation report.
+_CELLS = {"lut4": "TRELLIS_COMB", "ff": "TRELLIS_FF", "block_ram": "DP16KD", "multipliers": "MULT18X18D"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A chip: `option` of nextpnr, package, speed grade, and `die` as `hw.ecp5.floorplan` knows it."""
+
+    option: str
+    package: str
+    speed: str
+    die: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """Cells of one kind: used by the design, available in the device."""
+
+    used: int
+    available: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routed:
+    """Result of one place and route run: clock of the slowest domain, cells, and the critical path in short."""
+
+    clock_mhz: float
+    seed: int
+    resources: dict[str, Resource]
+    path: dict = field(default_factory=dict)
+
+    def to_json(self) -> dict:
+        """Plain dictionaries and numbers."""
+        return asdict(self)
+
+
+def synthesise(folder: Path, die: str = "85f", *, name: str = "top", stop_after: float | None = None,
+               stop: Event | None = None) -> Path:
+    """Netlist `<name>.json` of `<name>.il`, for a `die` as `Part` has it.
+
+    Raises ToolError with the reason that Yosys gives; its log is `yosys.log`.
+    """
+    netlist = folder / f"{name}.json"
+    netlist.unlink(missing_ok=True)
+    synth, registers = f"{_SYNTHESIS} {name}", _REGISTERS.format(reset_least=_RESET_LEAST[die])
+    script = (f"read_rtlil {name}.il; {synth} -run begin:map_ffs; opt_clean; {registers}; "
+              f"{synth} -run map_ffs: -json {netlist.name}; stat")
+    toolchain.run("yosys", ["-p", script], log=folder / "yosys.log", stop_after=stop_after, stop=stop)
+    return netlist
+
+
+def place_and_route(netlist: Path, part: Part, *, freq_mhz: float, seed: int = 1, router: str = "router2", stem: str = "",
+                    constraints: Path | None = None, options: tuple[str, ...] = OPTIONS, stop_after: float | None = None,
+                    stop: Event | None = None) -> Routed:
+    """Routes a netlist whose hard blocks are in their places; writes `<stem>.config`, `.report.json` and `.log` beside it.
+
+    Without `constraints` pins go anywhere. A missed `freq_mhz` is no failure. Raises ToolError if the design does not fit or
+    does not route, Stopped when `stop` is set.
+    """
+    folder, stem = netlist.parent, stem or f"seed{seed}"
+    report = folder / f"{stem}.report.json"
+    report.unlink(missing_ok=True)
+    where = ["--lpf", constraints.name] if constraints else ["--lpf-allow-unconstrained"]
+    toolchain.run("nextpnr-ecp5", [
+        part.option, "--package", part.package, "--speed", part.speed, "--json", netlist.name, "--freq", f"{freq_mhz:g}",
+        "--seed", str(seed), "--router", router, "--timing-allow-fail", "--report", report.name, "--textcfg", f"{stem}.config",
+        *where, *options], log=folder / f"{stem}.log", stop_after=stop_after, stop=stop)
+    return read_report(report, seed)
+
+
+def pack(config: Path, bitstream: Path) -> None:
+    """The bitstream of a routed design. Raises ToolError."""
+    toolchain.run("ecppack", ["--compress", "--input", config.name, "--bit", bitstream.name], log=config.parent / "ecppack.log")
+
+
+def _critical_path(report: dict) -> dict:
+    paths = [path for path in report["critical_paths"] if path["from"] == path["to"]]
+    if not paths:
+        return {}
+    worst = max(paths, key=lambda path: sum(step["delay"] for step in path["path"]))["path"]
+    total = {"routing": 0.0, "logic": 0.0}
+    for step in worst:
+        total["routing" if step["type"] == "routing" else "logic"] += step["delay"]
+    return {"from": worst[0]["from"].get("cell", ""), "to": worst[-1]["to"].get("cell", ""),
+            "logic_ns": round(total["logic"], 2), "routing_ns": round(total["routing"], 2)}
+
+
+def read_report(report: Path, seed: int) -> Routed:
+    """Reads nextpnr's JSON report."""
+    figures = json.loads(report.read_text(encoding="utf-8"))
+    clock = min(domain["achieved"] for domain in figures["fmax"].values())
+    used = figures["utilization"]
+    return Routed(clock_mhz=round(clock, 2), seed=seed, path=_critical_path(figures), resources={
+        key: Resource(**used.get(cell, {"used": 0, "available": 0})) for key, cell in _CELLS.items()})

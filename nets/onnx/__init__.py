@@ -1,0 +1,1 @@
+"""ONNX files: reading, checking, folding, importing and writing."""

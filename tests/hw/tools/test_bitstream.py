@@ -1,0 +1,217 @@
+"""A build in stages, with tools that only pretend: what is run, what is reused, and what happens when the clock is missed."""
+import json
+import threading
+
+from amaranth import Elaboratable, Module, Signal
+from amaranth.lib import io
+import pytest
+
+from boards import BOARDS, find
+from hw import build
+from hw.tools.bitstream import ClockMissed, Watch, build_bitstream, part_of
+from hw.tools.cache import Stages
+from hw.tools.toolchain import ToolError
+
+NETLIST = {"modules": {"top": {"cells": {}}}}
+# MHz of each seed: the third is the first that is fast enough for 100.
+CLOCKS = {1: 90.0, 2: 95.5, 3: 101.25, 4: 120.0}
+
+
+class Blink(Elaboratable):
+    """A chip of one register."""
+
+    def elaborate(self, platform):
+        m = Module()
+        led = Signal()
+        m.d.sync += led.eq(~led)
+        m.submodules.pin = pin = io.Buffer("o", platform.request("led", 0, dir="-"))
+        m.d.comb += pin.o.eq(led)
+        return m
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    """Pretended tools on PATH; each call adds a line to the file that is returned."""
+    folder, calls = tmp_path / "bin", tmp_path / "calls"
+    folder.mkdir()
+    calls.touch()
+    report = {"fmax": {"clk": {"achieved": 0, "constraint": 100}}, "critical_paths": [],
+              "utilization": {"TRELLIS_COMB": {"used": 10, "available": 100}}}
+    scripts = {
+        "yosys": f"echo '{json.dumps(NETLIST)}' > top.json",
+        "nextpnr-ecp5": f"""
+while [ $# -gt 0 ]; do case $1 in --seed) seed=$2;; --report) report=$2;; --textcfg) config=$2;; esac; shift; done
+case $seed in {' '.join(f'{n}) mhz={mhz};;' for n, mhz in CLOCKS.items())} esac
+echo '{json.dumps(report)}' | sed s/'"achieved": 0'/'"achieved": '$mhz/ > $report; echo config $seed > $config""",
+        "ecppack": "cat $3 > $5"}
+    for name, script in scripts.items():
+        start = f'#!/bin/sh\n[ "$1" = --version ] && echo pretended && exit\necho {name} >> {calls}\n'
+        (folder / name).write_text(f'{start}{script}\n')
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    return calls
+
+
+class Told(Watch):
+    def __init__(self):
+        self.said, self.lock = {}, threading.Lock()
+
+    def end(self, stage, result):
+        with self.lock:
+            self.said[stage] = result
+
+
+def blink(folder, **options):
+    watch = Told()
+    platform = find("ulx3s-12f").platform()
+    options = {"clock_mhz": 100, "depends": {"chip": "blink"}, "watch": watch} | options
+    return build_bitstream(Stages(folder), platform, Blink, **options), watch.said
+
+
+def test_seeds_until_the_clock_is_met_and_nothing_twice(tools, tmp_path):
+    done, said = blink(tmp_path / "b")
+    assert done.path.read_text() == "config 3\n" and done.best.clock_mhz == 101.25 and len(done.routed) == 3
+    assert said["synthesis"] == "done" and said["seed2"] == "95.5 MHz"
+    calls = tools.read_text().split()
+    assert calls == ["yosys", *["nextpnr-ecp5"] * 3, "ecppack"]
+    again, said = blink(tmp_path / "b")
+    assert again.best == done.best and tools.read_text().split() == calls
+    assert said["elaboration"] == said["synthesis"] == said["bitstream"] == "reused" and said["seed3"] == "101.25 MHz, reused"
+
+
+def test_what_changed_is_made_again(tools, tmp_path):
+    blink(tmp_path / "b")
+    before = tools.read_text().split()
+    _, said = blink(tmp_path / "b", depends={"chip": "another"})
+    # The netlist came out the same, so it was not routed again.
+    assert said["elaboration"] == "done" and said["synthesis"] == "reused" and tools.read_text().split() == before
+    _, said = blink(tmp_path / "b", clock_mhz=110)
+    assert said["synthesis"] == "reused" and said["seed4"] == "120 MHz"
+
+
+def test_missed_clock_leaves_no_bitstream(tools, tmp_path):
+    done, _ = blink(tmp_path / "b")
+    with pytest.raises(ClockMissed, match=r"must be 130 MHz and is 120 MHz at best, with seed 4 of 4.*--freq 120") as caught:
+        blink(tmp_path / "b", clock_mhz=130, seeds=4)
+    assert caught.value.best.seed == 4 and not done.path.exists()
+
+
+def test_jobs_beside_each_other(tools, tmp_path):
+    done, _ = blink(tmp_path / "b", jobs=2)
+    assert done.best.clock_mhz >= 100 and done.path.read_text() == f"config {done.best.seed}\n"
+
+
+def test_a_seed_that_is_not_needed_any_more_is_stopped(tools, tmp_path):
+    nextpnr = tools.parent / "bin" / "nextpnr-ecp5"
+    nextpnr.write_text(nextpnr.read_text().replace("echo config", "[ $seed = 1 ] && exec sleep 60\necho config"))
+    done, said = blink(tmp_path / "b", jobs=2)
+    assert done.best.seed == 3 and said["seed1"] == "stopped" and said["seed3"] == "101.25 MHz"
+
+
+def test_failing_tool(tools, tmp_path):
+    (tools.parent / "bin" / "yosys").write_text("#!/bin/sh\n[ \"$1\" = --version ] && exit\necho 'ERROR: no'; exit 1\n")
+    with pytest.raises(ToolError, match="yosys failed: ERROR: no"):
+        blink(tmp_path / "b")
+
+
+def test_parts():
+    part = part_of(find("ulx3s-12f").platform())
+    assert part.option == "--12k" and part.package == "CABGA381" and part.die == "25f"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """hw.build with the chip of one register, so that what is tested are the stages around it."""
+    monkeypatch.setattr(build.Chip, "of", staticmethod(lambda board: Blink()))
+
+
+def test_command_builds_and_reports(tools, small, tmp_path, capsys):
+    arguments = ["--board", "versa-ecp5", "--freq", "100", "--build", str(tmp_path / "b"), "--json", str(tmp_path / "r.json")]
+    assert build.main(arguments) == 0
+    folder = tmp_path / "b" / "versa-ecp5"
+    assert str(folder / "top.bit") in capsys.readouterr().out
+    record = json.loads((folder / "report.json").read_text())
+    assert record == json.loads((tmp_path / "r.json").read_text())
+    assert record["model"] == "digits" and record["seed"] == 3 and record["clock_mhz"] == 100 and record["clock_met"]
+    assert record["frames_per_s"] == pytest.approx(100e6 / record["cycles"]) and "digits" in (folder / "report.html").read_text()
+    calls = tools.read_text()
+    assert build.main(arguments) == 0 and tools.read_text() == calls
+
+
+def test_command_says_that_the_clock_was_missed(tools, small, tmp_path, capsys):
+    assert build.main(["--board", "versa-ecp5", "--freq", "125", "--seeds", "2", "--build", str(tmp_path / "b")]) == 1
+    assert "the clock must be 125 MHz and is 95.5 MHz at best" in capsys.readouterr().err
+    folder = tmp_path / "b" / "versa-ecp5"
+    assert not (folder / "top.bit").exists() and "clock was missed" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("arguments, said", [(["--board", "nothing"], "board must be one of ulx3s"), (["--freq", "999"], "MHz"),
+                                             (["--model", "nothing.onnx"], "nothing.onnx")])
+def test_bad_requests_are_one_line(tools, small, arguments, said, tmp_path, capsys):
+    assert build.main([*arguments, "--build", str(tmp_path / "b")]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ") and said in error
+
+
+@pytest.fixture
+def loader(tools):
+    """A pretended openFPGALoader that fails with the code in the file that is returned, and notes its arguments beside it."""
+    path, code = tools.parent / "bin" / build.LOADER, tools.parent / "code"
+    path.write_text(f'#!/bin/sh\necho "$@" >> {tools.parent / "loaded"}\nexit $(cat {code})\n')
+    path.chmod(0o755)
+    code.write_text("0")
+    return code
+
+
+@pytest.mark.parametrize("name", [name for name, board in BOARDS.items() if board.program])
+def test_loads_every_board(loader, name, tmp_path):
+    build._load_board(build._loader(find(name)), tmp_path / "top.bit")
+    *given, path = (loader.parent / "loaded").read_text().split()
+    assert tuple(given) == find(name).program and path == str(tmp_path / "top.bit")
+    # As openFPGALoader calls its boards, and the debugger of the one that it has no name for.
+    known = {"ulx3s": "ulx3s", "icepi": "icepi-zero", "ecp5": "ecp5_evn", "ecpix5": "ecpix5", "colorlight": "colorlight"}
+    board = known.get(name.split("-")[0])
+    assert given == (["-b", board] if board else ["-c", "cmsisdap", "--vid", "0x1d50", "--pid", "0x602b"])
+
+
+def test_command_builds_and_loads(tools, small, loader, tmp_path, capsys):
+    arguments = ["--board", "colorlight-5a75b", "--program", "--build", str(tmp_path / "b")]
+    bitstream = tmp_path / "b" / "colorlight-5a75b" / "top.bit"
+    assert build.main(arguments) == 0
+    assert (loader.parent / "loaded").read_text() == f"-b colorlight {bitstream}\n"
+    loader.write_text("3")
+    capsys.readouterr()
+    assert build.main(arguments) == 1 and bitstream.exists()
+    assert capsys.readouterr().err.strip().splitlines()[-1] == (
+        f"error: openFPGALoader failed with code 3: is the board plugged in? The bitstream is there: "
+        f"openFPGALoader -b colorlight {bitstream}")
+
+
+@pytest.mark.parametrize("board, said", [("ulx3s", "openFPGALoader must be on PATH for --program"),
+                                         ("versa-ecp5", "--program does not know versa-ecp5")])
+def test_what_cannot_be_loaded_is_not_built(tools, small, board, said, tmp_path, capsys):
+    assert build.main(["--board", board, "--program", "--build", str(tmp_path / "b")]) == 1
+    assert said in capsys.readouterr().err and not tools.read_text() and not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("clock", ["nan", "inf", "-1", "0", "fast"])
+def test_a_clock_is_a_number(clock, capsys):
+    with pytest.raises(SystemExit) as ended:
+        build.main([f"--freq={clock}"])
+    assert ended.value.code == 2 and f"--freq: must be MHz, above 0 and below 1000, not '{clock}'" in capsys.readouterr().err
+
+
+def test_an_estimate_cannot_be_loaded(capsys):
+    assert build.main(["--board", "versa-ecp5", "--program", "--estimate"]) == 2
+    assert capsys.readouterr().err == "error: --program must not go with --estimate, which builds nothing\n"
+
+
+def test_a_folder_that_cannot_be_written(tools, small, tmp_path, capsys):
+    (tmp_path / "b").write_text("")
+    assert build.main(["--board", "versa-ecp5", "--build", str(tmp_path / "b")]) == 1
+    assert capsys.readouterr().err.strip() == f"error: {tmp_path / 'b' / 'versa-ecp5'}: Not a directory"
+
+
+def test_list_of_boards(capsys):
+    assert build.main(["--list-boards"]) == 0
+    assert "icepi-zero" in capsys.readouterr().out

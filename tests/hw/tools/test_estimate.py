@@ -1,0 +1,49 @@
+# amaranth: UnusedElaboratable=no
+"""What is estimated against the chip as it is elaborated, and against chips that were routed."""
+from collections import Counter
+
+from amaranth.hdl import Fragment
+from amaranth.hdl._ir import Instance
+import pytest
+
+from arch.geometry import PRESETS
+from boards import find
+from hw.chip import Chip
+from hw.tools.bitstream import part_of
+from hw.tools.estimate import AVAILABLE, resources
+
+
+def estimated(board):
+    storage = None if board.chip else board.storage_words
+    return resources(board.geometry, part_of(board.platform()).die, storage)
+
+
+# A board with SDRAM and one without, and with every size of engine; the smallest ones, since elaboration takes seconds.
+@pytest.mark.parametrize("name", ["icepi-zero", "versa-ecp5", "colorlight-5a75b", "ulx3s"])
+def test_hard_blocks_are_those_of_the_elaborated_chip(name):
+    board, cells = find(name), Counter()
+
+    def count(fragment):
+        if isinstance(fragment, Instance):
+            cells[fragment.type] += 1
+        for inner, *_ in fragment.subfragments:
+            count(inner)
+    count(Fragment.get(Chip.of(board), board.platform()))
+    found = estimated(board)
+    assert (found["block_ram"]["used"], found["multipliers"]["used"]) == (cells["DP16KD"], cells["MULT18X18D"])
+
+
+@pytest.mark.parametrize("die, preset", [(die, preset) for die in AVAILABLE for preset in PRESETS])
+def test_larger_engines_take_more(die, preset):
+    found = resources(PRESETS[preset], die, None)
+    assert found.keys() == AVAILABLE[die].keys() and all(one["used"] > 0 for one in found.values())
+    smaller = resources(PRESETS["12f"], die, None)
+    assert all(smaller[name]["used"] <= found[name]["used"] for name in found)
+
+
+# Lookup tables and registers of chips as nextpnr counted them (docs/boards.md).
+@pytest.mark.parametrize("name, lut4, ff", [
+    ("ulx3s", 39_332, 48_872), ("ulx3s-45f", 27_097, 33_309), ("ulx3s-25f", 19_349, 20_796), ("versa-ecp5", 17_578, 19_957)])
+def test_cells_are_nearly_those_of_routed_chips(name, lut4, ff):
+    found = estimated(find(name))
+    assert abs(found["lut4"]["used"] / lut4 - 1) < 0.03 and abs(found["ff"]["used"] / ff - 1) < 0.03
