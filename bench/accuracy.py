@@ -21,9 +21,9 @@ from golden.evaluate import evaluate
 from golden.images import labelled_images
 from nets import digits
 from nets.cli import positive, run_command, write_json
+from nets.int8.file import load, save
 from nets.load import load_model
 from nets.quantise import quantise_with
-from nets.quantised_file import load, save
 
 __all__ = ["frame_cost", "get_parser", "main"]
 

@@ -91,7 +91,7 @@ def _quantised_sample() -> Sample:
     """The embedded digits in integers; they are calibrated on noise, for their values do not matter here."""
     import numpy as np
 
-    from nets import quantised_file
+    from nets.int8 import file as quantised_file
     from nets.load import load_model
     from nets.quantise import quantise
     model = load_model("digits")
@@ -228,7 +228,7 @@ def _run_quantised(path: Path):
     import numpy as np
 
     from golden import values
-    from nets import quantised_file
+    from nets.int8 import file as quantised_file
     network = quantised_file.load(path)
     values.run(network, np.random.default_rng(1).integers(0, 256, network.spec.shape, np.uint8))
     return network

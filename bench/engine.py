@@ -20,14 +20,14 @@ from compiler.layer import LayerError
 from golden import values
 from golden.cycles.gather_port import gather_timeline
 from nets.cli import print_notes, run_command, write_json
+from nets.int8.network import QNetwork
 from nets.network import add_network_arguments, network_from_arguments
 from nets.preprocess import load_image
 from nets.quantise import synthetic_images
-from nets.quantised import QNetwork
 from sim.cases import Case, cases_of
 from sim.engine import EngineBench, gather_mismatches, mismatches, predicted
 from sim.expected import Expected, pack_columns
-from sim.rtl import SimulationError
+from sim.verilog.export import SimulationError
 
 __all__ = ["Measure", "get_parser", "main", "measure"]
 

@@ -20,10 +20,10 @@ from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
 from nets.cli import run_command, write_json
-from nets.quantised import QNetwork
+from nets.int8.network import QNetwork
 from sim.frame import FrameBench, predict
-from sim.rtl import SimulationError
 from sim.run import check_frame, timing_of
+from sim.verilog.export import SimulationError
 from tests.sim.networks import describe, networks
 
 __all__ = ["Sweep", "get_parser", "main"]

@@ -13,7 +13,7 @@ from compiler.place import PlaceError, place
 from compiler.schedule import Group, schedule
 from compiler.stages import NetworkError, Problem, Stages
 from compiler.storage import Layout, constants, lay_out
-from nets.quantised import QNetwork
+from nets.int8.network import QNetwork
 
 __all__ = ["Compiled", "MOST_TOKENS", "compile_network"]
 

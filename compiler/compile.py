@@ -16,8 +16,8 @@ from compiler.figures import figures
 from compiler.program_file import SUFFIX, ProgramFileError, load, save
 from compiler.stages import NetworkError
 from nets.cli import OutputError, print_notes, run_command, write_json
+from nets.int8.network import QNetwork
 from nets.network import add_network_arguments, network_from_arguments
-from nets.quantised import QNetwork
 
 __all__ = ["Target", "get_parser", "main", "target_of"]
 

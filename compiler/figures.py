@@ -8,7 +8,7 @@ from compiler.build import Compiled
 from golden.account import Requests, layers_of, served_layers, traffic
 from golden.cycles import machine
 from golden.cycles.dma import SOURCES
-from nets.quantised import QNetwork
+from nets.int8.network import QNetwork
 
 __all__ = ["START", "figures"]
 

@@ -21,7 +21,7 @@ from arch.command import (
 from arch.geometry import Geometry
 from compiler.images import parameter_image, weight_image
 from nets.graph import Window
-from nets.quantised import QAvgPool, QConv, QGlobalAvgPool, QMaxPool
+from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QMaxPool
 
 __all__ = ["Band", "Convolution", "LayerError", "LayerPlan", "Map", "Phase", "Pool", "bands", "cut_bands", "plan_layer"]
 

@@ -12,7 +12,7 @@ from arch.geometry import Geometry
 from compiler.layer import Convolution, LayerError
 from compiler.stages import Buffer, NetworkError, Problem, Stage, Stages
 from nets.graph import Window
-from nets.quantised import (
+from nets.int8.network import (
     QAvgPool,
     QChannelShuffle,
     QClamp,

@@ -1,6 +1,6 @@
 """Programs as files (`.flp`): a safetensors container of storage, and the rest as JSON in its metadata.
 
-As in `nets.quantised_file` the metadata begins with the SHA-256 of the whole file, taken with 64 zeros in the digest's place. So
+As in `nets.int8.file` the metadata begins with the SHA-256 of the whole file, taken with 64 zeros in the digest's place. So
 a file is either as it was written, or refused. Instructions are not stored twice: they are decoded from storage.
 """
 from dataclasses import asdict

@@ -6,7 +6,7 @@ word of its own, so parts can be read, stored and loaded by words; channels in b
 from dataclasses import dataclass
 
 from compiler.layer import Convolution
-from nets.quantised import QConv
+from nets.int8.network import QConv
 
 __all__ = ["Buffer", "NetworkError", "Problem", "Stage", "Stages"]
 

@@ -12,7 +12,7 @@ from formal.products import TRIPLES, differing
 from formal.prove import ProofError, cover
 from hw.engine.mac_lane import LutLane, PackedLane
 from nets.cli import run_command, write_json
-from sim.rtl import SimulationError
+from sim.verilog.export import SimulationError
 
 __all__ = ["get_parser", "main"]
 

@@ -10,8 +10,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from hw.engine.mac_lane import LutLane, PackedLane, pack
-from sim.native import Design
-from sim.verilate import BUILD
+from sim.verilog.native import Design
+from sim.verilog.verilate import BUILD
 
 __all__ = ["TRIPLES", "Sweep", "differing"]
 

@@ -10,7 +10,7 @@ from arch.geometry import Geometry
 from arch.instruction import QUEUES, Opcode
 from arch.program import Program
 from golden import places
-from nets.quantised import QConv, QNetwork
+from nets.int8.network import QConv, QNetwork
 
 __all__ = ["CAUSES", "Course", "LayerAccount", "Requests", "layer_macs", "layers_of", "least_words", "program_beats",
            "served_layers", "traffic"]

@@ -5,7 +5,7 @@ import numpy as np
 
 from arch.program import Part, Program
 from golden import values
-from nets.quantised import QNetwork
+from nets.int8.network import QNetwork
 
 __all__ = ["expected_vectors", "final_output", "mismatches"]
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import re
 
 from nets import digits
+from nets.int8.network import QNetwork
 from nets.preprocess import PreprocessError, find_images
-from nets.quantised import QNetwork
 
 __all__ = ["class_of", "labelled_images", "own_images"]
 

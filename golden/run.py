@@ -11,9 +11,9 @@ from rich.console import Console
 from golden import values
 from golden.images import own_images
 from nets.cli import OutputError, print_notes, run_command, write_json
+from nets.int8.network import QNetwork
 from nets.network import add_network_arguments, network_from_arguments
 from nets.preprocess import find_images, load_image
-from nets.quantised import QNetwork
 from nets.scores import score_table, top
 
 __all__ = ["dump", "get_parser", "main"]

@@ -16,7 +16,7 @@ from arch.command import (
 from arch.gather import line_bytes, line_memory, words_per_pixel
 from arch.geometry import Geometry
 from golden import places, values
-from nets.quantised import Requantise
+from nets.int8.network import Requantise
 
 __all__ = ["Gather", "GlobalAverage", "Parameters", "Pool", "UnitError", "convolve", "run"]
 

@@ -1,4 +1,4 @@
-"""The integer network in NumPy: one function per operator of `nets.quantised`, integers only, bit-exact.
+"""The integer network in NumPy: one function per operator of `nets.int8.network`, integers only, bit-exact.
 
 Tensors are uint8 (channels, height, width). Products are summed by the float BLAS where a bound proves every partial sum
 exact (see `exact_float`); everything else is int32 or int64.
@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from nets.graph import Window
-from nets.quantised import (
+from nets.int8.network import (
     QLRN,
     QAdd,
     QAvgPool,
@@ -226,7 +226,7 @@ def step(network: QNetwork, layer: QLayer, inputs: list[np.ndarray]) -> np.ndarr
             return lrn(inputs[0], layer, zeros[0], network.tensors[layer.name].zero_point)
         case QSoftmax():
             return softmax(inputs[0], layer)
-    raise TypeError(f"layer must be an integer operator of nets.quantised, not {type(layer).__name__}")
+    raise TypeError(f"layer must be an integer operator of nets.int8.network, not {type(layer).__name__}")
 
 
 def walk(network: QNetwork, q_input: np.ndarray) -> Iterator[tuple[QLayer, np.ndarray]]:

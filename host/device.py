@@ -18,7 +18,7 @@ class Device:
 
     `storage` is uint16 of the identity's size. `run`, if given, is called with the program's address at START and returns the
     status that follows; otherwise a program is over at once. `flash`, if there is one, has `exchange` and `read`, as
-    `sim.flash.FlashChip`; the board boots from it at each reset.
+    `sim.models.flash.FlashChip`; the board boots from it at each reset.
     """
 
     def __init__(self, identity: Identity, run: Callable[[int], Status] | None = None, flash=None):

@@ -2,8 +2,8 @@
 import numpy as np
 
 from arch.program import Program, Tensor
+from nets.int8.network import softmax_table
 from nets.preprocess import InputSpec
-from nets.quantised import softmax_table
 from nets.scores import ranking
 
 __all__ = ["pixels_of", "quantised_input", "scores", "tensor_of", "top", "words_of"]
@@ -34,7 +34,7 @@ def pixels_of(tensor: Tensor, data: np.ndarray, input_lanes: int) -> np.ndarray:
 
 
 def quantised_input(program: Program, pixels: np.ndarray) -> np.ndarray:
-    """uint8 input tensor from a picture's pixels, as the network's quantisation has it (`nets.quantised`)."""
+    """uint8 input tensor from a picture's pixels, as the network's quantisation has it (`nets.int8.network`)."""
     spec, kind = InputSpec.from_json(program.meta["spec"]), program.meta["input"]
     x = spec.normalise(pixels)
     return np.clip(np.floor(x / np.float32(kind["scale"]) + np.float32(0.5)) + kind["zero_point"], 0, 255).astype(np.uint8)
@@ -43,7 +43,7 @@ def quantised_input(program: Program, pixels: np.ndarray) -> np.ndarray:
 def scores(program: Program, q: np.ndarray) -> np.ndarray:
     """float64 (classes,) from the tensor that the machine leaves: probabilities.
 
-    A softmax at the network's end is done here, in the integers of `nets.quantised.QSoftmax`, so that equal scores are equal.
+    A softmax at the network's end is done here, in the integers of `nets.int8.network.QSoftmax`, so that equal scores are equal.
     """
     kind, flat = program.meta["output"], q.ravel().astype(np.int64)
     if kind["softmax"]:

@@ -16,8 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nets.cli import print_notes, run_command, write_bytes
 from nets.graph import Window
-from nets.network import add_network_arguments, network_from_arguments
-from nets.quantised import (
+from nets.int8.network import (
     QLRN,
     QAdd,
     QAvgPool,
@@ -34,6 +33,7 @@ from nets.quantised import (
     QSoftmax,
     TensorType,
 )
+from nets.network import add_network_arguments, network_from_arguments
 
 __all__ = ["get_parser", "layer_model", "main", "network_model"]
 
@@ -240,7 +240,7 @@ class _Builder:
 def _weight_scale(factor: np.ndarray, source: float, own: float) -> np.ndarray:
     """float32 weight scales w for which the float32 value of source * w / own, which runtimes compute, is the factor.
 
-    Where no float32 does, the least above it: ties then go up, as in `nets.quantised`.
+    Where no float32 does, the least above it: ties then go up, as in `nets.int8.network`.
     """
     x, y, wanted = np.float32(source), np.float32(own), factor.astype(np.float32)
     near = (factor * own / source).astype(np.float32)

@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nets import zoo
 from nets.cli import print_notes, run_command, write_bytes, write_json
 from nets.graph import Graph
 from nets.load import add_model_arguments, model_from_arguments
 from nets.plot import plot_costs
+from nets.zoo import catalogue as zoo
 
 __all__ = ["get_parser", "main", "record", "table"]
 

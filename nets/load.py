@@ -76,7 +76,7 @@ def _side_path(model: Path, given: str | Path | None) -> Path | None:
 
 
 def _from_zoo(name: str) -> Model:
-    from nets import zoo
+    from nets.zoo import catalogue as zoo
     if zoo.is_name(name):
         return zoo.load(name)
     if Path(name).suffix or "/" in name:

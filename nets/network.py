@@ -2,12 +2,12 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from nets import quantised_file
 from nets.cli import positive
+from nets.int8 import file as quantised_file
+from nets.int8.network import QNetwork
 from nets.load import add_model_arguments, model_from_arguments
 from nets.model import Model, ModelError
 from nets.quantise import CALIBRATION_LIMIT, outline, quantise_with
-from nets.quantised import QNetwork
 
 __all__ = ["add_network_arguments", "network_and_model", "network_from_arguments", "outline_from_arguments"]
 
@@ -26,7 +26,7 @@ def add_network_arguments(parser: ArgumentParser, *, default: str = "digits") ->
 
 
 def network_from_arguments(args: Namespace) -> QNetwork:
-    """The network that the arguments name. Raises what `nets.load`, `nets.quantise` and `nets.quantised_file` do."""
+    """The network that the arguments name. Raises what `nets.load`, `nets.quantise` and `nets.int8.file` do."""
     return network_and_model(args)[0]
 
 

@@ -1,8 +1,8 @@
 """A float network becomes a quantised one, calibrated on a folder of images.
 
-Weights are int8 per output channel, activations uint8 per tensor (`nets.quantised`); ranges are clipped where the mean squared
-error is least (`nets.clip`), weights are rounded so that their errors cancel (`nets.rounding`). The same images always give
-the same network.
+Weights are int8 per output channel, activations uint8 per tensor (`nets.int8.network`); ranges are clipped where the mean squared
+error is least (`nets.int8.clip`), weights are rounded so that their errors cancel (`nets.int8.rounding`). The same images
+always give the same network.
 """
 import argparse
 from collections.abc import Iterable, Sequence
@@ -14,17 +14,17 @@ from typing import TypeVar
 import numpy as np
 
 from nets import digits
-from nets.calibrate import measure
-from nets.check import check
 from nets.cli import positive, print_notes, run_command
-from nets.fuse import plan
+from nets.int8.calibrate import measure
+from nets.int8.check import check
+from nets.int8.file import save
+from nets.int8.fuse import plan
+from nets.int8.lower import lower
+from nets.int8.network import QNetwork
 from nets.load import add_model_arguments, model_from_arguments
-from nets.lower import lower
 from nets.model import Model
 from nets.preprocess import InputSpec, find_images, load_image
 from nets.progress import progress
-from nets.quantised import QNetwork
-from nets.quantised_file import save
 
 __all__ = ["CALIBRATION_LIMIT", "get_parser", "main", "outline", "quantise", "quantise_with", "spread", "synthetic_images"]
 
@@ -37,7 +37,7 @@ SYNTHETIC_HEADROOM = 2.5       # photographs reach further than noise: SqueezeNe
 
 def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.0, notes: tuple[str, ...] = ()) -> QNetwork:
     """The network in integers, calibrated on images: uint8 pixels (channels, height, width) as `InputSpec.pixels` makes them.
-    `headroom` widens the ranges found (see `nets.lower`); `notes` join those of the model.
+    `headroom` widens the ranges found (see `nets.int8.lower`); `notes` join those of the model.
 
     Raises GraphError naming every layer that cannot be computed in integers, ValueError without any image.
     """

@@ -3,7 +3,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from nets.quantised import QNetwork, QSoftmax
+from nets.int8.network import QNetwork, QSoftmax
 
 __all__ = ["probabilities", "ranking", "score_table", "top"]
 

@@ -22,10 +22,10 @@ from boards import ALIASES, BOARDS, Board, find
 from hw.accelerator import Accelerator
 from hw.link.uart import byte_layout
 from nets.cli import run_command
-from sim.flash import SpiFlash, with_flash
-from sim.rtl import Rtl, SimulationError, convert
-from sim.rtl_cache import kept
-from sim.sdram import ChipTiming, SdramChip, SdramDesign, chip_timing
+from sim.models.flash import SpiFlash, with_flash
+from sim.models.sdram import ChipTiming, SdramChip, SdramDesign, chip_timing
+from sim.verilog.cache import kept
+from sim.verilog.export import Rtl, SimulationError, convert
 
 __all__ = ["BoardTop", "PtyServer", "VirtualBoard", "get_parser", "main"]
 
@@ -70,7 +70,7 @@ class BoardDesign(SdramDesign):
 
 
 class VirtualBoard:
-    """A simulated board; `sim.line.Board`. `geometry` stands in for the board's own."""
+    """A simulated board; `sim.models.line.Board`. `geometry` stands in for the board's own."""
 
     def __init__(self, board: Board, geometry: Geometry | None = None):
         self.board = board

@@ -9,7 +9,7 @@ from arch.gather import bands
 from arch.geometry import Geometry
 from compiler.layer import LayerError, LayerPlan, Map, plan_layer
 from nets.graph import Window
-from nets.quantised import QAvgPool, QConcat, QConv, QGlobalAvgPool, QInput, QMaxPool, QNetwork
+from nets.int8.network import QAvgPool, QConcat, QConv, QGlobalAvgPool, QInput, QMaxPool, QNetwork
 
 __all__ = ["Case", "cases_of", "gathered"]
 

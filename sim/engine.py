@@ -17,13 +17,13 @@ from golden.cycles.engine import Timeline, timeline
 from golden.cycles.gather_port import GatherTimeline
 from golden.cycles.streams import Readiness
 from hw.engine.engine import Engine
-from sim.bench import compile_bench
+from sim.benches.replay import replay
+from sim.benches.run import compile_bench
 from sim.cases import Case
 from sim.expected import Expected, pack_columns
-from sim.native import Beats, Design, Simulation, beats_of_ints
-from sim.replay import replay
-from sim.rtl import Boundary
-from sim.verilate import BUILD
+from sim.verilog.export import Boundary
+from sim.verilog.native import Beats, Design, Simulation, beats_of_ints
+from sim.verilog.verilate import BUILD
 
 __all__ = ["BOUNDARIES", "EVENTS", "CocotbBench", "EngineBench", "EngineTop", "Run", "differences", "gather_mismatches", "images",
            "mismatches", "predicted", "vectors"]
@@ -67,7 +67,7 @@ class EngineTop(wiring.Component):
         return m
 
     def probes(self) -> Mapping[str, Boundary]:
-        """What `sim.rtl.convert` makes visible."""
+        """What `sim.verilog.export.convert` makes visible."""
         engine, convolver, writer, gather = self.engine, self.engine.convolver, self.engine.writer, self.engine.gather
         return {
             "array": Boundary(convolver.array.results[0].valid, convolver.array.results[0].acc),

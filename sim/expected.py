@@ -6,7 +6,7 @@ import numpy as np
 from arch.geometry import Geometry
 from compiler.layer import LayerPlan, Map
 from golden import values
-from nets.quantised import QAvgPool, QConv, QGlobalAvgPool, QMaxPool
+from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QMaxPool
 
 __all__ = ["Expected", "Pool", "pack_columns"]
 
@@ -61,7 +61,7 @@ class Expected:
         return {name: np.concatenate(parts, axis=1) for name, parts in (("made", made), ("pooled", pooled), ("last", last))}
 
     def payload(self, boundary: str) -> np.ndarray:
-        """Payloads at a boundary: uint8 (beats, bytes), as `sim.native` records them."""
+        """Payloads at a boundary: uint8 (beats, bytes), as `sim.verilog.native` records them."""
         order = self._order[{"pooled": "pooled", "averaged": "last", "written": "last"}.get(boundary, "made")]
         match boundary:
             case "array":

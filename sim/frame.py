@@ -17,10 +17,10 @@ from golden.machine import get_tensor, put_tensor
 from golden.places import writer_places
 from hw.storage.arbiter import request_layout
 from sim.machine import MachineBench
-from sim.native import Beats, Simulation
-from sim.rtl import SimulationError
-from sim.sdram import LOAD_WORDS
-from sim.verilate import BUILD
+from sim.models.sdram import LOAD_WORDS
+from sim.verilog.export import SimulationError
+from sim.verilog.native import Beats, Simulation
+from sim.verilog.verilate import BUILD
 
 __all__ = ["Frame", "FrameBench", "MachineFault", "Prediction", "predict", "written_vectors"]
 

@@ -20,9 +20,9 @@ from host.link import LinkError
 from host.protocol import checksum
 from host.session import Session
 from nets.cli import run_command, write_json
-from sim.line import FAULTS, FaultyLine
 from sim.link import IDENTITY, LinkBoard, Mirror
-from sim.rtl import SimulationError
+from sim.models.line import FAULTS, FaultyLine
+from sim.verilog.export import SimulationError
 
 __all__ = ["FuzzError", "fuzz", "get_parser", "main"]
 

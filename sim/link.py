@@ -11,8 +11,8 @@ from hw.link.link import Link, status_layout
 from hw.link.uart import byte_layout
 from hw.storage.pulled_words import PulledWords
 from hw.storage.ram import StorageRam
-from sim.native import Design
-from sim.rtl import SimulationError
+from sim.verilog.export import SimulationError
+from sim.verilog.native import Design
 
 __all__ = ["IDENTITY", "LinkBoard", "LinkTop", "Mirror", "STORAGE"]
 
@@ -70,7 +70,8 @@ class Mirror:
 
 
 class LinkBoard:
-    """The simulated link at the frame layer's door, a `sim.line.Board`; every byte that it answers is compared with `twin`'s."""
+    """The simulated link at the frame layer's door, a `sim.models.line.Board`; every byte that it answers is
+    compared with `twin`'s."""
 
     design = None
 

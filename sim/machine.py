@@ -20,11 +20,11 @@ from hw.sequencer.sequencer import error_layout
 from hw.storage.arbiter import request_layout
 from hw.storage.ram import StorageRam
 from hw.storage.sdram import Sdram
-from sim.native import Beats, Design, Simulation
-from sim.rtl import Boundary, Rtl, convert
-from sim.rtl_cache import kept
-from sim.sdram import LOAD_WORDS, ChipTiming, SdramChip, SdramDesign, blocks, chip_timing
-from sim.verilate import BUILD
+from sim.models.sdram import LOAD_WORDS, ChipTiming, SdramChip, SdramDesign, blocks, chip_timing
+from sim.verilog.cache import kept
+from sim.verilog.export import Boundary, Rtl, convert
+from sim.verilog.native import Beats, Design, Simulation
+from sim.verilog.verilate import BUILD
 
 __all__ = ["MachineBench", "MachineRun", "MachineTop"]
 

@@ -23,15 +23,15 @@ from golden.consistency import ProgramError, check_program
 from golden.hazards import check_hazards
 from golden.images import own_images
 from nets.cli import OutputError, print_notes, run_command, write_bytes, write_json
+from nets.int8.network import QNetwork
 from nets.network import add_network_arguments, network_from_arguments
 from nets.plot import PLOT_SUFFIXES
 from nets.preprocess import find_images, load_image
-from nets.quantised import QNetwork
 from nets.scores import ranking, score_table, top
 from sim import summary
 from sim.frame import Frame, FrameBench, Prediction, predict
-from sim.rtl import SimulationError
 from sim.timeline_plot import plot_timeline
+from sim.verilog.export import SimulationError
 
 __all__ = ["Checked", "check_frame", "get_parser", "main", "timing_of"]
 

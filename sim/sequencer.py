@@ -11,8 +11,8 @@ from arch import control
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, STORAGE
 from hw.sequencer.sequencer import Sequencer, error_layout, fault_layout, region_layout
-from sim.native import Beats, Design, Simulation
-from sim.rtl import Boundary, SimulationError
+from sim.verilog.export import Boundary, SimulationError
+from sim.verilog.native import Beats, Design, Simulation
 
 __all__ = ["SequencerBench", "SequencerRun", "SequencerTop"]
 

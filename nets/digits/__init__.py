@@ -6,7 +6,7 @@ set>.png`. `train.py` made all of them.
 """
 from pathlib import Path
 
-from nets.squeezenet import SqueezeNetConfig
+from nets.zoo.squeezenet import SqueezeNetConfig
 
 __all__ = ["CALIBRATION", "CONFIG", "IMAGES", "MODEL"]
 

@@ -19,7 +19,7 @@ from nets.cli import run_command, write_bytes, write_json
 from nets.digits import CONFIG, FOLDER
 from nets.graph import Concat, Conv, Dropout, Flatten, GlobalAvgPool, Graph, Input, MaxPool, Relu
 from nets.preprocess import InputSpec
-from nets.squeezenet import convolutions, initialise, squeezenet, with_weights
+from nets.zoo.squeezenet import convolutions, initialise, squeezenet, with_weights
 
 try:
     import sklearn

@@ -14,10 +14,10 @@ from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
+from nets.int8.network import QNetwork
 from nets.load import load_model
 from nets.preprocess import InputSpec
 from nets.quantise import outline, quantise_with
-from nets.quantised import QNetwork
 from tests.sim.networks import describe, networks, single_conv
 
 SMALL = (Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64),

@@ -12,7 +12,7 @@ from compiler.disasm import main
 from compiler.instruction_page import instruction_page
 from compiler.listing import lines, record_of, text_of
 from nets.graph import Window
-from nets.quantised import QMaxPool
+from nets.int8.network import QMaxPool
 from sim.cases import Case
 from tests.golden.programs import layer_program
 from tests.hw.engine.layers import conv_of

@@ -10,7 +10,7 @@ from arch.geometry import PRESETS, Geometry
 from compiler.images import parameter_image, weight_image
 from compiler.layer import LayerError, Map, bands, plan_layer
 from nets.graph import Window
-from nets.quantised import QGlobalAvgPool, QMaxPool, Requantise
+from nets.int8.network import QGlobalAvgPool, QMaxPool, Requantise
 from tests.hw.engine.layers import conv_of
 
 GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=64)

@@ -7,8 +7,7 @@ from compiler.lower import identity, lower
 from compiler.stages import NetworkError
 from golden import values
 from nets.graph import Window
-from nets.preprocess import InputSpec
-from nets.quantised import (
+from nets.int8.network import (
     QAdd,
     QConcat,
     QConv,
@@ -21,6 +20,7 @@ from nets.quantised import (
     Requantise,
     TensorType,
 )
+from nets.preprocess import InputSpec
 
 GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=64)
 POOL = Window(kernel=(2, 2), stride=(2, 2))

@@ -12,7 +12,7 @@ from arch.program import Part, Program, Tensor
 from compiler.layer import LayerPlan, Map, Phase, plan_layer
 from golden import values
 from nets.graph import Window
-from nets.quantised import QAvgPool, QGlobalAvgPool, QMaxPool
+from nets.int8.network import QAvgPool, QGlobalAvgPool, QMaxPool
 from sim.cases import Case, gathered
 
 __all__ = ["golden_output", "layer_program", "stored_words", "with_base"]

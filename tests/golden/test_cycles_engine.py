@@ -10,7 +10,7 @@ from compiler.layer import LayerPlan, Map, plan_layer
 from golden.cycles.engine import Timeline, timeline
 from golden.cycles.streams import Readiness
 from nets.graph import Window
-from nets.quantised import QConv, QGlobalAvgPool, QMaxPool, Requantise
+from nets.int8.network import QConv, QGlobalAvgPool, QMaxPool, Requantise
 
 SMALL = Geometry(input_lanes=4, output_lanes=4, activation_words=4096, weight_words=512, band_pixels=64, fifo_words=32)
 POOL = QMaxPool(name="pool", inputs=("conv",), window=Window(kernel=(3, 3), stride=(2, 2)), ceil_mode=True)

@@ -18,7 +18,7 @@ from golden.cycles.machine import _Run, run, storage_of
 from golden.cycles.sdram import Request
 from golden.cycles.streams import Readiness
 from nets.graph import Window
-from nets.quantised import QGlobalAvgPool, QMaxPool, Requantise
+from nets.int8.network import QGlobalAvgPool, QMaxPool, Requantise
 from sim.cases import Case
 from tests.golden.programs import layer_program
 from tests.hw.engine.layers import conv_of

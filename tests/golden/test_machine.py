@@ -12,7 +12,7 @@ from golden.consistency import ProgramError, check_program
 from golden.hazards import check_hazards, known_through
 from golden.machine import MachineError, execute, get_tensor, put_tensor
 from nets.graph import Window
-from nets.quantised import QAvgPool, QGlobalAvgPool, QMaxPool, Requantise
+from nets.int8.network import QAvgPool, QGlobalAvgPool, QMaxPool, Requantise
 from sim.cases import Case
 from tests.golden.programs import golden_output, layer_program, with_base
 from tests.hw.engine.layers import conv_of, layers

@@ -8,10 +8,10 @@ import pytest
 from golden import evaluate, run, values
 from golden.images import labelled_images
 from nets import digits
+from nets.int8.file import save
 from nets.load import load_model
 from nets.preprocess import PreprocessError, find_images, load_image
 from nets.quantise import quantise_with
-from nets.quantised_file import save
 
 
 @pytest.fixture(scope="module")

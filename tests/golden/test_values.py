@@ -9,8 +9,7 @@ import pytest
 
 from golden import values
 from nets.graph import Window
-from nets.preprocess import InputSpec
-from nets.quantised import (
+from nets.int8.network import (
     QLRN,
     QAdd,
     QAvgPool,
@@ -26,6 +25,7 @@ from nets.quantised import (
     Requantise,
     TensorType,
 )
+from nets.preprocess import InputSpec
 
 quick = settings(max_examples=60, deadline=None, derandomize=True)
 zero_points = st.sampled_from([0, 1, 128, 255])

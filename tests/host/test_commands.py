@@ -23,7 +23,7 @@ from nets import digits
 from nets.load import load_model
 from nets.preprocess import PreprocessError
 from nets.quantise import quantise_with
-from sim.flash import FlashChip
+from sim.models.flash import FlashChip
 
 BOARD = find("versa-ecp5")
 

@@ -11,8 +11,8 @@ from host.device import Device
 from host.flash import Flash
 from host.link import LinkError
 from host.session import Session
-from sim.flash import FlashChip
-from sim.line import FAULTS, FaultyLine
+from sim.models.flash import FlashChip
+from sim.models.line import FAULTS, FaultyLine
 
 DIGEST = 0x0123456789ABCDEF
 IDENTITY = Identity(digest=DIGEST, storage_words=60_000, clock_khz=140_000, name="reference")

@@ -10,7 +10,7 @@ from host.link import LinkError
 from host.protocol import Message, ProtocolError, Status, checksum
 from host.session import BoardReset, Refused, Session
 from sim.fuzz import fuzz
-from sim.line import FAULTS, FaultyLine
+from sim.models.line import FAULTS, FaultyLine
 
 IDENTITY = Identity(digest=77, storage_words=6000, clock_khz=125_000, name="tests")
 

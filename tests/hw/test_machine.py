@@ -13,7 +13,7 @@ from arch.sdram import Timing
 from golden.cycles.machine import run, storage_of
 from golden.machine import execute, put_tensor
 from nets.graph import Window
-from nets.quantised import QAvgPool, QGlobalAvgPool, QMaxPool, Requantise
+from nets.int8.network import QAvgPool, QGlobalAvgPool, QMaxPool, Requantise
 from sim.cases import Case
 from sim.machine import MachineBench, MachineRun
 from tests.golden.programs import layer_program

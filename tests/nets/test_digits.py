@@ -6,10 +6,11 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from nets import digits, zoo
+from nets import digits
 from nets.graph import Conv, Input, MaxPool
 from nets.preprocess import find_images, load_image
-from nets.squeezenet import squeezenet
+from nets.zoo import catalogue as zoo
+from nets.zoo.squeezenet import squeezenet
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from bench.qdq import compare, session
 from golden import values
 from nets import digits
 from nets.export_qdq import main, network_model
+from nets.int8.file import load, save
 from nets.load import load_model
 from nets.preprocess import find_images, load_image
 from nets.quantise import quantise, quantise_with, spread, synthetic_images
-from nets.quantised_file import load, save
 from tests.nets.operators import every_operator
 
 

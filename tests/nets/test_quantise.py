@@ -9,17 +9,17 @@ from golden import values
 from golden.evaluate import evaluate
 from golden.images import labelled_images
 from nets import digits, float_run
-from nets.calibrate import HALF, Histogram
-from nets.check import check
-from nets.clip import RATIOS, best_clip, scale_and_zero, split_ratio
-from nets.fuse import plan
 from nets.graph import Conv, Graph, GraphError, Input, Softmax, Window
+from nets.int8.calibrate import HALF, Histogram
+from nets.int8.check import check
+from nets.int8.clip import RATIOS, best_clip, scale_and_zero, split_ratio
+from nets.int8.fuse import plan
+from nets.int8.network import QClamp, QConv, QGlobalAvgPool
+from nets.int8.rounding import InputMoments, round_weights
 from nets.load import load_model
 from nets.model import Model
 from nets.preprocess import InputSpec, find_images, load_image
 from nets.quantise import main, outline, quantise, quantise_with, spread, synthetic_images
-from nets.quantised import QClamp, QConv, QGlobalAvgPool
-from nets.rounding import InputMoments, round_weights
 from tests.nets.operators import every_operator
 
 

@@ -4,7 +4,7 @@ import random
 
 import cocotb
 
-from sim.streams import Bench, Monitor, drive, feed
+from sim.benches.streams import Bench, Monitor, drive, feed
 
 
 @cocotb.test(timeout_time=100, timeout_unit="us")

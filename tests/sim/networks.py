@@ -5,8 +5,7 @@ from hypothesis import strategies as st
 import numpy as np
 
 from nets.graph import Window
-from nets.preprocess import InputSpec
-from nets.quantised import (
+from nets.int8.network import (
     QAvgPool,
     QChannelShuffle,
     QClamp,
@@ -20,6 +19,7 @@ from nets.quantised import (
     Requantise,
     TensorType,
 )
+from nets.preprocess import InputSpec
 from tests.hw.engine.layers import ZERO_POINTS, conv_of, windows
 
 __all__ = ["describe", "networks", "single_conv"]

@@ -7,11 +7,11 @@ import pytest
 from arch.geometry import Geometry
 from bench.engine import measure
 from nets.graph import Window
-from nets.quantised import QConv, Requantise
+from nets.int8.network import QConv, Requantise
 from sim.cases import Case, gathered
 from sim.engine import CocotbBench, EngineBench, differences, mismatches, predicted
 from sim.expected import Expected
-from sim.rtl import SimulationError
+from sim.verilog.export import SimulationError
 from tests.hw.engine.layers import conv_of, layers
 
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=4096, weight_words=2048, fifo_words=32)

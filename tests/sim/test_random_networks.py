@@ -13,7 +13,7 @@ from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
 from nets.graph import Window
-from nets.quantised import QNetwork
+from nets.int8.network import QNetwork
 from sim.frame import FrameBench, predict
 from sim.run import check_frame, timing_of
 from tests.sim.networks import describe, networks, single_conv

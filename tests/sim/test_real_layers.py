@@ -9,15 +9,16 @@ import pytest
 from arch.geometry import PRESETS
 from bench.engine import measure
 from golden import values
-from nets import quantised_file, zoo
 from nets.digits import IMAGES
+from nets.int8 import file as quantised_file
+from nets.int8.network import QNetwork
 from nets.preprocess import find_images, load_image
 from nets.quantise import quantise_with
-from nets.quantised import QNetwork
+from nets.zoo import catalogue as zoo
 from sim.cases import Case, cases_of
 from sim.engine import CocotbBench, EngineBench, differences, mismatches, predicted
 from sim.expected import Expected
-from sim.verilate import BUILD, cached, digest
+from sim.verilog.verilate import BUILD, cached, digest
 
 # The chip keeps a layer's maps in bands and its weights in a ring; here they lie whole.
 GEOMETRY = replace(PRESETS["85f"], activation_words=32768, weight_words=16384)

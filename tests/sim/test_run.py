@@ -13,13 +13,13 @@ from golden.machine import execute
 from golden.places import writer_places
 from nets.cli import OutputError
 from nets.graph import Window
-from nets.quantised import QGlobalAvgPool, Requantise
+from nets.int8.network import QGlobalAvgPool, Requantise
 from sim.cases import Case
 from sim.expected import pack_columns
 from sim.frame import Frame, Requests, written_vectors
-from sim.native import Beats
 from sim.run import main
 from sim.timeline_plot import plot_timeline
+from sim.verilog.native import Beats
 from tests.golden.programs import layer_program
 from tests.golden.test_machine import HALF, SMALL, first_layer
 from tests.hw.engine.layers import conv_of

@@ -21,9 +21,9 @@ from hw.storage.arbiter import request_layout, source_layout
 from hw.storage.pulled_words import PulledWords
 from hw.storage.ram import StorageRam
 from hw.storage.sdram import Sdram
-from sim.native import Design
-from sim.rtl import Boundary
-from sim.sdram import ChipTiming, SdramChip, SdramDesign, blocks, chip_timing
+from sim.models.sdram import ChipTiming, SdramChip, SdramDesign, blocks, chip_timing
+from sim.verilog.export import Boundary
+from sim.verilog.native import Design
 
 __all__ = ["DmaBench", "Work", "formula", "small"]
 

@@ -11,7 +11,7 @@ from golden.cycles.streams import Readiness, depart
 from hw.dma.fill import pixel_word_layout
 from hw.dma.pixel_fifo import PixelFifo
 from hw.dma.pixel_gearbox import PixelGearbox
-from sim.native import Design
+from sim.verilog.native import Design
 
 WORD = data.StructLayout({name: member.shape for name, member in pixel_word_layout() if name != "valid"})
 

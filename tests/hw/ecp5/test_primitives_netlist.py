@@ -8,8 +8,8 @@ import pytest
 
 from hw.ecp5 import BlockRam, Copy, Multiplier
 from hw.engine.mac_array import MacArray
-from sim.native import Design
-from sim.netlist import Netlist
+from sim.verilog.native import Design
+from sim.verilog.netlist import Netlist
 from tests.hw.engine.test_mac_array import Script
 
 RAMS = ((512, 36), (400, 17), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1), (100, 40))

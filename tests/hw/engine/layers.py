@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 import numpy as np
 
 from nets.graph import Window
-from nets.quantised import QAvgPool, QConv, QGlobalAvgPool, QMaxPool, Requantise
+from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QMaxPool, Requantise
 from sim.cases import Case
 
 __all__ = ["conv_of", "layers"]

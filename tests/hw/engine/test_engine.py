@@ -14,7 +14,7 @@ from compiler.layer import LayerPlan, Map, bands, plan_layer
 from golden.cycles.engine import Timeline
 from golden.cycles.gather_port import GatherTimeline, gather_timeline
 from nets.graph import Window
-from nets.quantised import QMaxPool
+from nets.int8.network import QMaxPool
 from sim.cases import Case
 from sim.engine import EngineBench, Run, differences, mismatches, predicted
 from sim.expected import Expected

@@ -11,8 +11,8 @@ from golden.cycles.global_average import passed
 from golden.cycles.streams import Readiness
 from golden.values import global_avg_pool
 from hw.engine.global_average import GlobalAverage
-from nets.quantised import QGlobalAvgPool, Requantise
-from sim.native import Design, beats_of_ints
+from nets.int8.network import QGlobalAvgPool, Requantise
+from sim.verilog.native import Design, beats_of_ints
 
 LANES = (6,)
 PLAIN = dict(enable=0, first=0, last=0, start=0, multiplier=0, shift=1, zero_point=0, low=0, high=0)

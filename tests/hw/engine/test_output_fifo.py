@@ -11,7 +11,7 @@ from golden.cycles.streams import Readiness
 from hw.engine.output_fifo import OutputFifo
 from hw.engine.requantise import vector_layout
 from hw.parts.credits import Tokens
-from sim.native import Design, ints_of_beats
+from sim.verilog.native import Design, ints_of_beats
 
 LANES, DEPTH, WAY = 2, 48, 21
 

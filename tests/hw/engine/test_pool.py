@@ -14,8 +14,8 @@ from golden.values import avg_pool, max_pool
 from hw.engine.pool import Pool
 from hw.engine.pool_lane import PoolLane
 from nets.graph import Window
-from nets.quantised import QAvgPool, QMaxPool
-from sim.native import Design, beats_of_ints
+from nets.int8.network import QAvgPool, QMaxPool
+from sim.verilog.native import Design, beats_of_ints
 
 LANES = 2
 GEOMETRY = Geometry(input_lanes=4, output_lanes=LANES, activation_words=512, weight_words=512)

@@ -11,7 +11,7 @@ from hw.engine.requantise import Requantise, RequantiseLane
 
 
 def formula(acc, multiplier, shift, zero_point, low, high):
-    """nets.quantised.Requantise, in Python's integers."""
+    """nets.int8.network.Requantise, in Python's integers."""
     return min(max(zero_point + ((acc * multiplier + (1 << shift - 1)) >> shift), low), high)
 
 

@@ -9,8 +9,8 @@ from arch.geometry import Geometry
 from golden.cycles.streams import Readiness
 from golden.cycles.writer import addresses, taken, vectors, written
 from hw.engine.writer import Writer
-from sim.native import Design, ints_of_beats
-from sim.rtl import Boundary
+from sim.verilog.export import Boundary
+from sim.verilog.native import Design, ints_of_beats
 
 GEOMETRIES = {groups: Geometry(input_lanes=4, output_lanes=4 // groups, activation_words=4096, weight_words=512)
               for groups in (1, 2)}

@@ -11,8 +11,8 @@ from golden.cycles.gather import gathered, slots
 from golden.cycles.streams import Readiness
 from hw.gather.gather import Gather
 from hw.gather.packer import Packer
-from sim.native import Design, beats_of_ints
-from sim.rtl import Boundary
+from sim.verilog.export import Boundary
+from sim.verilog.native import Design, beats_of_ints
 
 LANES = (4, 16)
 

@@ -6,8 +6,8 @@ from arch.gather import bands
 from arch.geometry import Geometry
 from golden.cycles.gather_port import gather_timeline
 from hw.gather.port import GatherPort
-from sim.native import Design
-from sim.rtl import Boundary
+from sim.verilog.export import Boundary
+from sim.verilog.native import Design
 
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=4096, weight_words=512)
 

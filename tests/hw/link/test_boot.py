@@ -13,9 +13,9 @@ from hw.link.boot import Boot
 from hw.link.spi import SpiMaster, answer_layout, exchange_layout
 from hw.storage.pulled_words import PulledWords
 from hw.storage.ram import StorageRam
-from sim.flash import FlashChip, SpiFlash, with_flash
-from sim.native import Design
-from sim.rtl import Boundary, convert
+from sim.models.flash import FlashChip, SpiFlash, with_flash
+from sim.verilog.export import Boundary, convert
+from sim.verilog.native import Design
 
 OFFSET, WORDS = 1 << 16, 1024
 IDENTITY = Identity(digest=0xFEDCBA9876543210, storage_words=WORDS - 24, clock_khz=100_000, name="bench")

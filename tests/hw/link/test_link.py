@@ -14,8 +14,8 @@ from host.protocol import Message, checksum, pair
 from host.session import Refused, Session
 from hw.parts.crc import CRC_INIT, crc_step
 from sim.fuzz import fuzz
-from sim.line import FAULTS, FaultyLine
 from sim.link import IDENTITY, LinkBoard
+from sim.models.line import FAULTS, FaultyLine
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from host.protocol import Deframer, Message, pair
 from hw.link.link import status_layout
 from hw.link.uart import UartReceiver, UartTransmitter
 from sim.link import IDENTITY, LinkTop
-from sim.native import Design
+from sim.verilog.native import Design
 
 CLOCK, BAUD = 100e6, 5e6                    # twenty cycles a bit: less time for each frame than on any board, and quick
 BIT = CLOCK / BAUD

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hw.link.uart import UartReceiver, UartTransmitter, byte_layout
-from sim.native import Design
+from sim.verilog.native import Design
 
 CLOCK, BAUD = 140e6, 3e6
 TEXT = bytes([0, 255, 0x55, 0xAA, 0x7E, 1, 128]) + np.random.default_rng(4).bytes(60)

@@ -9,8 +9,8 @@ from arch import control
 from arch.instruction import QUEUE_OF, QUEUES, Instruction, Opcode, Waits, encode
 from hw.parts.credits import Tokens
 from hw.sequencer.command_queue import TOKENS, CommandQueue, queue_layout, word_layout
-from sim.native import Design, ints_of_beats
-from sim.rtl import Boundary
+from sim.verilog.export import Boundary
+from sim.verilog.native import Design, ints_of_beats
 from tests.hw.instructions import GEOMETRY, body, payload
 
 

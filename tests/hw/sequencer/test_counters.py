@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from hw.sequencer.counters import SETTLED, Counters
-from sim.native import Design
+from sim.verilog.native import Design
 
 MANY = 12
 

@@ -8,8 +8,8 @@ from arch.instruction import END, QUEUES, Instruction, Opcode, Start, Waits, wor
 from arch.transfer import TransferFault
 from golden.cycles.sequencer import SequencerCycles
 from golden.cycles.streams import Readiness
-from sim.native import ints_of_beats
 from sim.sequencer import SequencerBench, SequencerRun
+from sim.verilog.native import ints_of_beats
 from tests.hw.instructions import GEOMETRY, body, payload, program, program_words
 
 ALWAYS = np.ones(1, bool)

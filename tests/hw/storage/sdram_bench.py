@@ -13,8 +13,8 @@ from golden.cycles.streams import Readiness
 from hw.storage.pulled_words import PulledWords
 from hw.storage.sdram import Sdram
 from hw.storage.sdram_segments import request_layout
-from sim.rtl import Boundary
-from sim.sdram import LOAD_WORDS, ChipTiming, SdramChip, SdramDesign, blocks, chip_timing
+from sim.models.sdram import LOAD_WORDS, ChipTiming, SdramChip, SdramDesign, blocks, chip_timing
+from sim.verilog.export import Boundary
 
 __all__ = ["REAL", "STRESS", "SdramBench", "System", "request_bits"]
 

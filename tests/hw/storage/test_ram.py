@@ -16,8 +16,8 @@ from golden.cycles.streams import Readiness
 from hw.storage.arbiter import request_layout
 from hw.storage.pulled_words import PulledWords
 from hw.storage.ram import StorageRam
-from sim.native import Design
-from sim.rtl import Boundary
+from sim.verilog.export import Boundary
+from sim.verilog.native import Design
 
 WORDS = 3072                # two banks
 

@@ -8,7 +8,7 @@ import pytest
 from arch.sdram import CHIPS
 from golden.cycles.sdram import Request, serve
 from golden.cycles.streams import Readiness
-from sim.rtl import SimulationError
+from sim.verilog.export import SimulationError
 from tests.hw.storage.sdram_bench import REAL, STRESS, SdramBench, request_bits
 
 SLOW = CHIPS["is42s16160b-7"].timing(25, late=1)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nets.graph import Add, Concat, Conv, GraphError
-from nets.squeezenet import (
+from nets.zoo.squeezenet import (
     V1_0,
     V1_1,
     Bypass,

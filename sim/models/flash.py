@@ -1,4 +1,4 @@
-"""A SPI flash: the behaviour of `sim/flash.v` for the RTL, and the same in Python, an exchange at a time."""
+"""A SPI flash: the behaviour of `sim/models/flash.v` for the RTL, and the same in Python, an exchange at a time."""
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In
 from arch.flash import BLOCK_BYTES, PAGE_BYTES, Command, Status
 from hw.ecp5 import ConfigClock
 from hw.link.spi import SpiPins
-from sim.rtl import Rtl
+from sim.verilog.export import Rtl
 
 __all__ = ["ADDRESS_BITS", "FlashChip", "SpiFlash", "with_flash"]
 

@@ -8,9 +8,6 @@ import math
 
 import numpy as np
 
-from nets.calibrate import Statistics
-from nets.clip import RATIOS, best_clip, choose_ratios, scale_and_zero, split_ratio
-from nets.fuse import Plan, Step, as_conv
 from nets.graph import (
     LRN,
     Add,
@@ -28,7 +25,10 @@ from nets.graph import (
     Relu,
     Softmax,
 )
-from nets.quantised import (
+from nets.int8.calibrate import Statistics
+from nets.int8.clip import RATIOS, best_clip, choose_ratios, scale_and_zero, split_ratio
+from nets.int8.fuse import Plan, Step, as_conv
+from nets.int8.network import (
     ADD_MULTIPLIER_MAX,
     QLRN,
     SHIFT_MAX,
@@ -48,7 +48,7 @@ from nets.quantised import (
     TensorType,
     softmax_table,
 )
-from nets.rounding import InputMoments, round_weights
+from nets.int8.rounding import InputMoments, round_weights
 
 __all__ = ["lower"]
 
@@ -169,7 +169,7 @@ def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoment
     q = round_weights(weight, scales, moments.covariance)
     lost = np.einsum("gon,gn->go", weight - q * scales, moments.mean).ravel()      # the mean error, which the bias can mend
     bias = np.rint((conv.bias + lost) / (scale * source.scale)) - source.zero_point * q.sum(2, dtype=np.int64).ravel()
-    limits = np.iinfo(np.int32)         # a bias beyond is refused with the accumulators, by nets.check
+    limits = np.iinfo(np.int32)         # a bias beyond is refused with the accumulators, by nets.int8.check
     return QConv(name=step.name, inputs=step.inputs, weight=q.reshape(conv.weight.shape), window=conv.window,
                  bias=np.clip(bias, limits.min, limits.max).astype(np.int32), groups=conv.groups,
                  requantise=_requantise(step, kind, ratios.ravel()))

@@ -7,7 +7,7 @@ takes up what is left of the mean.
 import numpy as np
 
 from nets.graph import Conv
-from nets.quantised import WEIGHT_MAX
+from nets.int8.network import WEIGHT_MAX
 
 __all__ = ["InputMoments", "round_weights"]
 

@@ -5,8 +5,8 @@ import pytest
 
 from arch.sdram import Timing
 from hw.storage.sdram_upkeep import ACTIVATE, ALL_BANKS, MODE, PRECHARGE, REFRESH
-from sim.rtl import SimulationError
-from sim.sdram import SdramChip, SdramDesign, blocks, chip_timing
+from sim.models.sdram import SdramChip, SdramDesign, blocks, chip_timing
+from sim.verilog.export import SimulationError
 
 READ, WRITE, STOP = 0b101, 0b001, 0b011         # levels of (ras_n, cas_n, we_n), bit 0 first; STOP: burst terminate
 TIMING = Timing(clock_mhz=100, row_bits=4, column_bits=5, cas=3, rcd=4, rp=5, ras=14, rc=21, rfc=12, rrd=7, wr=9, mrd=6,

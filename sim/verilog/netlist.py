@@ -10,9 +10,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hw.ecp5 import Ecp5
-from sim.native import Design
-from sim.rtl import Port, Rtl, SimulationError
-from sim.verilate import BUILD
+from sim.verilog.export import Port, Rtl, SimulationError
+from sim.verilog.native import Design
+from sim.verilog.verilate import BUILD
 
 __all__ = ["Netlist", "synthesise"]
 
@@ -22,7 +22,7 @@ _MODELS = Path(__file__).with_name("ecp5_cells.v")
 def synthesise(component: wiring.Component) -> Rtl:
     """Verilog of `component` as synthesised for an ECP5, with the models of its cells.
 
-    Ports as in `sim.rtl.convert`. Raises SimulationError when Yosys fails.
+    Ports as in `sim.verilog.export.convert`. Raises SimulationError when Yosys fails.
     """
     text = rtlil.convert(component, name="top", platform=Ecp5(), emit_src=False)
     # Nothing that Yosys prints after ABC has run arrives here, so the netlist takes the way through a file.
@@ -50,7 +50,7 @@ def _yosys(script: str, folder: Path) -> None:
 
 
 class Netlist(Design):
-    """A component compiled for simulation after synthesis; what is outside looks as in `sim.native.Design`."""
+    """A component compiled for simulation after synthesis; what is outside looks as in `sim.verilog.native.Design`."""
 
     def __init__(self, component: wiring.Component, *, build: Path = BUILD):
         self._compile(synthesise(component), build, False)

@@ -13,9 +13,9 @@ import cocotb
 from cocotb.triggers import ClockCycles
 import numpy as np
 
-from sim.bench import run_bench
-from sim.native import Beats, ints_of_beats
-from sim.streams import Bench, Monitor, drive, feed
+from sim.benches.run import run_bench
+from sim.benches.streams import Bench, Monitor, drive, feed
+from sim.verilog.native import Beats, ints_of_beats
 
 __all__ = ["replay", "replays"]
 
@@ -25,8 +25,8 @@ QUIET = 100                 # cycles after the last beat in which no other may c
 
 def replay(program: Path, *, loads: Mapping[str, np.ndarray], command: np.ndarray, expected: Mapping[str, Beats],
            grants: Mapping[str, np.ndarray], settle: int) -> str:
-    """Runs one case on a program of `sim.bench.compile_bench`; returns the log. Raises SimulationError naming the first beat
-    that differs.
+    """Runs one case on a program of `sim.benches.run.compile_bench`; returns the log. Raises SimulationError naming the
+    first beat that differs.
 
     `loads` are beats (uint8) for input streams, given one stream after the other; `settle` cycles later is cycle 0, from which
     on `command` is offered. `grants` are patterns for one-bit inputs, one value a cycle, repeated.

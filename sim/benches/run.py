@@ -8,8 +8,8 @@ import xml.etree.ElementTree
 from amaranth.lib import wiring
 from cocotb_tools.runner import get_runner
 
-from sim.rtl import Boundary, SimulationError, convert
-from sim.verilate import BUILD, executable
+from sim.verilog.export import Boundary, SimulationError, convert
+from sim.verilog.verilate import BUILD, executable
 
 __all__ = ["compile_bench", "run_bench"]
 

@@ -8,8 +8,8 @@ from typing import Self
 from amaranth.lib import wiring
 import numpy as np
 
-from sim.rtl import Boundary, Rtl, SimulationError, convert
-from sim.verilate import BUILD, library
+from sim.verilog.export import Boundary, Rtl, SimulationError, convert
+from sim.verilog.verilate import BUILD, library
 
 __all__ = ["Beats", "Design", "Simulation", "beats_of_ints", "ints_of_beats"]
 
@@ -40,7 +40,8 @@ class Beats:
 class Design:
     """A component compiled for simulation. The compiled library is kept in `build` under the digest of its Verilog.
 
-    `probes` makes signals inside the design visible as boundaries, see `sim.rtl.convert`. With `trace` waveforms can be written.
+    `probes` makes signals inside the design visible as boundaries, see `sim.verilog.export.convert`. With `trace` waveforms
+    can be written.
     """
 
     def __init__(self, component: wiring.Component, *, probes: Callable[[], Mapping[str, Boundary]] | None = None,
@@ -49,7 +50,7 @@ class Design:
 
     @classmethod
     def of(cls, rtl: Rtl, *, build: Path = BUILD, trace: bool = False) -> Self:
-        """The design of Verilog that was made before, as by `sim.rtl_cache`."""
+        """The design of Verilog that was made before, as by `sim.verilog.cache`."""
         design = cls.__new__(cls)
         design._compile(rtl, build, trace)
         return design

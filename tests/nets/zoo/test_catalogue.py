@@ -7,12 +7,12 @@ import shutil
 import numpy as np
 import pytest
 
-from nets import zoo
 from nets.graph import GraphError
 from nets.model import ModelError
 from nets.onnx.importer import import_onnx
 from nets.preprocess import read_side_file
-from nets.squeezenet import SqueezeNetConfig, convolutions, squeezenet
+from nets.zoo import catalogue as zoo
+from nets.zoo.squeezenet import SqueezeNetConfig, convolutions, squeezenet
 
 SMALL = "squeezenet:base_e=8,incr_e=8,modules=2,pools=1,conv1_channels=8,size=33x40,classes=7"
 

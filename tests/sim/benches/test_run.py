@@ -1,8 +1,8 @@
 # amaranth: UnusedElaboratable=no
 import pytest
 
-from sim.bench import compile_bench, run_bench
-from sim.rtl import Boundary, SimulationError
+from sim.benches.run import compile_bench, run_bench
+from sim.verilog.export import Boundary, SimulationError
 from tests.sim.queue import Queue
 
 

@@ -1,11 +1,11 @@
-"""Whether a quantised network keeps every rule of `nets.quantised`: types, ranges, shapes, accumulators within int32."""
+"""Whether a quantised network keeps every rule of `nets.int8.network`: types, ranges, shapes, accumulators within int32."""
 from collections.abc import Iterator
 import math
 
 import numpy as np
 
 from nets.graph import AvgPool, ChannelShuffle, Concat, Conv, GlobalAvgPool, GraphError, Layer, MaxPool, Problem
-from nets.quantised import (
+from nets.int8.network import (
     ADD_MULTIPLIER_MAX,
     MULTIPLIER_MAX,
     QLRN,
@@ -167,7 +167,7 @@ def _value_problems(layer: QLayer) -> Iterator[str]:
         case QMaxPool() | QAvgPool() | QInput() | QConcat() | QChannelShuffle() | QFlatten():
             pass
         case _:
-            yield "is not an operator of nets.quantised"
+            yield "is not an operator of nets.int8.network"
 
 
 def _shape(layer: QLayer, shapes: list[tuple[int, ...]], own: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from nets.graph import Graph
 from nets.model import Model, ModelError
 from nets.onnx.importer import import_onnx
 from nets.preprocess import InputSpec, read_side_file
-from nets.squeezenet import V1_0, V1_1, Bypass, SqueezeNetConfig, initialise, squeezenet, with_weights_of
+from nets.zoo.squeezenet import V1_0, V1_1, Bypass, SqueezeNetConfig, initialise, squeezenet, with_weights_of
 
 __all__ = ["IMAGENET", "NAMES", "OPTIONS", "add_family_arguments", "is_name", "load",
            "with_family_arguments"]

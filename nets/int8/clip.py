@@ -1,14 +1,14 @@
 """Scales that lose least: clips of activations, and weight scales that an 8-bit multiplier expresses exactly."""
 import numpy as np
 
-from nets.calibrate import Histogram
-from nets.quantised import MULTIPLIER_MAX, SHIFT_MAX, WEIGHT_MAX
+from nets.int8.calibrate import Histogram
+from nets.int8.network import MULTIPLIER_MAX, SHIFT_MAX, WEIGHT_MAX
 
 __all__ = ["RATIOS", "best_clip", "choose_ratios", "scale_and_zero", "split_ratio"]
 
 # Requantisation factors multiplier * 2**-shift, ascending. Multipliers are 3 modulo 4: what is rounded is a tie for one or two
 # accumulators only, +-2**(shift - 1) above all, and then multiplier / 2 rounds to the same integer whether halves go up (as
-# in nets.quantised) or to even (as floats do), so that a float run of the same network agrees.
+# in nets.int8.network) or to even (as floats do), so that a float run of the same network agrees.
 _MULTIPLIERS = np.arange(MULTIPLIER_MAX // 2 + 4, MULTIPLIER_MAX + 1, 4)
 RATIOS = (_MULTIPLIERS * 2.0 ** -np.arange(SHIFT_MAX, 0, -1)[:, None]).ravel()
 

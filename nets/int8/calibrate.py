@@ -4,9 +4,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from nets import float_run
-from nets.fuse import Plan, as_conv
 from nets.graph import Affine, Conv, Graph, GraphError, Linear, Problem
-from nets.rounding import InputMoments
+from nets.int8.fuse import Plan, as_conv
+from nets.int8.rounding import InputMoments
 
 __all__ = ["HALF", "Histogram", "Statistics", "measure"]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import amaranth
 
-from sim.rtl import Port, Rtl
-from sim.verilate import BUILD, cached, digest
+from sim.verilog.export import Port, Rtl
+from sim.verilog.verilate import BUILD, cached, digest
 
 __all__ = ["kept", "sources"]
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("arch", "hw", "sim")        # whatever a simulated component is made of
 
 

@@ -14,13 +14,13 @@ import numpy as np
 from safetensors import SafetensorError
 import safetensors.numpy
 
-from nets import quantised
-from nets.check import check
 from nets.cli import write_bytes
 from nets.graph import GraphError, Window
+from nets.int8 import network as quantised
+from nets.int8.check import check
+from nets.int8.network import QLayer, QNetwork, Requantise, TensorType
 from nets.model import ModelError
 from nets.preprocess import InputSpec
-from nets.quantised import QLayer, QNetwork, Requantise, TensorType
 
 __all__ = ["SUFFIX", "VERSION", "load", "save"]
 

@@ -1,4 +1,4 @@
-// The harness of a model that can write waveforms; sim/native.py calls it in place of harness.cpp alone.
+// The harness of a model that can write waveforms; sim/verilog/native.py calls it in place of harness.cpp alone.
 #include "verilated_vcd_c.h"
 
 #define fl_new fl_new_without_trace

@@ -2,9 +2,9 @@
 import numpy as np
 import pytest
 
-from sim.native import Design, beats_of_ints, ints_of_beats
-from sim.rtl import Boundary, Rtl, SimulationError, convert
-from sim.rtl_cache import kept
+from sim.verilog.cache import kept
+from sim.verilog.export import Boundary, Rtl, SimulationError, convert
+from sim.verilog.native import Design, beats_of_ints, ints_of_beats
 from tests.sim.queue import Queue
 
 
@@ -138,7 +138,7 @@ def test_verilog_is_kept_by_its_key_and_sources(tmp_path, monkeypatch):
     first = kept("a", make, tmp_path)
     assert kept("a", make, tmp_path) == first == convert(Queue()) and len(made) == 1
     kept("b", make, tmp_path)
-    monkeypatch.setattr("sim.rtl_cache.sources", lambda: "others")
+    monkeypatch.setattr("sim.verilog.cache.sources", lambda: "others")
     kept("a", make, tmp_path)
     assert len(made) == 3
     with Design.of(first).simulate() as sim:

@@ -10,9 +10,9 @@ import numpy as np
 
 from arch.sdram import Timing
 from hw.storage.sdram import SdramPins
-from sim.native import Design
-from sim.rtl import Boundary, Rtl, convert
-from sim.verilate import BUILD
+from sim.verilog.export import Boundary, Rtl, convert
+from sim.verilog.native import Design
+from sim.verilog.verilate import BUILD
 
 __all__ = ["LOAD_WORDS", "ChipTiming", "SdramChip", "SdramDesign", "blocks", "chip_timing"]
 
@@ -94,7 +94,7 @@ class SdramChip(wiring.Component):
 
 
 class SdramDesign(Design):
-    """A design compiled for simulation that holds an `SdramChip` somewhere; see `sim.native.Design`."""
+    """A design compiled for simulation that holds an `SdramChip` somewhere; see `sim.verilog.native.Design`."""
 
     def __init__(self, component: wiring.Component, *, probes: Callable[[], Mapping[str, Boundary]] | None = None,
                  build: Path = BUILD, trace: bool = False):

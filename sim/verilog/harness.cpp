@@ -1,4 +1,4 @@
-// Drives one Verilator model and records what passes its boundaries; called from sim/native.py through ctypes.
+// Drives one Verilator model and records what passes its boundaries; called from sim/verilog/native.py through ctypes.
 //
 // One cycle: inputs for the cycle are set while the clock is low, the design settles, every boundary whose valid (and ready)
 // is high is recorded with the cycle's number, then the clock rises. Values are little-endian bytes, as Verilator keeps them.

@@ -1,0 +1,1 @@
+"""Integer networks: from floats to int8, what they must hold to, and their files."""

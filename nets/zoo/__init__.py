@@ -1,0 +1,1 @@
+"""Networks by name, one builder each."""

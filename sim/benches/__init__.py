@@ -1,0 +1,1 @@
+"""cocotb benches: drivers, monitors, and how they are run."""

@@ -1,0 +1,1 @@
+"""Simulated parts around the chip: SDRAM, flash, a serial line."""

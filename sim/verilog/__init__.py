@@ -1,0 +1,1 @@
+"""From components to Verilog and to models that run at full speed."""
