@@ -46,9 +46,9 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the command line; 0 done, 2 bad request."""
-    args = get_parser().parse_args(argv)
+    args = (parser or get_parser()).parse_args(argv)
     records = [record(board) for board in BOARDS.values()]
     try:
         if args.json:

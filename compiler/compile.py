@@ -114,8 +114,8 @@ def _output(path: Path) -> Path:
     return path
 
 
-def main(argv: list[str] | None = None) -> int:
-    return run_command(run, get_parser().parse_args(argv), ProgramFileError, ValueError)
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
+    return run_command(run, (parser or get_parser()).parse_args(argv), ProgramFileError, ValueError)
 
 
 if __name__ == "__main__":

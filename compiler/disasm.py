@@ -99,8 +99,8 @@ def run(args: argparse.Namespace) -> int:
     return int(error is not None)
 
 
-def main(argv: list[str] | None = None) -> int:
-    return run_command(run, get_parser().parse_args(argv), DisassembleError, program_file.ProgramFileError)
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
+    return run_command(run, (parser or get_parser()).parse_args(argv), DisassembleError, program_file.ProgramFileError)
 
 
 if __name__ == "__main__":

@@ -68,8 +68,8 @@ def run(args: argparse.Namespace) -> None:
                                **records[0], "images": records})
 
 
-def main(argv: list[str] | None = None) -> int:
-    return main_of(run, get_parser(), argv)
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
+    return main_of(run, parser or get_parser(), argv)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ def run(args: argparse.Namespace) -> None:
             "storage_words": identity.storage_words, "version": session.info.version, "status": asdict(status)})
 
 
-def main(argv: list[str] | None = None) -> int:
-    return main_of(run, get_parser(), argv)
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
+    return main_of(run, parser or get_parser(), argv)
 
 
 if __name__ == "__main__":

@@ -259,9 +259,9 @@ def _built(board: Board, args: argparse.Namespace, folder: Path, watch: Watch) -
     return record
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     given = sys.argv[1:] if argv is None else argv
-    args = get_parser().parse_args(given)
+    args = (parser or get_parser()).parse_args(given)
     args.given = given
     try:
         return run_command(_refused, args, ProgramFileError, ValueError)

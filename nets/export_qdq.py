@@ -307,8 +307,8 @@ def run(args: argparse.Namespace) -> None:
     print(args.out)
 
 
-def main(argv: list[str] | None = None) -> int:
-    return run_command(run, get_parser().parse_args(argv))
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
+    return run_command(run, (parser or get_parser()).parse_args(argv))
 
 
 if __name__ == "__main__":

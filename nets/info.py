@@ -70,8 +70,8 @@ def run(args: argparse.Namespace) -> None:
     console.print(table(graph))
 
 
-def main(argv: list[str] | None = None) -> int:
-    return run_command(run, get_parser().parse_args(argv))
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
+    return run_command(run, (parser or get_parser()).parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -177,10 +177,10 @@ def _run(args: argparse.Namespace) -> None:
         virtual.close()
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the command line; 1 if it cannot be simulated, 2 bad request, 130 interrupted."""
     try:
-        return run_command(_run, get_parser().parse_args(argv), ValueError)
+        return run_command(_run, (parser or get_parser()).parse_args(argv), ValueError)
     except SimulationError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

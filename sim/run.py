@@ -231,8 +231,8 @@ def _write(args: argparse.Namespace, program: Program, record: dict, checked: li
         write_bytes(args.markdown, (summary.markdown(layers, program.geometry, checked[0].frame.cycles) + "\n").encode())
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = get_parser().parse_args(argv)
+def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
+    args = (parser or get_parser()).parse_args(argv)
     try:
         return run_command(run, args, ProgramError, ValueError)
     except SimulationError as error:
