@@ -65,8 +65,8 @@ class BoardTop(wiring.Component):
 class BoardDesign(SdramDesign):
     """With the models of both chips."""
 
-    def _compile(self, rtl: Rtl, build: Path, trace: bool):
-        super()._compile(with_flash(rtl), build, trace)
+    def _compile(self, rtl: Rtl, build: Path, waves: str):
+        super()._compile(with_flash(rtl), build, waves)
 
 
 class VirtualBoard:

@@ -21,6 +21,7 @@ from sim.models.sdram import LOAD_WORDS
 from sim.verilog.export import SimulationError
 from sim.verilog.native import Beats, Simulation
 from sim.verilog.verilate import BUILD
+from sim.verilog.waves import Window
 
 __all__ = ["Frame", "FrameBench", "MachineFault", "Prediction", "predict", "written_vectors"]
 
@@ -114,8 +115,8 @@ def written_vectors(program: Program, beats: Beats) -> tuple[tuple[np.ndarray, .
 class FrameBench:
     """A machine of a geometry, compiled for simulation, with an SDRAM of `timing` or `words` of block RAM; runs one program."""
 
-    def __init__(self, geometry: Geometry, *, timing: Timing | None, words: int, trace: bool = False, build: Path = BUILD):
-        self.bench = MachineBench(geometry, timing=timing, words=words, build=build, trace=trace)
+    def __init__(self, geometry: Geometry, *, timing: Timing | None, words: int, waves: str = "", build: Path = BUILD):
+        self.bench = MachineBench(geometry, timing=timing, words=words, build=build, waves=waves)
         self.sim: Simulation | None = None
         self.program: Program | None = None
         self._storage = np.zeros(0, np.uint16)
@@ -177,17 +178,18 @@ class FrameBench:
                      requests=self._requests(run.beats["request"], run.start), counters=run.counters,
                      simulated=simulated, seconds=seconds)
 
-    def trace(self, program: Program, q: np.ndarray, path: Path, *, first: int, cycles: int) -> None:
-        """Runs a program and writes `cycles` cycles from its cycle `first` on as a waveform; the bench must have been made with
-        `trace`. Raises OSError if it cannot be written, SimulationError if the program is over before."""
+    def write_waves(self, program: Program, q: np.ndarray, window: Window) -> None:
+        """Runs a program and writes a window of it, counted from its start; the bench must have been made for its kind
+        (`waves`). Raises OSError if it cannot be written, SimulationError if the program is over before."""
         self.load(program)
         self.begin(q)
         self.sim.run_until(beats=("started", 1), deadline=1_000_000)       # the machine resets its parts first
         start = int(self.sim.beats("started").cycle[-1])
-        ahead = start + first - self.sim.cycle
+        ahead = start + window.first - self.sim.cycle
         if ahead > 0 and self.sim.advance(ahead, high="stopped"):
-            raise SimulationError(f"the program must run for {first} cycles, not {self.sim.cycle - start}")
-        self.sim.trace(path, cycles)
+            raise SimulationError(f"the program must run for {window.first} cycles, not {self.sim.cycle - start}")
+        with self.sim.waves(window.path):
+            self.sim.step(window.cycles)
 
     def _output(self) -> np.ndarray:
         tensor = self.program.output

@@ -117,7 +117,7 @@ class MachineBench:
     """A machine and its storage, compiled for simulation."""
 
     def __init__(self, geometry: Geometry, *, timing: Timing | None = None, words: int = 16384, silence: int = control.SILENCE,
-                 build: Path = BUILD, trace: bool = False):
+                 build: Path = BUILD, waves: str = ""):
         self.geometry, self.timing = geometry, timing
         self.address_bits = ceil_log2(words) if timing is None else timing.address_bits
         self.words = words if timing is None else 1 << timing.address_bits
@@ -126,7 +126,7 @@ class MachineBench:
             top = MachineTop(geometry, timing, words, silence=silence)
             return convert(top, probes=top.probes)
         rtl = kept(repr((geometry, timing, words, silence)), make, build)
-        self.design = (Design if timing is None else SdramDesign).of(rtl, build=build, trace=trace)
+        self.design = (Design if timing is None else SdramDesign).of(rtl, build=build, waves=waves)
 
     def simulate(self) -> Simulation:
         """A machine after reset, whose SDRAM is not yet started."""

@@ -32,6 +32,7 @@ from sim import summary
 from sim.frame import Frame, FrameBench, Prediction, predict
 from sim.timeline_plot import plot_timeline
 from sim.verilog.export import SimulationError
+from sim.verilog.waves import Window, add_waves_arguments, window_of
 
 __all__ = ["Checked", "check_frame", "get_parser", "main", "timing_of"]
 
@@ -77,10 +78,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"also draw what the queues did ({', '.join(PLOT_SUFFIXES)})")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table of layers as Markdown")
-    parser.add_argument("--trace", type=Path, metavar="FILE", help="also write a waveform (.vcd) of a window of the first frame")
-    parser.add_argument("--from", type=_count, default=0, dest="first", metavar="CYCLE",
-                        help="first cycle of the window, from the start of the program (%(default)s)")
-    parser.add_argument("--cycles", type=_count, default=2000, metavar="N", help="length of the window (%(default)s)")
+    add_waves_arguments(parser, "the first frame")
     return parser
 
 
@@ -123,11 +121,12 @@ def _images(args: argparse.Namespace, network: QNetwork) -> list[Path]:
     return found
 
 
-def _bench(program: Program, target: Target, *, trace: bool) -> FrameBench:
+def _bench(program: Program, target: Target, window: Window | None) -> FrameBench:
     what = f"{program.geometry.input_lanes}x{program.geometry.output_lanes}"
     started = time.monotonic()
     with _working(f"building the model of the {what} machine: minutes the first time, kept afterwards"):
-        bench = FrameBench(program.geometry, timing=timing_of(target.name), words=target.storage_words, trace=trace)
+        bench = FrameBench(program.geometry, timing=timing_of(target.name), words=target.storage_words,
+                           waves=window.kind if window else "")
     print(f"model of the {what} machine: {time.monotonic() - started:.0f} s", file=sys.stderr)
     return bench
 
@@ -150,10 +149,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"hazard: {hazard}", file=sys.stderr)
     inputs = [network.quantise_input(network.spec.normalise(load_image(image, network.spec))) for image in images]
     checked, expected = [], sum(account.program_beats(program))
-    with _bench(program, target, trace=args.trace is not None) as bench:
-        if args.trace:
-            with _working(f"waveform of {args.cycles} cycles from {args.first} on"):
-                bench.trace(program, inputs[0], args.trace, first=args.first, cycles=args.cycles)
+    window = window_of(args)
+    with _bench(program, target, window) as bench:
+        if window:
+            with _working(f"waveform of {window.cycles} cycles from {window.first} on"):
+                bench.write_waves(program, inputs[0], window)
         bench.load(program)
         for image, q in zip(images, inputs, strict=True):
             with _cycles(image.name, expected) as status:
@@ -169,9 +169,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> None:
-    for path, suffixes in ((args.plot, PLOT_SUFFIXES), (args.trace, (".vcd",))):
-        if path and path.suffix.lower() not in suffixes:
-            raise OutputError(f"{path}: must end in {' or '.join(suffixes)}")
+    if args.plot and args.plot.suffix.lower() not in PLOT_SUFFIXES:
+        raise OutputError(f"{args.plot}: must end in {' or '.join(PLOT_SUFFIXES)}")
 
 
 def _record(network: QNetwork, program: Program, target: Target, images: list[Path], checked: list[Checked],

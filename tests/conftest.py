@@ -1,8 +1,38 @@
 """Fixtures that all tests share."""
+import itertools
 import os
 from pathlib import Path
 
+from amaranth.sim import Simulator
 import pytest
+
+from sim.verilog.native import Design
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--waves", type=Path, metavar="DIR",
+                     help="write every simulation of a test as a waveform to DIR/FILE-OF-TESTS/*.vcd")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _waves(request: pytest.FixtureRequest):
+    """With --waves: folders for what is simulated, one a file of tests. Designs are made by fixtures that tests share."""
+    place = request.config.getoption("--waves")
+    if place is None:
+        yield
+        return
+    folder = (place / request.path.stem).resolve()
+    run, numbers = Simulator.run, itertools.count()
+
+    def recorded(simulator: Simulator) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with simulator.write_vcd(str(folder / f"python{next(numbers)}.vcd")):
+            run(simulator)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Design, "record", folder)
+        patch.setattr(Simulator, "run", recorded)
+        yield
+
 
 DEFAULT_DATA = Path(__file__).resolve().parents[2] / "shared"
 

@@ -97,8 +97,8 @@ class SdramDesign(Design):
     """A design compiled for simulation that holds an `SdramChip` somewhere; see `sim.verilog.native.Design`."""
 
     def __init__(self, component: wiring.Component, *, probes: Callable[[], Mapping[str, Boundary]] | None = None,
-                 build: Path = BUILD, trace: bool = False):
-        self._compile(convert(component, probes=probes), build, trace)
+                 build: Path = BUILD, waves: str = ""):
+        self._compile(convert(component, probes=probes), build, waves)
 
-    def _compile(self, rtl: Rtl, build: Path, trace: bool):
-        super()._compile(replace(rtl, verilog=rtl.verilog + _MODEL.read_text()), build, trace)
+    def _compile(self, rtl: Rtl, build: Path, waves: str):
+        super()._compile(replace(rtl, verilog=rtl.verilog + _MODEL.read_text()), build, waves)

@@ -48,6 +48,9 @@ struct Simulation {
     std::vector<Boundary> boundaries;
     uint64_t cycle = 0;
     bool settled = false;
+    void* waves = nullptr;                              // the waveform that is being written; see trace.cpp
+    void (*dump)(void* waves, uint64_t time) = nullptr;
+    uint64_t waves_origin = 0;                          // cycle of time 0
 
     Simulation() {
         context.fatalOnError(false);    // a failed assertion ends the run, not the process
@@ -156,7 +159,9 @@ API int fl_run(Simulation* s, uint64_t cycles, int port, int boundary, uint64_t 
     for (uint64_t end = s->cycle + cycles; s->cycle < end;) {
         s->settle();
         if (port >= 0 && s->bit(port)) return 1;
+        if (s->waves) s->dump(s->waves, 10 * (s->cycle - s->waves_origin));
         s->edge();
+        if (s->waves) s->dump(s->waves, 10 * (s->cycle - 1 - s->waves_origin) + 5);
         if (s->context.gotError()) return 2;
         if (boundary >= 0 && s->boundaries[boundary].count >= count) return 1;
         if (drained >= 0 && fl_pending(s, drained) == 0) return 1;

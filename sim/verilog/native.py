@@ -1,7 +1,9 @@
 """Full-speed simulation: a Verilator model in this process, fed from and recorded into NumPy arrays."""
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 import ctypes
 from functools import cache
+import itertools
 from pathlib import Path
 from typing import Self
 
@@ -9,7 +11,8 @@ from amaranth.lib import wiring
 import numpy as np
 
 from sim.verilog.export import Boundary, Rtl, SimulationError, convert
-from sim.verilog.verilate import BUILD, library
+from sim.verilog.verilate import BUILD, VCD, library
+from sim.verilog.waves import gtkwave_save
 
 __all__ = ["Beats", "Design", "Simulation", "beats_of_ints", "ints_of_beats"]
 
@@ -40,26 +43,31 @@ class Beats:
 class Design:
     """A component compiled for simulation. The compiled library is kept in `build` under the digest of its Verilog.
 
-    `probes` makes signals inside the design visible as boundaries, see `sim.verilog.export.convert`. With `trace` waveforms
-    can be written.
+    `probes` makes signals inside the design visible as boundaries, see `sim.verilog.export.convert`. `waves`: the kind of
+    waveform that it can write, one of `sim.verilog.verilate.WAVES`; "" for none, which is faster.
+
+    `record`, of the class: a folder into which every simulation writes all of its cycles; None: nowhere. Tests set it.
     """
 
+    record: Path | None = None
+
     def __init__(self, component: wiring.Component, *, probes: Callable[[], Mapping[str, Boundary]] | None = None,
-                 build: Path = BUILD, trace: bool = False):
-        self._compile(convert(component, probes=probes), build, trace)
+                 build: Path = BUILD, waves: str = ""):
+        self._compile(convert(component, probes=probes), build, waves)
 
     @classmethod
-    def of(cls, rtl: Rtl, *, build: Path = BUILD, trace: bool = False) -> Self:
+    def of(cls, rtl: Rtl, *, build: Path = BUILD, waves: str = "") -> Self:
         """The design of Verilog that was made before, as by `sim.verilog.cache`."""
         design = cls.__new__(cls)
-        design._compile(rtl, build, trace)
+        design._compile(rtl, build, waves)
         return design
 
-    def _compile(self, rtl: Rtl, build: Path, trace: bool):
+    def _compile(self, rtl: Rtl, build: Path, waves: str):
         self.rtl = rtl
-        self.path = library(self.rtl, build, trace=trace)
+        self.waves = waves or (VCD if self.record else "")
+        self.path = library(self.rtl, build, waves=self.waves)
         self.ports = {port.name: (index, port) for index, port in enumerate(self.rtl.ports)}
-        self._library = _load(self.path.resolve(), trace)
+        self._library = _load(self.path.resolve(), bool(self.waves))
 
     def simulate(self) -> "Simulation":
         """A new instance of the design, reset, in cycle 0."""
@@ -67,7 +75,7 @@ class Design:
 
 
 @cache
-def _load(path: Path, trace: bool = False) -> ctypes.CDLL:
+def _load(path: Path, waves: bool = False) -> ctypes.CDLL:
     lib = ctypes.CDLL(str(path))
     handle, i, u64, u32, data = ctypes.c_void_p, ctypes.c_int, ctypes.c_uint64, ctypes.c_uint32, ctypes.c_char_p
     for name, result, arguments in (
@@ -77,7 +85,7 @@ def _load(path: Path, trace: bool = False) -> ctypes.CDLL:
             ("feed", None, [handle, i, data, u64]), ("allow", None, [handle, i, data, u64]), ("pending", u64, [handle, i]),
             ("boundary", i, [handle, i, i, i, u32]), ("log_bytes", u64, [handle, i]),
             ("take", None, [handle, i, ctypes.c_void_p]), ("run", i, [handle, u64, i, i, u64, i]),
-            *([("trace", i, [handle, data, u64, u64, i])] if trace else [])):
+            *([("waves_begin", i, [handle, data, u64]), ("waves_end", None, [handle])] if waves else [])):
         function = getattr(lib, f"fl_{name}")
         function.restype, function.argtypes = result, arguments
     return lib
@@ -100,10 +108,18 @@ class Simulation:
         self._run(2)
         self.set("rst", 0)
         self._origin = self._lib.fl_cycle(self._handle)
+        if design.record:
+            self._record(design.record)
         self._boundaries = {name: self._boundary(*ports) for name, ports in design.rtl.boundaries.items()}
         for _, ready, _ in design.rtl.boundaries.values():
             if ready is not None and design.ports[ready][1].is_input:
                 self.set(ready, 1)
+
+    def _record(self, folder: Path) -> None:
+        """Writes all cycles from now on to a file of its own."""
+        folder.mkdir(parents=True, exist_ok=True)
+        number = next(n for n in itertools.count() if not (folder / f"{n}{VCD}").exists())
+        self._begin_waves(folder / f"{number}{VCD}")
 
     def close(self) -> None:
         """Frees the model; the simulation cannot be used afterwards."""
@@ -192,8 +208,8 @@ class Simulation:
         """Runs the given number of cycles. Raises SimulationError when an assertion of the design fails."""
         self._run(cycles)
 
-    def _run(self, cycles: int, port: int = -1, boundary: int = -1, count: int = 0, source: int = -1) -> bool:
-        result = self._lib.fl_run(self._handle, cycles, port, boundary, count, source)
+    def _run(self, cycles: int, port: int = -1, boundary: int = -1, beats: int = 0, source: int = -1) -> bool:
+        result = self._lib.fl_run(self._handle, cycles, port, boundary, beats, source)
         if result == 2:
             raise SimulationError(f"an assertion of the design failed in cycle {self.cycle - 1}; Verilator printed which")
         return bool(result)
@@ -214,14 +230,25 @@ class Simulation:
         """Runs so many cycles, or until a port is high (seen before its clock edge): whether it was."""
         return self._run(cycles, self._index(high))
 
-    def trace(self, path: Path, cycles: int, *, high: str | None = None) -> None:
-        """Runs so many cycles, or until a port is high, and writes all signals to a VCD file: ten time units a cycle, time 0 in
-        cycle 0. Raises OSError if it cannot be written. The design must have been compiled with `trace`."""
-        result = self._lib.fl_trace(self._handle, str(path).encode(), cycles, self._origin, self._index(high))
-        if result == 3:
+    @contextmanager
+    def waves(self, path: Path) -> Iterator[None]:
+        """Writes all signals of the cycles that are run inside to a file: ten time units a cycle, time 0 in cycle 0; beside it a
+        save file for GTKWave, which Surfer reads too, with the boundaries of the design, unless there is one.
+
+        The file is of the kind that the design was compiled with (`waves`). Raises OSError if it cannot be written.
+        """
+        self._begin_waves(path)
+        try:
+            yield
+        finally:
+            self._lib.fl_waves_end(self._handle)
+        save = path.with_suffix(".gtkw")
+        if not save.exists():
+            save.write_text(gtkwave_save(self.design.rtl, path), encoding="utf-8")
+
+    def _begin_waves(self, path: Path) -> None:
+        if self._lib.fl_waves_begin(self._handle, str(path).encode(), self._origin):
             raise OSError(0, "cannot be written", str(path))
-        if result == 2:
-            raise SimulationError(f"an assertion of the design failed in cycle {self.cycle - 1}; Verilator printed which")
 
     def beats(self, boundary: str) -> Beats:
         """What passed a boundary since the last call."""

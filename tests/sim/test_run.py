@@ -1,6 +1,7 @@
 """The command that runs a network on the machine's RTL, with `digits` on a small engine."""
 import json
 from pathlib import Path
+import re
 
 import numpy as np
 from PIL import Image
@@ -34,7 +35,7 @@ def written(tmp_path_factory) -> tuple[Path, int]:
     folder = tmp_path_factory.mktemp("run")
     (folder / "geometry.json").write_text(GEOMETRY.to_json())
     code = main(["--geometry", str(folder / "geometry.json"), "--images", "2", "--json", str(folder / "run.json"),
-                 "--plot", str(folder / "run.png"), "--markdown", str(folder / "run.md"), "--trace", str(folder / "run.vcd"),
+                 "--plot", str(folder / "run.png"), "--markdown", str(folder / "run.md"), "--vcd", str(folder / "run.vcd"),
                  "--from", "500", "--cycles", "40"])
     return folder, code
 
@@ -64,11 +65,15 @@ def test_pictures_tables_and_waveforms(written):
     text = (folder / "run.vcd").read_text()
     times = [int(line[1:]) for line in text.splitlines() if line.startswith("#")]
     assert times[-1] - times[0] == 395
+    save = (folder / "run.gtkw").read_text()
+    assert f'[dumpfile] "{(folder / "run.vcd").resolve()}"' in save and "-load_done" in save
+    names = set(re.findall(r"^\$var \S+ +\d+ +\S+ (\S+)", re.sub(r"^\s+", "", text, flags=re.M), flags=re.M))
+    shown = re.findall(r"^top\.([^\s\[]+)", save, flags=re.M)
+    assert len(shown) > 20 and names >= set(shown)
 
 
 @pytest.mark.parametrize(("options", "message"), [
     (["--plot", "x.txt"], "x.txt: must end in .png or .svg or .pdf"),
-    (["--trace", "x.fst"], "x.fst: must end in .vcd"),
     (["--board", "arduino"], "board must be one of"),
     (["--image", "/no/such/picture.png"], "/no/such/picture.png"),
 ])

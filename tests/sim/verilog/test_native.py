@@ -5,6 +5,7 @@ import pytest
 from sim.verilog.cache import kept
 from sim.verilog.export import Boundary, Rtl, SimulationError, convert
 from sim.verilog.native import Design, beats_of_ints, ints_of_beats
+from sim.verilog.verilate import FST, VCD
 from tests.sim.queue import Queue
 
 
@@ -97,29 +98,61 @@ def test_ints_and_beats():
     assert ints_of_beats(beats_of_ints([5, 1 << 82], 83)) == [5, 1 << 82]
 
 
+def times_of(path) -> list[int]:
+    return [int(line[1:]) for line in path.read_text().splitlines() if line.startswith("#")]
+
+
 def test_waveform_of_a_window(tmp_path, design):
-    traced = Design(Queue(), trace=True)
+    traced = Design(Queue(), waves=VCD)
     path = tmp_path / "window.vcd"
     with traced.simulate() as sim, design.simulate() as plain:
         for one in (sim, plain):
             one.feed("i", values(50, 2))
             one.step(10)
-        sim.trace(path, 20)
+        with sim.waves(path):
+            sim.step(20)
         plain.step(20)
         assert sim.cycle == plain.cycle == 30
         for one in (sim, plain):
             one.run_until(beats=("o", 50), deadline=100)
         assert (sim.beats("o").payload == plain.beats("o").payload).all()
+    times = times_of(path)
+    assert times == sorted(set(times)) and times[0] == 100 and times[-1] == 295
     text = path.read_text()
-    times = [int(line[1:]) for line in text.splitlines() if line.startswith("#")]
-    assert times == sorted(times) and times[0] == 100 and times[-1] == 295
     assert "level" in text and "clk" in text
+    save = path.with_suffix(".gtkw")
+    assert "top.o__payload[82:0]" in save.read_text()
+    save.write_text("mine")
     with traced.simulate() as sim:
         sim.feed("i", values(5, 2))
-        sim.trace(path, 1000, high="o__valid")
-        assert sim.get("o__valid") and sim.cycle == 2
-        with pytest.raises(OSError, match="cannot be written"):
-            sim.trace(tmp_path / "none" / "window.vcd", 1)
+        with sim.waves(path):
+            assert sim.advance(1000, high="o__valid")
+        assert sim.get("o__valid") and sim.cycle == 2 and times_of(path)[-1] == 20      # what stopped it is shown
+        assert save.read_text() == "mine"
+        with pytest.raises(OSError, match="cannot be written"), sim.waves(tmp_path / "none" / "window.vcd"):
+            pass
+
+
+def test_waveform_as_fst(tmp_path):
+    try:
+        traced = Design(Queue(), waves=FST)
+    except SimulationError as error:
+        assert "apt install liblz4-dev zlib1g-dev" in str(error)
+        pytest.skip(str(error))
+    with traced.simulate() as sim:
+        sim.feed("i", values(5, 2))
+        with sim.waves(tmp_path / "window.fst"):
+            sim.step(50)
+    assert (tmp_path / "window.fst").stat().st_size > 300
+
+
+def test_every_simulation_is_recorded_where_a_folder_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(Design, "record", tmp_path / "waves")
+    design = Design(Queue())
+    for cycles in (10, 20):
+        with design.simulate() as sim:
+            sim.step(cycles)
+    assert [times_of(tmp_path / "waves" / name)[-1] for name in ("0.vcd", "1.vcd")] == [95, 195]
 
 
 def test_advance_says_whether_the_port_rose(design):
