@@ -31,7 +31,7 @@ def add_waves_arguments(parser: argparse.ArgumentParser, what: str) -> None:
                                                   "written beside it, unless there is one")
     kind = group.add_mutually_exclusive_group()
     kind.add_argument("--vcd", type=_path(VCD), metavar="FILE", help="write it as VCD: any viewer reads it")
-    kind.add_argument("--fst", type=_path(FST), metavar="FILE", help="write it as FST: a twentieth of the size")
+    kind.add_argument("--fst", type=_path(FST), metavar="FILE", help="write it as FST: a far smaller file")
     group.add_argument("--from", type=_cycle, default=0, dest="first", metavar="CYCLE",
                        help="first cycle of the window, from the start (%(default)s)")
     group.add_argument("--cycles", type=_cycle, default=2000, metavar="N", help="length of the window (%(default)s)")
