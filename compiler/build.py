@@ -6,11 +6,14 @@ import json
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, encode
 from arch.program import Part, Program, Tensor
-from compiler.emit import arrange, emit, program_words
-from compiler.jobs import Job, Jobs, build
+from compiler import costs
+from compiler.jobs.emit import arrange, emit, program_words
+from compiler.jobs.job import Job, Jobs
+from compiler.jobs.make import make_jobs
 from compiler.lower import lower
-from compiler.place import PlaceError, place
-from compiler.schedule import Group, schedule
+from compiler.schedule.groups import Group
+from compiler.schedule.place import PlaceError, place
+from compiler.schedule.search import schedule
 from compiler.stages import NetworkError, Problem, Stages
 from compiler.storage import Layout, constants, lay_out
 from nets.int8.network import QNetwork
@@ -19,7 +22,6 @@ __all__ = ["Compiled", "MOST_TOKENS", "compile_network"]
 
 MOST_TOKENS = 0xFFFF
 STORAGE_WORDS = 1 << 24
-FRAGMENTED = (1, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7)      # shares of the memory to plan for, until places are found
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
         raise NetworkError(problems)
     # How long the program is shows when all else about it is known; then what lies behind it is moved.
     unmoved = lay_out(stages, groups, geometry, 0)
-    jobs = build(stages, groups, geometry, unmoved)
+    jobs = make_jobs(stages, groups, geometry, unmoved)
     arranged = arrange(geometry, jobs)
     layout = lay_out(stages, groups, geometry, program_words(arranged))
     if layout.end > room:
@@ -76,11 +78,9 @@ def _too_little_storage(network: QNetwork, layout: Layout, room: int) -> Problem
 
 def _scheduled(stages: Stages, geometry: Geometry) -> list[Group]:
     problem = None
-    for share in FRAGMENTED:
+    for share in costs.MEMORY_SHARES:
         try:
-            groups = schedule(stages, geometry, int(geometry.activation_words * share))
-            place(groups, geometry)
-            return groups
+            return place(schedule(stages, geometry, int(geometry.activation_words * share)), geometry)
         except PlaceError as error:
             problem = Problem(stages.output_name, str(error))
         except NetworkError:
@@ -93,7 +93,7 @@ def _scheduled(stages: Stages, geometry: Geometry) -> list[Group]:
 def _part(job: Job) -> Part:
     step, stage = job.step, job.stage
     lanes, channels = stage.work.geometry.output_lanes, len(stage.work.conv.weight)
-    return Part(layer=stage.layer, writes=stage.tensor, rows=step.band.rows, pooled=step.writes,
+    return Part(layer=stage.layer, writes=stage.tensor, rows=step.band.rows, pooled=step.output_rows,
                 channels=range(stage.channel + step.blocks.start * lanes,
                                stage.channel + min(step.blocks.stop * lanes, channels)))
 

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from arch.instruction import QUEUES
 from compiler.build import Compiled
+from compiler.residency import Brought, Residency, Stored
 
 __all__ = ["PLOTS", "plot", "record", "show"]
 
@@ -24,15 +25,19 @@ def record(compiled: Compiled, figures: dict) -> dict:
         "storage_bytes": {kind: 2 * words for kind, words in compiled.layout.sizes.items()},
         "moved_bytes": figures["storage_bytes"],
         "groups": [{
-            "stages": [stage.layer for stage in group.stages], "way": group.order.kind, "commands": len(group.order.steps),
-            "estimated_cycles": round(group.cycles), "activation_words": sum(local.size for local in group.locals.values()),
+            "stages": [stage.layer for stage in group.stages], "way": group.order.way.value, "commands": len(group.order.steps),
+            "estimated_cycles": round(group.cycles),
+            "activation_words": sum(resident.size for resident in group.residents.values()),
             "weight_words": sum(stage.work.blocks * stage.work.block_words for stage in group.stages),
-            "buffers": [{"name": local.buffer.name, "base": local.base, "words": local.size, "rows": local.rows,
-                         "of_rows": local.buffer.height, "brought": local.brought, "stored": local.stored}
-                        for local in sorted(group.locals.values(), key=lambda local: local.base)]}
+            "buffers": [_resident(one) for one in sorted(group.residents.values(), key=lambda resident: resident.base)]}
             for group in compiled.groups],
         "layers": [layer | {"shape": shapes[layer["name"], layer["writes"]]} for layer in figures["layers"]],
     }
+
+
+def _resident(resident: Residency) -> dict:
+    return {"name": resident.buffer.name, "base": resident.base, "words": resident.size, "rows": resident.rows,
+            "of_rows": resident.buffer.height, "brought": isinstance(resident, Brought), "stored": isinstance(resident, Stored)}
 
 
 def show(console: Console, compiled: Compiled, data: dict) -> None:
@@ -86,12 +91,12 @@ def plot(path: Path, compiled: Compiled, figures: dict) -> None:
     top.set_title(f"{compiled.program.name}: commands, a colour for each group")
     for number, group in enumerate(compiled.groups):
         start, end = spans[number]
-        for local in group.locals.values():
-            bottom.add_patch(Rectangle((start, local.base), end - start, local.size, facecolor=f"C{number % 10}", alpha=0.5,
+        for resident in group.residents.values():
+            bottom.add_patch(Rectangle((start, resident.base), end - start, resident.size, facecolor=f"C{number % 10}", alpha=0.5,
                                        edgecolor="black", linewidth=0.5))
-            if end - start > 0.03 * max(span[1] for span in spans.values()) and local.size > 150:
-                label = local.buffer.name + ("" if local.whole else f" ({local.rows} rows)")
-                bottom.text(start, local.base + local.size / 2, label, fontsize=5, va="center", clip_on=True)
+            if end - start > 0.03 * max(span[1] for span in spans.values()) and resident.size > 150:
+                label = resident.buffer.name + ("" if resident.whole else f" ({resident.rows} rows)")
+                bottom.text(start, resident.base + resident.size / 2, label, fontsize=5, va="center", clip_on=True)
     bottom.set_ylim(0, compiled.program.geometry.activation_words)
     bottom.set_xlim(0, max(span[1] for span in spans.values()))
     bottom.set_ylabel("activation memory, words")

@@ -67,6 +67,6 @@ def _areas(compiled: Compiled, course: _Predicted) -> list[dict]:
     for job, taken, done in zip(compiled.jobs.computes, course.taken["compute"], course.done["compute"], strict=True):
         first, last = spans.get(job.group, (int(taken), int(done)))
         spans[job.group] = min(first, int(taken)), max(last, int(done))
-    return [{"name": local.buffer.name, "base": local.base, "words": local.size, "start": spans[number][0],
+    return [{"name": resident.buffer.name, "base": resident.base, "words": resident.size, "start": spans[number][0],
              "end": spans[number][1]}
-            for number, group in enumerate(compiled.groups) for local in group.locals.values() if number in spans]
+            for number, group in enumerate(compiled.groups) for resident in group.residents.values() if number in spans]

@@ -1,5 +1,5 @@
 """One convolution, with the pool fused behind it, as commands and memory images."""
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -275,14 +275,15 @@ class Convolution:
         return tuple(parameter_image(self.geometry, np.broadcast_to(values, out), out, fill).reshape(-1, 2)
                      for values, fill in ((self.conv.bias, 0), (how.multiplier, 0), (how.shift, 1)))
 
-    def command(self, *, source: Map, target: Map, band: Band, blocks: range, weights: int, parameters: int,
+    def command(self, *, sources: Sequence[Map], target: Map, band: Band, blocks: range, weights: int, parameters: int,
                 place: int | None = None, pool_base: int = 0) -> Command:
-        """The command of a band and a range of output blocks, whose weights and parameters begin at these words.
+        """The command of a band and a range of output blocks, whose weights and parameters begin at these words; of one source.
 
         `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's.
         """
         if place is None:
             place = target.offset // self.geometry.output_lanes + blocks.start
+        (source,) = sources
         return Command(window=_window(self, source, band, blocks),
                        load=LoadConfig(weights=weights, parameters=parameters, passes=self.passes, output_blocks=len(blocks)),
                        requantise=RequantiseConfig(**{name: getattr(self.conv.requantise, name)
@@ -312,7 +313,7 @@ def plan_layer(geometry: Geometry, conv: QConv, *, source: Map, target: Map, zer
     # A global average of several bands has one running sum.
     for blocks in _block_ranges(work, single=work.average and len(cut) > 1):
         part, pairs = (slice(blocks.start * words, blocks.stop * words) for words in (per_block, geometry.pairs))
-        commands = tuple(work.command(source=source, target=target, band=band, blocks=blocks, weights=weight_base,
+        commands = tuple(work.command(sources=[source], target=target, band=band, blocks=blocks, weights=weight_base,
                                       parameters=parameter_base) for band in cut)
         biases, multipliers, shifts = (values[pairs] for values in work.parameters)
         phases.append(Phase(weight_base=weight_base, weights=work.weights[part], parameter_base=parameter_base,

@@ -9,8 +9,9 @@ import numpy as np
 
 from arch import gather
 from arch.geometry import Geometry
+from compiler import costs
 from compiler.layer import Convolution, LayerError
-from compiler.stages import Buffer, NetworkError, Problem, Stage, Stages
+from compiler.stages import Buffer, NetworkError, Origin, Problem, Slice, Stage, Stages
 from nets.graph import Window
 from nets.int8.network import (
     QAvgPool,
@@ -31,7 +32,6 @@ from nets.int8.network import (
 __all__ = ["identity", "lower"]
 
 _POOLS = QMaxPool | QAvgPool | QGlobalAvgPool
-MOST_COPIES = 64                # stages of a copy: the fewer words of a pixel each copies, the fewer of its passes meet zeros
 LONGEST_SIDE = 1023             # rows and columns of a map
 GATHERED_CHANNELS = 4           # an image of so many channels at most goes through the gather
 
@@ -172,25 +172,25 @@ class _Lowering:
     def _aligned(self, channels: int) -> int:
         return -(-channels // self.geometry.input_lanes) * self.geometry.input_lanes
 
-    def _buffer(self, tensor: str, channels: int, made: str = "stages") -> Buffer:
+    def _buffer(self, tensor: str, channels: int, origin: Origin = Origin.STAGES) -> Buffer:
         _, height, width = self.network.tensors[tensor].shape
-        return Buffer(name=tensor, height=height, width=width, made=made,
+        return Buffer(name=tensor, height=height, width=width, origin=origin,
                       pixel_words=self._aligned(channels) // self.geometry.input_lanes)
 
-    def _own(self, tensor: str, made: str = "stages") -> _View:
+    def _own(self, tensor: str, origin: Origin = Origin.STAGES) -> _View:
         """A view of a tensor where it was placed, or in a new buffer."""
         channels = self.network.tensors[tensor].shape[0]
-        buffer, start = self.places.get(tensor) or (self._buffer(tensor, channels, made), 0)
+        buffer, start = self.places.get(tensor) or (self._buffer(tensor, channels, origin), 0)
         return _View(buffer, start + np.arange(channels))
 
     # Layers
 
     def _input(self, layer: QInput):
-        self.views[layer.name] = self._own(layer.name, "storage")
+        self.views[layer.name] = self._own(layer.name, Origin.STORAGE)
         readers, self.image = self.readers[layer.name], None
         if len(readers) == 1 and layer.name != self.output and isinstance(readers[0], QConv) and self._gathers(readers[0]):
             self.image = readers[0]
-            self.views[layer.name].buffer.made = "image"
+            self.views[layer.name].buffer.origin = Origin.IMAGE
 
     def _gathers(self, conv: QConv) -> bool:
         """Whether the gather can make the windows of a convolution of the image."""
@@ -236,7 +236,7 @@ class _Lowering:
         """The windows that the gather makes, and the 1x1 convolution of them."""
         weight = conv.weight.transpose(0, 2, 3, 1).reshape(len(conv.weight), -1, 1, 1)
         height, width = conv.window.output_size(*self.network.tensors[conv.inputs[0]].shape[1:])
-        buffer = Buffer(name=f"windows of {conv.inputs[0]}", height=height, width=width, made="gather",
+        buffer = Buffer(name=f"windows of {conv.inputs[0]}", height=height, width=width, origin=Origin.GATHER,
                         pixel_words=self._aligned(weight.shape[1]) // self.geometry.input_lanes)
         return (_View(buffer, np.arange(weight.shape[1])), replace(conv, weight=weight, window=Window(kernel=(1, 1))))
 
@@ -268,7 +268,7 @@ class _Lowering:
         """Copies a tensor, perhaps through a pool: a stage for each word of a pixel, or for a few where they are many."""
         view, (channels, _, _), zero_point = self.views[source], *self._kind(source)
         words = -(-channels // self.geometry.input_lanes)
-        most = -(-words // MOST_COPIES) * self.geometry.input_lanes
+        most = -(-words // costs.COPY_STAGES) * self.geometry.input_lanes
         for first in range(0, channels, most):
             part = slice(first, min(first + most, channels))
             self._stage(layer, tensor, identity(layer, source, part.stop - first, zero_point, None, *limits), pool,
@@ -313,7 +313,7 @@ class _Lowering:
         """The output alone in a buffer, in the order of its channels."""
         view = self.views[self.output]
         channels = len(view.channels)
-        plain = np.array_equal(view.channels, np.arange(channels)) and view.buffer.made == "stages"
+        plain = np.array_equal(view.channels, np.arange(channels)) and view.buffer.origin is Origin.STAGES
         if plain and view.buffer.pixel_words * self.geometry.input_lanes == self._aligned(channels):
             return
         buffer = Buffer(name=f"{self.output}, packed", height=view.buffer.height, width=view.buffer.width,
@@ -344,9 +344,9 @@ class _Lowering:
                 self._refuse(layer, reason)
             return
         start = int(target.channels[0]) // lanes
-        self.stages.append(Stage(layer=layer, tensor=tensor, channel=channel, work=work, source=buffer,
-                                 reads=range(first, last + 1), target=target.buffer,
-                                 writes=range(start, start + -(-len(target.channels) // lanes))))
+        self.stages.append(Stage(layer=layer, tensor=tensor, channel=channel, work=work,
+                                 sources=(Slice(buffer, range(first, last + 1)),),
+                                 target=Slice(target.buffer, range(start, start + -(-len(target.channels) // lanes)))))
 
     def _check(self, source: Buffer):
         wrong = [f"{what} must be at most {LONGEST_SIDE}, not {value}: make the image smaller (--size)"

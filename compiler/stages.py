@@ -4,11 +4,13 @@ A *buffer* holds one tensor, or the tensors of a concatenation side by side in e
 word of its own, so parts can be read, stored and loaded by words; channels in between have zero weights in whoever reads them.
 """
 from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
 
 from compiler.layer import Convolution
 from nets.int8.network import QConv
 
-__all__ = ["Buffer", "NetworkError", "Problem", "Stage", "Stages"]
+__all__ = ["Buffer", "NetworkError", "Origin", "Problem", "Slice", "Stage", "Stages"]
 
 
 @dataclass(frozen=True)
@@ -30,18 +32,24 @@ class NetworkError(ValueError):
         self.problems = tuple(problems)
 
 
+class Origin(Enum):
+    """Who writes a buffer."""
+
+    STAGES = "stages"           # the compute commands of stages
+    STORAGE = "storage"         # the host, into storage, as a map
+    IMAGE = "image"             # the host, into storage, as pixels for the gather; it is never on the chip as it is
+    GATHER = "gather"           # the gather, which makes windows of the image
+
+
 @dataclass(eq=False)
 class Buffer:
-    """Tensors side by side: `pixel_words` activation words for each of `height` x `width` pixels.
-
-    `made`: "stages" by stages; "storage": it is uploaded there; "gather": the gather makes it from the "image".
-    """
+    """Tensors side by side: `pixel_words` activation words for each of `height` x `width` pixels."""
 
     name: str
     height: int
     width: int
     pixel_words: int
-    made: str = "stages"
+    origin: Origin = Origin.STAGES
 
     @property
     def row_words(self) -> int:
@@ -53,26 +61,42 @@ class Buffer:
         return self.height * self.row_words
 
 
+@dataclass(frozen=True)
+class Slice:
+    """Words `words` of every pixel of a buffer."""
+
+    buffer: Buffer
+    words: range
+
+
 @dataclass(eq=False)
 class Stage:
-    """A convolution and its pool, from words `reads` of each pixel of `source` to words `writes` of those of `target`.
+    """A convolution and its pool, from `sources` to `target`.
 
     `layer` and `tensor` are names of the network: of the layer computed and of the tensor that is written, from its channel
-    `channel` on.
+    `channel` on. A convolution has one source; rows of all sources of a stage have the same numbers.
     """
 
     layer: str
     tensor: str
     channel: int
     work: Convolution
-    source: Buffer
-    reads: range
-    target: Buffer
-    writes: range
+    sources: tuple[Slice, ...]
+    target: Slice
 
-    @property
-    def name(self) -> str:
-        return self.layer
+    @cached_property
+    def inputs(self) -> frozenset[Buffer]:
+        """The buffers that it reads."""
+        return frozenset(source.buffer for source in self.sources)
+
+    def output_words(self, blocks: range) -> range:
+        """Words of the target's pixels in which these output blocks lie."""
+        per_word, first = self.work.geometry.blocks_per_word, self.target.words.start
+        return range(first + blocks.start // per_word, first + -(-blocks.stop // per_word))
+
+    def fills_words(self, blocks: range) -> bool:
+        """Whether no block before these shares a word of the target's pixels with them."""
+        return blocks.start % self.work.geometry.blocks_per_word == 0
 
 
 @dataclass(eq=False)
@@ -88,3 +112,8 @@ class Stages:
     output: Buffer
     output_name: str
     softmax: bool
+
+    @property
+    def image_words(self) -> int:
+        """Words of 16 bits in storage of an image of pixels, whose rows begin at whole words each."""
+        return self.input.height * -(-self.input.width * self.image.weight.shape[1] // 2)

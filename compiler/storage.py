@@ -6,7 +6,8 @@ import numpy as np
 
 from arch.geometry import Geometry
 from compiler.images import parameter_words, weight_words
-from compiler.schedule import Group
+from compiler.residency import Stored
+from compiler.schedule.groups import Group
 from compiler.stages import Buffer, Stage, Stages
 
 __all__ = ["ALIGN", "Layout", "constants", "lay_out"]
@@ -51,13 +52,13 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
     buffers: dict[Buffer, int] = {}
     start = at
     if stages.image is not None:
-        at = _up(at + image.height * -(-image.width * stages.image.weight.shape[1] // 2))
+        at = _up(at + stages.image_words)
     else:
         buffers[image] = at
         at = _up(at + image.words * geometry.input_lanes // 2)
     store_base = at
-    spilled = dict.fromkeys(buffer for group in groups for buffer, local in group.locals.items()
-                            if local.stored and buffer is not stages.output)
+    spilled = dict.fromkeys(buffer for group in groups for buffer, resident in group.residents.items()
+                            if isinstance(resident, Stored) and buffer is not stages.output)
     for buffer in [*spilled, stages.output]:
         buffers[buffer] = at
         at = _up(at + buffer.words * geometry.input_lanes // 2)

@@ -72,8 +72,8 @@ def test_chunks_of_a_map_that_has_no_room_are_stored_side_by_side():
     network = single_conv(16, 320, (13, 13))
     compiled = compile_network(network, geometry)
     (group,) = compiled.groups
-    local = group.locals[compiled.stages.output]
-    assert local.copies == 2 and local.narrow == 2 * len(group.order.steps[0].words)
+    resident = group.residents[compiled.stages.output]
+    assert resident.copies == 2 and resident.chunk_words == 2 * len(group.order.steps[0].output_words)
     check_values(network, compiled, random_input(network))
 
 

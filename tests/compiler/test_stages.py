@@ -4,7 +4,7 @@ import pytest
 
 from arch.geometry import PRESETS, Geometry
 from compiler.lower import identity, lower
-from compiler.stages import NetworkError
+from compiler.stages import NetworkError, Origin
 from golden import values
 from nets.graph import Window
 from nets.int8.network import (
@@ -49,14 +49,14 @@ def test_a_copy_is_exact(zero_point):
 def test_pool_behind_a_convolution_is_fused():
     found = lower(network(conv("a", "x", (6, 8, 1, 1)), QMaxPool(name="p", inputs=("a",), window=POOL, ceil_mode=False),
                           a=(6, 8, 8), p=(6, 4, 4)), GEOMETRY)
-    assert [(s.layer, s.tensor, s.target.name) for s in found.stages] == [("a", "p", "p")]
+    assert [(s.layer, s.tensor, s.target.buffer.name) for s in found.stages] == [("a", "p", "p")]
 
 
 def test_pool_behind_a_concatenation_goes_into_its_branches():
     found = lower(network(conv("a", "x", (6, 8, 1, 1)), conv("b", "x", (5, 8, 1, 1)), QConcat(name="c", inputs=("a", "b")),
                           QMaxPool(name="p", inputs=("c",), window=POOL, ceil_mode=False), conv("d", "p", (4, 11, 1, 1)),
                           a=(6, 8, 8), b=(5, 8, 8), c=(11, 8, 8), p=(11, 4, 4), d=(4, 4, 4)), GEOMETRY)
-    assert [(s.layer, s.tensor, s.channel, s.target.name, s.writes) for s in found.stages] == [
+    assert [(s.layer, s.tensor, s.channel, s.target.buffer.name, s.target.words) for s in found.stages] == [
         ("a", "p", 0, "p", range(1)), ("b", "p", 6, "p", range(1, 2)), ("d", "d", 0, "d", range(1))]
     # Channels between the parts have no weight: b's five begin at a word of their own.
     weight = found.stages[2].work.conv.weight[:, :, 0, 0]
@@ -66,7 +66,7 @@ def test_pool_behind_a_concatenation_goes_into_its_branches():
 def test_output_that_is_not_alone_is_packed():
     found = lower(network(conv("a", "x", (6, 8, 1, 1)), conv("b", "x", (5, 8, 1, 1)), QConcat(name="c", inputs=("a", "b")),
                           a=(6, 8, 8), b=(5, 8, 8), c=(11, 8, 8)), GEOMETRY)
-    assert found.stages[-1].target is found.output and found.output.name == "c, packed"
+    assert found.stages[-1].target.buffer is found.output and found.output.name == "c, packed"
 
 
 def test_flattened_map_is_read_by_a_kernel_of_its_size():
@@ -100,5 +100,5 @@ def test_all_problems_are_told_at_once():
 def test_image_of_few_channels_is_gathered():
     net = network(conv("a", "x", (4, 3, 3, 3)), shape=(3, 20, 20), a=(4, 18, 18))
     found = lower(net, PRESETS["85f"])
-    assert found.image is net.by_name["a"] and found.stages[0].source.made == "gather"
+    assert found.image is net.by_name["a"] and found.stages[0].sources[0].buffer.origin is Origin.GATHER
     assert found.stages[0].work.conv.weight.shape == (4, 27, 1, 1)

@@ -78,8 +78,8 @@ def test_chunks_side_by_side_on_the_machine(bench):
     network = single_conv(16, 160, (9, 9))
     compiled = compile_network(network, GEOMETRY)
     (group,) = compiled.groups
-    local = group.locals[compiled.stages.output]
-    assert local.copies == 2 and local.narrow > len(group.order.steps[0].words)
+    resident = group.residents[compiled.stages.output]
+    assert resident.copies == 2 and resident.chunk_words > len(group.order.steps[0].output_words)
     q = np.random.default_rng(2).integers(0, 256, (16, 9, 9), np.uint8)
     check_on_the_machine(bench, network, compiled.program, q)
 

@@ -3,7 +3,6 @@
 Compute commands follow each other as soon as what they wait for is there. The load queue always takes, of what may be loaded by
 then, what is needed first. Nothing in here is needed for a program to be right, only for it to be fast.
 """
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,18 +10,11 @@ from arch.command import GatherConfig
 from arch.gather import line_bytes
 from arch.geometry import Geometry
 from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
-from compiler.groups import step_cycles, visible_after
-from compiler.jobs import Job, Jobs
+from compiler import costs
+from compiler.jobs.job import Job, Jobs
+from compiler.schedule.steps import step_cycles, visible_after
 
 __all__ = ["Span", "gather_cycles", "timeline"]
-
-SHARE = 0.94            # of a storage word a cycle, in long transfers
-TRANSFER = 25           # cycles until a transfer's first word is there
-RUN = 12                # lost by each further run
-ISSUE = 12              # command taken by an idle engine -> first beat
-TOKEN = 6               # token given -> the command that waits for it taken
-MOST_AHEAD = 64         # loads that wait for their compute command, so that the sequencer never waits for room in the load queue
-WINDOW = 256            # loads that are looked at
 
 
 @dataclass(frozen=True)
@@ -41,8 +33,9 @@ def gather_cycles(geometry: Geometry, config: GatherConfig) -> float:
 
 def _transfer_cycles(geometry: Geometry, opcode: Opcode, body: Transfer | PixelTransfer) -> float:
     if isinstance(body, PixelTransfer):
-        return TRANSFER + body.rows * body.row_words / SHARE
-    return TRANSFER + body.runs * body.words * storage_words(geometry, opcode) / SHARE + (body.runs - 1) * RUN
+        return costs.TRANSFER_CYCLES + body.rows * body.row_words / costs.LOAD_SHARE
+    words = body.runs * body.words * storage_words(geometry, opcode)
+    return costs.TRANSFER_CYCLES + words / costs.LOAD_SHARE + (body.runs - 1) * costs.RUN_CYCLES
 
 
 def timeline(geometry: Geometry, jobs: Jobs) -> dict[Job, Span]:
@@ -78,7 +71,7 @@ class _Simulation:
                 pass
             self._gather()
             through = self._through(job)
-            start = max(self.free["compute"], through + ISSUE if through > self.free["compute"] else 0)
+            start = max(self.free["compute"], through + costs.ISSUE_CYCLES if through > self.free["compute"] else 0)
             end = start + step_cycles(self.geometry, job.step)
             self.spans[job], self.free["compute"] = Span(start, end), end
             self._store()
@@ -91,7 +84,7 @@ class _Simulation:
             span = self.spans.get(other)
             if span is None:
                 return None
-            latest = max(latest, span.end + (self.latency if other.opcode is Opcode.COMPUTE else TOKEN))
+            latest = max(latest, span.end + (self.latency if other.opcode is Opcode.COMPUTE else costs.TOKEN_CYCLES))
         return latest
 
     def _next_load(self, compute: int) -> bool:
@@ -100,8 +93,8 @@ class _Simulation:
             return False
         self.ahead = [need for need in self.ahead if need > compute]
         now, best = self.free["load"], None
-        for place, job in enumerate(islice(self.loads, WINDOW)):
-            if job.need > compute and len(self.ahead) >= MOST_AHEAD:
+        for place, job in enumerate(islice(self.loads, costs.LOADS_TRIED)):
+            if job.need > compute and len(self.ahead) >= costs.LOADS_AHEAD:
                 break
             release = self._release(job)
             if release is None:
@@ -136,7 +129,7 @@ class _Simulation:
             pixels, through = self.pixels[job], self._through(job)
             if through is None or any(load not in self.spans for load in pixels):
                 return
-            start = max(self.free["gather"], through, self.spans[pixels[-1]].start + TRANSFER if pixels else 0)
+            start = max(self.free["gather"], through, self.spans[pixels[-1]].start + costs.TRANSFER_CYCLES if pixels else 0)
             cycles = gather_cycles(self.geometry, job.body)
             end = max(start + cycles, self.spans[pixels[-1]].end + cycles / job.body.rows if pixels else 0)
             self.spans[job], self.free["gather"] = Span(start, end), end
@@ -153,7 +146,3 @@ class _Simulation:
             self.spans[job], self.free["store"] = Span(start, end), end
             self.stored += 1
 
-
-def last_end(spans: dict[Job, Span], jobs: Sequence[Job]) -> float:
-    """When the last of some jobs is through."""
-    return max((spans[job].end for job in jobs), default=0.0)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from arch.control import instruction_words
 from arch.geometry import Geometry
 from arch.instruction import END, QUEUES, Instruction, Opcode, Start, Waits
-from compiler.jobs import Job, Jobs
-from compiler.timing import timeline
+from compiler.jobs.job import Job, Jobs
+from compiler.jobs.timing import timeline
 
 __all__ = ["arrange", "emit", "program_words"]
 

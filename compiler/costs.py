@@ -1,0 +1,46 @@
+"""What the compiler assumes about time, and how far it searches: every tuned number, with what it was tuned on.
+
+No program is wrong because of a number here; it may be slow, or take long to find. `golden.cycles` knows exact cycles, and
+tests.compiler.test_figures holds those of the real networks.
+"""
+
+# compiler.lower
+COPY_STAGES = 64            # of a copy: the fewer words of a pixel each copies, the fewer of its passes meet zeros
+
+# compiler.schedule.steps
+HANDOVER_CYCLES = 25        # beyond the pipeline: last beat of a command -> first beat of the one that waits for its token
+
+# compiler.schedule.orders
+PINNED_SHARES = 0.3, 0.8    # of the weight memory for weights that stay while others stream: fewer commands, or less traffic
+CHUNKS_HELD = 4             # chunks that the weight memory holds when weights stream: one in use, others on their way
+FEW_CHUNKS_HELD = 2         # and where each is there long before the one before it is through
+FEW_CHUNKS_SHARE = 0.5      # of storage's words that such weights take at most
+
+# compiler.schedule.search
+GROUP_STAGES = 16           # stages of a group at most
+STREAMED_WEIGHTS = 3        # times the weight memory: weights of a group at most
+BAND_ROWS = 1, 2, 3, 4, 5, 6, 7, 8, 10, 13, 16, 20, 28, 1023        # rows of a group's last map in a band that are tried
+BANDS_TRIED = 8             # heights of bands that are tried for a stage alone
+CHUNK_WORDS = 6             # words of a pixel that are stored together where not all have room: more are stored too late
+
+# compiler.schedule.groups
+GROUP_LOAD_SHARE = 0.93     # of the storage's words that long loads reach
+GROUP_RUN_CYCLES = 14       # lost by a run of a transfer that does not follow on
+SPILL_CYCLES = 2            # for each word of a spilled buffer that is moved, so that buffers stay where time is not lost by it
+GROUP_CYCLES = 200          # a group's start, so that of equal schedules the one with fewer groups is taken
+
+# compiler.schedule.place
+MEMORY_SHARES = 1, 0.97, 0.94, 0.9, 0.85, 0.8, 0.7      # of the activation memory to plan for, until places are found
+PLACE_TRIES = 400           # orders in which maps are placed
+
+# compiler.jobs
+WEIGHT_TRANSFER_WORDS = 2048        # of storage in a transfer of weights, behind which something more urgent may have to wait
+
+# compiler.timing
+LOAD_SHARE = 0.94           # of a storage word a cycle, in long transfers
+TRANSFER_CYCLES = 25        # until a transfer's first word is there
+RUN_CYCLES = 12             # lost by each further run
+ISSUE_CYCLES = 12           # command taken by an idle engine -> first beat
+TOKEN_CYCLES = 6            # token given -> the command that waits for it taken
+LOADS_AHEAD = 64            # that wait for their compute command, so that the sequencer never waits for room in the load queue
+LOADS_TRIED = 256           # loads that are looked at

@@ -1,0 +1,101 @@
+"""Weights and parameters: where they lie in their memories, and the loads that bring them."""
+from collections.abc import Callable, Collection, Mapping
+
+import numpy as np
+
+from arch.geometry import Geometry
+from arch.instruction import Opcode, Transfer, storage_words
+from compiler import costs
+from compiler.jobs.job import Job, Jobs, Memory, pieces
+from compiler.schedule.steps import Step
+from compiler.stages import Stage
+
+__all__ = ["Constants"]
+
+
+class _Ring:
+    """A memory that is filled in turn: first what a group pins, then again and again the words that are left.
+
+    What is alone in a part of the memory lies there in one piece; only the memory's end is no border.
+    """
+
+    def __init__(self, words: int):
+        self.words, self.end = words, 0
+        self.places: dict[tuple[Stage, range], tuple[int, int]] = {}        # word, size
+        self.begin(0)
+
+    def begin(self, pinned: int) -> None:
+        """A new group, which pins so many words."""
+        self.parts = {True: [self.end, pinned, 0], False: [self.end + pinned, self.words - pinned, 0]}     # first, size, used
+
+    def find(self, key: tuple[Stage, range]) -> int | None:
+        """Where something lies, if nothing has come over it."""
+        return self.places[key][0] if key in self.places else None
+
+    def add(self, key: tuple[Stage, range], size: int, pinned: bool) -> int:
+        """Where something new has room."""
+        first, room, used = self.parts[pinned]
+        if used + size > room and room < self.words:
+            used = 0
+        if size > room:
+            raise AssertionError(f"{size} words in {room}")
+        start = (first + used) % self.words
+        self.parts[pinned][2] = used + size
+        self.end = (start + size) % self.words
+        self.places = {other: (at, words) for other, (at, words) in self.places.items()
+                       if (at - start) % self.words >= size and (start - at) % self.words >= words}
+        self.places[key] = start, size
+        return start
+
+
+class Constants:
+    """The weights, or the parameters, of all stages.
+
+    `block_words`: words on the chip of an output block of a stage; `storage`: where those of each stage begin there.
+    """
+
+    def __init__(self, opcode: Opcode, geometry: Geometry, words: int, jobs: Jobs, storage: Mapping[Stage, int],
+                 block_words: Callable[[Stage], int]):
+        self.opcode, self.jobs, self.storage, self.block_words = opcode, jobs, storage, block_words
+        self.per_word = storage_words(geometry, opcode)
+        self.memory, self.ring = Memory(words, jobs), _Ring(words)
+        self.staying: Collection[Stage] = ()
+
+    def begin(self, staying: Collection[Stage]) -> None:
+        """A new group: what these stages have stays to its end."""
+        self.staying = staying
+        self.ring.begin(sum(stage.work.blocks * self.block_words(stage) for stage in staying))
+
+    def bring(self, step: Step) -> int:
+        """Where those of a step's blocks lie; they are loaded if they do not."""
+        stage, blocks = step.stage, step.blocks
+        start = self.ring.find((stage, blocks))
+        if start is None:
+            start = self.ring.add((stage, blocks), self.block_words(stage) * len(blocks), stage in self.staying)
+            self._load(stage, blocks, start)
+        return start
+
+    def _load(self, stage: Stage, blocks: range, start: int) -> None:
+        address = self.storage[stage] + self.block_words(stage) * blocks.start * self.per_word
+        places = self._places(stage, blocks, start)
+        # A transfer ends at the memory's end, where the words behind were in use for longer, and before it blocks the queue.
+        users = self.memory.read["compute"][places]
+        edges = [0, *(np.flatnonzero((np.diff(places) != 1) | (np.diff(users) != 0)) + 1), len(places)]
+        most = max(1, costs.WEIGHT_TRANSFER_WORDS // self.per_word)
+        for a, b in zip(edges, edges[1:], strict=False):
+            for piece in pieces(range(a, b), most):
+                part = places[piece.start:piece.stop]
+                self.jobs.add(self.opcode, Transfer(
+                    storage=int(address + piece.start * self.per_word), storage_step=0, chip=int(part[0]), chip_step=0,
+                    words=len(piece), runs=1), self.memory.writes("load", part), stage=stage)
+
+    def _places(self, stage: Stage, blocks: range, start: int) -> np.ndarray:
+        return (start + np.arange(self.block_words(stage) * len(blocks))) % self.memory.words
+
+    def read(self, step: Step, start: int) -> set[Job]:
+        """What a step's compute job, which is next, must come after because it reads them from word `start` on."""
+        places = self._places(step.stage, step.blocks, start)
+        after = self.memory.reads("compute", places)
+        if not len(step.output_rows):
+            self.memory.keep(places)
+        return after

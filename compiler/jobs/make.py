@@ -1,0 +1,93 @@
+"""The groups as jobs: every instruction in an order in which one after the other would be right, and what must be through before
+(`compiler.jobs.job`)."""
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from arch.geometry import Geometry
+from arch.instruction import Opcode
+from compiler.jobs.constants import Constants
+from compiler.jobs.job import Jobs, Memory
+from compiler.jobs.rows import Arrivals, Departures, StoredRows
+from compiler.residency import Brought, Residency, Stored
+from compiler.schedule.groups import Group
+from compiler.schedule.orders import Way
+from compiler.schedule.steps import Step
+from compiler.stages import Buffer, Stage, Stages
+from compiler.storage import Layout
+
+__all__ = ["make_jobs"]
+
+
+def make_jobs(stages: Stages, groups: Sequence[Group], geometry: Geometry, layout: Layout) -> Jobs:
+    """The jobs of groups that are placed."""
+    maker = _Maker(stages, geometry, layout)
+    for number, group in enumerate(groups):
+        maker.add(number, group)
+    return maker.jobs
+
+
+class _Maker:
+    def __init__(self, stages: Stages, geometry: Geometry, layout: Layout):
+        self.stages, self.geometry, self.layout, self.jobs = stages, geometry, layout, Jobs()
+        self.activations = Memory(geometry.activation_words, self.jobs)
+        self.weights = Constants(Opcode.LOAD_WEIGHTS, geometry, geometry.weight_words, self.jobs, layout.weights,
+                                 lambda stage: stage.work.block_words)
+        self.parameters = Constants(Opcode.LOAD_PARAMETERS, geometry, geometry.parameter_words, self.jobs, layout.parameters,
+                                    lambda stage: geometry.pairs)
+        self.stored: StoredRows = {}
+
+    def add(self, number: int, group: Group) -> None:
+        """The jobs of a group."""
+        self.jobs.group = number
+        self.weights.begin(group.order.pinned)
+        bands = group.order.way is Way.BANDS
+        self.parameters.begin([stage for stage in group.stages if bands and group.order.bands_of(stage) > 1])
+        self.arrivals = Arrivals(group, self.stages, self.geometry, self.layout, self.jobs, self.activations, self.stored)
+        self.departures = Departures(group, self.geometry, self.layout, self.jobs, self.activations, self.stored)
+        pool_bases, copied, copies = self._pool_bases(group), None, -1
+        for at, step in enumerate(group.order.steps):
+            target = group.residents[step.stage.target.buffer]
+            written = target.together(step.output_words), step.output_rows
+            if written != copied:
+                copied, copies = written, copies + 1
+            residents = group.residents | {step.stage.target.buffer: target.copy(copies)}
+            pool_base = pool_bases[step.stage]
+            if group.order.way is not Way.CHUNKS:       # whose chunks use the same places one after the other
+                pool_base += step.stage.work.places * step.blocks.start
+            self._step(at, step, residents, pool_base)
+
+    @staticmethod
+    def _pool_bases(group: Group) -> dict[Stage, int]:
+        """First place of each stage in the pool's line memory."""
+        bases, at = {}, 0
+        for stage in group.stages:
+            bases[stage] = at if stage.work.places else 0
+            at += stage.work.places * stage.work.blocks
+        return bases
+
+    def _step(self, at: int, step: Step, residents: Mapping[Buffer, Residency], pool_base: int) -> None:
+        stage, target = step.stage, residents[step.stage.target.buffer]
+        weights, parameters = self.weights.bring(step), self.parameters.bring(step)
+        for source in step.sources:
+            if isinstance(residents[source.buffer], Brought):
+                self.arrivals.bring(at, residents[source.buffer])
+        lanes, channels = self.geometry.input_lanes, stage.work.conv.weight.shape[1]
+        # The convolution may read less than the last word.
+        maps = [replace(residents[source.buffer].map_of(source.words, lanes), channels=channels) for source in step.sources]
+        first = stage.target.words.start - target.together(step.output_words).start
+        command = stage.work.command(
+            sources=maps, target=target.map_of(step.output_words, lanes), band=step.band, blocks=step.blocks, weights=weights,
+            parameters=parameters, place=first * self.geometry.blocks_per_word + step.blocks.start, pool_base=pool_base)
+        after = set()
+        for source in step.sources:
+            after |= self.activations.reads("compute", residents[source.buffer].addresses(source.words, step.input_rows))
+        after |= self.activations.writes("compute", target.addresses(step.output_words, step.output_rows))
+        if len(step.output_rows):
+            for memory in (self.activations, self.weights.memory, self.parameters.memory):
+                memory.settle()
+        for source in step.sources:
+            self.activations.keep(residents[source.buffer].addresses(source.words, step.late_rows))
+        after |= self.weights.read(step, weights) | self.parameters.read(step, parameters)
+        self.jobs.add(Opcode.COMPUTE, command, after, step=step, stage=stage)
+        if isinstance(target, Stored):
+            self.departures.store(step, target)

@@ -1,0 +1,1 @@
+"""Which commands run in which order, and which rows of which maps are on the chip meanwhile."""

@@ -1,0 +1,88 @@
+"""A group: consecutive stages that run together, what is on the chip meanwhile, and about how long it takes."""
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from arch.geometry import Geometry
+from compiler import costs
+from compiler.residency import Gathered, Residency, Traffic
+from compiler.schedule.orders import Order, Way
+from compiler.schedule.steps import step_cycles, visible_after, weight_words
+from compiler.stages import Buffer, Stage, Stages
+
+__all__ = ["Estimate", "Group"]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Stages first..last - 1 and their steps in order, what of each buffer is on the chip meanwhile, and which buffers are `kept`
+    for groups behind it."""
+
+    first: int
+    last: int
+    order: Order
+    residents: dict[Buffer, Residency]
+    kept: tuple[Buffer, ...]
+    cycles: float                       # estimated
+
+    @property
+    def stages(self) -> Sequence[Stage]:
+        return self.order.stages
+
+
+class Estimate:
+    """About how many cycles a group takes, to compare it with others."""
+
+    def __init__(self, stages: Stages, geometry: Geometry):
+        self.stages, self.geometry = stages, geometry
+        self._compute: dict[Order, int] = {}
+
+    def cycles(self, order: Order, residents: Iterable[Residency], *, waits: bool) -> float:
+        """Cycles of a group of these steps; `waits` if computing and bringing cannot go on side by side."""
+        traffic = [self._constants(order), *(resident.traffic(self.geometry.input_lanes) for resident in residents)]
+        words, spilled, runs = (sum(getattr(one, name) for one in traffic) for name in ("words", "spilled", "runs"))
+        compute, moved = self.compute(order), words / costs.GROUP_LOAD_SHARE + runs * costs.GROUP_RUN_CYCLES
+        return (max(compute, moved, self._gather(residents)) + costs.GROUP_CYCLES + spilled * costs.SPILL_CYCLES
+                + self._held(order) + (min(compute, moved) if waits else 0))
+
+    def compute(self, order: Order) -> int:
+        """Cycles of the array, with what is waited for because one step reads what another writes."""
+        if order not in self._compute:
+            latency, now = visible_after(self.geometry), 0
+            complete: dict[Stage, tuple[list[int], list[int]]] = {stage: ([], []) for stage in order.stages}
+            for step in order.steps:
+                need = step.input_rows.stop
+                for stage, (stops, times) in complete.items():
+                    if stage.target.buffer in step.stage.inputs:
+                        at = bisect_left(stops, need)
+                        if at < len(times):
+                            now = max(now, times[at])
+                now += step_cycles(self.geometry, step)
+                stops, times = complete[step.stage]
+                stops.append(step.output_rows.stop if not step.turn else stops[-1])
+                times.append(now + latency)
+            self._compute[order] = now
+        return self._compute[order]
+
+    def _held(self, order: Order) -> float:
+        """Cycles lost because weights that stay to a group's end leave no room for those of the next."""
+        held = sum(map(weight_words, order.pinned))
+        return max(0, held - self.geometry.weight_words / 2) * self.geometry.input_lanes / 2
+
+    def _constants(self, order: Order) -> Traffic:
+        """Weights and parameters: once, or for each band of a stage whose weights do not stay."""
+        words = 0
+        for stage in order.stages:
+            times = 1 if order.way is Way.CHUNKS or stage in order.pinned else order.bands_of(stage)
+            words += times * stage.work.blocks * (stage.work.block_words * self.geometry.input_lanes + 6 * self.geometry.pairs)
+        return Traffic(words=words)
+
+    def _gather(self, residents: Iterable[Residency]) -> float:
+        """Cycles of the gather."""
+        cycles, conv = 0, self.stages.image
+        for resident in residents:
+            if isinstance(resident, Gathered):
+                height, width = resident.buffer.height, resident.buffer.width
+                taps = conv.window.kernel[1] * conv.weight.shape[1]
+                cycles += resident.turns * height * (width * (conv.window.kernel[0] * (1 + (taps - 1) / 8) + 0.5) + 20)
+        return cycles

@@ -1,0 +1,190 @@
+"""In which order the steps of a group's stages run.
+
+A group of several stages runs depth-first in row bands: always the deepest stage whose input is there, but rather not one that
+reads what the command just before it writes, since that would wait until the engine is empty. A group of one stage may cut its
+output blocks into chunks, so that weights stream through the weight memory: chunk by chunk with all bands inside, or
+band by band with all chunks inside.
+"""
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from itertools import chain
+from operator import itemgetter
+
+from arch.geometry import Geometry
+from compiler import costs
+from compiler.layer import Band
+from compiler.schedule.rings import Rings
+from compiler.schedule.steps import Cuts, Step, row_bands, shortest_pass, weight_words
+from compiler.stages import Slice, Stage
+
+__all__ = ["Order", "Way", "chunked", "interleaved"]
+
+
+class Way(Enum):
+    """How the steps of a group are nested."""
+
+    BANDS = "bands"         # several stages, band by band
+    CHUNKS = "chunks"       # one stage: for each chunk of output blocks all bands
+    RELOAD = "reload"       # one stage: for each band all chunks, whose weights come again for each band if they do not all fit
+
+
+@dataclass(eq=False)
+class Order:
+    """Steps of a group's stages in the order in which they run.
+
+    `pinned`: stages whose weights stay to the group's end; those of others are loaded again for each band.
+    """
+
+    stages: Sequence[Stage]
+    steps: list[Step]
+    way: Way
+    pinned: frozenset[Stage]
+
+    @cached_property
+    def rings(self) -> Rings:
+        """How many rows of each buffer it needs."""
+        return Rings(self.stages, self.steps, by_chunk=self.way is Way.CHUNKS)
+
+    @cached_property
+    def chunks(self) -> int:
+        """Ranges of output blocks that steps have."""
+        return len({step.blocks for step in self.steps})
+
+    def bands_of(self, stage: Stage) -> int:
+        """Bands of a stage."""
+        return len({step.band.rows for step in self.steps if step.stage is stage})
+
+
+# Several stages
+
+def interleaved(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows: Sequence[int]) -> Iterator[Order]:
+    """All stages band by band, the bands of each with so many `rows` of its convolution; nothing if constants do not fit."""
+    bands = [cuts.bands(stage, count) for stage, count in zip(stages, rows, strict=True)]
+    several = [stage for stage, cut in zip(stages, bands, strict=True) if len(cut) > 1]
+    single = len(several) < len(stages)
+    if sum(stage.work.blocks for stage in several) * geometry.pairs > geometry.parameter_words // (1 + single):
+        return
+    for pinned in dict.fromkeys(_pinned(geometry, stages, several, share) for share in costs.PINNED_SHARES):
+        # Weights that a single band uses, or that come again for each, need not all be there at once.
+        free = geometry.weight_words - sum(weight_words(stage) for stage in pinned)
+        if any(stage not in pinned and 2 * stage.work.block_words > free for stage in stages):
+            continue
+        # What a silent command reads is held until a later one writes: nothing may be loaded over it for those between.
+        if any(stage not in pinned and _silent(stage, cut) for stage, cut in zip(stages, bands, strict=True)):
+            continue
+        parts = [[range(stage.work.blocks)] if stage in pinned else _chunks(geometry, stage, 1, free) for stage in stages]
+        steps = [[cuts.steps(stage, count, blocks) for blocks in blocks_of]
+                 for stage, count, blocks_of in zip(stages, rows, parts, strict=True)]
+        for avoids_waits in (True, False):
+            yield Order(stages, _depth_first(stages, steps, avoids_waits=avoids_waits), Way.BANDS, pinned)
+
+
+def _silent(stage: Stage, cut: Sequence[Band]) -> bool:
+    """Whether some band of a stage writes nothing."""
+    return any(not len(band.pooled) or stage.work.average and not band.last for band in cut)
+
+
+def _pinned(geometry: Geometry, stages: Sequence[Stage], several: Sequence[Stage], share: float) -> frozenset[Stage]:
+    """Of the stages with several bands, those whose weights stay: all, or what finds room in this share of the memory."""
+    if sum(map(weight_words, stages)) <= geometry.weight_words:
+        return frozenset(several)
+    largest = max(stage.work.block_words for stage in stages)
+    room = min(int(share * geometry.weight_words), geometry.weight_words - 2 * largest)
+    pinned = []
+    for stage in sorted(several, key=weight_words, reverse=True):
+        if weight_words(stage) <= room:
+            pinned.append(stage)
+            room -= weight_words(stage)
+    return frozenset(pinned)
+
+
+def _depth_first(stages: Sequence[Stage], parts: list[list[list[Step]]], *, avoids_waits: bool) -> list[Step]:
+    """The steps of stages (of each: for some output blocks, band by band), the deepest possible one first; rather none that
+    reads what the step before it writes, if it `avoids_waits`."""
+    count = len(stages)
+    # For each stage the earlier ones whose rows it reads, and those that write beside it.
+    makers = [[m for m in range(n) if any(_meet(stages[m].target, source) for source in stage.sources)]
+              for n, stage in enumerate(stages)]
+    beside = [[m for m in range(count) if m != n and stages[m].target.buffer is stage.target.buffer]
+              for n, stage in enumerate(stages)]
+    bands = [list(zip(*blocks_of, strict=True)) for blocks_of in parts]
+    complete = [[(0, -1)] for _ in stages]                      # (rows of the target that are complete, step) per band
+    steps: list[Step] = []
+    left = [len(steps_of) for steps_of in bands]
+    position = [0] * count
+    while any(left):
+        # Of the stages that could run: rather none ahead of those beside it, rather none that waits for the last step.
+        choices: list[tuple[bool, bool, int]] = []
+        for n in reversed(range(count)):
+            if not left[n]:
+                continue
+            ahead = any(left[m] and complete[m][-1][0] < complete[n][-1][0] for m in beside[n])
+            latest = _ready(bands[n][position[n]][0].input_rows.stop, [complete[m] for m in makers[n]])
+            if latest is not None:
+                waits = avoids_waits and 0 <= latest == len(steps) - 1
+                choices.append((ahead, waits, -n))
+                if not ahead and not waits:
+                    break
+        n = -min(choices)[2]
+        steps += bands[n][position[n]]
+        complete[n].append((steps[-1].output_rows.stop, len(steps) - 1))
+        position[n] += 1
+        left[n] -= 1
+    return steps
+
+
+def _ready(stop: int, makers: Sequence[list[tuple[int, int]]]) -> int | None:
+    """The last step that completes rows up to `stop` of what all makers write; None if not all are complete."""
+    latest = -1
+    for complete in makers:
+        if complete[-1][0] < stop:
+            return None
+        latest = max(latest, complete[bisect_left(complete, stop, key=itemgetter(0))][1])
+    return latest
+
+
+def _meet(a: Slice, b: Slice) -> bool:
+    return a.buffer is b.buffer and a.words.start < b.words.stop and b.words.start < a.words.stop
+
+
+# One stage
+
+def _chunks(geometry: Geometry, stage: Stage, cut: int, words: int, held: int = costs.CHUNKS_HELD) -> list[range]:
+    """Output blocks in chunks of which `words` weight words hold `held`, and the pool's line memory one; `cut` bands."""
+    work = stage.work
+    most = work.blocks
+    if work.blocks * work.block_words > words // held:
+        most = max(1, words // (held * work.block_words))
+    most = min(most, max(1, geometry.parameter_words // (2 * geometry.pairs)))
+    if work.places:
+        most = min(most, max(1, geometry.pool_words // work.places))
+    if work.average and cut > 1:
+        most = 1
+    if most < work.blocks and most >= geometry.blocks_per_word:
+        most -= most % geometry.blocks_per_word
+    count = -(-work.blocks // most)
+    if not (work.average and cut > 1):
+        most = -(-work.blocks // count)
+        most = -(-most // geometry.blocks_per_word) * geometry.blocks_per_word if most >= geometry.blocks_per_word else most
+    return [range(a, min(a + most, work.blocks)) for a in range(0, work.blocks, most)]
+
+
+def chunked(geometry: Geometry, stage: Stage, rows: int) -> Iterator[Order]:
+    """One stage in bands of `rows` rows of its convolution and chunks of blocks, in all ways that are possible."""
+    work, cut = stage.work, stage.work.bands(row_bands(stage.work.size[0], rows))
+    # The share of storage's words that the weights of a chunk take while one before it is computed.
+    share = geometry.pairs * geometry.input_lanes / max(rows * work.size[1], shortest_pass(geometry))
+    held = (costs.FEW_CHUNKS_HELD, costs.CHUNKS_HELD) if share <= costs.FEW_CHUNKS_SHARE else (costs.CHUNKS_HELD,)
+    whole = weight_words(stage) <= geometry.weight_words and work.blocks * geometry.pairs <= geometry.parameter_words
+    too_many = work.places * work.blocks > geometry.pool_words
+    for chunks in dict.fromkeys(tuple(_chunks(geometry, stage, len(cut), geometry.weight_words, count)) for count in held):
+        parts = [Step.of(stage, cut, blocks, turn) for turn, blocks in enumerate(chunks)]
+        yield Order([stage], list(chain(*parts)), Way.CHUNKS, frozenset())
+        if len(chunks) > 1 and (work.average and len(cut) > 1 or too_many or _silent(stage, cut)):
+            continue
+        parts = [Step.of(stage, cut, blocks) for blocks in chunks]
+        yield Order([stage], list(chain(*zip(*parts, strict=True))), Way.RELOAD,
+                    frozenset([stage] if whole and len(cut) > 1 else []))

@@ -1,0 +1,119 @@
+"""Which residency (`compiler.residency`) a group gives each buffer that its stages read or write."""
+from collections.abc import Sequence
+from enum import Enum
+
+from arch.geometry import Geometry
+from compiler.residency import Brought, Gathered, OnChip, Residency, Stored, StoredByChunk, StoredChunks
+from compiler.schedule.orders import Order, Way
+from compiler.stages import Buffer, Origin, Stage, Stages
+
+__all__ = ["Lifetimes", "Residencies", "Room"]
+
+
+class Room(Enum):
+    """How much room a group gives to what comes and goes: the first that fits is taken."""
+
+    AMPLE = "ample"     # two bands of what is brought; each chunk of what is stored has words of its own
+    TIGHT = "tight"     # as before, but that the bands ahead find no room beside rows that are read late, so some of them wait
+    LEAST = "least"     # the band that is read; the chunk that is written, and the one before it that is not yet stored
+
+    @property
+    def bands(self) -> int:
+        return 1 if self is Room.LEAST else 2
+
+    @property
+    def beside_late(self) -> bool:
+        """See `compiler.schedule.rings.Rings.brought`."""
+        return self is not Room.TIGHT
+
+
+class Lifetimes:
+    """Which stages, by their numbers, read and write each buffer."""
+
+    def __init__(self, stages: Sequence[Stage]):
+        self._first: dict[Buffer, int] = {}
+        self._last: dict[Buffer, int] = {}
+        self._last_writer: dict[Buffer, int] = {}
+        for n, stage in enumerate(stages):
+            for buffer in (*stage.inputs, stage.target.buffer):
+                self._first.setdefault(buffer, n)
+                self._last[buffer] = n
+            self._last_writer[stage.target.buffer] = n
+
+    def begins(self, buffer: Buffer) -> int:
+        """The first stage that reads or writes it."""
+        return self._first[buffer]
+
+    def needed(self, buffer: Buffer, stage: int) -> bool:
+        """Whether this stage or one behind it reads or writes it."""
+        return self._last[buffer] >= stage
+
+    def written(self, buffer: Buffer, stage: int) -> bool:
+        """Whether this stage or one behind it writes it."""
+        return self._last_writer.get(buffer, -1) >= stage
+
+
+class Residencies:
+    """The residency of each buffer in each group that is tried; found once for each question."""
+
+    def __init__(self, stages: Stages, geometry: Geometry):
+        self.stages, self.geometry = stages, geometry
+        self.lifetimes = Lifetimes(stages.stages)
+        self._found: dict[tuple[Order, Buffer, bool, Room], Residency | None] = {}
+
+    def of(self, order: Order, buffer: Buffer, first: int, *, whole: bool, room: Room) -> Residency | None:
+        """What a group of these steps has of a buffer on the chip; None where it cannot be.
+
+        `first`: the number of the group's first stage. `whole`: it is there already, or stays for groups behind.
+        """
+        key = order, buffer, whole, room
+        if key not in self._found:
+            self._found[key] = self._choose(order, buffer, first, whole, room)
+        return self._found[key]
+
+    def _choose(self, order: Order, buffer: Buffer, first: int, whole: bool, room: Room) -> Residency | None:
+        writers = [stage for stage in order.stages if stage.target.buffer is buffer]
+        if whole:
+            if buffer is self.stages.output and writers:
+                return self._stored(order, buffer, range(buffer.pixel_words), buffer.height)
+            return OnChip.all_of(buffer)
+        if not writers:
+            return self._brought(order, buffer, room)
+        last = first + len(order.stages)
+        before, read = self.lifetimes.begins(buffer) < first, any(buffer in stage.inputs for stage in order.stages)
+        if read and (before or self.lifetimes.written(buffer, last)):
+            return None
+        words = range(min(stage.target.words.start for stage in writers), max(stage.target.words.stop for stage in writers))
+        if buffer is not self.stages.output and not before and not self.lifetimes.needed(buffer, last):
+            return OnChip(buffer=buffer, words=words, rows=order.rings.written(buffer))
+        if order.way is Way.CHUNKS and room is not Room.LEAST:
+            return self._stored(order, buffer, words, buffer.height)
+        reloads = order.way is Way.RELOAD and room is Room.LEAST and not read and order.chunks > 1
+        if order.way is Way.CHUNKS or reloads:
+            return self._stored_chunks(order, buffer, words, copies=2 if reloads else 1)
+        return self._stored(order, buffer, words, order.rings.written(buffer, stored=True))
+
+    @staticmethod
+    def _stored(order: Order, buffer: Buffer, words: range, rows: int) -> Stored:
+        if order.way is Way.CHUNKS:
+            return StoredByChunk(buffer=buffer, words=words, rows=rows, chunks=order.chunks)
+        return Stored(buffer=buffer, words=words, rows=rows)
+
+    @staticmethod
+    def _stored_chunks(order: Order, buffer: Buffer, words: range, copies: int) -> StoredChunks | None:
+        """Nothing where chunks share words."""
+        if not all(step.stage.fills_words(step.blocks) for step in order.steps):
+            return None
+        rows = (max(1, *(len(step.output_rows) for step in order.steps)) if copies > 1
+                else order.rings.written(buffer, stored=True))
+        return StoredChunks(buffer=buffer, words=words, rows=rows, copies=copies,
+                            chunk_words=max(len(step.output_words) for step in order.steps))
+
+    def _brought(self, order: Order, buffer: Buffer, room: Room) -> Brought:
+        slices = [source.words for stage in order.stages for source in stage.sources if source.buffer is buffer]
+        common = {"buffer": buffer, "words": range(min(words.start for words in slices), max(words.stop for words in slices)),
+                  "rows": order.rings.brought(buffer, room.bands, beside_late=room.beside_late),
+                  "turns": order.rings.turns(buffer)}
+        if buffer.origin is Origin.GATHER:
+            return Gathered(**common, image_words=self.stages.image_words)
+        return Brought(**common)

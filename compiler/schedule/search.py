@@ -1,0 +1,193 @@
+"""Which stages run together, in bands of how many rows, and which buffers leave the chip: the cheapest way that fits.
+
+A buffer that one group writes and another reads is either whole in activation memory or *spilled*: stored by rows and loaded
+again, by rows, by whoever reads it. The input of a network without gather and its output are in storage anyway. All ways to cut
+the stages into groups are compared by dynamic programming over the cuts, by their estimated cycles. The work grows with the
+number of stages, times that of the stages of a group at most.
+"""
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+from arch.geometry import Geometry
+from compiler import costs
+from compiler.residency import OnChip, Residency, StoredChunks
+from compiler.schedule.groups import Estimate, Group
+from compiler.schedule.orders import Order, Way, chunked, interleaved
+from compiler.schedule.plan import Residencies, Room
+from compiler.schedule.steps import Cuts, band_rows, weight_words
+from compiler.stages import Buffer, NetworkError, Problem, Stage, Stages
+
+__all__ = ["schedule"]
+
+
+@dataclass(frozen=True, eq=False)
+class _Node:
+    """The best way to run all stages before a cut with the buffers `whole` on the chip: by `group` behind another node."""
+
+    cycles: float = 0
+    whole: frozenset[Buffer] = field(default_factory=frozenset)
+    group: Group | None = None
+    before: "_Node | None" = None
+
+    def groups(self) -> list[Group]:
+        """All groups up to here."""
+        node, found = self, []
+        while node.group:
+            found.append(node.group)
+            node = node.before
+        return found[::-1]
+
+
+def schedule(stages: Stages, geometry: Geometry, capacity: int | None = None) -> list[Group]:
+    """The groups in order. `capacity`: activation words to use at most. Raises NetworkError where nothing fits."""
+    return _Scheduler(stages, geometry, capacity or geometry.activation_words).run()
+
+
+class _Scheduler:
+    def __init__(self, stages: Stages, geometry: Geometry, capacity: int):
+        self.stages, self.geometry, self.capacity = stages.stages, geometry, capacity
+        self.cuts, self.estimate, self.residencies = Cuts(), Estimate(stages, geometry), Residencies(stages, geometry)
+        self.lifetimes = self.residencies.lifetimes
+
+    def run(self) -> list[Group]:
+        count = len(self.stages)
+        nodes: list[dict[frozenset[Buffer], _Node]] = [{} for _ in range(count + 1)]
+        nodes[0][frozenset()] = _Node()
+        reached = 0
+        for first in range(count):
+            if not nodes[first]:
+                continue
+            reached = first
+            for last in range(first + 1, min(count, first + costs.GROUP_STAGES) + 1):
+                orders = list(self._orders(first, last))
+                if not orders and last > first + 1 and self._too_big(first, last):
+                    break
+                for node in nodes[first].values():
+                    for group in self._groups(orders, first, last, node, nodes[last]):
+                        cycles, kept = node.cycles + group.cycles, frozenset(group.kept)
+                        if kept not in nodes[last] or cycles < nodes[last][kept].cycles:
+                            nodes[last][kept] = _Node(cycles, kept, group, node)
+        if not nodes[count]:
+            raise NetworkError(self._problems(reached, nodes[reached]))
+        return min(nodes[count].values(), key=lambda node: node.cycles).groups()
+
+    # Orders
+
+    def _too_big(self, first: int, last: int) -> bool:
+        part, geometry = self.stages[first:last], self.geometry
+        return (sum(map(weight_words, part)) > costs.STREAMED_WEIGHTS * geometry.weight_words
+                or sum(stage.work.blocks * stage.work.places for stage in part) > geometry.pool_words)
+
+    def _orders(self, first: int, last: int) -> Iterator[Order]:
+        if last == first + 1:
+            yield from _alone(self.geometry, self.stages[first])
+            return
+        part = self.stages[first:last]
+        if self._too_big(first, last) or any(s.work.average and s.work.size[0] * s.work.size[1] > self.geometry.band_pixels
+                                             for s in part):
+            return
+        height, tried, cut = part[-1].target.buffer.height, set(), set()
+        inside = {stage.target.buffer for stage in part} & frozenset().union(*(stage.inputs for stage in part))
+        for rows in sorted({min(height, r) for r in costs.BAND_ROWS}):
+            counts = tuple(band_rows(self.geometry, stage, rows / height) for stage in part)
+            if counts in cut:
+                continue
+            cut.add(counts)
+            order = None
+            for order in interleaved(self.geometry, part, self.cuts, counts):
+                key = order.pinned, tuple((id(step.stage), step.band.rows) for step in order.steps)
+                if key not in tried:
+                    tried.add(key)
+                    yield order
+            if order and sum(order.rings.written(buffer) * buffer.row_words for buffer in inside) > self.capacity:
+                return
+
+    # Groups
+
+    def _groups(self, orders: Iterable[Order], first: int, last: int, node: _Node,
+                found: Mapping[frozenset[Buffer], _Node]) -> Iterator[Group]:
+        """Groups behind a node with what they keep; none that is certainly no better than what was `found`."""
+        part = self.stages[first:last]
+        targets, touched = dict.fromkeys(s.target.buffer for s in part), frozenset().union(*(s.inputs for s in part))
+        fresh = [buffer for buffer in targets
+                 if self.lifetimes.begins(buffer) >= first and self.lifetimes.needed(buffer, last)]
+        passing = sorted((buffer for buffer in node.whole if buffer not in targets and buffer not in touched),
+                         key=self.lifetimes.begins)
+        choices = product((True, False), repeat=len(fresh)) if len(fresh) <= 2 else [(True,) * len(fresh), (False,) * len(fresh)]
+        for keep in choices:
+            whole = node.whole | {buffer for buffer, yes in zip(fresh, keep, strict=True) if yes}
+            kept = frozenset(buffer for buffer in whole if self.lifetimes.needed(buffer, last))
+            for order in orders:
+                if (kept in found and node.cycles + self.estimate.compute(order) + costs.GROUP_CYCLES >= found[kept].cycles):
+                    continue
+                for room in Room:
+                    residents = self._residents(order, first, whole, passing, room)
+                    if residents is not None:
+                        waits = room is Room.LEAST and any(resident.waits for resident in residents.values())
+                        cycles = self.estimate.cycles(order, residents.values(), waits=waits)
+                        yield Group(first, last, order, residents, tuple(kept), cycles)
+                        if order.way is not Way.RELOAD:
+                            break
+
+    def _residents(self, order: Order, first: int, whole: frozenset[Buffer], passing: Sequence[Buffer],
+                   room: Room) -> dict[Buffer, Residency] | None:
+        """What is on the chip during a group: what its stages read and write, and what only passes it by; None if it does not
+        fit."""
+        found: dict[Buffer, Residency] = {}
+        free = self.capacity - sum(buffer.words for buffer in passing)
+        sources = [source.buffer for stage in order.stages for source in stage.sources]
+        for buffer in dict.fromkeys([*sources, *(stage.target.buffer for stage in order.stages)]):
+            resident = self.residencies.of(order, buffer, first, whole=buffer in whole, room=room)
+            if resident is None or resident.size > free:
+                return None
+            found[buffer] = resident
+            free -= resident.size
+        for buffer, resident in found.items():
+            if isinstance(resident, StoredChunks) and resident.copies > 1:
+                # More chunks side by side are stored in longer runs.
+                chunks = 1 + min(costs.CHUNK_WORDS // resident.chunk_words - 1, free // resident.size)
+                if chunks > 1:
+                    found[buffer] = replace(resident, chunk_words=chunks * resident.chunk_words)
+        return found | {buffer: OnChip.all_of(buffer) for buffer in passing}
+
+    # What stands against it
+
+    def _problems(self, reached: int, nodes: Iterable[frozenset]) -> list[Problem]:
+        """Of the stage that no group can hold beside the buffers that are whole before it (those of the cheapest of `nodes`), and
+        of all behind it that cannot run alone either."""
+        problems = []
+        for n in range(reached, len(self.stages)):
+            least = self._least_words(n)
+            if least > self.capacity:
+                problems.append(Problem(self.stages[n].layer, f"activation memory (activation_words) must have at least {least} "
+                                                              f"words for its smallest band, not {self.capacity}: "
+                                                              f"{least - self.capacity} are missing"))
+        stage, held = self.stages[reached], min(sum(buffer.words for buffer in whole) for whole in nodes)
+        missing = self._least_words(reached) + held - self.capacity
+        return problems or [Problem(stage.layer, f"activation memory (activation_words) must hold its bands beside {held} words "
+                                                 f"that later layers read, and has {self.capacity}: at least {max(missing, 1)} "
+                                                 f"are missing")]
+
+    def _least_words(self, n: int) -> int:
+        """Activation words of the smallest band of a stage, sources and target in rings."""
+        stage = self.stages[n]
+        sizes = []
+        for order in _alone(self.geometry, stage):
+            parts = [self.residencies.of(order, buffer, n, whole=False, room=Room.LEAST)
+                     for buffer in (*stage.inputs, stage.target.buffer)]
+            if all(parts):
+                sizes.append(sum(part.size for part in parts))
+        return min(sizes, default=0)
+
+
+def _alone(geometry: Geometry, stage: Stage) -> Iterator[Order]:
+    """Orders of a stage alone, in bands of few and of many rows."""
+    height, width = stage.work.size
+    most = min(height, geometry.band_pixels // width)
+    options = {-(-height // parts) for parts in range(-(-height // most), height + 1)} | {most}
+    if len(options) > costs.BANDS_TRIED:
+        ranked = sorted(options, reverse=True)
+        options = {ranked[0], ranked[1], *ranked[2::max(1, len(ranked) // 5)], ranked[-1]}
+    for rows in sorted(options, reverse=True):
+        yield from chunked(geometry, stage, rows)

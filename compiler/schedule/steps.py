@@ -1,0 +1,124 @@
+"""Steps: the compute commands of a stage, one for a band of rows and a range of output blocks."""
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+from arch import pipeline
+from arch.geometry import Geometry
+from compiler import costs
+from compiler.layer import Band
+from compiler.stages import Origin, Slice, Stage
+
+__all__ = ["Cuts", "Step", "band_rows", "row_bands", "shortest_pass", "step_cycles", "visible_after", "weight_words"]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One compute command: a band of a stage for some of its output blocks. `turn` counts how often the stage began anew.
+
+    `input_rows` of its sources are read, `output_rows` of its target written.
+    """
+
+    stage: Stage
+    band: Band
+    blocks: range
+    input_rows: range
+    output_rows: range
+    turn: int = 0
+
+    @classmethod
+    def of(cls, stage: Stage, cut: Sequence[Band], blocks: range, turn: int = 0) -> "list[Step]":
+        """Steps of a stage for each band of a cut."""
+        work = stage.work
+        return [cls(stage, band, blocks, work.input_rows(band.rows), range(int(band.last)) if work.average else band.pooled, turn)
+                for band in cut]
+
+    @cached_property
+    def late_rows(self) -> range:
+        """Rows of the sources that may still be read when the step has given its token, until a later one that writes gives its
+        own: all if this one writes nothing, else those that only rows behind the last one that completes a pooled row need."""
+        if not len(self.output_rows):
+            return self.input_rows
+        if not len(self.band.pooled):
+            return range(0)
+        work = self.stage.work
+        window, pool = work.conv.window, work.pool_window
+        complete = self.band.pooled[-1] * pool.stride[0] - pool.padding[0] + pool.kernel[0]
+        first = complete * window.stride[0] - window.padding[0] + window.kernel[0] - 1      # its last tap
+        return range(min(max(first, self.input_rows.start), self.input_rows.stop), self.input_rows.stop)
+
+    @property
+    def sources(self) -> tuple[Slice, ...]:
+        """What is read of the stage's sources."""
+        return self.stage.sources
+
+    @property
+    def output_words(self) -> range:
+        """Words of the target's pixels that are written."""
+        return self.stage.output_words(self.blocks)
+
+
+def weight_words(stage: Stage) -> int:
+    """All weight words of a stage."""
+    return stage.work.blocks * stage.work.block_words
+
+
+def step_cycles(geometry: Geometry, step: Step) -> int:
+    """Cycles in which the array is taken by a step, if nothing is waited for."""
+    pixels = len(step.band.rows) * step.stage.work.size[1]
+    return len(step.blocks) * step.stage.work.passes * max(pixels, shortest_pass(geometry)) + 1
+
+
+@cache
+def shortest_pass(geometry: Geometry) -> int:
+    """Cycles of the shortest pass: it lasts at least as long as the next one's weights take to shift in."""
+    return pipeline.weights_free_after(geometry) + geometry.pairs - pipeline.weights_soon(geometry) + 3
+
+
+def visible_after(geometry: Geometry) -> int:
+    """Last beat of a command issued -> first beat of a command that waits for what it writes, about."""
+    return (pipeline.vector(geometry) + pipeline.OUTPUT_FIFO + pipeline.POOL + pipeline.AVERAGE_PASS + pipeline.WRITER
+            + costs.HANDOVER_CYCLES)
+
+
+def row_bands(height: int, rows: int, first: int | None = None) -> list[range]:
+    """Rows 0..height-1 in bands of `rows`, the first one of `first`."""
+    edges = [0, *range(first or min(rows, height), height, rows), height]
+    return [range(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+
+
+def band_rows(geometry: Geometry, stage: Stage, fraction: float) -> int:
+    """Rows of a stage's convolution in a band, for a fraction of the map; a multiple of the pool's stride where possible."""
+    height, width = stage.work.size
+    stride = stage.work.pool_window.stride[0]
+    rows = max(1, round(fraction * height))
+    most = max(1, geometry.band_pixels // width)
+    parts = -(-rows // most)
+    rows = -(-rows // parts)
+    if stride > 1 and rows >= stride and rows < height:
+        rows = max(stride, rows // stride * stride)
+    return min(rows, height)
+
+
+class Cuts:
+    """Stages in bands, and the steps of those: the same ones whoever asks, since many orders of steps are compared."""
+
+    def __init__(self):
+        self._bands: dict[tuple[Stage, int], list[Band]] = {}
+        self._steps: dict[tuple[Stage, int, range], list[Step]] = {}
+
+    def bands(self, stage: Stage, rows: int) -> list[Band]:
+        """Bands of so many rows of a stage's convolution; the first of a single row where the gather makes what it reads, so that
+        the engine starts early."""
+        key = stage, rows
+        if key not in self._bands:
+            gathered = any(buffer.origin is Origin.GATHER for buffer in stage.inputs)
+            self._bands[key] = stage.work.bands(row_bands(stage.work.size[0], rows, 1 if gathered else None))
+        return self._bands[key]
+
+    def steps(self, stage: Stage, rows: int, blocks: range) -> list[Step]:
+        """A step for each of these bands."""
+        key = stage, rows, blocks
+        if key not in self._steps:
+            self._steps[key] = Step.of(stage, self.bands(stage, rows), blocks)
+        return self._steps[key]
