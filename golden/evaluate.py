@@ -12,6 +12,7 @@ from pathlib import Path
 import signal
 import sys
 import threading
+import warnings
 
 from golden import values
 from golden.images import labelled_images, own_images
@@ -54,8 +55,10 @@ def _start(network: QNetwork, model: Model | None) -> None:
     _worker = _Worker(network, model)
 
 
-def _ranks(item: tuple[Path, int]) -> Ranks:
-    return _worker.ranks(*item)
+def _ranks(item: tuple[Path, int]) -> tuple[Ranks, list[Warning]]:
+    """With what this process would warn of, for the parent to say."""
+    with warnings.catch_warnings(record=True, action="always") as heard:
+        return _worker.ranks(*item), [warning.message for warning in heard]
 
 
 @contextmanager
@@ -83,7 +86,10 @@ def _all_ranks(network: QNetwork, model: Model | None, images: list[tuple[Path, 
             try:
                 with _deaf():
                     results = pool.map(_ranks, images, chunksize=4)
-                yield from results
+                for ranks, heard in results:
+                    for warning in heard:
+                        warnings.warn(warning, stacklevel=2)
+                    yield ranks
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

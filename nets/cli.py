@@ -1,16 +1,21 @@
 """What the commands share: one message instead of a traceback, exit codes, whole files or none."""
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 import json
 import os
 from pathlib import Path
 import sys
+import warnings
 
 from nets.graph import GraphError
 from nets.model import ModelError
-from nets.preprocess import PreprocessError
+from nets.preprocess import ImageWarning, PreprocessError
 
 __all__ = ["OutputError", "positive", "print_notes", "run_command", "write_bytes", "write_json"]
+
+
+_WARNINGS = 5           # lines about images
 
 
 class OutputError(ValueError):
@@ -27,7 +32,8 @@ def run_command(work: Callable[[Namespace], int | None], args: Namespace,
     and keeps its traceback.
     """
     try:
-        code = work(args) or 0
+        with _image_warnings():
+            code = work(args) or 0
         sys.stdout.flush()
         return code
     except (GraphError, ModelError, OutputError, PreprocessError, *errors) as error:
@@ -42,6 +48,29 @@ def run_command(work: Callable[[Namespace], int | None], args: Namespace,
     except OSError as error:
         print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _image_warnings() -> Iterator[None]:
+    """What is odd about images as lines on stderr: the first few, and how many more there were."""
+    odd, others = 0, warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: object) -> None:
+        nonlocal odd
+        if not issubclass(category, ImageWarning):
+            others(message, category, *where)
+            return
+        odd += 1
+        if odd <= _WARNINGS:
+            print(f"warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings(action="always", category=ImageWarning):
+        warnings.showwarning = show
+        try:
+            yield
+        finally:
+            if odd > _WARNINGS:
+                print(f"warning: {odd - _WARNINGS} more images are odd", file=sys.stderr)
 
 
 def positive(text: str) -> int:

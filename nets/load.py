@@ -8,6 +8,7 @@ from pathlib import Path
 from nets.graph import Graph, Input
 from nets.model import Model, ModelError
 from nets.onnx.importer import import_onnx
+from nets.picture import BACKGROUNDS
 from nets.preprocess import CHANNEL_ORDERS, InputSpec, read_side_file
 
 __all__ = ["add_model_arguments", "load_model", "model_from_arguments"]
@@ -19,7 +20,8 @@ IMAGENET_CROP = 256 / 224      # shorter side to crop
 
 def load_model(source: str | Path, *, side_file: str | Path | None = None, size: tuple[int, int] | None = None,
                channels: str | None = None, mean: Sequence[float] | None = None, std: Sequence[float] | None = None,
-               scale: float | None = None, resize: int | None = None, labels: str | Path | None = None) -> Model:
+               scale: float | None = None, resize: int | None = None, background: str | None = None,
+               labels: str | Path | None = None) -> Model:
     """The float model that `source` names.
 
     A file's preparation of images and its labels come from its side file (`side_file`, or `<model>.json` beside it, if there is
@@ -59,7 +61,8 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
     if labels:
         names = _read_labels(Path(labels))
     try:
-        spec = _overridden(spec, size=size, channels=channels, mean=mean, std=std, scale=scale, resize=resize)
+        spec = _overridden(spec, size=size, channels=channels, mean=mean, std=std, scale=scale, resize=resize,
+                           background=background)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{name}: {error}") from None
     classes = graph.shapes[graph.output][0]
@@ -132,13 +135,15 @@ def add_model_arguments(parser: ArgumentParser, *, default: str = "digits") -> N
     group.add_argument("--mean", type=_numbers, metavar="X,..", help="mean, a number a channel, in units of pixel * scale")
     group.add_argument("--std", type=_numbers, metavar="X,..", help="deviation, a number a channel")
     group.add_argument("--scale", type=_number, metavar="X", help="factor of pixels in 0..255, as 1/255")
-    group.add_argument("--resize", type=int, metavar="N", help="pixels that the shorter side gets before the crop; 0: no crop")
+    group.add_argument("--resize", type=int, metavar="N", help="pixels that the shorter side gets before the crop; 0: as few as "
+                       "cover the input")
+    group.add_argument("--background", choices=sorted(BACKGROUNDS), help="what transparent images are laid over (black)")
     group.add_argument("--labels", metavar="FILE", help="names of the classes, one a line")
 
 
 def model_from_arguments(args: Namespace) -> Model:
     """The model that the arguments of `add_model_arguments` name; raises what `load_model` does."""
-    fields = ("side_file", "size", "channels", "mean", "std", "scale", "resize", "labels")
+    fields = ("side_file", "size", "channels", "mean", "std", "scale", "resize", "background", "labels")
     return load_model(args.model, **{what: getattr(args, what) for what in fields})
 
 

@@ -12,7 +12,7 @@ from nets.quantise import CALIBRATION_LIMIT, outline, quantise_with
 __all__ = ["add_network_arguments", "network_and_model", "network_from_arguments", "outline_from_arguments"]
 
 # of add_model_arguments; a quantised file holds these
-FLOAT_ONLY = ("side_file", "size", "channels", "mean", "std", "scale", "resize", "labels", "calibrate")
+FLOAT_ONLY = ("side_file", "size", "channels", "mean", "std", "scale", "resize", "background", "labels", "calibrate")
 
 
 def add_network_arguments(parser: ArgumentParser, *, default: str = "digits") -> None:

@@ -3,27 +3,37 @@ from dataclasses import asdict, dataclass, replace
 import json
 import math
 from pathlib import Path
+import warnings
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-__all__ = ["IMAGE_SUFFIXES", "InputSpec", "PreprocessError", "find_images", "load_image", "read_side_file"]
+from nets.picture import BACKGROUNDS, plain
+
+__all__ = ["IMAGE_SUFFIXES", "ImageWarning", "InputSpec", "PreprocessError", "find_images", "load_image", "read_side_file"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 CHANNEL_ORDERS = {"RGB": 3, "BGR": 3, "L": 1}
 CROPS = ("center", "none")
+FAR = 4                 # times that a picture is enlarged, or its shape longer than the input's: then something may be wrong
 
 
 class PreprocessError(ValueError):
     """An image or a side file cannot be used; the message names the file."""
 
 
+class ImageWarning(UserWarning):
+    """An image is used, but hardly as its owner wants; the message names the file."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
     """How a picture becomes the input tensor: x = (pixel * scale - mean) / std per channel, pixel in 0..255.
 
-    `size`: (height, width) of the tensor. `channels`: "RGB", "BGR" or "L" (grey). `resize`: length in pixels that the shorter
-    side is brought to first (bilinear), or 0 to resize straight to `size`. `crop`: "center" or "none" (then resize to `size`).
+    `size`: (height, width) of the tensor; a picture of exactly this size is taken as it is. `channels`: "RGB", "BGR" or "L"
+    (grey). `resize`: length in pixels that the shorter side is brought to first (bilinear), or 0 for the least with which the
+    picture covers `size`. `crop`: "center", or "none" to resize straight to `size`. `background`: "black" or "white", what
+    transparent pictures are laid over.
     """
 
     size: tuple[int, int]
@@ -33,12 +43,15 @@ class InputSpec:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     resize: int = 0
     crop: str = "center"
+    background: str = "black"
 
     def __post_init__(self):
         if self.channels not in CHANNEL_ORDERS:
             raise ValueError(f"channels must be one of {', '.join(CHANNEL_ORDERS)}, not {self.channels!r}")
         if self.crop not in CROPS:
             raise ValueError(f"crop must be one of {', '.join(CROPS)}, not {self.crop!r}")
+        if self.background not in BACKGROUNDS:
+            raise ValueError(f"background must be one of {', '.join(BACKGROUNDS)}, not {self.background!r}")
         if len(self.size) != 2 or not all(isinstance(n, int) and 1 <= n <= 4096 for n in self.size):
             raise ValueError(f"size must be a height and a width of 1..4096 pixels, not {self.size!r}")
         if not isinstance(self.resize, int) or not 0 <= self.resize <= 8192:
@@ -90,22 +103,50 @@ class InputSpec:
         return cls(**values)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
-        """uint8 (channels, height, width): resized, cropped, channels in the network's order."""
-        image = image.convert("L" if self.channels == "L" else "RGB")
+        """uint8 (channels, height, width) of a picture: resized, cropped, channels in the network's order.
+
+        Raises ValueError for a picture that cannot be understood (`nets.picture`), or so long that it cannot be resized before
+        the crop.
+        """
+        image = plain(image, self.background)[0].convert("L" if self.channels == "L" else "RGB")
         height, width = self.size
-        if self.crop == "center":
-            shorter = self.resize or max(self.size)
-            ratio = shorter / min(image.size)
-            wanted = tuple(max(shorter, round(side * ratio)) for side in image.size)
-            if wanted != image.size:
-                image = image.resize(wanted, Image.Resampling.BILINEAR)
+        scaled = self._scaled(image.size)
+        if math.prod(scaled) > max(Image.MAX_IMAGE_PIXELS, math.prod(image.size)):
+            raise ValueError(f"{image.width}x{image.height} pixels would become {scaled[0]}x{scaled[1]} before they are cropped "
+                             f"to {width}x{height}: crop the picture")
+        if scaled != image.size:
+            image = image.resize(scaled, Image.Resampling.BILINEAR)
+        if scaled != (width, height):
             left, top = (image.width - width) // 2, (image.height - height) // 2
             image = image.crop((left, top, left + width, top + height))
-        elif image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
         array = np.asarray(image, np.uint8)
         array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
         return np.ascontiguousarray(array[::-1] if self.channels == "BGR" else array)
+
+    def _scaled(self, sides: tuple[int, int]) -> tuple[int, int]:
+        """Width and height before the crop, of a picture of this width and height."""
+        height, width = self.size
+        if sides == (width, height) or self.crop == "none":
+            return width, height
+        if self.resize:
+            ratio = self.resize / min(sides)
+            return tuple(max(self.resize, round(side * ratio)) for side in sides)
+        ratio = max(width / sides[0], height / sides[1])
+        return max(width, round(sides[0] * ratio)), max(height, round(sides[1] * ratio))
+
+    def misfits(self, sides: tuple[int, int]) -> list[str]:
+        """What is odd about a picture of this width and height, a clause each."""
+        height, width = self.size
+        across, down = (new / old for new, old in zip(self._scaled(sides), sides, strict=True))
+        shape = (sides[0] / sides[1]) / (width / height)
+        found = []
+        if max(across, down) > FAR:
+            found.append(f"is small, {sides[0]}x{sides[1]} pixels, and enlarged {max(across, down):.0f} times for an input of "
+                         f"{width}x{height}")
+        if max(shape, 1 / shape) > FAR:
+            what = "squeezed into" if self.crop == "none" else "cropped to its centre for"
+            found.append(f"has an extreme shape, {sides[0]}x{sides[1]} pixels, and is {what} an input of {width}x{height}")
+        return found
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """float32 input tensor from uint8 pixels of the same (channels, height, width)."""
@@ -114,15 +155,23 @@ class InputSpec:
 
 
 def load_image(path: str | Path, spec: InputSpec) -> np.ndarray:
-    """uint8 pixels (channels, height, width) of an image file. Raises PreprocessError if it cannot be read."""
+    """uint8 pixels (channels, height, width) of an image file, read as `nets.picture` says.
+
+    Raises PreprocessError if it cannot be read. Warns with ImageWarning, once, of what is odd about it.
+    """
     try:
-        with Image.open(path) as image:
-            return spec.pixels(image)
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:      # Pillow's, of odd files that it then reads
+            image, concerns = plain(file, spec.background)
+            concerns += spec.misfits(image.size)
+            pixels = spec.pixels(image)
     except UnidentifiedImageError:
         raise PreprocessError(f"{path}: is not an image that Pillow can read") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PreprocessError(f"{path}: cannot be read: {reason}") from None
+    if concerns:
+        warnings.warn(f"{path}: {'; '.join(concerns)}", ImageWarning, stacklevel=2)
+    return pixels
 
 
 def find_images(folder: str | Path) -> list[Path]:

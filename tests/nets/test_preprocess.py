@@ -1,4 +1,5 @@
 """Images and side files: exact pixels, every rule, and files that are damaged."""
+from contextlib import nullcontext
 import json
 from random import Random
 import re
@@ -7,7 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from nets.preprocess import InputSpec, PreprocessError, find_images, load_image, read_side_file
+from nets.preprocess import ImageWarning, InputSpec, PreprocessError, find_images, load_image, read_side_file
 
 BASE = {"size": [4, 6]}
 
@@ -22,6 +23,18 @@ def test_exact_size_is_taken_as_it_is():
     np.testing.assert_array_equal(InputSpec(size=(6, 6)).pixels(image), expected)
     np.testing.assert_array_equal(InputSpec(size=(6, 6), crop="none", channels="BGR").pixels(image), expected[::-1])
     np.testing.assert_array_equal(InputSpec(size=(4, 6)).pixels(image), expected[:, 1:5])
+    for fields in ({"resize": 9}, {"resize": 0}, {"crop": "none"}):
+        np.testing.assert_array_equal(InputSpec(size=(6, 6), **fields).pixels(image), expected)
+
+
+@pytest.mark.parametrize("height, width", [(49, 10), (10, 49), (1, 7), (3, 3)])
+def test_without_resize_the_picture_just_covers_the_input(height, width):
+    image, spec = picture(width, height), InputSpec(size=(height, width))
+    np.testing.assert_array_equal(spec.pixels(image), np.asarray(image).transpose(2, 0, 1))
+    large = picture(2 * width, 3 * height)
+    small = np.asarray(large.resize((width, round(1.5 * height)), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    top = (small.shape[1] - height) // 2
+    np.testing.assert_array_equal(spec.pixels(large), small[:, top:top + height])
 
 
 def test_grey():
@@ -46,11 +59,37 @@ def test_no_crop_resizes_straight():
 
 @pytest.mark.parametrize("mode", ["RGBA", "P", "L", "1", "CMYK", "I;16", "LA"])
 def test_other_image_modes(mode, tmp_path):
-    image = Image.fromarray(np.arange(64, dtype=np.uint16).reshape(8, 8)) if mode == "I;16" else picture(8, 8).convert(mode)
+    deep = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    image = Image.fromarray(deep) if mode == "I;16" else picture(8, 8).convert(mode)
     path = tmp_path / ("image.tiff" if mode in ("CMYK", "I;16", "LA") else "image.png")
     image.save(path)
     pixels = load_image(path, InputSpec(size=(8, 8)))
     assert pixels.shape == (3, 8, 8) and pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("sides, size, fields, said", [
+    ((20, 20), (81, 81), {}, "is small, 20x20 pixels, and enlarged 4 times for an input of 81x81"),
+    ((20, 20), (80, 80), {}, None), ((20, 20), (40, 40), {"resize": 81}, "enlarged 4 times"),
+    ((20, 99), (20, 20), {}, "has an extreme shape, 20x99 pixels, and is cropped to its centre for an input of 20x20"),
+    ((99, 20), (20, 20), {"crop": "none"}, "has an extreme shape, 99x20 pixels, and is squeezed into"),
+    ((80, 20), (20, 20), {}, None), ((99, 20), (20, 99), {}, None)])
+def test_pictures_that_do_not_fit_well_are_said(tmp_path, sides, size, fields, said):
+    picture(*sides).save(tmp_path / "i.png")
+    spec = InputSpec(size=size, **fields)
+    with pytest.warns(ImageWarning, match=f"^{tmp_path}/i.png: .*{said}") if said else nullcontext():
+        assert load_image(tmp_path / "i.png", spec).shape == spec.shape
+
+
+def test_pictures_too_long_to_be_resized_are_refused(tmp_path):
+    picture(1, 40_000).save(tmp_path / "i.png")
+    with pytest.raises(PreprocessError, match="i.png: cannot be read: 1x40000 pixels would become 100x4000000 before"):
+        load_image(tmp_path / "i.png", InputSpec(size=(100, 100)))
+
+
+def test_pillow_warnings_stay_inside(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    picture(20, 20).save(tmp_path / "i.png")
+    assert load_image(tmp_path / "i.png", InputSpec(size=(20, 20))).shape == (3, 20, 20)
 
 
 def test_normalise():
@@ -70,7 +109,7 @@ def test_with_size_keeps_the_ratio():
     ({"size": (0, 4)}, "size must be a height and a width of 1..4096 pixels"), ({"size": (4,)}, "size must be"),
     ({"size": (4, 5000)}, "size must be"), ({"size": (4, 4.0)}, "size must be"),
     ({"channels": "CMY"}, "channels must be one of RGB, BGR, L, not 'CMY'"),
-    ({"crop": "left"}, "crop must be one of center, none"),
+    ({"crop": "left"}, "crop must be one of center, none"), ({"background": "red"}, "background must be one of black, white"),
     ({"resize": -1}, "resize must be 0..8192"), ({"resize": 3}, "resize must be at least the crop of 4 pixels, not 3"),
     ({"mean": (0.0,)}, "mean must be 3 finite numbers"), ({"std": (1.0, 1.0, float("inf"))}, "std must be 3 finite numbers"),
     ({"std": (1.0, 0.0, 1.0)}, "scale and std must be finite and not 0"), ({"scale": 0.0}, "scale and std must be"),
@@ -159,7 +198,7 @@ def test_files_that_are_no_images(tmp_path):
         load_image(tmp_path / "gone.png", spec)
 
 
-@pytest.mark.filterwarnings("ignore")       # Pillow warns of odd files that it then reads or refuses
+@pytest.mark.filterwarnings("ignore::nets.preprocess.ImageWarning")
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "bmp", "tiff", "webp", "ppm"])
 def test_damaged_images_are_read_or_refused(tmp_path, suffix):
     """Seeded bit flips and truncations; nothing but a PreprocessError may come out."""
