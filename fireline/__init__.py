@@ -1,1 +1,80 @@
-"""Fireline from Python: a trained network in, an accelerator on an ECP5 board out. docs/api.md shows it from end to end."""
+"""Fireline from Python: a trained network in, an accelerator on an ECP5 board out. docs/api.md tells it from end to end.
+
+>>> import fireline
+>>> net = fireline.load("digits").quantise()
+>>> net.classify("nets/digits/images/3_1602.png").top5[0]
+<3 97.0%>
+>>> net.compile("versa-ecp5").predict().frames_per_s
+2483.361279427833
+"""
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:       # editors read this; Python imports what is asked for, when it is asked for
+    from arch.geometry import Geometry
+    from boards import BOARDS, Board
+    from compiler.program_file import ProgramFileError
+    from compiler.stages import NetworkError
+    from fireline.connection import Connection, connect
+    from fireline.model import Model, QuantisedModel, load
+    from fireline.program import Program
+    from fireline.results import (
+        Accuracy,
+        BoardInfo,
+        BoardRun,
+        Classification,
+        Layer,
+        LayerPrediction,
+        LayerRun,
+        Prediction,
+        Resource,
+        Run,
+        Score,
+        TopClass,
+    )
+    from host.link import LinkError
+    from host.protocol import ProtocolError
+    from host.runner import MachineError
+    from nets.cli import OutputError
+    from nets.graph import GraphError
+    from nets.model import ModelError
+    from nets.preprocess import PreprocessError
+    from sim.verilog.export import SimulationError
+
+_MODULES = {
+    "fireline.model": ("load", "Model", "QuantisedModel"),
+    "fireline.program": ("Program",),
+    "fireline.connection": ("connect", "Connection"),
+    "fireline.results": ("Accuracy", "BoardInfo", "BoardRun", "Classification", "Layer", "LayerPrediction", "LayerRun",
+                         "Prediction", "Resource", "Run", "Score", "TopClass"),
+    "arch.geometry": ("Geometry",),
+    "boards": ("BOARDS", "Board"),
+    "compiler.program_file": ("ProgramFileError",),
+    "compiler.stages": ("NetworkError",),
+    "host.link": ("LinkError",),
+    "host.protocol": ("ProtocolError",),
+    "host.runner": ("MachineError",),
+    "nets.cli": ("OutputError",),
+    "nets.graph": ("GraphError",),
+    "nets.model": ("ModelError",),
+    "nets.preprocess": ("PreprocessError",),
+    "sim.verilog.export": ("SimulationError",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = ["BOARDS", "Accuracy", "Board", "BoardInfo", "BoardRun", "Classification", "Connection", "Geometry", "GraphError",
+           "Layer", "LayerPrediction", "LayerRun", "LinkError", "MachineError", "Model", "ModelError", "NetworkError",
+           "OutputError", "Prediction", "PreprocessError", "Program", "ProgramFileError", "ProtocolError", "QuantisedModel",
+           "Resource", "Run", "Score", "SimulationError", "TopClass", "connect", "load"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fireline' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

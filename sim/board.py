@@ -27,7 +27,7 @@ from sim.models.sdram import ChipTiming, SdramChip, SdramDesign, chip_timing
 from sim.verilog.cache import kept
 from sim.verilog.export import Rtl, SimulationError, convert
 
-__all__ = ["BoardTop", "PtyServer", "VirtualBoard", "get_parser", "main"]
+__all__ = ["BoardLink", "BoardTop", "PtyServer", "VirtualBoard", "get_parser", "main"]
 
 _BURST = 4000                   # cycles between looks at the line
 _PIECE = 4096                   # bytes taken from the line at once
@@ -117,6 +117,25 @@ class VirtualBoard:
         while self.sim.pending("rx") or not (self.sim.get("idle") or self.sim.get("busy")):
             back += self.step(200)
         return back + self.step(50 if not self.sim.get("busy") else _BURST)
+
+
+class BoardLink:
+    """A `host.link.Link` to a board in this process: time passes for the board while somebody writes or reads."""
+
+    def __init__(self, board: VirtualBoard):
+        self.board, self.baud = board, board.board.baud
+        self._back = b""
+
+    def write(self, data: bytes) -> None:
+        self._back += self.board.feed(data)
+
+    def read(self, timeout_s: float) -> bytes:
+        back = self._back or self.board.feed(b"")
+        self._back = b""
+        return back
+
+    def close(self) -> None:
+        self.board.close()
 
 
 class PtyServer:
