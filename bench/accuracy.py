@@ -16,11 +16,11 @@ import time
 
 import numpy as np
 
+from cli import positive, run_command, write_json
 from golden import values
 from golden.evaluate import evaluate
 from golden.images import labelled_images
 from nets import digits
-from nets.cli import positive, run_command, write_json
 from nets.int8.file import load, save
 from nets.load import load_model
 from nets.quantise import quantise_with

@@ -20,11 +20,10 @@ import traceback
 import warnings
 
 import onnx
-from rich.console import Console
 from rich.table import Table
 
 from bench.mutations import BYTE_MUTATIONS, FLN_MUTATIONS, JSON_MUTATIONS, ONNX_MUTATIONS
-from nets.cli import run_command, write_json
+from cli import run_command, terminal, write_json
 
 __all__ = ["Case", "Outcome", "Sample", "find_samples", "get_parser", "main", "make_cases", "run_cases"]
 
@@ -303,7 +302,7 @@ def _work(args: argparse.Namespace) -> int:
 
 
 def _print_summary(outcomes: Sequence[Outcome], seed: int) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = terminal()
     table = Table(title=f"{len(outcomes)} damaged files, seed {seed}")
     table.add_column("damage")
     for outcome in OUTCOMES:
@@ -320,8 +319,7 @@ def _print_summary(outcomes: Sequence[Outcome], seed: int) -> None:
                   f"{max(outcome.seconds for outcome in outcomes):.1f} s")
     for outcome in outcomes:
         if outcome.outcome not in GOOD:
-            console.print(f"case {outcome.number}, {outcome.sample}, {outcome.mutation}: {outcome.outcome}: {outcome.message}",
-                          markup=False)
+            console.print(f"case {outcome.number}, {outcome.sample}, {outcome.mutation}: {outcome.outcome}: {outcome.message}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,13 +8,13 @@ from pathlib import Path
 import sys
 import time
 
-from rich.console import Console
 from rich.table import Table
 
 from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
 from bench.heatmap import picture
 from bench.organisations import OutputStationary, SharedWeight, WeightStationary
+from cli import terminal
 from hw.tools.toolchain import ToolError
 
 __all__ = ["ORGANISATIONS", "compare", "get_parser", "main"]
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    Console().print(_table(records))
+    terminal().print(_table(records))
     return 1 if any("error" in record for record in records) else 0
 
 

@@ -11,15 +11,13 @@ import sys
 import time
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from arch.geometry import PRESETS, Geometry
+from cli import print_notes, progress, run_command, terminal, waiting, write_json
 from compiler.layer import LayerError
 from golden import values
 from golden.cycles.gather_port import gather_timeline
-from nets.cli import print_notes, run_command, write_json
 from nets.int8.network import QNetwork
 from nets.network import add_network_arguments, network_from_arguments
 from nets.preprocess import load_image
@@ -27,7 +25,6 @@ from nets.quantise import synthetic_images
 from sim.cases import Case, cases_of
 from sim.engine import EngineBench, gather_mismatches, mismatches, predicted
 from sim.expected import Expected, pack_columns
-from sim.verilog.export import SimulationError
 
 __all__ = ["Measure", "get_parser", "main", "measure"]
 
@@ -133,18 +130,12 @@ def run(args: argparse.Namespace) -> int:
     if args.stalls is not None:
         rng = np.random.default_rng(args.stalls)
         grants = {name: np.append(rng.random(997) < .5, True) for name in ("read_grant", "write_grant")}
-    console = Console(stderr=True)
-    with console.status("compiling the engine"):
+    with waiting("compiling the engine"):
         bench = EngineBench(geometry)
     measures = []
-    with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console,
-                  transient=True) as progress:
-        task = progress.add_task("", total=len(cases))
-        for case in cases:
-            progress.update(task, description=case.name)
-            measures.append(measure(bench, case, **grants))
-            progress.advance(task)
-    Console(width=None if sys.stdout.isatty() else 160).print(table_of(measures, geometry))
+    for case in progress(cases, "convolutions"):
+        measures.append(measure(bench, case, **grants))
+    terminal().print(table_of(measures, geometry))
     if args.json:
         lanes = [geometry.input_lanes, geometry.output_lanes]
         write_json(args.json, {"model": network.name, "preset": args.preset, "lanes": lanes, "stalls": args.stalls,
@@ -153,11 +144,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        return run_command(run, get_parser().parse_args(argv), LayerError)
-    except SimulationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(run, get_parser().parse_args(argv))
 
 
 if __name__ == "__main__":

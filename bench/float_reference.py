@@ -9,16 +9,14 @@ import sys
 import time
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
+from cli import progress, run_command, terminal, write_json
 from nets import digits
-from nets.cli import run_command, write_json
 from nets.float_run import run
 from nets.load import load_model
 from nets.model import ModelError
 from nets.preprocess import find_images, load_image
-from nets.progress import progress
 
 __all__ = ["Difference", "get_parser", "main", "measure"]
 
@@ -83,7 +81,7 @@ def _work(args: argparse.Namespace) -> int:
     for one in figures:
         table.add_row(Path(one.model).stem, str(one.images), f"{one.worst:.1e}", str(one.same_top1), f"{one.seconds:.3f}",
                       f"{one.runtime_seconds:.3f}")
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    terminal().print(table)
     if args.json:
         write_json(args.json, {"target": TARGET, "figures": [asdict(one) for one in figures]})
     return 0 if all(one.worst < TARGET for one in figures) else 1

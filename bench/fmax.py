@@ -8,14 +8,13 @@ from pathlib import Path
 import sys
 
 from amaranth.lib import wiring
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from arch.geometry import PRESETS, Geometry
 from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
 from bench.heatmap import picture
+from cli import meter, terminal
 from hw.tools.flow import Routed
 from hw.tools.toolchain import ToolError
 
@@ -118,10 +117,8 @@ def main(argv: list[str] | None = None) -> int:
         if getattr(args, option) < 1:
             print(f"--{option} must be at least 1, not {getattr(args, option)}", file=sys.stderr)
             return 2
-    console = Console(stderr=True)
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     try:
-        with Progress(*columns, console=console) as progress:
+        with meter(transient=False) as progress:
             task = progress.add_task("synthesis", total=1)
             netlist = build(args.core, args.preset, args.build / f"{args.core}-{args.preset}")
             progress.update(task, completed=1)
@@ -147,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
-    Console().print(_table(record))
+    terminal().print(_table(record))
     return 0
 
 

@@ -13,13 +13,12 @@ import sys
 import numpy as np
 import onnxruntime
 
+from cli import positive, print_notes, progress, run_command, write_json
 from golden import values
-from nets.cli import positive, print_notes, run_command, write_json
 from nets.export_qdq import layer_model, network_model
 from nets.int8.network import QInput, QNetwork
 from nets.network import add_network_arguments, network_from_arguments
 from nets.preprocess import find_images, load_image
-from nets.progress import progress
 from nets.quantise import spread
 
 __all__ = ["compare", "get_parser", "main", "session"]

@@ -9,17 +9,16 @@ from pathlib import Path
 import sys
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from rich.console import Console
 
 from arch.geometry import Geometry
 from arch.program import Program
 from boards import find
+from cli import run_command, terminal, write_json
 from compiler.build import compile_network
 from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
-from nets.cli import run_command, write_json
 from nets.int8.network import QNetwork
 from sim.frame import FrameBench, predict
 from sim.run import check_frame, timing_of
@@ -112,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
         failure = f"{type(error).__name__}: {error}"
         notes = [note for note in getattr(error, "__notes__", ()) if " of " in note]
         print(f"error: {failure}\n" + "\n".join(notes[:1]), file=sys.stderr)
-    Console().print(", ".join(f"{count:,} {what}" for what, count in sweep.counts.items()), highlight=False, soft_wrap=True)
+    terminal().print(", ".join(f"{count:,} {what}" for what, count in sweep.counts.items()), soft_wrap=True)
     if args.json:
         write_json(args.json, {"seed": args.seed, **sweep.counts, "failure": failure})
     return int(failure is not None)

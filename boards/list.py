@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 import sys
 
-from rich.console import Console
 from rich.table import Table
 
 from boards.board import Board
 from boards.registry import ALIASES, BOARDS
+from cli import terminal
 
 __all__ = ["get_parser", "main", "record"]
 
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
     except OSError as error:
         print(error, file=sys.stderr)
         return 2
-    Console(soft_wrap=True, width=110).print(_table(records))
+    terminal().print(_table(records))
     return 0
 
 

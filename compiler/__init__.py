@@ -1,1 +1,4 @@
 """From a quantised network to commands and memory images."""
+from cli import interrupt
+
+interrupt.guard_start()

@@ -5,17 +5,15 @@ from pathlib import Path
 import re
 import sys
 
-from rich.console import Console
-
 from arch.geometry import PRESETS, Geometry
 from arch.sdram import Timing
 from boards import BOARDS, find
+from cli import OutputError, print_notes, run_command, terminal, write_json
 from compiler import explain
 from compiler.build import STORAGE_WORDS, Compiled, compile_network
 from compiler.figures import figures
 from compiler.program_file import SUFFIX, ProgramFileError, load, save
 from compiler.stages import NetworkError
-from nets.cli import OutputError, print_notes, run_command, write_json
 from nets.int8.network import QNetwork
 from nets.network import add_network_arguments, network_from_arguments
 
@@ -94,7 +92,7 @@ def _explain(args: argparse.Namespace, compiled: Compiled, network: QNetwork, ta
     found = figures(compiled, network, target.timing, target.storage_words)
     record = explain.record(compiled, found)
     if args.explain:
-        explain.show(Console(width=None if sys.stdout.isatty() else 120), compiled, record)
+        explain.show(terminal(), compiled, record)
     if args.json:
         write_json(args.json, record)
     if args.plot:
@@ -115,7 +113,7 @@ def _output(path: Path) -> Path:
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
-    return run_command(run, (parser or get_parser()).parse_args(argv), ProgramFileError, ValueError)
+    return run_command(run, (parser or get_parser()).parse_args(argv), ValueError)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,15 @@ import numpy as np
 from arch.geometry import PRESETS, Geometry
 from arch.instruction import InstructionError
 from arch.program import Part
+from cli import RequestError, run_command, write_json
 from compiler import program_file
 from compiler.instruction_page import instruction_page
 from compiler.listing import Line, lines, record_of, text_of
-from nets.cli import run_command, write_json
 
 __all__ = ["DisassembleError", "get_parser", "main"]
 
 
-class DisassembleError(ValueError):
+class DisassembleError(RequestError):
     """A file that cannot be read as a program; the message names it."""
 
 
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
-    return run_command(run, (parser or get_parser()).parse_args(argv), DisassembleError, program_file.ProgramFileError)
+    return run_command(run, (parser or get_parser()).parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def show(console: Console, compiled: Compiled, data: dict) -> None:
             table.add_row(str(buffer["base"]), str(buffer["base"] + buffer["words"] - 1), str(buffer["rows"]),
                           str(buffer["of_rows"]), buffer["name"], ", ".join(what))
         console.print(table)
-        console.print(f"  {', '.join(group['stages'])}\n", highlight=False, markup=False)
+        console.print(f"  {', '.join(group['stages'])}\n")
     table = Table(title="layers", title_justify="left")
     for heading in ("layer", "writes", "commands", "cycles", "utilisation", "bytes", "bound by"):
         table.add_column(heading, justify="left" if heading in ("layer", "writes", "bound by") else "right")
@@ -64,10 +64,10 @@ def show(console: Console, compiled: Compiled, data: dict) -> None:
     console.print(table)
     for title, kind in (("storage", "storage_bytes"), ("moved in a frame", "moved_bytes")):
         sizes = ", ".join(f"{name.replace('_', ' ')} {size:,}" for name, size in data[kind].items())
-        console.print(f"{title}, bytes: {sizes}; {sum(data[kind].values()):,} in all", highlight=False)
+        console.print(f"{title}, bytes: {sizes}; {sum(data[kind].values()):,} in all")
     counts = ", ".join(f"{count} {queue}" for queue, count in data["instructions"].items())
-    console.print(f"instructions: {counts}", highlight=False)
-    console.print(f"{data['cycles']:,} cycles: {data['utilisation']:.1%} of peak", highlight=False)
+    console.print(f"instructions: {counts}")
+    console.print(f"{data['cycles']:,} cycles: {data['utilisation']:.1%} of peak")
 
 
 def plot(path: Path, compiled: Compiled, figures: dict) -> None:

@@ -19,6 +19,7 @@ from arch.command import (
     WriterConfig,
 )
 from arch.geometry import Geometry
+from cli import RequestError
 from compiler.images import parameter_image, weight_image
 from nets.graph import Window
 from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QMaxPool
@@ -29,7 +30,7 @@ Pool = QMaxPool | QAvgPool | QGlobalAvgPool
 NO_POOL = Window(kernel=(1, 1))
 
 
-class LayerError(ValueError):
+class LayerError(RequestError):
     """A layer cannot run on an engine; `reasons` say which resources or rules stand against it, and how much is missing."""
 
     def __init__(self, *reasons: str):

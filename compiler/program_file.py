@@ -16,7 +16,7 @@ import safetensors.numpy
 from arch.geometry import Geometry
 from arch.instruction import InstructionError, Opcode, decode, encode
 from arch.program import Part, Program, Tensor
-from nets.cli import write_bytes
+from cli import RequestError, write_bytes
 
 __all__ = ["ProgramFileError", "SUFFIX", "VERSION", "load", "save"]
 
@@ -27,7 +27,7 @@ DIGEST = re.compile(rb'^\{"__metadata__":\{"fireline_program":"\{\\"digest\\":\\
 RANGES = ("rows", "pooled", "channels")
 
 
-class ProgramFileError(ValueError):
+class ProgramFileError(RequestError):
     """A file that holds no program; the message names it."""
 
 

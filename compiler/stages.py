@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
+from cli import RequestError
 from compiler.layer import Convolution
 from nets.int8.network import QConv
 
@@ -24,7 +25,7 @@ class Problem:
         return f"{self.layer}: {self.reason}"
 
 
-class NetworkError(ValueError):
+class NetworkError(RequestError):
     """A network that cannot run on an engine, with all `problems`."""
 
     def __init__(self, problems: list[Problem]):

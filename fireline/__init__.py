@@ -10,9 +10,14 @@
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from cli import interrupt
+
+interrupt.guard_start()
+
 if TYPE_CHECKING:       # editors read this; Python imports what is asked for, when it is asked for
     from arch.geometry import Geometry
     from boards import BOARDS, Board
+    from cli import OutputError
     from compiler.program_file import ProgramFileError
     from compiler.stages import NetworkError
     from fireline.connection import Connection, connect
@@ -35,7 +40,6 @@ if TYPE_CHECKING:       # editors read this; Python imports what is asked for, w
     from host.link import LinkError
     from host.protocol import ProtocolError
     from host.runner import MachineError
-    from nets.cli import OutputError
     from nets.graph import GraphError
     from nets.model import ModelError
     from nets.preprocess import PreprocessError
@@ -54,7 +58,7 @@ _MODULES = {
     "host.link": ("LinkError",),
     "host.protocol": ("ProtocolError",),
     "host.runner": ("MachineError",),
-    "nets.cli": ("OutputError",),
+    "cli": ("OutputError",),
     "nets.graph": ("GraphError",),
     "nets.model": ("ModelError",),
     "nets.preprocess": ("PreprocessError",),

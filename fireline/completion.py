@@ -11,8 +11,8 @@ import os
 import argcomplete
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter, SuppressCompleter
 
+from cli import run_command
 from fireline.commands import COMMANDS, parser_of
-from nets.cli import run_command
 
 __all__ = ["complete", "complete_parser", "get_parser", "main"]
 

@@ -221,7 +221,7 @@ class QuantisedModel:
 
         Raises OutputError if it cannot be written.
         """
-        from nets.cli import write_bytes
+        from cli import write_bytes
         from nets.export_qdq import network_model
         write_bytes(path, network_model(self.network, integers=integers).SerializeToString(deterministic=True))
 

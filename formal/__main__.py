@@ -4,23 +4,17 @@ from functools import partial
 from pathlib import Path
 import sys
 
-from rich.console import Console
 from rich.table import Table
 
+from cli import RequestError, progress, run_command, terminal, write_json
 from formal.claims import CLAIMS, COVER_DEPTH, checked
 from formal.products import TRIPLES, differing
-from formal.prove import ProofError, cover
+from formal.prove import cover
 from hw.engine.mac_lane import LutLane, PackedLane
-from nets.cli import run_command, write_json
-from sim.verilog.export import SimulationError
 
 __all__ = ["get_parser", "main"]
 
 LANES = {"packed": PackedLane, "lut": LutLane}
-
-
-class RequestError(ValueError):
-    """The request names no claim."""
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -60,24 +54,18 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError(f"--depth must be at least 0, not {args.depth}")
     table = Table("claim", "proved", "covered", "faults found", "how")
     results = {}
-    with Console(stderr=True).status("") as status:
-        for name in names:
-            status.update(name)
-            results[name] = r = verdicts(name, args.timeout, args.depth)
-            table.add_row(name, *("yes" if r[key] else "NO" for key in ("proved", "covered")), f"{r['found']} of {r['faults']}",
-                          r["how"])
-    Console().print(table)
+    for name in progress(names, "claims"):
+        results[name] = r = verdicts(name, args.timeout, args.depth)
+        table.add_row(name, *("yes" if r[key] else "NO" for key in ("proved", "covered")), f"{r['found']} of {r['faults']}",
+                      r["how"])
+    terminal().print(table)
     if args.json:
         write_json(args.json, results)
     return int(not all(r["proved"] and r["covered"] and r["found"] == r["faults"] for r in results.values()))
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        return run_command(run, get_parser().parse_args(argv), RequestError)
-    except (ProofError, SimulationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(run, get_parser().parse_args(argv))
 
 
 if __name__ == "__main__":

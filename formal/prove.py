@@ -15,13 +15,15 @@ from amaranth.back import rtlil
 from amaranth.hdl import Const, Elaboratable, Fragment, Module, ShapeLike, Signal, Value
 from amaranth.hdl._ast import Property, Statement, Switch
 
+from cli import WorkError
+
 __all__ = ["Claim", "ProofError", "Verdict", "bounded", "cover", "prove"]
 
 TRIES = 3
 _ABC = Path(__file__).with_name("yosys_abc.py").resolve()
 
 
-class ProofError(RuntimeError):
+class ProofError(WorkError):
     """A tool failed, so there is no verdict; the message ends with what it said."""
 
 

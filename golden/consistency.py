@@ -8,6 +8,7 @@ from arch.command import POOL_NONE
 from arch.geometry import Geometry
 from arch.instruction import CONTROL, Instruction, InstructionError, Opcode, decode, encode
 from arch.program import Part, Program, Tensor
+from cli import RequestError
 from golden.hazards import check_hazards
 
 __all__ = ["ProgramError", "check_program"]
@@ -15,7 +16,7 @@ __all__ = ["ProgramError", "check_program"]
 TOKENS = 0xFFFF         # that a queue can count
 
 
-class ProgramError(ValueError):
+class ProgramError(RequestError):
     """A program that must not run; the message says why."""
 
 

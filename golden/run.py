@@ -6,11 +6,10 @@ import re
 import sys
 
 import numpy as np
-from rich.console import Console
 
+from cli import OutputError, print_notes, run_command, terminal, write_json
 from golden import values
 from golden.images import own_images
-from nets.cli import OutputError, print_notes, run_command, write_json
 from nets.int8.network import QNetwork
 from nets.network import add_network_arguments, network_from_arguments
 from nets.preprocess import find_images, load_image
@@ -55,8 +54,8 @@ def run(args: argparse.Namespace) -> None:
     print_notes(network.notes)
     tensors = values.run(network, network.quantise_input(x), keep=network.by_name if args.dump else None)
     best = top(network, tensors[network.output])
-    Console().print(f"{network.name}: {image.name}", highlight=False, markup=False)
-    Console().print(score_table(best))
+    terminal().print(f"{network.name}: {image.name}")
+    terminal().print(score_table(best))
     if args.dump:
         dump(network, tensors, args.dump)
     if args.json:

@@ -1,1 +1,4 @@
 """The PC side: protocol, link and demos."""
+from cli import interrupt
+
+interrupt.guard_start()

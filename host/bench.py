@@ -4,13 +4,12 @@ import sys
 import time
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from arch.instruction import QUEUES
-from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload, waiting
+from cli import positive, terminal, waiting, write_json
+from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
 from host.runner import Runner
-from nets.cli import positive, write_json
 
 __all__ = ["get_parser", "main"]
 
@@ -46,10 +45,10 @@ def run(args: argparse.Namespace) -> int | None:
     if any(not np.array_equal(frame.output, frames[0].output) for frame in frames):
         print("error: the same input gave different outputs: the chip or its memory is at fault", file=sys.stderr)
         return 1
-    console = Console()
+    console = terminal()
     console.print(f"{program.name}: {len(frames)} frames, all with the same output; {min(cycles)}..{max(cycles)} cycles, "
                   f"{clock_hz / np.mean(cycles):.1f} frames/s on the chip at {clock_hz / 1e6:g} MHz, "
-                  f"{len(frames) / seconds:.1f} with the line", highlight=False)
+                  f"{len(frames) / seconds:.1f} with the line")
     console.print(_stalls(counters, cycles[-1]))
     if args.json:
         write_json(args.json, {"model": program.name, "frames": len(frames), "cycles": cycles, "clock_mhz": clock_hz / 1e6,

@@ -5,12 +5,10 @@ import glob
 from pathlib import Path
 import sys
 
-from rich.console import Console
-
-from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload, waiting
+from cli import terminal, waiting, write_json
+from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
 from host.runner import Runner
 from host.tensors import quantised_input, top
-from nets.cli import write_json
 from nets.preprocess import InputSpec, PreprocessError, find_images, load_image
 from nets.scores import score_table
 
@@ -45,7 +43,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    images, console, records = images_of(args.images), Console(), []
+    images, console, records = images_of(args.images), terminal(), []
     with board_session(args) as session:
         program = program_of(args, session)
         runner, clock_hz = Runner(session, program), session.info.identity.clock_khz * 1000
@@ -59,10 +57,10 @@ def run(args: argparse.Namespace) -> None:
             best, latency = top(program, frame.output), frame.cycles / clock_hz
             records.append({"image": str(image), "top5": best, "cycles": frame.cycles, "latency_ms": latency * 1000,
                             "frames_per_s": 1 / latency})
-            console.print(f"{program.name}: {image.name}", highlight=False, markup=False)
+            console.print(f"{program.name}: {image.name}")
             console.print(score_table(best))
             console.print(f"{latency * 1000:.2f} ms on the chip ({frame.cycles} cycles at {clock_hz / 1e6:g} MHz), "
-                          f"{1 / latency:.1f} frames/s", highlight=False)
+                          f"{1 / latency:.1f} frames/s")
     if args.json:
         write_json(args.json, {"model": program.name, "board": session.info.identity.name, "clock_mhz": clock_hz / 1e6,
                                **records[0], "images": records})

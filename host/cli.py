@@ -5,32 +5,21 @@ from contextlib import contextmanager
 from pathlib import Path
 import sys
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
 
 from arch.geometry import PRESETS, Geometry
 from arch.program import Program
 from boards import BOARDS
+from cli import meter, positive, print_notes, run_command
 from compiler.build import compile_network
-from compiler.program_file import ProgramFileError, load
+from compiler.program_file import load
 from compiler.stages import NetworkError
 from host.link import LinkError, SerialLink
-from host.protocol import ProtocolError
 from host.runner import Runner
 from host.session import Session
-from nets.cli import positive, print_notes, run_command
 from nets.network import add_network_arguments, network_from_arguments
 
-__all__ = ["add_port_arguments", "add_program_arguments", "board_session", "geometry_of", "main_of", "program_of", "upload",
-           "waiting"]
+__all__ = ["add_port_arguments", "add_program_arguments", "board_session", "geometry_of", "main_of", "program_of", "upload"]
 
 AUTO = "the board's"            # network
 _BOOT_S = 60                    # to copy 32 MB from flash; simulated boards are slow
@@ -89,21 +78,10 @@ def upload(runner: Runner) -> bool:
     if runner.loaded():
         return False
     size = 2 * len(runner.program.storage)
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with meter(BarColumn(), DownloadColumn(), TransferSpeedColumn(), transient=False) as progress:
         task = progress.add_task(runner.program.name, total=size)
         runner.load(lambda words: progress.update(task, completed=2 * words))
     return True
-
-
-@contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """Shows on a terminal what is waited for, and for how long: a simulated board takes minutes for a frame."""
-    console = Console(stderr=True)
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        progress.add_task(what, total=None)
-        yield
 
 
 def main_of(work: Callable[[Namespace], int | None], parser: ArgumentParser, argv: list[str] | None) -> int:
@@ -111,11 +89,8 @@ def main_of(work: Callable[[Namespace], int | None], parser: ArgumentParser, arg
     def guarded(args: Namespace) -> int | None:
         try:
             return work(args)
-        except (LinkError, ProtocolError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
         except NetworkError as error:
             for problem in error.problems:
                 print(f"error: {problem}", file=sys.stderr)
             return 2
-    return run_command(guarded, parser.parse_args(argv), ProgramFileError)
+    return run_command(guarded, parser.parse_args(argv))

@@ -3,14 +3,13 @@ import argparse
 from dataclasses import asdict
 import sys
 
-from rich.console import Console
 from rich.table import Table
 
 from arch.control import Fault
 from boards import BOARDS
+from cli import terminal, write_json
 from host.cli import add_port_arguments, board_session, geometry_of, main_of
 from host.link import LinkError
-from nets.cli import write_json
 
 __all__ = ["get_parser", "main"]
 
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
                         ("protocol", f"version {session.info.version}"), ("state", state),
                         ("flash", f"booted the program at word {status.program}" if status.booted else "booted nothing")):
         table.add_row(name, value)
-    Console().print(table)
+    terminal().print(table)
     if args.json:
         write_json(args.json, {
             "board": identity.name, "clock_mhz": identity.clock_khz / 1000, "digest": f"{identity.digest:016x}",

@@ -6,6 +6,8 @@ from typing import Protocol
 import serial
 from serial.tools import list_ports
 
+from cli import WorkError
+
 __all__ = ["Link", "LinkError", "SerialLink"]
 
 
@@ -13,7 +15,7 @@ __all__ = ["Link", "LinkError", "SerialLink"]
 _GONE = (OSError, TypeError, ValueError)
 
 
-class LinkError(Exception):
+class LinkError(WorkError):
     """The board cannot be reached, or does not understand; the message says what to do."""
 
 

@@ -4,15 +4,14 @@ from pathlib import Path
 import sys
 import time
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
 
 from arch.flash import BOOT_OFFSET, Boot, boot_image
 from boards import BOARDS
+from cli import meter, write_json
 from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
 from host.flash import Flash
 from host.runner import Runner
-from nets.cli import write_json
 
 __all__ = ["get_parser", "main"]
 
@@ -33,8 +32,7 @@ def _flash(runner: Runner) -> int:
     offset = board.flash_offset if board else BOOT_OFFSET
     image = boot_image(Boot(program=program.program, words=program.storage), session.info.identity.digest)
     flash = Flash(session, offset)
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with meter(BarColumn(), DownloadColumn(), TransferSpeedColumn(), transient=False) as progress:
         tasks = {stage: progress.add_task(stage, total=len(image), start=False) for stage in ("erase", "program", "verify")}
 
         def show(stage: str, done: int) -> None:

@@ -5,6 +5,7 @@ from zlib import crc32
 import numpy as np
 
 from arch.protocol import COUNTERS, ESCAPE, FLAG, FLIP, FRAME_WORDS, INFO_WORDS, NAME_WORDS, STATUS_WORDS, Identity, State
+from cli import WorkError
 
 __all__ = ["Deframer", "Info", "Message", "ProtocolError", "Status", "checksum", "counters", "number", "pair"]
 
@@ -12,7 +13,7 @@ _FLAG, _ESCAPE = bytes([FLAG]), bytes([ESCAPE])
 _ESCAPED_FLAG, _ESCAPED_ESCAPE = bytes([ESCAPE, FLAG ^ FLIP]), bytes([ESCAPE, ESCAPE ^ FLIP])
 
 
-class ProtocolError(ValueError):
+class ProtocolError(WorkError):
     """An undamaged message that this version cannot understand."""
 
 

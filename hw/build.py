@@ -14,22 +14,21 @@ import subprocess
 import sys
 from threading import Lock
 
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
 
 from boards import ALIASES, BOARDS, Board, find
 from boards import list as boards_list
+from cli import meter, positive, print_notes, run_command, terminal, write_bytes, write_json
 from compiler.build import compile_network
 from compiler.figures import figures
-from compiler.program_file import SUFFIX, ProgramFileError, save
+from compiler.program_file import SUFFIX, save
 from compiler.stages import NetworkError
 from hw.chip import Chip
 from hw.tools import bitstream, estimate, toolchain
 from hw.tools.bitstream import ClockMissed, Watch, build_bitstream, part_of
 from hw.tools.cache import Stages, digest_of_files, digest_of_sources
 from hw.tools.toolchain import ToolError
-from nets.cli import positive, print_notes, run_command, write_bytes, write_json
 from nets.network import add_network_arguments, network_from_arguments, outline_from_arguments
 
 __all__ = ["get_parser", "main"]
@@ -202,17 +201,14 @@ def run(args: argparse.Namespace) -> int:
         board = replace(board, clock_mhz=args.freq)
     args.model = args.model or board.network
     folder = args.build / board.name
-    console = Console(stderr=True)
-    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-    quiet = args.estimate and not console.is_terminal
-    with Progress(*columns, console=console, transient=args.estimate, disable=quiet) as progress:
+    with meter(transient=args.estimate) as progress:
         watch = Shown(progress)
         if args.estimate:
             progress.add_task("estimate", total=None)
             record = _estimate(board, args)
         else:
             record = _built(board, args, folder, watch)
-    Console().print(_table(record))
+    terminal().print(_table(record))
     if args.json:
         write_json(args.json, record)
     if args.estimate:
@@ -263,11 +259,7 @@ def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None =
     given = sys.argv[1:] if argv is None else argv
     args = (parser or get_parser()).parse_args(given)
     args.given = given
-    try:
-        return run_command(_refused, args, ProgramFileError, ValueError)
-    except ToolError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(_refused, args, ValueError)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from nets.cli import print_notes, run_command, write_bytes
+from cli import print_notes, run_command, write_bytes
 from nets.graph import Window
 from nets.int8.network import (
     QLRN,

@@ -10,6 +10,8 @@ import math
 
 import numpy as np
 
+from cli import RequestError
+
 __all__ = ["Add", "Affine", "AvgPool", "ChannelShuffle", "Clip", "Concat", "Conv", "Dropout", "Flatten", "GlobalAvgPool",
            "Graph", "GraphError", "Input", "LRN", "Layer", "Linear", "MaxPool", "Problem", "Relu", "Softmax", "Window"]
 
@@ -28,7 +30,7 @@ class Problem:
         return f"{self.name} ({self.op}): {self.reason}"
 
 
-class GraphError(ValueError):
+class GraphError(RequestError):
     """A network cannot be used. Holds every `Problem` found, not just the first."""
 
     def __init__(self, source: str, problems: Iterable[Problem]):

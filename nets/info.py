@@ -3,19 +3,16 @@ import argparse
 from pathlib import Path
 import sys
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nets.cli import print_notes, run_command, write_bytes, write_json
+from cli import print_notes, run_command, terminal, write_bytes, write_json
 from nets.graph import Graph
 from nets.load import add_model_arguments, model_from_arguments
 from nets.plot import plot_costs
 from nets.zoo import catalogue as zoo
 
 __all__ = ["get_parser", "main", "record", "table"]
-
-PIPE_WIDTH = 160        # columns when nobody watches: names stay whole
 
 
 def record(graph: Graph) -> dict:
@@ -64,10 +61,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         write_json(args.json, record(graph))
     print_notes(graph.notes)
-    console = Console()
-    if not console.is_terminal:
-        console.width = PIPE_WIDTH
-    console.print(table(graph))
+    terminal().print(table(graph))
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:

@@ -1,13 +1,14 @@
 """A model as the commands take it: a graph with its input preparation and labels, found by zoo name or by file."""
 from dataclasses import dataclass
 
+from cli import RequestError
 from nets.graph import Graph
 from nets.preprocess import InputSpec
 
 __all__ = ["Model", "ModelError"]
 
 
-class ModelError(ValueError):
+class ModelError(RequestError):
     """A model cannot be found or read; the message names it and says what to do."""
 
 

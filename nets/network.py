@@ -2,7 +2,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from nets.cli import positive
+from cli import positive
 from nets.int8 import file as quantised_file
 from nets.int8.network import QNetwork
 from nets.load import add_model_arguments, model_from_arguments

@@ -5,7 +5,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from nets.cli import OutputError
+from cli import OutputError
 from nets.graph import Graph
 
 __all__ = ["PLOT_SUFFIXES", "plot_costs"]

@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from cli import RequestError, RequestWarning
 from nets.picture import BACKGROUNDS, plain
 
 __all__ = ["IMAGE_SUFFIXES", "ImageWarning", "InputSpec", "PreprocessError", "find_images", "load_image", "read_side_file"]
@@ -18,11 +19,11 @@ CROPS = ("center", "none")
 FAR = 4                 # times that a picture is enlarged, or its shape longer than the input's: then something may be wrong
 
 
-class PreprocessError(ValueError):
+class PreprocessError(RequestError):
     """An image or a side file cannot be used; the message names the file."""
 
 
-class ImageWarning(UserWarning):
+class ImageWarning(RequestWarning):
     """An image is used, but hardly as its owner wants; the message names the file."""
 
 

@@ -13,8 +13,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from cli import positive, print_notes, progress, run_command
 from nets import digits
-from nets.cli import positive, print_notes, run_command
 from nets.int8.calibrate import measure
 from nets.int8.check import check
 from nets.int8.file import save
@@ -24,7 +24,6 @@ from nets.int8.network import QNetwork
 from nets.load import add_model_arguments, model_from_arguments
 from nets.model import Model
 from nets.preprocess import InputSpec, find_images, load_image
-from nets.progress import progress
 
 __all__ = ["CALIBRATION_LIMIT", "get_parser", "main", "outline", "quantise", "quantise_with", "spread", "synthetic_images"]
 

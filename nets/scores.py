@@ -3,6 +3,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
+from cli import bar
 from nets.int8.network import QNetwork, QSoftmax
 
 __all__ = ["probabilities", "ranking", "score_table", "top"]
@@ -38,5 +39,5 @@ def score_table(entries: list[dict]) -> Table:
     for column in ("right", "left", "right", "left"):
         grid.add_column(justify=column, no_wrap=column == "right", overflow="ellipsis")
     for entry in entries:
-        grid.add_row(str(entry["class"]), Text(entry["label"]), f"{entry['score']:.1%}", "█" * round(entry["score"] * BAR))
+        grid.add_row(str(entry["class"]), Text(entry["label"]), f"{entry['score']:.1%}", bar(entry["score"], BAR))
     return grid

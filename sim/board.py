@@ -19,13 +19,13 @@ from arch.geometry import PRESETS, Geometry
 from arch.protocol import Identity
 from arch.sdram import Timing
 from boards import ALIASES, BOARDS, Board, find
+from cli import run_command
 from hw.accelerator import Accelerator
 from hw.link.uart import byte_layout
-from nets.cli import run_command
 from sim.models.flash import SpiFlash, with_flash
 from sim.models.sdram import ChipTiming, SdramChip, SdramDesign, chip_timing
 from sim.verilog.cache import kept
-from sim.verilog.export import Rtl, SimulationError, convert
+from sim.verilog.export import Rtl, convert
 
 __all__ = ["BoardLink", "BoardTop", "PtyServer", "VirtualBoard", "get_parser", "main"]
 
@@ -198,11 +198,7 @@ def _run(args: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the command line; 1 if it cannot be simulated, 2 bad request, 130 interrupted."""
-    try:
-        return run_command(_run, (parser or get_parser()).parse_args(argv), ValueError)
-    except SimulationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(_run, (parser or get_parser()).parse_args(argv), ValueError)
 
 
 if __name__ == "__main__":

@@ -15,21 +15,20 @@ import time
 import numpy as np
 
 from arch.protocol import Identity
+from cli import WorkError, run_command, write_json
 from host.device import Device
 from host.link import LinkError
 from host.protocol import checksum
 from host.session import Session
-from nets.cli import run_command, write_json
 from sim.link import IDENTITY, LinkBoard, Mirror
 from sim.models.line import FAULTS, FaultyLine
-from sim.verilog.export import SimulationError
 
 __all__ = ["FuzzError", "fuzz", "get_parser", "main"]
 
 _ROUND = 40                     # requests on a line before the next one
 
 
-class FuzzError(Exception):
+class FuzzError(WorkError):
     """Something wrong was accepted, or something hung; the message says with which seed."""
 
 
@@ -116,11 +115,7 @@ def _run(args: argparse.Namespace) -> int | None:
         print("error: --frames must be at least 1 and --rate above 0, at most 0.5", file=sys.stderr)
         return 2
     start = time.monotonic()
-    try:
-        record = fuzz(rtl=args.rtl, frames=args.frames, rate=args.rate, seed=args.seed)
-    except (FuzzError, SimulationError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    record = fuzz(rtl=args.rtl, frames=args.frames, rate=args.rate, seed=args.seed)
     faults = ", ".join(f"{name} {count}" for name, count in sorted(record["by_fault"].items()))
     print(f"{record['damaged']} damaged of {record['frames']} frames ({faults}) in {time.monotonic() - start:.0f} s: nothing "
           f"wrong accepted, nothing hung; {record['reconnects']} times connected again")

@@ -1,28 +1,24 @@
 """A network on the RTL of the whole machine: every layer against golden, every cycle accounted for."""
 import argparse
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 import sys
 import time
 
 import numpy as np
-from rich.console import Console
-from rich.progress import Progress
 
 from arch.geometry import PRESETS
 from arch.program import Program
 from arch.sdram import CHIPS, Timing
 from boards import BOARDS, find
+from cli import OutputError, counting, print_notes, run_command, terminal, waiting, write_bytes, write_json
 from compiler.build import compile_network
 from compiler.compile import Target, target_of
 from compiler.stages import NetworkError
 from golden import account, compare, values
-from golden.consistency import ProgramError, check_program
+from golden.consistency import check_program
 from golden.hazards import check_hazards
 from golden.images import own_images
-from nets.cli import OutputError, print_notes, run_command, write_bytes, write_json
 from nets.int8.network import QNetwork
 from nets.network import add_network_arguments, network_from_arguments
 from nets.plot import PLOT_SUFFIXES
@@ -31,7 +27,6 @@ from nets.scores import ranking, score_table, top
 from sim import summary
 from sim.frame import Frame, FrameBench, Prediction, predict
 from sim.timeline_plot import plot_timeline
-from sim.verilog.export import SimulationError
 from sim.verilog.waves import Window, add_waves_arguments, window_of
 
 __all__ = ["Checked", "check_frame", "get_parser", "main", "timing_of"]
@@ -88,29 +83,6 @@ def _count(text: str) -> int:
     return int(text)
 
 
-@contextmanager
-def _working(what: str) -> Iterator[None]:
-    """A line on stderr while something is done that shows no progress of its own."""
-    console = Console(stderr=True)
-    if console.is_terminal:
-        with console.status(what):
-            yield
-    else:
-        yield
-
-
-@contextmanager
-def _cycles(name: str, expected: int | None) -> Iterator[Callable[[int], None] | None]:
-    """A bar of cycles on stderr, if that is a terminal."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    with Progress(console=console, transient=True) as bar:
-        task = bar.add_task(name, total=expected)
-        yield lambda cycles: bar.update(task, completed=cycles)
-
-
 def _images(args: argparse.Namespace, network: QNetwork) -> list[Path]:
     place = args.image or own_images(network, "--image")
     found = find_images(place) if place.is_dir() else [place]
@@ -124,7 +96,7 @@ def _images(args: argparse.Namespace, network: QNetwork) -> list[Path]:
 def _bench(program: Program, target: Target, window: Window | None) -> FrameBench:
     what = f"{program.geometry.input_lanes}x{program.geometry.output_lanes}"
     started = time.monotonic()
-    with _working(f"building the model of the {what} machine: minutes the first time, kept afterwards"):
+    with waiting(f"building the model of the {what} machine: minutes the first time, kept afterwards"):
         bench = FrameBench(program.geometry, timing=timing_of(target.name), words=target.storage_words,
                            waves=window.kind if window else "")
     print(f"model of the {what} machine: {time.monotonic() - started:.0f} s", file=sys.stderr)
@@ -152,13 +124,13 @@ def run(args: argparse.Namespace) -> int:
     window = window_of(args)
     with _bench(program, target, window) as bench:
         if window:
-            with _working(f"waveform of {window.cycles} cycles from {window.first} on"):
+            with waiting(f"waveform of {window.cycles} cycles from {window.first} on"):
                 bench.write_waves(program, inputs[0], window)
         bench.load(program)
         for image, q in zip(images, inputs, strict=True):
-            with _cycles(image.name, expected) as status:
+            with counting(image.name, expected) as status:
                 checked.append(check_frame(network, program, q, bench.run(q, status=status)))
-    with _working("predicting the cycles"):
+    with waiting("predicting the cycles"):
         foretold = predict(program, timing=timing_of(target.name), words=target.storage_words, start=checked[0].frame.start)
     layers = account.layers_of(program, network, checked[0].frame, mismatches=checked[0].wrong, predicted=foretold.done)
     record = _record(network, program, target, images, checked, foretold, layers) | {"hazards": hazards}
@@ -196,28 +168,29 @@ def _record(network: QNetwork, program: Program, target: Target, images: list[Pa
 
 def _show(program: Program, record: dict, checked: list[Checked], images: list[Path],
           layers: list[account.LayerAccount]) -> None:
-    console, first = Console(), checked[0]
-    console.print(f"{record['model']} on {record['board']}: {images[0].name}", highlight=False, markup=False)
+    console, first = terminal(), checked[0]
+    console.print(f"{record['model']} on {record['board']}: {images[0].name}")
     console.print(score_table(record["top5"]))
     summary.show_layers(console, layers, program.geometry)
     summary.show_queues(console, record["queues"])
     summary.show_traffic(console, record["bytes"], account.least_words(program))
     total = first.frame.cycles
     parts = ", ".join(f"{cause} {cycles / total:.1%}" for cause, cycles in record["time"].items())
-    console.print(f"time: {parts}", highlight=False)
+    console.print(f"time: {parts}")
     off, late = record["cycles"]["predicted"] - total, record["late_commands"]
     console.print(f"{total:,} cycles, {record['utilisation']:.1%} of the multipliers' peak; predicted {off:+d} cycles, "
-                  f"{late} commands off", highlight=False, soft_wrap=True)
+                  f"{late} commands off", soft_wrap=True)
     seconds = max(first.frame.seconds, 1e-9)
-    console.print(f"simulated in {seconds:.0f} s, {first.frame.simulated / seconds / 1e3:.0f} thousand cycles a second",
-                  highlight=False)
+    console.print(f"simulated in {seconds:.0f} s, {first.frame.simulated / seconds / 1e3:.0f} thousand cycles a second")
     if len(checked) > 1:
         same = sum(entry["same_logits"] for entry in record["images"])
         agree = sum(entry["class"] == entry["golden"] for entry in record["images"])
-        console.print(f"{len(checked)} images: top-1 as golden's in {agree}, all logits in {same}", highlight=False)
+        console.print(f"{len(checked)} images: top-1 as golden's in {agree}, all logits in {same}")
     wrong = record["mismatches"]
-    console.print("[green]every element of every layer equals golden[/]" if not wrong else
-                  f"[bold red]{wrong} elements differ from golden[/]", highlight=False)
+    if wrong:
+        console.print(f"{wrong} elements differ from golden", style="bold red")
+    else:
+        console.print("every element of every layer equals golden", style="green")
 
 
 def _write(args: argparse.Namespace, program: Program, record: dict, checked: list[Checked],
@@ -231,12 +204,7 @@ def _write(args: argparse.Namespace, program: Program, record: dict, checked: li
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
-    args = (parser or get_parser()).parse_args(argv)
-    try:
-        return run_command(run, args, ProgramError, ValueError)
-    except SimulationError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(run, (parser or get_parser()).parse_args(argv), ValueError)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from arch.geometry import Geometry
 from arch.instruction import QUEUES
@@ -58,7 +59,7 @@ def show_layers(console: Console, accounts: Sequence[LayerAccount], geometry: Ge
         table.add_column(heading, justify="left" if heading in ("layer", "bound by") else "right")
     for account in accounts:
         off = [str(account.cycles - account.predicted) if account.predicted is not None else ""] if predicted else []
-        wrong = f"[bold red]{account.mismatches}[/]" if account.mismatches else "0"
+        wrong = Text(str(account.mismatches), style="bold red" if account.mismatches else "")
         table.add_row(*_cells(account, geometry), *off, wrong)
     console.print(table)
 
@@ -90,5 +91,4 @@ def show_traffic(console: Console, moved: Mapping[str, int], least: Mapping[str,
     """Prints bytes between storage and chip by kind, and how much more than the least possible they are."""
     total, minimum = sum(moved.values()), 2 * sum(least.values())
     parts = ", ".join(f"{kind} {count:,}" for kind, count in moved.items() if count)
-    console.print(f"storage: {total:,} bytes ({parts}); at least {minimum:,}: {total / minimum - 1:+.2%}",
-                  highlight=False, markup=False, soft_wrap=True)
+    console.print(f"storage: {total:,} bytes ({parts}); at least {minimum:,}: {total / minimum - 1:+.2%}", soft_wrap=True)

@@ -10,8 +10,8 @@ import numpy as np
 
 from arch.instruction import QUEUES
 from arch.program import Program
+from cli import OutputError
 from golden.account import program_beats, served_layers
-from nets.cli import OutputError
 from nets.plot import PLOT_SUFFIXES
 from sim.frame import Frame
 

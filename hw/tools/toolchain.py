@@ -10,12 +10,14 @@ import sys
 from threading import Event
 import time
 
+from cli import WorkError
+
 __all__ = ["Stopped", "ToolError", "find", "run", "version"]
 
 POLL = 0.2              # seconds between looks at a running tool
 
 
-class ToolError(Exception):
+class ToolError(WorkError):
     """A tool is missing or failed; the message holds the reason that it gave and where its log is."""
 
 

@@ -15,7 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 from PIL import Image
 
-from nets.cli import run_command, write_bytes, write_json
+from cli import run_command, write_bytes, write_json
 from nets.digits import CONFIG, FOLDER
 from nets.graph import Concat, Conv, Dropout, Flatten, GlobalAvgPool, Graph, Input, MaxPool, Relu
 from nets.preprocess import InputSpec

@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError
 import safetensors.numpy
 
-from nets.cli import write_bytes
+from cli import write_bytes
 from nets.graph import GraphError, Window
 from nets.int8 import network as quantised
 from nets.int8.check import check

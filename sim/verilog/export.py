@@ -8,10 +8,12 @@ from amaranth.back import rtlil
 from amaranth.hdl import Fragment, Module, Signal, Value
 from amaranth.lib import wiring
 
+from cli import WorkError
+
 __all__ = ["Boundary", "Port", "Rtl", "SimulationError", "boundaries_of_streams", "convert"]
 
 
-class SimulationError(RuntimeError):
+class SimulationError(WorkError):
     """A tool failed, or the simulated design did not do what the bench waits for; the message says which."""
 
 

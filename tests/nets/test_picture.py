@@ -291,4 +291,4 @@ def test_a_folder_of_odd_images_is_some_lines(tmp_path, capsys):
         Image.fromarray(GREY[:3, :3]).save(tmp_path / f"{n}_a.png")
     assert evaluate.main(["--model", "digits", "--images", str(tmp_path)]) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
-    assert len(lines) == 6 and "0_a.png: is small, 3x3 pixels" in lines[0] and lines[-1] == "warning: 4 more images are odd"
+    assert len(lines) == 6 and "0_a.png: is small, 3x3 pixels" in lines[0] and lines[-1] == "warning: 4 more of these"

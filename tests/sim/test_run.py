@@ -9,10 +9,10 @@ import pytest
 
 from arch.instruction import Opcode
 from arch.program import Program
+from cli import OutputError
 from golden import account
 from golden.machine import execute
 from golden.places import writer_places
-from nets.cli import OutputError
 from nets.graph import Window
 from nets.int8.network import QGlobalAvgPool, Requantise
 from sim.cases import Case

@@ -1,0 +1,72 @@
+"""Ctrl-C at any moment of a command: one line on stderr, exit code 130.
+
+A command lives through three times. While its modules are imported, and while the process ends, there is nothing to put away:
+Ctrl-C ends it at once. In between, Ctrl-C raises KeyboardInterrupt, so that half-written files are removed and tools stopped;
+a second one ends it at once. This module is imported before everything else and imports little.
+"""
+from collections.abc import Iterator
+from contextlib import contextmanager
+import os
+import signal
+import sys
+import warnings
+
+__all__ = ["INTERRUPTED", "guard_start", "guarded", "interruptible", "silence"]
+
+INTERRUPTED = 130               # exit code, as shells have it: 128 + SIGINT
+SCRIPT = "fireline"             # the one command that is not started by python -m
+
+_started = False                # whether this process is one command of ours, from its start to its end
+
+
+def guard_start() -> None:
+    """Readies a process that is about to become a command of ours; does nothing in any other, as a notebook or pytest.
+
+    Every package that has commands calls it before its imports. `python -m` has its own `-m` for a name while it looks for the
+    module, which is when it imports the package.
+    """
+    global _started
+    if _started or not (sys.argv and (sys.argv[0] == "-m" or os.path.basename(sys.argv[0]) == SCRIPT)):
+        return
+    _started = True
+    for stream in (sys.stdout, sys.stderr):     # None without a console
+        if stream is not None and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:       # else it is ignored, as behind nohup
+        signal.signal(signal.SIGINT, _leave)
+
+
+def guarded() -> bool:
+    """Whether this process is one command of ours, which may do as it likes with warnings and signals."""
+    return _started
+
+
+def _leave(signum: int, frame: object) -> None:
+    os.write(2, b"interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def silence() -> None:
+    """No warnings any more: work that was broken off leaves components that nobody uses, each of which would say so."""
+    if _started:
+        warnings.simplefilter("ignore")
+        sys.unraisablehook = lambda unraisable: None
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """While it lasts, Ctrl-C raises KeyboardInterrupt; a second one ends the process."""
+    if not _started or signal.getsignal(signal.SIGINT) is not _leave:
+        yield
+        return
+
+    def stop(signum: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, _leave)
+        silence()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, _leave)
