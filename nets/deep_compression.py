@@ -21,7 +21,8 @@ import numpy as np
 from nets.graph import Conv, Graph
 from nets.model import Model, ModelError
 from nets.preprocess import InputSpec, read_side_file
-from nets.zoo.squeezenet import V1_0, convolutions, squeezenet, with_weights
+from nets.zoo.squeezenet import V1_0, squeezenet
+from nets.zoo.weights import convolutions, with_weights
 
 __all__ = ["CODEBOOK_SIZE", "SPEC", "decode", "load"]
 

@@ -19,7 +19,8 @@ from cli import run_command, write_bytes, write_json
 from nets.digits import CONFIG, FOLDER
 from nets.graph import Concat, Conv, Dropout, Flatten, GlobalAvgPool, Graph, Input, MaxPool, Relu
 from nets.preprocess import InputSpec
-from nets.zoo.squeezenet import convolutions, initialise, squeezenet, with_weights
+from nets.zoo.squeezenet import squeezenet
+from nets.zoo.weights import convolutions, initialise, with_weights
 
 try:
     import sklearn

@@ -1,64 +1,49 @@
-"""Networks by name: the embedded digits, and every point of the SqueezeNet family."""
+"""Networks by name: the embedded digits, and every family of the zoo with its options."""
 import argparse
 from dataclasses import replace
 import os
 from pathlib import Path
 
+import numpy as np
+
 from nets import digits
-from nets.graph import Graph
+from nets.graph import Affine, Graph, GraphError
 from nets.model import Model, ModelError
 from nets.onnx.importer import import_onnx
-from nets.preprocess import InputSpec, read_side_file
-from nets.zoo.squeezenet import V1_0, V1_1, Bypass, SqueezeNetConfig, initialise, squeezenet, with_weights_of
+from nets.preprocess import InputSpec, find_images, load_image, read_side_file
+from nets.zoo.families import COMMON, FAMILIES, SQUEEZENET_OPTIONS, Family, Option
+from nets.zoo.weights import initialise, normalised, with_weights_of
 
-__all__ = ["IMAGENET", "NAMES", "OPTIONS", "add_family_arguments", "is_name", "load",
-           "with_family_arguments"]
+__all__ = ["IMAGENET", "NAMES", "add_family_arguments", "is_name", "load", "with_family_arguments"]
 
-FAMILY = {
-    "squeezenet1_0": V1_0,
-    "squeezenet1_1": V1_1,
-    "squeezenet1_0_simple_bypass": replace(V1_0, bypass=Bypass.SIMPLE),
-    "squeezenet1_0_complex_bypass": replace(V1_0, bypass=Bypass.COMPLEX),
-}
-NAMES = ("digits", *FAMILY)
-BASES = {"squeezenet": V1_0} | FAMILY       # what may stand before the colon
+NAMES = ("digits", *FAMILIES)
+ALIASES = {"squeezenet": "squeezenet1_0"}           # what else may stand before the colon
 
-IMAGENET = InputSpec(size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225),
-                     resize=256)
-
-# Every option of `NAME:option=value,...` and what it means, for help texts.
-OPTIONS = {
-    "base_e": "expand channels of the first Fire modules",
-    "incr_e": "expand channels added every freq modules",
-    "pct3x3": "share of 3x3 among the expand channels",
-    "freq": "modules between two increments",
-    "sr": "squeeze ratio: squeeze channels over expand channels",
-    "modules": "number of Fire modules",
-    "bypass": "none, simple or complex",
-    "pools": "layers followed by a pool, such as 1+4+8",
-    "conv1_channels": "output channels of conv1",
-    "conv1_kernel": "kernel size of conv1",
-    "conv1_stride": "stride of conv1",
-    "classes": "number of classes",
-    "size": "input size in pixels, such as 224 or 224x320",
-}
+IMAGENET = InputSpec(size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize=256)
+CIFAR = InputSpec(size=(32, 32), mean=(0.4914, 0.4822, 0.4465), std=(0.247, 0.2435, 0.2616), resize=32)
+GREY = InputSpec(size=(32, 32), channels="L", mean=(0.0,), std=(1.0,))
+MEASURED = 8            # images that the statistics of batch normalisations are measured on
 
 
 def is_name(text: str) -> bool:
     """Whether a text names a network of the zoo (with options or not), rather than a file."""
-    return text in NAMES or text.partition(":")[0] in BASES
+    return text in NAMES or _base(text) in FAMILIES
+
+
+def _base(name: str) -> str:
+    base = name.partition(":")[0]
+    return ALIASES.get(base, base)
 
 
 def load(name: str, *, seed: int = 0) -> Model:
-    """A network of the zoo: one of `NAMES`, or a point of the SqueezeNet family as
-    `squeezenet:base_e=128,incr_e=128,pct3x3=0.5,freq=2,sr=0.125,bypass=simple,size=224`.
+    """A network of the zoo: one of `NAMES`, with options as in `squeezenet:base_e=128,sr=0.125,bypass=simple,size=224` or
+    `mobilenet_v1:width=0.25,size=128`.
 
-    Before the colon stands v1.0 (`squeezenet`) or any of `NAMES` but digits; what the options
-    (`OPTIONS`) do not change is as there. Where the environment names a data folder,
-    `$FIRELINE_DATA/models/<name before the colon>.onnx` gives trained weights as long as no option
-    changes the shape of a convolution, and its side file the image preparation and labels.
-    Otherwise weights are random, the same for the same seed. The notes of the model say which.
-    Names of the 1000 ImageNet classes come from the folder too (`images/labels.txt`).
+    `squeezenet` is v1.0; what the options do not change is as the name says. Where the environment names a data folder,
+    `$FIRELINE_DATA/models/<name before the colon>.onnx` gives trained weights of a SqueezeNet as long as no option but the size
+    is given, and its side file the image preparation and labels. Otherwise weights are random, the same for the same seed, and
+    batch normalisations have statistics measured on photographs of the data folder, or on noise. The notes of the model say
+    which. Names of the 1000 ImageNet classes come from the folder too (`images/labels.txt`).
 
     Raises ModelError for an unknown name or option, GraphError for a network that cannot be.
     """
@@ -67,87 +52,97 @@ def load(name: str, *, seed: int = 0) -> Model:
     if name == "digits":
         spec, labels = read_side_file(digits.MODEL.with_suffix(".json"))
         return Model(graph=replace(import_onnx(digits.MODEL), name=name), spec=spec, labels=labels)
-    base, options = _parse(name)
-    config = _config(name, base, options)
-    graph = squeezenet(config, name=name)
-    spec, labels = IMAGENET, _imagenet_labels(config.classes)
-    trained = _trained(base, config)
+    family, options = _parse(name)
+    values = {option: _value(name, family, option, text) for option, text in options.items()}
+    shape = family.shape[:1] + values.pop("size", family.shape[1:])
+    classes = values.pop("classes", family.classes)
+    try:
+        graph = family.build(name, shape, classes, **values)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, GraphError):
+            raise
+        raise ModelError(f"{name}: {error}") from None
+    spec, labels = _usual(shape).with_size(shape[1:]), _imagenet_labels(classes)
+    trained = _trained(name) if not values and classes == family.classes else None
     if trained:
         graph, spec, labels = _attach(graph, trained)
+        spec = spec.with_size(shape[1:])
     else:
         graph = initialise(graph, seed)
-    return Model(graph=graph, spec=spec.with_size(config.input_shape[1:]), labels=labels)
+        if any(isinstance(layer, Affine) for layer in graph.layers):
+            graph = normalised(graph, _inputs(spec), seed)
+    return Model(graph=graph, spec=spec, labels=labels)
+
+
+def _usual(shape: tuple[int, int, int]) -> InputSpec:
+    """How images for a network of the zoo are prepared, by the shape that it reads."""
+    return GREY if shape[0] == 1 else CIFAR if max(shape[1:]) <= 64 else IMAGENET
+
+
+def _inputs(spec: InputSpec) -> list[np.ndarray]:
+    """What batch normalisations are measured on: photographs of the data folder, evenly spread, or noise."""
+    from nets.quantise import synthetic_images  # which reads this module for its command
+    folder = Path(os.environ.get("FIRELINE_DATA") or "/nowhere", "images", "imagenet-sample")
+    if folder.is_dir() and spec.shape[0] == 3:
+        found = find_images(folder)
+        pixels = [load_image(found[n * len(found) // MEASURED], spec) for n in range(MEASURED)]
+    else:
+        pixels = synthetic_images(spec, count=MEASURED)
+    return [spec.normalise(each) for each in pixels]
 
 
 def add_family_arguments(parser: argparse.ArgumentParser) -> None:
-    """A flag for each of `OPTIONS` but size, which every command has anyway."""
+    """A flag for each option of the SqueezeNet family but size, which every command has anyway."""
     group = parser.add_argument_group(
         "SqueezeNet family", "any point of it; the same as --model squeezenet:base_e=...,sr=...")
-    for option, meaning in OPTIONS.items():
-        if option != "size":
-            group.add_argument(f"--{option.replace('_', '-')}", metavar="VALUE", help=meaning)
+    for option, what in (SQUEEZENET_OPTIONS | {"classes": COMMON["classes"]}).items():
+        group.add_argument(f"--{option.replace('_', '-')}", metavar="VALUE", help=what.meaning)
 
 
 def with_family_arguments(name: str, args: argparse.Namespace) -> str:
     """A model's name with the flags of `add_family_arguments` as options: ("squeezenet1_1",
     --sr 0.5) -> "squeezenet1_1:sr=0.5". Raises ModelError where the model takes none."""
-    given = {option: value for option in OPTIONS if (value := getattr(args, option, None))
-             is not None and option != "size"}
+    given = {option: value for option in (*SQUEEZENET_OPTIONS, "classes") if (value := getattr(args, option, None)) is not None}
     if not given:
         return name
-    if not is_name(name) or name == "digits":
+    if FAMILIES.get(_base(name)) is None or FAMILIES[_base(name)].options is not SQUEEZENET_OPTIONS:
         flags = ", ".join(f"--{option.replace('_', '-')}" for option in given)
-        raise ModelError(f"{name}: {flags} must go with --model {', '.join(BASES)}")
-    base, options = _parse(name)
-    return f"{base}:" + ",".join(f"{key}={value}" for key, value in (options | given).items())
+        bases = [*ALIASES, *(base for base, family in FAMILIES.items() if family.options is SQUEEZENET_OPTIONS)]
+        raise ModelError(f"{name}: {flags} must go with --model {', '.join(bases)}")
+    _, options = _parse(name)
+    return f"{name.partition(':')[0]}:" + ",".join(f"{key}={value}" for key, value in (options | given).items())
 
 
-def _parse(name: str) -> tuple[str, dict[str, str]]:
-    base, colon, text = name.partition(":")
-    if base not in BASES:
-        raise ModelError(f"{name}: must be one of {', '.join(NAMES)}, or one of "
-                         f"{', '.join(BASES)} with options, as in squeezenet:sr=0.25")
-    options = {}
+def _parse(name: str) -> tuple[Family, dict[str, str]]:
+    """The family of a name, and its options as they are written."""
+    family = FAMILIES.get(_base(name))
+    if family is None:
+        raise ModelError(f"{name}: must be one of {', '.join(NAMES)}, or one of them but digits with options, as in "
+                         f"squeezenet:sr=0.25")
+    options, known = {}, {**family.options, **COMMON}
+    _, colon, text = name.partition(":")
     for item in text.split(",") if colon else ():
         option, equals, value = item.partition("=")
-        if option not in OPTIONS or not equals:
-            raise ModelError(f"{name}: {item!r} must be option=value with one of "
-                             f"{', '.join(OPTIONS)}")
+        if option not in known or not equals:
+            raise ModelError(f"{name}: {item!r} must be option=value with one of {', '.join(known)}")
         options[option] = value
-    return base, options
+    return family, options
 
 
-def _config(name: str, base: str, options: dict[str, str]) -> SqueezeNetConfig:
+def _value(name: str, family: Family, option: str, text: str) -> object:
+    known: dict[str, Option] = {**family.options, **COMMON}
     try:
-        return replace(BASES[base], **dict(_field(*option) for option in options.items()))
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{name}: {error}") from None
-
-
-def _field(option: str, text: str) -> tuple[str, object]:
-    """Field of SqueezeNetConfig and its value. Raises ValueError."""
-    try:
-        match option:
-            case "size":
-                height, x, width = text.partition("x")
-                return "input_shape", (3, int(height), int(width if x else height))
-            case "pools":
-                return option, tuple(int(layer) for layer in text.split("+") if layer)
-            case "pct3x3" | "sr":
-                return option, float(text)
-            case "bypass":
-                return option, text
-        return option, int(text)
+        return known[option].parse(text)
     except ValueError:
-        raise ValueError(f"{option} must be {OPTIONS[option]}, not {text!r}") from None
+        raise ModelError(f"{name}: {option} must be {known[option].meaning}, not {text!r}") from None
 
 
-def _trained(base: str, config: SqueezeNetConfig) -> Path | None:
-    """The file of trained weights for a configuration, where there is one."""
+def _trained(name: str) -> Path | None:
+    """The file of trained weights of a SqueezeNet, where there is one."""
     folder = os.environ.get("FIRELINE_DATA")
-    if not folder or config.with_size(BASES[base].input_shape[1:]) != BASES[base]:
+    if not folder or FAMILIES[_base(name)].options is not SQUEEZENET_OPTIONS:
         return None
-    path = Path(folder, "models", f"{base}.onnx")
+    path = Path(folder, "models", f"{_base(name)}.onnx")
     return path if path.is_file() else None
 
 

@@ -12,7 +12,8 @@ import pytest
 from nets import deep_compression
 from nets.deep_compression import decode
 from nets.model import ModelError
-from nets.zoo.squeezenet import SqueezeNetConfig, convolutions, squeezenet
+from nets.zoo.squeezenet import SqueezeNetConfig, squeezenet
+from nets.zoo.weights import convolutions
 
 GRAPH = squeezenet(SqueezeNetConfig(base_e=4, modules=1, pools=(1,), conv1_channels=5,
                                     conv1_kernel=3, classes=3, input_shape=(2, 12, 12)))

@@ -7,17 +7,8 @@ import numpy as np
 import pytest
 
 from nets.graph import Add, Concat, Conv, GraphError
-from nets.zoo.squeezenet import (
-    V1_0,
-    V1_1,
-    Bypass,
-    SqueezeNetConfig,
-    convolutions,
-    initialise,
-    squeezenet,
-    with_weights,
-    with_weights_of,
-)
+from nets.zoo.squeezenet import V1_0, V1_1, Bypass, SqueezeNetConfig, squeezenet
+from nets.zoo.weights import convolutions, initialise, with_weights, with_weights_of
 
 SMALL = SqueezeNetConfig(base_e=8, incr_e=4, modules=3, pools=(1,), conv1_channels=6,
                          conv1_kernel=3, classes=5, input_shape=(1, 16, 20))
@@ -150,7 +141,7 @@ def test_initialisation_has_the_variance_of_he_and_glorot():
 
 
 def test_seed_must_not_be_negative():
-    with pytest.raises(ValueError, match=r"seed must be 0\.\.\d+, not -1"):
+    with pytest.raises(ValueError, match=r"seed must be 0\.\..*, not -1"):
         initialise(squeezenet(SMALL), -1)
 
 
