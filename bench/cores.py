@@ -2,7 +2,6 @@
 
 import argparse
 from dataclasses import asdict
-import json
 import logging
 from pathlib import Path
 import sys
@@ -14,7 +13,7 @@ from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
 from bench.heatmap import picture
 from bench.organisations import OutputStationary, SharedWeight, WeightStationary
-from cli import terminal
+from cli import RequestError, run_command, terminal, write_json
 from hw.tools.toolchain import ToolError
 
 __all__ = ["ORGANISATIONS", "compare", "get_parser", "main"]
@@ -92,35 +91,28 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command line; 0 all routed, 1 some did not, 2 bad request."""
-    parser = get_parser()
-    args = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+def run(args: argparse.Namespace) -> int:
     names = args.organisations or list(ORGANISATIONS)
     if unknown := [name for name in names if name not in ORGANISATIONS]:
-        print(f"Organisation must be one of {', '.join(ORGANISATIONS)}, not {unknown[0]!r}", file=sys.stderr)
-        return 2
+        raise RequestError(f"an organisation must be one of {', '.join(ORGANISATIONS)}, not {unknown[0]!r}")
     if args.heatmap and args.router != "router2":
-        print(f"--heatmap must go with router2, not {args.router}", file=sys.stderr)
-        return 2
+        raise RequestError(f"--heatmap must go with router2, not {args.router}")
     for option, step in (("lanes", 2), ("columns", 4)):
         value = getattr(args, option)
         if value % step or not step <= value <= 32:
-            print(f"--{option} must be a multiple of {step}, {step}..32, not {value}", file=sys.stderr)
-            return 2
-    try:
-        records = compare(names, lanes=args.lanes, columns=args.columns, device=args.device, freq_mhz=args.freq, seed=args.seed,
-                          directory=args.build, stop_after=60 * args.stop_after, router=args.router, heatmap=args.heatmap)
-        if args.json:
-            args.json.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+            raise RequestError(f"--{option} must be a multiple of {step}, {step}..32, not {value}")
+    records = compare(names, lanes=args.lanes, columns=args.columns, device=args.device, freq_mhz=args.freq, seed=args.seed,
+                      directory=args.build, stop_after=60 * args.stop_after, router=args.router, heatmap=args.heatmap)
+    if args.json:
+        write_json(args.json, records)
     terminal().print(_table(records))
-    return 1 if any("error" in record for record in records) else 0
+    return int(any("error" in record for record in records))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; 0 all routed, 1 some did not, 2 bad request."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    return run_command(run, get_parser().parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 import os
 from pathlib import Path
 import sys
@@ -11,11 +10,10 @@ import time
 import numpy as np
 from rich.table import Table
 
-from cli import progress, run_command, terminal, write_json
+from cli import needs_extra, progress, run_command, terminal, write_json
 from nets import digits
 from nets.float_run import run
 from nets.load import load_model
-from nets.model import ModelError
 from nets.preprocess import find_images, load_image
 
 __all__ = ["Difference", "get_parser", "main", "measure"]
@@ -37,7 +35,7 @@ class Difference:
 
 def measure(model: str | Path, images: Sequence[Path]) -> Difference:
     """Compares both on each image. Raises ModelError, GraphError or PreprocessError."""
-    import onnxruntime
+    onnxruntime = needs_extra("onnxruntime", "bench", "the comparison with ONNX Runtime")
     loaded = load_model(model)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
@@ -66,8 +64,6 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def _work(args: argparse.Namespace) -> int:
-    if find_spec("onnxruntime") is None:
-        raise ModelError("onnxruntime: is not installed, and it is the judge here: pip install onnxruntime")
     todo = [(digits.MODEL, digits.IMAGES)]
     if args.data:
         todo += [(path, args.data / "images" / "imagenet-sample") for path in sorted((args.data / "models").glob("*.onnx"))]

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-import json
 from pathlib import Path
 import sys
 
@@ -14,7 +13,7 @@ from arch.geometry import PRESETS, Geometry
 from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
 from bench.heatmap import picture
-from cli import meter, terminal
+from cli import meter, positive, run_command, terminal, write_json
 from hw.tools.flow import Routed
 from hw.tools.toolchain import ToolError
 
@@ -98,8 +97,8 @@ def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.fmax", description=__doc__)
     parser.add_argument("--preset", choices=PRESETS, required=True, help="geometry and device")
     parser.add_argument("--core", choices=CORES, default="engine", help="what to route (default %(default)s)")
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="placement seeds 1..N (default %(default)s)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="seeds routed at a time (default %(default)s)")
+    parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="placement seeds 1..N (default %(default)s)")
+    parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="seeds routed at a time (default %(default)s)")
     parser.add_argument("--freq", type=float, default=160, metavar="MHZ", help="clock asked for (default %(default)s)")
     parser.add_argument("--stop-after", type=float, default=60, metavar="MINUTES",
                         help="give up on a seed that takes longer (default %(default)s)")
@@ -110,42 +109,31 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def run(args: argparse.Namespace) -> None:
+    with meter(transient=False) as shown:
+        task = shown.add_task("synthesis", total=1)
+        netlist = build(args.core, args.preset, args.build / f"{args.core}-{args.preset}")
+        shown.update(task, completed=1)
+        tasks = {}
+
+        def started(seed):
+            tasks[seed] = shown.add_task(f"seed {seed}: place and route", total=1)
+
+        def ended(seed, result):
+            text = f"{result.clock_mhz} MHz" if isinstance(result, Routed) else str(result)
+            shown.update(tasks[seed], completed=1, description=f"seed {seed}: {text}")
+
+        routed = measure(netlist, args.preset, seeds=args.seeds, jobs=args.jobs, freq_mhz=args.freq,
+                         stop_after=60 * args.stop_after, heatmap=args.heatmap, started=started, ended=ended)
+    record = _record(args.core, args.preset, routed)
+    if args.json:
+        write_json(args.json, record)
+    terminal().print(_table(record))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; 0 routed, 1 synthesis or every seed failed, 2 bad request."""
-    args = get_parser().parse_args(argv)
-    for option in ("seeds", "jobs"):
-        if getattr(args, option) < 1:
-            print(f"--{option} must be at least 1, not {getattr(args, option)}", file=sys.stderr)
-            return 2
-    try:
-        with meter(transient=False) as progress:
-            task = progress.add_task("synthesis", total=1)
-            netlist = build(args.core, args.preset, args.build / f"{args.core}-{args.preset}")
-            progress.update(task, completed=1)
-            tasks = {}
-
-            def started(seed):
-                tasks[seed] = progress.add_task(f"seed {seed}: place and route", total=1)
-
-            def ended(seed, result):
-                text = f"{result.clock_mhz} MHz" if isinstance(result, Routed) else str(result)
-                progress.update(tasks[seed], completed=1, description=f"seed {seed}: {text}")
-
-            routed = measure(netlist, args.preset, seeds=args.seeds, jobs=args.jobs, freq_mhz=args.freq,
-                             stop_after=60 * args.stop_after, heatmap=args.heatmap, started=started, ended=ended)
-        record = _record(args.core, args.preset, routed)
-        if args.json:
-            args.json.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    except ToolError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    terminal().print(_table(record))
-    return 0
+    return run_command(run, get_parser().parse_args(argv))
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ ONNX Runtime turns the export into its integer kernels; `--unfused` leaves float
 import argparse
 from pathlib import Path
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 
-from cli import positive, print_notes, progress, run_command, write_json
+from cli import needs_extra, positive, print_notes, progress, run_command, write_json
 from golden import values
 from nets.export_qdq import layer_model, network_model
 from nets.int8.network import QInput, QNetwork
@@ -21,11 +21,15 @@ from nets.network import add_network_arguments, network_from_arguments
 from nets.preprocess import find_images, load_image
 from nets.quantise import spread
 
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
 __all__ = ["compare", "get_parser", "main", "session"]
 
 
-def session(model: bytes, *, fused: bool) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on one thread, with or without its graph optimisations."""
+def session(model: bytes, *, fused: bool) -> "InferenceSession":
+    """ONNX Runtime on one thread, with or without its graph optimisations. Raises WorkError where it is not installed."""
+    onnxruntime = needs_extra("onnxruntime", "bench", "the comparison with ONNX Runtime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3

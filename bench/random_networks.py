@@ -8,12 +8,10 @@ from collections import Counter
 from pathlib import Path
 import sys
 
-from hypothesis import HealthCheck, Phase, given, seed, settings
-
 from arch.geometry import Geometry
 from arch.program import Program
 from boards import find
-from cli import run_command, terminal, write_json
+from cli import needs_extra, run_command, terminal, write_json
 from compiler.build import compile_network
 from compiler.stages import NetworkError
 from golden import compare, values
@@ -23,7 +21,6 @@ from nets.int8.network import QNetwork
 from sim.frame import FrameBench, predict
 from sim.run import check_frame, timing_of
 from sim.verilog.export import SimulationError
-from tests.sim.networks import describe, networks
 
 __all__ = ["Sweep", "get_parser", "main"]
 
@@ -47,6 +44,7 @@ class Sweep:
         try:
             self._check(network, q)
         except Exception as error:
+            from tests.sim.networks import describe
             error.add_note(describe(network))
             raise
 
@@ -96,6 +94,11 @@ def get_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     if args.count < 1 or args.layers < 2:
         raise ValueError("count must be 1 or more and layers 2 or more")
+    needs_extra("hypothesis", "test", "drawing networks")
+    needs_extra("tests.sim.networks", "test", "drawing networks")       # the source tree has them
+    from hypothesis import HealthCheck, Phase, given, seed, settings
+
+    from tests.sim.networks import networks
     sweep = Sweep(rtl=args.rtl)
 
     @seed(args.seed)

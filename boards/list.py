@@ -8,7 +8,7 @@ from rich.table import Table
 
 from boards.board import Board
 from boards.registry import ALIASES, BOARDS
-from cli import terminal
+from cli import run_command, terminal, write_json
 
 __all__ = ["get_parser", "main", "record"]
 
@@ -25,10 +25,10 @@ def record(board: Board) -> dict:
 
 
 def _table(records: list[dict]) -> Table:
-    table = Table(box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("board", "device", "MHz", "engine", "storage", "network", "baud"):
         right = heading in ("MHz", "storage", "baud")
-        table.add_column(heading, justify="right" if right else "left", no_wrap=True, overflow="ignore")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
     for entry in records:
         name = " = ".join([entry["name"], *entry["aliases"]])
         size = entry["storage_words"] * 2 >> 10
@@ -46,18 +46,16 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def run(args: argparse.Namespace) -> None:
+    records = [record(board) for board in BOARDS.values()]
+    if args.json:
+        write_json(args.json, records)
+    terminal().print(_table(records))
+
+
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:
     """Run the command line; 0 done, 2 bad request."""
-    args = (parser or get_parser()).parse_args(argv)
-    records = [record(board) for board in BOARDS.values()]
-    try:
-        if args.json:
-            args.json.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        print(error, file=sys.stderr)
-        return 2
-    terminal().print(_table(records))
-    return 0
+    return run_command(run, (parser or get_parser()).parse_args(argv))
 
 
 if __name__ == "__main__":

