@@ -5,8 +5,8 @@ Latencies count clock edges, as in `arch.pipeline`.
 from enum import IntEnum
 from functools import cache
 
-from arch.command import Command, Record
-from arch.instruction import BODIES, QUEUES, Opcode, Waits
+from arch.geometry import Geometry
+from arch.instruction import QUEUES, Opcode, Waits, records
 from arch.transfer import TransferFault
 
 __all__ = [
@@ -71,13 +71,11 @@ NO_QUEUE = len(QUEUES)      # in place of a queue's number: the fault is in the 
 
 
 @cache
-def body_words(opcode: Opcode) -> int:
+def body_words(geometry: Geometry, opcode: Opcode) -> int:
     """Words behind an instruction's header and waits."""
-    body = BODIES[opcode]
-    records: list[type[Record]] = list(Command.records().values()) if body is Command else [body]
-    return sum(1 + (entry.bits > 16) for record in records for entry in record.fields())
+    return sum(record.encoded_words() for record in records(geometry, opcode).values())
 
 
-def instruction_words(opcode: Opcode, waits: Waits) -> int:
-    """Words of an instruction: header, waits, fields."""
-    return 1 + sum(getattr(waits, queue) > 0 for queue in QUEUES) + body_words(opcode)
+def instruction_words(geometry: Geometry, opcode: Opcode, waits: Waits) -> int:
+    """Words of an instruction, whatever its body says: header, waits, fields."""
+    return 1 + sum(getattr(waits, queue) > 0 for queue in QUEUES) + body_words(geometry, opcode)

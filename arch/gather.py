@@ -1,8 +1,8 @@
 """Commands for the gather from a layer's parameters."""
 from collections.abc import Sequence
 
-from arch.command import GatherConfig
 from arch.geometry import Geometry
+from arch.unit.gather import GatherConfig
 
 __all__ = ["bands", "line_bytes", "line_memory", "words_per_pixel"]
 

@@ -30,6 +30,7 @@ class Geometry:
     - `pool_words`: places of the pool's line memory (one per output block and pooled column), 512..2048, a multiple of 512.
     - `fifo_words`: requantised vectors that wait for the pool, 32..512, a multiple of 16.
     - `line_pixels`: pixels of an image row that the gather's line buffers hold, 512..2048, a multiple of 512.
+    - `options`: names of the optional units of `arch.units` that the engine has, in alphabetical order.
     """
 
     input_lanes: int
@@ -43,6 +44,7 @@ class Geometry:
     pool_words: int = 512
     fifo_words: int = 64
     line_pixels: int = 512
+    options: tuple[str, ...] = ()
 
     def __post_init__(self):
         _check("output_lanes", self.output_lanes, 2, 16, 2)
@@ -60,6 +62,10 @@ class Geometry:
         _check("pool_words", self.pool_words, 512, 2048, 512)
         _check("fifo_words", self.fifo_words, 32, 512, 16)
         _check("line_pixels", self.line_pixels, 512, 2048, 512)
+        if not isinstance(self.options, tuple) or not all(isinstance(name, str) for name in self.options):
+            raise TypeError(f"options must be a tuple of names, not {self.options!r}")
+        if list(self.options) != sorted(set(self.options)):
+            raise ValueError(f"options must be different names in alphabetical order, not {', '.join(self.options)}")
 
     @property
     def pairs(self) -> int:
@@ -82,8 +88,11 @@ class Geometry:
         return (self.pairs - self.lut_pairs) * self.input_lanes + self.output_lanes * self.requantise_multipliers
 
     def to_json(self) -> str:
-        """Canonical JSON: keys sorted, no spaces."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON: keys sorted, no spaces, and no options if there are none: such engines are older than these."""
+        values = asdict(self)
+        if not self.options:
+            del values["options"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "Geometry":
@@ -101,6 +110,8 @@ class Geometry:
         required = {"input_lanes", "output_lanes", "activation_words", "weight_words"}
         if missing := sorted(required - values.keys()):
             raise ValueError(f"geometry must hold {', '.join(missing)}")
+        if isinstance(values.get("options"), list):
+            values["options"] = tuple(values["options"])
         return cls(**values)
 
     @property

@@ -12,18 +12,22 @@ A program begins with `START`, ends with `END`, and never jumps. In the order of
 commands, so it can always run one command after the other: no program that the compiler makes can stop for ever.
 """
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 
-from arch.command import ADDRESS, Command, Field, GatherConfig, Record, number
+from arch.command import Command
 from arch.geometry import Geometry
+from arch.record import ADDRESS, Field, Record, address, number
+from arch.unit.gather import GatherConfig
 
 __all__ = ["BODIES", "CONTROL", "END", "Instruction", "InstructionError", "Opcode", "PixelTransfer", "QUEUES", "QUEUE_OF",
-           "STORAGE", "SYNC", "Start", "Transfer", "Waits", "WordRange", "decode", "encode", "storage_words", "word_ranges"]
+           "STORAGE", "SYNC", "Start", "TRANSFERRED", "Transfer", "Waits", "WordRange", "decode", "encode", "memory_of",
+           "records", "storage_words", "word_ranges"]
 
 SYNC = 0xA5
 STORAGE = 24            # bits of a storage address, in words of 16 bits
+TRANSFERRED = "transferred"     # memory of a field: the one that the transfer's opcode names, see `memory_of`
 QUEUES = ("load", "store", "gather", "compute")
 CONTROL = "control"
 
@@ -46,12 +50,12 @@ class Opcode(IntEnum):
 class Start(Record):
     """Which engine the program is for, and where in storage it may write: `store_words` words from `store_base` on."""
 
-    digest0: int = number(0, 0xFFFF, "")            # of the geometry, lowest bits first
-    digest1: int = number(0, 0xFFFF, "")
-    digest2: int = number(0, 0xFFFF, "")
-    digest3: int = number(0, 0xFFFF, "")
-    store_base: int = number(0, (1 << STORAGE) - 1, "words")
-    store_words: int = number(0, 1 << STORAGE, "words")
+    digest0: int = number(0, 0xFFFF, "", doc="of the geometry's digest, bits 15:0")
+    digest1: int = number(0, 0xFFFF, "", doc="bits 31:16")
+    digest2: int = number(0, 0xFFFF, "", doc="bits 47:32")
+    digest3: int = number(0, 0xFFFF, "", doc="bits 63:48")
+    store_base: int = number(0, (1 << STORAGE) - 1, "words", doc="first word that may be written")
+    store_words: int = number(0, 1 << STORAGE, "words", doc="how many may be")
 
     @property
     def digest(self) -> int:
@@ -79,11 +83,11 @@ class Transfer(Record):
     storage. Every word must lie inside the memory and inside storage; what is stored, in the region that `Start` gives.
     """
 
-    storage: int = number(0, (1 << STORAGE) - 1, "words of 16 bits")
-    storage_step: int = number(0, (1 << STORAGE) - 1, "words of 16 bits")
-    chip: int = number(0, (1 << ADDRESS) - 1, "words")
-    chip_step: int = number(0, (1 << ADDRESS) - 1, "words")
-    words: int = number(1, 1 << ADDRESS, "words")
+    storage: int = number(0, (1 << STORAGE) - 1, "words of 16 bits", doc="where the first run lies in storage")
+    storage_step: int = number(0, (1 << STORAGE) - 1, "words of 16 bits", doc="from a run to the next in storage")
+    chip: int = address(memory=TRANSFERRED, doc="where the first run lies on the chip")
+    chip_step: int = address(memory=TRANSFERRED, doc="from a run to the next on the chip")
+    words: int = number(1, 1 << ADDRESS, "words", memory=TRANSFERRED, doc="of a run, on the chip")
     runs: int = number(1, 1023, "runs")
 
 
@@ -94,10 +98,10 @@ class PixelTransfer(Record):
     Row n begins at the low byte of word `storage` + n * storage_step; a byte left over in its last word is ignored.
     """
 
-    storage: int = number(0, (1 << STORAGE) - 1, "words of 16 bits")
-    storage_step: int = number(0, 0xFFFF, "words of 16 bits")
+    storage: int = number(0, (1 << STORAGE) - 1, "words of 16 bits", doc="where the first row lies")
+    storage_step: int = number(0, 0xFFFF, "words of 16 bits", doc="from a row to the next")
     width: int = number(1, 1023, "pixels")
-    channels: int = number(1, 4, "bytes")
+    channels: int = number(1, 4, "bytes", doc="of a pixel")
     rows: int = number(1, 1023, "rows")
 
     @property
@@ -153,6 +157,17 @@ class Instruction:
         """One of `QUEUES`, or `CONTROL`."""
         return QUEUE_OF[self.opcode]
 
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """What the body consists of, in the order of the words."""
+        return tuple(self.body.present().values()) if isinstance(self.body, Command) else (self.body,)
+
+    @property
+    def words(self) -> int:
+        """Words in storage: header, waits, fields."""
+        waits = sum(getattr(self.waits, queue) > 0 for queue in QUEUES)
+        return 1 + waits + sum(record.encoded_words() for record in self.records)
+
 
 class InstructionError(ValueError):
     """Words that are no instruction; `word` is the index of the offending one."""
@@ -175,35 +190,31 @@ class WordRange:
     high: int
 
 
-def _fields(opcode: Opcode) -> list[tuple[str, Field]]:
-    if opcode is Opcode.COMPUTE:
-        return [(f"{name}.{entry.name}", entry) for name, record in Command.records().items() for entry in record.fields()]
-    return [(entry.name, entry) for entry in BODIES[opcode].fields()]
+def memory_of(opcode: Opcode, entry: Field) -> str:
+    """Parameter of the geometry: words of the memory in which what a field says must lie; empty if that is none."""
+    moved = {Opcode.LOAD_WEIGHTS: "weight_words", Opcode.LOAD_PARAMETERS: "parameter_words"}
+    return moved.get(opcode, "activation_words") if entry.memory == TRANSFERRED else entry.memory
 
 
-def _limits(geometry: Geometry, opcode: Opcode) -> dict[str, int]:
-    """Fields whose greatest value is the geometry's: addresses on the chip."""
-    activations, weights, parameters = (words - 1 for words in (geometry.activation_words, geometry.weight_words,
-                                                                geometry.parameter_words))
-    target = {Opcode.LOAD_WEIGHTS: weights, Opcode.LOAD_PARAMETERS: parameters}.get(opcode, activations)
-    match opcode:
-        case Opcode.COMPUTE:
-            return {"window.row_start": activations, "window.row_words": activations, "window.ring_words": activations + 1,
-                    "load.weights": weights, "load.parameters": parameters, "writer.base": activations,
-                    "writer.row_start": activations, "writer.ring_words": activations + 1}
-        case Opcode.GATHER:
-            return {"base": activations, "row_start": activations, "ring_words": activations + 1}
-        case Opcode.LOAD_PIXELS | Opcode.START | Opcode.END:
-            return {}
-    return {"chip": target, "chip_step": target, "words": target + 1}
+def records(geometry: Geometry, opcode: Opcode) -> dict[str, type[Record]]:
+    """What an instruction's body consists of: the records of a command by name, or the body's own record, named by nothing."""
+    body = BODIES[opcode]
+    return body.records(geometry) if body is Command else {"": body}
+
+
+@cache
+def _fields(geometry: Geometry, opcode: Opcode) -> tuple[tuple[str, Field], ...]:
+    return tuple((f"{name}.{entry.name}".lstrip("."), entry)
+                 for name, record in records(geometry, opcode).items() for entry in record.fields())
 
 
 @cache
 def word_ranges(geometry: Geometry, opcode: Opcode) -> tuple[WordRange, ...]:
     """The range of each word behind the header and the waits: what the machine checks as the words come."""
-    limits, ranges = _limits(geometry, opcode), []
-    for name, entry in _fields(opcode):
-        high = min(entry.high, limits.get(name, entry.high))
+    ranges = []
+    for name, entry in _fields(geometry, opcode):
+        memory = memory_of(opcode, entry)
+        high = entry.most(getattr(geometry, memory)) if memory else entry.high
         if entry.bits <= 16:
             ranges.append(WordRange(name=name, low=entry.low, high=high))
         else:
@@ -218,9 +229,7 @@ def encode(instruction: Instruction) -> list[int]:
     waits = [getattr(instruction.waits, queue) for queue in QUEUES]
     header = SYNC << 8 | sum((wait > 0) << 4 + n for n, wait in enumerate(waits)) | instruction.opcode
     words = [header, *(wait for wait in waits if wait)]
-    body = instruction.body
-    records = [getattr(body, entry.name) for entry in fields(body)] if isinstance(body, Command) else [body]
-    for record in records:
+    for record in instruction.records:
         for entry in record.fields():
             value = getattr(record, entry.name)
             words.append(value & 0xFFFF)
@@ -268,33 +277,30 @@ def decode(words: Iterable[int], geometry: Geometry) -> Iterator[Instruction]:
             if not entry.low <= value <= entry.high:
                 raise InstructionError(position, f"{opcode.name} {entry.name} must be {entry.low}..{entry.high}, not {value}")
             found.append(word)
-        for at, name, entry, value in _values(opcode, found):
+        for at, name, entry, value in _values(geometry, opcode, found):
             if not entry.low <= value <= entry.high:        # a wide field whose halves are each in range
                 raise InstructionError(position - len(found) + at, f"{opcode.name} {name} must be {entry.low}..{entry.high}, "
                                                                    f"not {value}")
         if opcode is Opcode.START and Start.of(geometry, 0, 0).digest != sum(word << 16 * n for n, word in enumerate(found[:4])):
             raise InstructionError(position - len(found) + 1, "the program was compiled for another geometry")
-        yield Instruction(opcode=opcode, body=_body(opcode, found), waits=Waits(**waits))
+        yield Instruction(opcode=opcode, body=_body(geometry, opcode, found), waits=Waits(**waits))
         if opcode is Opcode.END:
             return
 
 
-def _values(opcode: Opcode, words: list[int]) -> Iterator[tuple[int, str, Field, int]]:
+def _values(geometry: Geometry, opcode: Opcode, words: list[int]) -> Iterator[tuple[int, str, Field, int]]:
     """Each field's number of words up to its end, name and value."""
     at = 0
-    for name, entry in _fields(opcode):
+    for name, entry in _fields(geometry, opcode):
         width = 16 if entry.bits <= 16 else 32
         value = words[at] | (words[at + 1] << 16 if width == 32 else 0)
         at += width // 16
         yield at, name, entry, value - (1 << width) if entry.signed and value >> width - 1 else value
 
 
-def _body(opcode: Opcode, words: list[int]) -> Record | Command:
+def _body(geometry: Geometry, opcode: Opcode, words: list[int]) -> Record | Command:
     """The record whose words were found to be in range."""
-    values = (value for *_, value in _values(opcode, words))
-
-    def record(kind: type[Record]) -> Record:
-        return kind(**{entry.name: next(values) for entry in kind.fields()})
-    if opcode is Opcode.COMPUTE:
-        return Command(**{name: record(kind) for name, kind in Command.records().items()})
-    return record(BODIES[opcode])
+    values = (value for *_, value in _values(geometry, opcode, words))
+    found = {name: record(**{entry.name: next(values) for entry in record.fields()})
+             for name, record in records(geometry, opcode).items()}
+    return Command(**found) if opcode is Opcode.COMPUTE else found[""]

@@ -1,18 +1,17 @@
-"""Latencies of the engine's units in cycles, as functions of the geometry: the one place where they are written down.
+"""Latencies of the engine's core in cycles, as functions of the geometry: the one place where they are written down.
+
+Those of a unit alone stand beside its record in `arch/unit`; `arch.units` adds them up.
 
 A latency counts clock edges: a unit of latency 1 shows in cycle t + 1 what it was given in cycle t. Hardware checks at
-construction that what it builds agrees; `golden.cycles` computes with nothing else. Whoever changes a unit's pipeline changes
-its line here.
+construction that what it builds agrees; `golden.cycles` computes with nothing else.
 """
 from arch.geometry import Geometry
 
 __all__ = [
-    "ACTIVATION_READ", "ACTIVATION_TO_READ", "ACTIVATION_WRITE", "AVERAGE_BACK", "AVERAGE_PASS",
-    "COMMANDS", "COMMAND_BACK", "COMMAND_SPACING", "COMMAND_TAKEN",
+    "ACTIVATION_READ", "ACTIVATION_TO_READ", "ACTIVATION_WRITE", "COMMANDS", "COMMAND_BACK", "COMMAND_SPACING", "COMMAND_TAKEN",
     "DISPATCH", "GATHER", "GATHER_FILL", "GATHER_ROW", "GATHER_WAITING", "MIN_REVISIT", "OUTPUT_FIFO", "OUTPUT_FIFO_BACK", "PAD",
-    "PARAMETER_READ", "POOL", "REQUANTISE_LANE", "ROOM_BACK", "WEIGHT_READ", "WINDOW", "WRITER", "array", "average",
-    "load_after_swap", "operand", "parameters_free_after", "requantise", "scales_after_swap", "swap_after_load", "vector",
-    "weights_free_after", "weights_soon"]
+    "PARAMETER_READ", "REQUANTISE_LANE", "ROOM_BACK", "WEIGHT_READ", "WINDOW", "WRITE_GRANT", "array", "load_after_swap",
+    "operand", "parameters_free_after", "scales_after_swap", "swap_after_load", "weights_free_after", "weights_soon"]
 
 # Window generator: beat issued -> address at its output register.
 WINDOW = 4
@@ -61,11 +60,6 @@ MIN_REVISIT = 5         # least distance of two beats with the same partial sum
 REQUANTISE_LANE = 11
 
 
-def requantise(lanes: int) -> int:
-    """Result of columns 0 and 1 -> vector of all `lanes`: the pairs are one cycle apart."""
-    return REQUANTISE_LANE + lanes // 2 - 1
-
-
 # The loaders: cycles from the window generator's `issue` to the first word read for the next pass or output block, and how many
 # words before the last of a group its pass may be allowed to start.
 def weights_free_after(geometry: Geometry) -> int:
@@ -88,11 +82,6 @@ def parameters_free_after(geometry: Geometry) -> int:
     return operand(geometry) - WINDOW + array(geometry) - 1 + scales_after_swap(geometry) - PARAMETER_READ
 
 
-def vector(geometry: Geometry) -> int:
-    """Beat of a last pass issued -> its requantised vector."""
-    return operand(geometry) + array(geometry) + requantise(geometry.output_lanes)
-
-
 # Vector given to the output queue -> offered by it: RAM (write, then 2 to read) and the queue behind it.
 OUTPUT_FIFO = 4
 # Vector taken from the queue -> the earliest cycle in which its place may be reserved again.
@@ -100,24 +89,9 @@ OUTPUT_FIFO_BACK = 2
 # The same, to the beat that takes it: issued a cycle before.
 ROOM_BACK = OUTPUT_FIFO_BACK - 1
 
-# Write grant -> the vector that is taken in the next cycle written: offset of the row, start of the row, word.
-WRITER = 5
-
-# Step of the pool that completes a window -> result offered: byte, four combinations of two adders, mean (5), queue.
-POOL = 15
-
-
-# Vector taken by the global average -> offered, when it passes.
-AVERAGE_PASS = 2
-# Result taken from the global average -> the earliest cycle in which its token may be taken again.
-AVERAGE_BACK = 2
-
-
-def average(lanes: int) -> int:
-    """Last vector of a map taken by the global average -> result offered: sum (2), selection (2), start, lane, `lanes` bytes
-    in turn, queue."""
-    return 2 + 2 + 1 + REQUANTISE_LANE + lanes + 1
-
+# Write grant -> the write of the vector that is taken in the next cycle: offset of the row, start of the row, word. Others who
+# want the activation memory's write port deny the grant so long before.
+WRITE_GRANT = 5
 
 # Slot of the gather -> write of the word that it completes: line, word, line memory, and four stages of packing.
 GATHER = 9

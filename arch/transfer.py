@@ -7,7 +7,7 @@ from arch.instruction import Opcode, storage_words
 from arch.sdram import PULL
 
 __all__ = [
-    "BURST_WORDS", "CHECK", "DECIDE", "FETCHED", "FIRST_BURST", "LOADED", "NEXT_BURST", "NEXT_RUN", "NEXT_TRANSFER", "PIXEL",
+    "BURST_WORDS", "DECIDE", "FETCHED", "FIRST_BURST", "FIRST_RUN", "LOADED", "NEXT_BURST", "NEXT_RUN", "NEXT_TRANSFER", "PIXEL",
     "PIXELS", "PIXEL_BACK", "RAM_READ", "ROUTED", "STORED", "STORE_BACK", "STORE_READ", "STORE_REQUEST", "STORE_WORDS",
     "TransferFault", "WRITE", "burst_words", "places"]
 
@@ -24,29 +24,42 @@ class TransferFault(IntEnum):
 BURST_WORDS = 512       # of storage asked for at once by a load, at most
 STORE_WORDS = 8         # of activation memory stored at once, at most; as many more are read meanwhile
 
-# Command of a transfer taken -> its first run checked; a run checked -> its first burst offered; last burst of a run taken ->
-# the next run checked (all but the first); burst taken -> the next one of the run offered; last burst of a transfer taken -> the
-# next transfer may be.
-FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST, NEXT_TRANSFER = 7, 3, 3, 4, 2
-# Pixels reserve room when their row is checked. A pixel taken -> its place may be reserved again.
-PIXELS, PIXEL_BACK = 1024, 3
+# Command of a transfer taken -> its first run checked against the ends of both memories.
+FIRST_RUN = 7
+# A run checked -> its first burst offered.
+FIRST_BURST = 3
+# Last burst of a run taken -> the next run checked.
+NEXT_RUN = 3
+# Burst taken -> the next one of the same run offered.
+NEXT_BURST = 4
+# Last burst of a transfer taken -> the next transfer may be.
+NEXT_TRANSFER = 2
+# Pixels that the DMA holds at most: a row reserves room for its own when it is checked.
+PIXELS = 1024
+# A pixel taken -> its place may be reserved again.
+PIXEL_BACK = 3
 
-# Word read from storage -> routed by the arbiter; at the sequencer; written to a memory on the chip, if it completes a word
-# there; its command completed, since the word can be read.
+# Word read from storage -> routed by the arbiter.
 ROUTED = 3
+# The same -> at the sequencer.
 FETCHED = ROUTED + 1
-WRITE = ROUTED + 2 + pipeline.WRITER
+# The same -> written to a memory on the chip, if it completes a word there.
+WRITE = ROUTED + 2 + pipeline.WRITE_GRANT
+# The same -> its command completed: the word can be read.
 LOADED = WRITE + pipeline.ACTIVATION_WRITE + pipeline.ACTIVATION_TO_READ
 # Word read from storage -> pixels that it completes are offered: gearbox, RAM (write, then 2 to read), the queue behind it, and a
 # register.
 PIXEL = ROUTED + 7
 
-# Burst of a store taken -> its first word is read; its request offered to the arbiter: that word is there, and will be queued,
-# cut, and queued before storage asks for it.
+# Burst of a store taken -> its first word is read.
 STORE_READ = 3
+# The same -> its request offered to the arbiter: that word is there, and will be queued, cut, and queued before storage asks
+# for it.
 STORE_REQUEST = STORE_READ + pipeline.WINDOW + pipeline.ACTIVATION_READ + 2
-# Last word asked for by storage -> its store completed; its half of the buffer free for the next burst but one.
-STORED, STORE_BACK = 2, 3
+# Last word asked for by storage -> its store completed.
+STORED = 2
+# The same -> its half of the buffer free for the next burst but one.
+STORE_BACK = 3
 
 # Arbiter: burst chosen -> taken. In the cycle after that it is offered to storage; the next one may be chosen in the cycle after
 # that in which storage takes it.

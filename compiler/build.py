@@ -51,7 +51,7 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
     unmoved = lay_out(stages, groups, geometry, 0)
     jobs = make_jobs(stages, groups, geometry, unmoved)
     arranged = arrange(geometry, jobs)
-    layout = lay_out(stages, groups, geometry, program_words(arranged))
+    layout = lay_out(stages, groups, geometry, program_words(geometry, arranged))
     if layout.end > room:
         raise NetworkError([_too_little_storage(network, layout, room)])
     jobs.move(layout.input - unmoved.input)

@@ -1,19 +1,16 @@
 """The page about the instruction set, from the records themselves."""
 from collections.abc import Iterator
 import inspect
-import re
 
 from arch import command, instruction
-from arch.command import Command, Field, Record
+from arch.control import body_words
 from arch.geometry import PRESETS
-from arch.instruction import BODIES, QUEUE_OF, SYNC, Opcode, Waits, word_ranges
+from arch.instruction import BODIES, QUEUE_OF, SYNC, Opcode, Waits, memory_of, records
+from arch.record import Field, Record
 
 __all__ = ["instruction_page"]
 
-COMMENT = re.compile(r"^    (\w+): int = .*?  # (.+)$", re.MULTILINE)
-GEOMETRY = PRESETS["85f"]       # any whose memories differ in size: it tells which one limits a field
-MEMORIES = ("activation_words", "weight_words", "parameter_words")
-
+GEOMETRY = PRESETS["85f"]       # has every unit that is not optional
 
 SUMMARIES = {
     Opcode.START: "begins a program", Opcode.END: "ends it", Opcode.LOAD_WEIGHTS: "storage to weight memory",
@@ -26,37 +23,21 @@ def _link(opcode: Opcode) -> str:
     return f"[{opcode.name}](#{opcode.name.lower()})"
 
 
-def _meanings(record: type[Record]) -> dict[str, str]:
-    """What the source says behind a field."""
-    return dict(COMMENT.findall(inspect.getsource(record)))
-
-
-def _range(name: str, entry: Field, opcode: Opcode) -> str:
-    high = str(entry.high)
-    known = {word.name: word.high for word in word_ranges(GEOMETRY, opcode)}
-    if entry.bits <= 16 and known[name] < entry.high:
-        for memory in MEMORIES:
-            words = getattr(GEOMETRY, memory)
-            if known[name] in (words, words - 1):
-                high = memory if known[name] == words else f"{memory} - 1"
+def _range(entry: Field, opcode: Opcode) -> str:
+    memory = memory_of(opcode, entry)
+    high = f"{memory}{'' if entry.low else ' - 1'}" if memory else entry.high
     return f"{entry.low}..{high}"
 
 
-def _table(record: type[Record], opcode: Opcode, at: int, prefix: str = "") -> Iterator[str]:
+def _table(record: type[Record], opcode: Opcode, at: int) -> Iterator[str]:
     """Rows of a record whose first word is `at`."""
-    meanings = _meanings(record)
     yield "| word | field | range | unit | meaning |"
     yield "|---|---|---|---|---|"
     for entry in record.fields():
         words = 1 + (entry.bits > 16)
         place = str(at) if words == 1 else f"{at}, {at + 1}"
-        yield (f"| {place} | `{entry.name}` | {_range(prefix + entry.name, entry, opcode)} | {entry.unit} | "
-               f"{meanings.get(entry.name, '')} |")
+        yield f"| {place} | `{entry.name}` | {_range(entry, opcode)} | {entry.unit} | {entry.doc} |"
         at += words
-
-
-def _words(record: type[Record]) -> int:
-    return sum(1 + (entry.bits > 16) for entry in record.fields())
 
 
 def _doc(item) -> str:
@@ -64,15 +45,15 @@ def _doc(item) -> str:
 
 
 def _body(opcode: Opcode) -> Iterator[str]:
-    if opcode is Opcode.COMPUTE:
-        at = 0
-        for name, record in Command.records().items():
+    at = 0
+    for name, record in records(GEOMETRY, opcode).items():
+        if name:
             yield from ("", f"### `{name}`: {record.__name__}", "", _doc(record), "")
-            yield from _table(record, opcode, at, f"{name}.")
-            at += _words(record)
-    elif BODIES[opcode].fields():
-        yield ""
-        yield from _table(BODIES[opcode], opcode, 0)
+        elif record.fields():
+            yield ""
+        if record.fields():
+            yield from _table(record, opcode, at)
+        at += record.encoded_words()
 
 
 def instruction_page() -> str:
@@ -89,9 +70,8 @@ def instruction_page() -> str:
             "## Opcodes", "", "| opcode | instruction | queue | body | words of the body | what it does |",
             "|---|---|---|---|---|---|"]
     for opcode in Opcode:
-        records = Command.records().values() if opcode is Opcode.COMPUTE else [BODIES[opcode]]
         page.append(f"| {int(opcode)} | {_link(opcode)} | {QUEUE_OF[opcode]} | `{BODIES[opcode].__name__}` | "
-                    f"{sum(_words(record) for record in records)} | {SUMMARIES[opcode]} |")
+                    f"{body_words(GEOMETRY, opcode)} | {SUMMARIES[opcode]} |")
     page += ["", _doc(instruction.storage_words)]
     shown: dict[type, Opcode] = {}
     for opcode in Opcode:

@@ -5,10 +5,11 @@ import textwrap
 
 import numpy as np
 
-from arch.command import Command, Record
+from arch.command import Command
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Instruction, Opcode, Start, decode, encode
 from arch.program import Part
+from arch.record import Record
 
 __all__ = ["Line", "lines", "record_of", "text_of"]
 
@@ -68,7 +69,7 @@ def text_of(line: Line) -> str:
     head = f"{line.address:>8}  {instruction.opcode.name:<16}  {token:<13} {'after ' + waits if waits else '':<34}{_about(line)}"
     body = instruction.body
     if isinstance(body, Command):
-        records = [(f"{name:<11}", getattr(body, name)) for name in Command.records()]
+        records = [(f"{name:<11}", record) for name, record in body.present().items()]
     else:
         records = [("", body)] if body.fields() else []
     result = [head.rstrip()]
@@ -84,7 +85,7 @@ def record_of(line: Line) -> dict:
         return {entry.name: getattr(record, entry.name) for entry in record.fields()}
     body, part = line.instruction.body, line.part
     if isinstance(body, Command):
-        fields = {name: values(getattr(body, name)) for name in Command.records()}
+        fields = {name: values(record) for name, record in body.present().items()}
     else:
         fields = values(body)
     record = {"address": line.address, "index": line.index, "opcode": line.instruction.opcode.name,

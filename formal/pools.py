@@ -10,8 +10,8 @@ from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal,
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from arch.command import POOL_AVERAGE, POOL_NONE, PoolConfig
 from arch.geometry import Geometry
+from arch.unit.pool import POOL_AVERAGE, POOL_NONE, PoolConfig
 from formal.properties import assert_stable, keeps_order, saboteur, watched
 from formal.stages import StageClaim, small
 import hw.engine.pool

@@ -11,13 +11,14 @@ from arch.geometry import Geometry
 from formal.properties import assert_stable, keeps_order, saboteur
 from formal.prove import Claim
 from hw.ecp5 import BlockRam
+from hw.engine.average import GlobalAverage
 from hw.engine.dispatch import Dispatch
-from hw.engine.global_average import GlobalAverage
-import hw.engine.output_fifo
-from hw.engine.output_fifo import OutputFifo
+import hw.engine.fifo
+from hw.engine.fifo import OutputFifo
 import hw.engine.pool
 from hw.engine.pool import Pool
 from hw.engine.pool_lane import PoolLane
+from hw.engine.weights import RULES
 from hw.engine.window import WindowGenerator
 from hw.engine.writer import Writer
 from hw.parts.credits import Tokens
@@ -35,7 +36,7 @@ def small(places: int = 4, rows: int = 4) -> Iterator[None]:
     """Queues and block RAMs of fewer places while a unit is elaborated. The units do not know how many there are: what they do
     at a limit they do at any, and a solver gets through all states of a small one."""
     with mock.patch.object(Queue, "PLACES", places), \
-            mock.patch.object(hw.engine.output_fifo, "BlockRam",
+            mock.patch.object(hw.engine.fifo, "BlockRam",
                               lambda *, depth, width: BlockRam(depth=rows, width=width)) as ram, \
             mock.patch.object(hw.engine.pool, "PoolLane", _ShortLane), mock.patch.object(Pool, "LATENCY", _ShortLane.STAGES + 1):
         ram.LATENCY = BlockRam.LATENCY
@@ -173,11 +174,13 @@ class DispatchClaim(StageClaim):
     faults = ("drop", "repeat", "swap", "change", "waver")
     unit = "window"
 
+    GEOMETRY = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
+
     def state(self, m):
-        m.submodules.dispatch = dispatch = Dispatch()
+        m.submodules.dispatch = dispatch = Dispatch(self.GEOMETRY)
         bit = self.free(1, "bit")
         record = dispatch.command.payload
-        field = record.requantise if self.unit == "scale" else record[self.unit]
+        field = record[RULES[-1]] if self.unit == "scale" else record[self.unit]
         put = dispatch.command.valid & dispatch.command.ready
         m.d.comb += [dispatch.command.valid.eq(self.free(1, "offer")), field.as_value()[0].eq(bit)]
         waits, same = Signal(), Signal()
@@ -243,7 +246,7 @@ class AverageClaim(StageClaim):
         put = taken & (~config["enable"] | block_end & config["last"])
         m.d.comb += inside.eq(keeps_order(
             self, m, put=put, value=bit & ~config["enable"], take=out.valid & out.ready, taken=out.payload, most=4,
-            patience=pipeline.average(self.LANES), waiting=~out.valid))
+            patience=average.latency(self.LANES), waiting=~out.valid))
         assert_stable(m, out, "o")
 
 

@@ -39,7 +39,7 @@ class FillClaim(StageClaim):
     @staticmethod
     @contextmanager
     def reduced():
-        less = pipeline.WRITER - FillClaim.FAST
+        less = pipeline.WRITE_GRANT - FillClaim.FAST
         with mock.patch.object(pipeline, "WRITER", FillClaim.FAST), \
                 mock.patch.multiple(hw.dma.fill, WRITE=WRITE - less, LOADED=LOADED - less):
             yield
@@ -111,7 +111,7 @@ class FillClaim(StageClaim):
         m.d.comb += [
             Assert(fill.a_en.all() | ~fill.a_en.any()),
             Assert(fill.write_grant == ~delayed(m, kinds[Opcode.LOAD_ACTIVATIONS] & final,
-                                                way - pipeline.WRITER + (self.fault == "grant"), "busy", reset=True)),
+                                                way - pipeline.WRITE_GRANT + (self.fault == "grant"), "busy", reset=True)),
             Assert(fill.done == delayed(m, some & last & end, hw.dma.fill.LOADED - ROUTED, "over", reset=True))]
         fetched, pixels = (delayed(m, value, 1, name, reset=True) for value, name in (
             (fetch, "fetched"), (kinds[Opcode.LOAD_PIXELS], "pixels")))

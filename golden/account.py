@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from arch import pipeline
+from arch import units
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Opcode
 from arch.program import Program
@@ -85,18 +85,13 @@ def program_beats(program: Program) -> list[int]:
             for command in (i.body for i in program.instructions if i.opcode is Opcode.COMPUTE)]
 
 
-def _visible(geometry: Geometry) -> int:
-    """Last beat of a command -> its token, about."""
-    return (pipeline.vector(geometry) + pipeline.OUTPUT_FIFO + pipeline.POOL + pipeline.AVERAGE_PASS + pipeline.WRITER)
-
-
 def layers_of(program: Program, network: QNetwork, frame: Course, *, mismatches: list[int] | None = None,
               predicted: Mapping[str, np.ndarray] | None = None) -> list[LayerAccount]:
     """Each layer of a frame in the order in which they begin. `mismatches`: wrong elements of each compute command; `predicted`:
     for each queue the cycles in which its commands were to be through."""
     computes = [i for i in program.instructions if i.opcode is Opcode.COMPUTE]
     beats, done, taken = program_beats(program), frame.done["compute"], frame.taken["compute"]
-    visible = _visible(program.geometry)
+    visible = units.latency(program.geometry)        # last beat of a command -> its token, about
     accounts: dict[tuple[str, str], LayerAccount] = {}
     before = foretold = 0
     for n, (instruction, part) in enumerate(zip(computes, program.parts, strict=True)):

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from arch.command import POOL_NONE
 from arch.geometry import Geometry
 from arch.instruction import CONTROL, Instruction, InstructionError, Opcode, decode, encode
 from arch.program import Part, Program, Tensor
+from arch.unit.pool import POOL_NONE
 from cli import RequestError
 from golden.hazards import check_hazards
 

@@ -3,10 +3,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arch.command import ADDRESS, POOL_NONE, Command, GatherConfig, LoadConfig, WindowConfig, WriterConfig
+from arch.command import Command
 from arch.gather import words_per_pixel
 from arch.geometry import Geometry
 from arch.instruction import Instruction, Opcode, PixelTransfer, Transfer, storage_words
+from arch.record import ADDRESS
+from arch.unit.gather import GatherConfig
+from arch.unit.load import LoadConfig
+from arch.unit.pool import POOL_NONE
+from arch.unit.window import WindowConfig
+from arch.unit.writer import WriterConfig
 
 __all__ = ["ACTIVATIONS", "Access", "LOADED", "MEMORIES", "PARAMETERS", "STORED", "WEIGHTS", "accesses", "gather_places",
            "load_places", "memory_words", "pixel_places", "taps", "transfer_places", "writer_places"]

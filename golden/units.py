@@ -1,20 +1,16 @@
 """What the units of the engine do to values, each from its own record of a command and the memory that it owns."""
 import numpy as np
 
-from arch.command import (
-    ADDRESS,
-    POOL_AVERAGE,
-    POOL_NONE,
-    AverageConfig,
-    Command,
-    GatherConfig,
-    LoadConfig,
-    PoolConfig,
-    RequantiseConfig,
-    WindowConfig,
-)
+from arch.command import Command
 from arch.gather import line_bytes, line_memory, words_per_pixel
 from arch.geometry import Geometry
+from arch.record import ADDRESS
+from arch.unit.average import AverageConfig
+from arch.unit.gather import GatherConfig
+from arch.unit.load import LoadConfig
+from arch.unit.pool import POOL_AVERAGE, POOL_NONE, PoolConfig
+from arch.unit.requantise import RequantiseConfig
+from arch.unit.window import WindowConfig
 from golden import places, values
 from nets.int8.network import Requantise
 

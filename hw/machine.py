@@ -3,7 +3,7 @@ from amaranth import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from arch import control, pipeline
+from arch import control, units
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, STORAGE
 from hw.dma.dma import Dma
@@ -115,7 +115,7 @@ class Machine(wiring.Component):
     def _control(self, m, held, owner, host_idle):
         """start -> the host leaves -> reset -> what is on its way is swallowed -> run -> what was fetched in vain likewise."""
         sequencer, dma, (host, asks) = self.sequencer, self.dma, owner
-        hold = pipeline.vector(self.geometry) + 2
+        hold = units.vector(self.geometry) + 2
         left, go, clears = Signal(range(hold + 1), init=hold), Signal(), Signal(init=1)
         wanted, start = Signal(), Signal()
         m.d.comb += [dma.clear.eq(clears), self.running.eq(go), sequencer.start.eq(start)]

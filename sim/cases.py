@@ -4,9 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from arch.command import GatherConfig
 from arch.gather import bands
 from arch.geometry import Geometry
+from arch.unit.gather import GatherConfig
 from compiler.layer import LayerError, LayerPlan, Map, plan_layer
 from nets.graph import Window
 from nets.int8.network import QAvgPool, QConcat, QConv, QGlobalAvgPool, QInput, QMaxPool, QNetwork
@@ -120,4 +120,5 @@ def cases_of(network: QNetwork, tensors: Mapping[str, np.ndarray], *, few_channe
 def _square(window: Window) -> bool:
     """Whether the gather makes such windows."""
     (kernel, other), (stride, along) = window.kernel, window.stride
-    return kernel == other <= 11 and stride == along <= 4 and window.dilation == (1, 1)
+    return (kernel == other <= GatherConfig.most("kernel") and stride == along <= GatherConfig.most("stride")
+            and window.dilation == (1, 1))

@@ -10,8 +10,9 @@ from amaranth.lib.wiring import In, connect, flipped
 import numpy as np
 
 from arch import pipeline
-from arch.command import Command, GatherConfig
+from arch.command import Command
 from arch.geometry import Geometry
+from arch.unit.gather import GatherConfig
 from compiler.layer import LayerPlan, Phase
 from golden.cycles.engine import Timeline, timeline
 from golden.cycles.gather_port import GatherTimeline

@@ -34,10 +34,10 @@ def arrange(geometry: Geometry, jobs: Jobs) -> dict[Job, Waits]:
     return arranged
 
 
-def program_words(arranged: Mapping[Job, Waits]) -> int:
+def program_words(geometry: Geometry, arranged: Mapping[Job, Waits]) -> int:
     """Words of the program that `emit` makes of these jobs, whatever addresses are in it."""
-    return (instruction_words(Opcode.START, Waits()) + instruction_words(Opcode.END, Waits())
-            + sum(instruction_words(job.opcode, waits) for job, waits in arranged.items()))
+    return (instruction_words(geometry, Opcode.START, Waits()) + instruction_words(geometry, Opcode.END, Waits())
+            + sum(instruction_words(geometry, job.opcode, waits) for job, waits in arranged.items()))
 
 
 def emit(geometry: Geometry, arranged: Mapping[Job, Waits], store_base: int, store_words: int) -> list[Instruction]:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from arch.command import Command, GatherConfig
+from arch.command import Command
 from arch.instruction import QUEUE_OF, Opcode, PixelTransfer, Transfer
+from arch.unit.gather import GatherConfig
 from compiler.schedule.steps import Step
 from compiler.stages import Stage
 

@@ -3,10 +3,10 @@ from collections import defaultdict
 from itertools import groupby
 
 from arch import gather
-from arch.command import GatherConfig
 from arch.geometry import Geometry
 from arch.instruction import Opcode, PixelTransfer
 from arch.transfer import PIXELS
+from arch.unit.gather import GatherConfig
 from compiler.jobs.job import Job, Jobs, Memory, pieces
 from compiler.residency import Brought, Gathered, Stored
 from compiler.schedule.groups import Group

@@ -6,10 +6,10 @@ then, what is needed first. Nothing in here is needed for a program to be right,
 from dataclasses import dataclass
 from itertools import islice
 
-from arch.command import GatherConfig
 from arch.gather import line_bytes
 from arch.geometry import Geometry
 from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
+from arch.unit.gather import GatherConfig
 from compiler import costs
 from compiler.jobs.job import Job, Jobs
 from compiler.schedule.steps import step_cycles, visible_after

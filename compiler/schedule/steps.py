@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
-from arch import pipeline
+from arch import pipeline, units
 from arch.geometry import Geometry
 from compiler import costs
 from compiler.layer import Band
@@ -77,8 +77,7 @@ def shortest_pass(geometry: Geometry) -> int:
 
 def visible_after(geometry: Geometry) -> int:
     """Last beat of a command issued -> first beat of a command that waits for what it writes, about."""
-    return (pipeline.vector(geometry) + pipeline.OUTPUT_FIFO + pipeline.POOL + pipeline.AVERAGE_PASS + pipeline.WRITER
-            + costs.HANDOVER_CYCLES)
+    return units.latency(geometry) + costs.HANDOVER_CYCLES
 
 
 def row_bands(height: int, rows: int, first: int | None = None) -> list[range]:

@@ -6,15 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arch.control import CHECK as CHECKED
-from arch.control import FETCH_AGAIN, FIFO, SPREAD, TOKEN, UNPACK
+from arch.control import CHECK, FETCH_AGAIN, FIFO, SPREAD, TOKEN, UNPACK
 from arch.geometry import Geometry
 from arch.instruction import Opcode, PixelTransfer, Transfer
 from arch.transfer import (
-    CHECK,
     DECIDE,
     FETCHED,
     FIRST_BURST,
+    FIRST_RUN,
     LOADED,
     NEXT_BURST,
     NEXT_RUN,
@@ -41,8 +40,8 @@ SOURCES = ("fetch", "store", "load")        # of requests, in the arbiter's orde
 # Least cycles to an offer that follows, from: a decision of the arbiter, or a store's burst taken to be read (the next row of
 # pixels; the next transfer needs a whole instruction); a word of storage that completes an instruction; the last word of a fetch.
 # From a transfer's last word it is its strobe and `TOKEN`.
-DECIDED = DECIDE + NEXT_RUN + CHECK
-INSTRUCTION = FETCHED + FIFO + CHECKED + SPREAD + FIFO + UNPACK
+DECIDED = DECIDE + NEXT_RUN + FIRST_BURST
+INSTRUCTION = FETCHED + FIFO + CHECK + SPREAD + FIFO + UNPACK
 REQUESTED = FETCHED + FETCH_AGAIN
 
 
@@ -98,11 +97,11 @@ class _Transfers:
         opcode, body, offered = self.commands.popleft()
         self.walk = bursts(self.geometry, opcode, body)
         self.taken.append(max(offered, self.free))
-        self._prepare(next(self.walk), self.taken[-1] + FIRST_BURST)
+        self._prepare(next(self.walk), self.taken[-1] + FIRST_RUN)
 
     def _prepare(self, burst: Burst, checked: int) -> None:
         """The next burst is the first of its run."""
-        self.burst, self.earliest = burst, checked + CHECK
+        self.burst, self.earliest = burst, checked + FIRST_BURST
         if burst.opcode is Opcode.LOAD_PIXELS:
             self.checked = checked
 
@@ -122,7 +121,7 @@ class _Transfers:
             if missing > 0:
                 self.checked = max(self.checked, pixels_taken[missing - 1] + PIXEL_BACK)
             self.reserved += self.burst.body.width
-            self.earliest, self.checked = self.checked + CHECK, None
+            self.earliest, self.checked = self.checked + FIRST_BURST, None
         return self.earliest
 
     def take(self, cycle: int) -> Burst:
@@ -151,7 +150,7 @@ class DmaCycles:
 
     - `load_done`, `store_done`: cycles in which the strobes are high.
     - `load_taken`, `store_taken`: in which commands are taken, of those that were.
-    - `activation_writes`: at the engine's port; `write_grant` is low `pipeline.WRITER` cycles before.
+    - `activation_writes`: at the engine's port; `write_grant` is low `pipeline.WRITE_GRANT` cycles before.
     - `activation_reads`: cycles with `read_grant` low.
     - `pixels`: cycles from which on pixels are offered, if the pixel before has been taken.
     - `fetched`: cycles of the program's words. `fetch_taken`: of the fetches.

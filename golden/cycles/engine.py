@@ -7,7 +7,7 @@ import numpy as np
 from arch import pipeline
 from arch.command import Command
 from arch.geometry import Geometry
-from golden.cycles import array, global_average, pool, requantise, window, writer
+from golden.cycles import array, average, pool, requantise, window, writer
 from golden.cycles.streams import Readiness
 
 READABLE = pipeline.ACTIVATION_WRITE + pipeline.ACTIVATION_TO_READ      # word at the engine's write port -> at the read port
@@ -80,7 +80,7 @@ def _follow(geometry: Geometry, commands: Sequence[Command], taken: np.ndarray, 
     vectors = requantise.vectors(results, geometry.output_lanes)
     waiting = vectors + pipeline.OUTPUT_FIFO
     pool_taken, fifo, pooled = pool.passed([c.pool for c in commands], record, waiting, Readiness(), back.pooled)
-    average_taken, summed, averaged = global_average.passed([c.average for c in commands], record, pooled, write,
+    average_taken, summed, averaged = average.passed([c.average for c in commands], record, pooled, write,
                                                             geometry.output_lanes, back.averaged)
     counts = np.array([writer.vectors(c.writer) for c in commands])
     writer_taken, went = writer.taken([c.writer for c in commands], record, averaged, write)

@@ -10,9 +10,9 @@ import numpy as np
 from arch import pipeline
 from arch.command import Command
 from arch.geometry import Geometry
-from golden.cycles import array, global_average, pool, requantise, window, writer
+from golden.cycles import array, average, pool, requantise, window, writer
+from golden.cycles.average import State as AverageState
 from golden.cycles.engine import READABLE
-from golden.cycles.global_average import State as AverageState
 from golden.cycles.pool import State as PoolState
 from golden.cycles.streams import NEVER, Readiness
 from golden.cycles.window import State as WindowState
@@ -143,7 +143,7 @@ class EngineCycles:
             vectors = requantise.vectors(array.results(geometry, issued.emitting), geometry.output_lanes)
             pool_taken, fifo, results = pool.passed([command.pool], record, vectors + pipeline.OUTPUT_FIFO, Readiness(), pooled,
                                                     state.pool)
-            average_taken, summed, means = global_average.passed([command.average], record, results, write,
+            average_taken, summed, means = average.passed([command.average], record, results, write,
                                                                  geometry.output_lanes, averaged, state.average)
             writer_taken, went = writer.taken([command.writer], record, means, write, state.writer)
             places[geometry.fifo_words:] = fifo

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 
 from arch import pipeline
-from arch.command import GatherConfig
+from arch.unit.gather import GatherConfig
 from golden.cycles.streams import Readiness, depart
 
 __all__ = ["gathered", "slots"]

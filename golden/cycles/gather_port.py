@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from arch import pipeline
-from arch.command import GatherConfig
 from arch.gather import line_bytes
 from arch.geometry import Geometry
+from arch.unit.gather import GatherConfig
 from golden.cycles.gather import gathered
 from golden.cycles.streams import Readiness, depart
 

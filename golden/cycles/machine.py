@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arch import control, pipeline
+from arch import control, pipeline, units
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Instruction, Opcode
 from arch.sdram import Timing
@@ -135,7 +135,7 @@ class _Run:
         reads, writes = self.dma.new("activation_reads"), self.dma.new("activation_writes")
         if reads or writes:
             self.writes += writes
-            self.engine.lend(reads, [cycle - pipeline.WRITER for cycle in writes])
+            self.engine.lend(reads, [cycle - pipeline.WRITE_GRANT for cycle in writes])
             self.denied = self.stale = True
         pixels = self.dma.new("pixels")
         if pixels:
@@ -208,7 +208,7 @@ class _Run:
         loads = self.commands["load"][len(self.events["load", "done"]):self.given["load"]]
         if any(load.opcode is Opcode.LOAD_ACTIVATIONS for load in loads):
             return WRITE
-        return STORE_READ + pipeline.vector(self.geometry) if len(self.events["store", "done"]) < self.given["store"] else None
+        return STORE_READ + units.vector(self.geometry) if len(self.events["store", "done"]) < self.given["store"] else None
 
     def _cycles(self, queue: str, what: str) -> list[int]:
         """Events that the sequencer was not yet told."""

@@ -5,8 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from arch import pipeline
-from arch.command import POOL_NONE, PoolConfig
+from arch.unit.pool import LATENCY, POOL_NONE, PoolConfig
 from golden.cycles.streams import PLACES, Readiness, issue
 
 __all__ = ["State", "passed", "steps"]
@@ -74,7 +73,7 @@ def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: 
             earliest = np.zeros(len(real), np.int64)
             earliest[real] = vector_offered[position:position + count]
             np.maximum(earliest, least, out=earliest)
-        made, left = issue(earliest, pause=pause, waits=gives, gives=gives, latency=pipeline.POOL, left=left, ready=ready,
+        made, left = issue(earliest, pause=pause, waits=gives, gives=gives, latency=LATENCY, left=left, ready=ready,
                            taker=taker)
         command_cycles.append(start)
         taken.append(made[real])

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from arch import control
-from arch.control import instruction_words
 from arch.instruction import CONTROL, QUEUES, Instruction, Opcode
 
 __all__ = ["SequencerCycles"]
@@ -12,7 +11,7 @@ __all__ = ["SequencerCycles"]
 
 def _ends(program: Sequence[Instruction]) -> list[int]:
     """Words up to and with each instruction."""
-    return list(accumulate(instruction_words(instruction.opcode, instruction.waits) for instruction in program))
+    return list(accumulate(instruction.words for instruction in program))
 
 
 def _leave(came: list[int], left: list[int], took: list[int], places: int) -> bool:
@@ -54,7 +53,7 @@ class SequencerCycles:
         self._queues = {queue: _Queue([i for i in program if i.queue == queue]) for queue in QUEUES}
         self._ends = _ends(program)
         self._to = [self._queues.get(instruction.queue) for instruction in program
-                    for _ in range(instruction_words(instruction.opcode, instruction.waits))]
+                    for _ in range(instruction.words)]
         if not program or program[-1].opcode is not Opcode.END or program[-1].queue != CONTROL:
             raise ValueError("program must end with END")
         self._advance()

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from arch import pipeline
-from arch.command import WindowConfig
 from arch.geometry import Geometry
+from arch.unit.window import WindowConfig
 from golden.cycles.streams import Readiness, depart
 
 __all__ = ["Issue", "State", "issue"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arch import pipeline
-from arch.command import WriterConfig
+from arch.unit.writer import WriterConfig
 from golden.cycles.streams import Readiness, depart
 
 __all__ = ["State", "addresses", "taken", "vectors", "written"]
@@ -46,7 +46,7 @@ def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered:
 
 def written(vector_taken: np.ndarray) -> np.ndarray:
     """Cycles of the writes."""
-    return np.asarray(vector_taken, np.int64) + pipeline.WRITER - 1
+    return np.asarray(vector_taken, np.int64) + pipeline.WRITE_GRANT - 1
 
 
 def addresses(config: WriterConfig, groups: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,10 +7,10 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from arch.command import ADDRESS
 from arch.geometry import Geometry
 from arch.instruction import STORAGE, Opcode, PixelTransfer, Transfer
-from arch.transfer import BURST_WORDS, CHECK, FIRST_BURST, NEXT_BURST, NEXT_RUN, NEXT_TRANSFER, burst_words, places
+from arch.record import ADDRESS
+from arch.transfer import BURST_WORDS, FIRST_BURST, FIRST_RUN, NEXT_BURST, NEXT_RUN, NEXT_TRANSFER, burst_words, places
 from hw.ecp5 import Copy
 from hw.parts.layout import record_layout
 from hw.storage.arbiter import source_layout, tag_layout
@@ -34,7 +34,7 @@ def burst_layout() -> data.StructLayout:
 class Bursts(wiring.Component):
     """Walks one transfer after the other: each run is checked, then offered in bursts, all of them whole words on the chip.
 
-    `arch.transfer` has the cycles: `FIRST_BURST`, `CHECK`, `NEXT_RUN`, `NEXT_BURST`. A row of pixels is checked in the first
+    `arch.transfer` has the cycles: `FIRST_RUN`, `FIRST_BURST`, `NEXT_RUN`, `NEXT_BURST`. A row of pixels is checked in the first
     cycle from then on in which ``room`` is high; in the next one ``reserve`` is. A run that is not allowed is the last thing that
     happens until a reset. The next transfer is taken from `NEXT_TRANSFER` cycles after the last burst on. ``i.ready`` is a
     register.
@@ -176,7 +176,7 @@ class Bursts(wiring.Component):
             states["judged"].eq(states["compared"]), check.eq(checks),
             passed.eq(good), moved.eq(taken), states["measure"].eq(good | moved & ~last), states["cut"].eq(states["measure"]),
             offer.eq(states["cut"] | offer & ~taken)]
-        assert (FIRST_BURST, CHECK, NEXT_RUN, NEXT_BURST, NEXT_TRANSFER) == (7, 3, 3, 4, 2)
+        assert (FIRST_RUN, FIRST_BURST, NEXT_RUN, NEXT_BURST, NEXT_TRANSFER) == (7, 3, 3, 4, 2)
         with m.If(check & bad):
             m.d.sync += [self.chip_fault.eq(chip_bad), self.storage_fault.eq(storage_bad.any())]
 

@@ -5,9 +5,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
-from arch.command import ADDRESS
 from arch.geometry import Geometry
 from arch.instruction import Opcode
+from arch.record import ADDRESS
 from arch.transfer import FETCHED, LOADED, ROUTED, WRITE, places
 from hw.ecp5 import Copy
 from hw.engine.weights import bias_layout, scale_layout, weight_layout
@@ -28,8 +28,8 @@ class DmaFill(wiring.Component):
     """Assembles routed words, the first in the lowest bits, and writes them; one shift register serves all memories.
 
     The last word of those that make up one on the chip, read from storage in cycle t, is written in t + `WRITE`; for an
-    activation word ``write_grant`` is low `pipeline.WRITER` cycles before. ``done`` is high in t + `LOADED` for the last word of
-    a command, when it can be read. `pixels` and `fetched` follow a word by a cycle. All outputs are registers.
+    activation word ``write_grant`` is low `pipeline.WRITE_GRANT` cycles before. ``done`` is high in t + `LOADED` for the last
+    word of a command, when it can be read. `pixels` and `fetched` follow a word by a cycle. All outputs are registers.
 
     Members
     -------
@@ -102,7 +102,7 @@ class DmaFill(wiring.Component):
                      self.a_en.eq(write[Opcode.LOAD_ACTIVATIONS].replicate(len(self.a_en)))]
         granted = Signal(init=1)            # the writer is far away
         m.d.sync += [granted.eq(~(kinds[Opcode.LOAD_ACTIVATIONS] & final)), self.write_grant.eq(granted)]
-        assert way == 2 + pipeline.WRITER
+        assert way == 2 + pipeline.WRITE_GRANT
 
         m.d.comb += self.done.eq(delayed(m, loaded & i.last & tag.end, LOADED - ROUTED, "done", reset=True))
         assert FETCHED == ROUTED + 1

@@ -5,14 +5,15 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
-from arch.command import WindowConfig
 from arch.geometry import Geometry
+from arch.unit.requantise import latency
+from arch.unit.window import WindowConfig
 from hw.engine.activations import Activations
 from hw.engine.mac_array import MacArray
-from hw.engine.requantise import Requantise, vector_layout
+from hw.engine.requantise import Requantise
 from hw.engine.weights import CONFIG, ParameterLoader, WeightLoader, bias_layout, rules_layout, scale_layout, weight_layout
 from hw.engine.window import WindowGenerator
-from hw.parts.layout import record_layout
+from hw.parts.layout import record_layout, vector_layout
 from hw.parts.reset import own_reset
 
 __all__ = ["Convolver"]
@@ -21,7 +22,7 @@ __all__ = ["Convolver"]
 class Convolver(wiring.Component):
     """Window generator, activation memory, weights, array and requantiser.
 
-    A beat of a last pass becomes a vector `pipeline.vector(geometry)` cycles after it was issued. Vectors cannot wait: each
+    A beat of a last pass becomes a vector `units.vector(geometry)` cycles after it was issued. Vectors cannot wait: each
     needs `room` when its beat is issued, and reserves it.
 
     Members:
@@ -98,6 +99,6 @@ class Convolver(wiring.Component):
                 ("load_after_swap", array.load_after_swap, pipeline.load_after_swap(geometry)),
                 ("swap_after_load", array.swap_after_load, pipeline.swap_after_load(geometry)),
                 ("min_revisit", array.min_revisit, pipeline.MIN_REVISIT),
-                ("requantise", requantise.latency, pipeline.requantise(geometry.output_lanes)),
+                ("requantise", requantise.latency, latency(geometry.output_lanes)),
                 ("scales_after_swap", requantise.load_after_swap, pipeline.scales_after_swap(geometry))):
             assert built == written, f"{what} takes {built} cycles, arch.pipeline has {written}"

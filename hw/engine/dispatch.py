@@ -5,15 +5,15 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch import pipeline
 from arch.command import Command
+from arch.geometry import Geometry
 from hw.ecp5 import Copy
-from hw.engine.weights import rules_layout
+from hw.engine.weights import RULES, rules_layout
 from hw.parts.credits import Tokens
 from hw.parts.layout import command_layout, record_layout
 from hw.parts.reset import own_reset
 
 __all__ = ["Dispatch"]
 
-RECORDS = Command.records()
 SLICE_BITS = 36         # of a record; each such part lies in distributed RAM with addresses of its own
 
 
@@ -67,15 +67,15 @@ class Dispatch(wiring.Component):
     the queue's output, the unit's taking it, and `command.ready` have registers to themselves. Reset drops everything; the
     queues have theirs a cycle later, and units must not take anything in the cycle after it.
 
-    Members: `command`, stream of `command_layout()`; streams `window`, `load`, `scale` (of `rules_layout()`), `pool`, `average`,
-    `writer`.
+    Members: `command`, stream of `command_layout()`; a stream for each record of a command, by its name; but the last of `RULES`
+    goes with the others of these, in the stream `scale` (of `rules_layout()`).
     """
 
-    def __init__(self):
-        units = {name: record_layout(record) for name, record in RECORDS.items() if name != "requantise"}
+    def __init__(self, geometry: Geometry):
+        units = {name: record_layout(record) for name, record in Command.records(geometry).items() if name != RULES[-1]}
         units["scale"] = rules_layout()
         self.units = units
-        super().__init__({"command": In(stream.Signature(command_layout())),
+        super().__init__({"command": In(stream.Signature(command_layout(geometry))),
                           **{name: Out(stream.Signature(layout)) for name, layout in units.items()}})
 
     def elaborate(self, platform):
@@ -84,7 +84,7 @@ class Dispatch(wiring.Component):
         go, went, put, accept = Signal(), Signal(), Signal(), Signal(init=1)
         for name, layout in self.units.items():
             own_reset(m, f"{name}_records", queue := _RecordQueue(layout))
-            given = Cat(command.load, command.requantise) if name == "scale" else command[name]
+            given = Cat(command[record] for record in RULES) if name == "scale" else command[name]
             m.d.comb += [queue.put.eq(put), Value.cast(queue.i).eq(given)]
             connect(m, queue.o, flipped(getattr(self, name)))
             rooms.append(queue.room)

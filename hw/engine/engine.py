@@ -5,13 +5,13 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
-from arch.command import GatherConfig
 from arch.geometry import Geometry
+from arch.unit.gather import GatherConfig
 from hw.ecp5 import Copy
+from hw.engine.average import GlobalAverage
 from hw.engine.convolver import Convolver
 from hw.engine.dispatch import Dispatch
-from hw.engine.global_average import GlobalAverage
-from hw.engine.output_fifo import OutputFifo
+from hw.engine.fifo import OutputFifo
 from hw.engine.pool import Pool
 from hw.engine.weights import bias_layout, scale_layout, weight_layout
 from hw.engine.writer import Writer
@@ -35,10 +35,10 @@ class Engine(wiring.Component):
     done; what it writes must not be read before it is done (commands in the queues run ahead of each other's writes).
 
     The memories have other users too. The activation memory's read port is theirs in cycles without `read_grant`, its write port
-    in cycles t for which `write_grant` was low in t - `pipeline.WRITER`. Grants, addresses and data come from registers.
+    in cycles t for which `write_grant` was low in t - `pipeline.WRITE_GRANT`. Grants, addresses and data come from registers.
 
     Reset stops everything and empties all queues; memories keep their contents, apart from a write under way. It must last
-    `pipeline.vector(geometry)` cycles: the array and the requantiser have none of their own, what is in them must drain. Nothing
+    `units.vector(geometry)` cycles: the array and the requantiser have none of their own, what is in them must drain. Nothing
     must be given in the cycle after it: units are reset a cycle later.
 
     Members:
@@ -61,7 +61,7 @@ class Engine(wiring.Component):
         self.geometry = geometry
         address, word = ceil_log2(geometry.activation_words), geometry.input_lanes * 8
         super().__init__({
-            "command": In(stream.Signature(command_layout())), "read_grant": In(1), "write_grant": In(1),
+            "command": In(stream.Signature(command_layout(geometry))), "read_grant": In(1), "write_grant": In(1),
             "h_addr": In(address), "h_data": Out(word),
             "a_addr": In(address), "a_data": In(word), "a_en": In(geometry.blocks_per_word),
             "w_addr": In(ceil_log2(geometry.weight_words)), "w_data": In(weight_layout(geometry)), "w_en": In(1),
@@ -69,7 +69,7 @@ class Engine(wiring.Component):
             "p_en": In(1), "busy": Out(1), "done": Out(32), "digest": Out(64),
             "gather_command": In(stream.Signature(record_layout(GatherConfig))), "pixels": In(stream.Signature(32)),
             "gathered": Out(32)})
-        self.dispatch, self.convolver, self.writer = Dispatch(), Convolver(geometry), Writer(geometry)
+        self.dispatch, self.convolver, self.writer = Dispatch(geometry), Convolver(geometry), Writer(geometry)
         self.fifo, self.pool = OutputFifo(lanes=geometry.output_lanes, depth=geometry.fifo_words), Pool(geometry)
         self.average, self.gather = GlobalAverage(geometry), GatherPort(geometry)
 
@@ -129,7 +129,7 @@ class Engine(wiring.Component):
         done = Signal(32)
         # A command without a write is done when the one before is: its writes are at most WRITER - 1 cycles behind.
         silent = self.writer.command.valid & self.writer.command.ready & (self.writer.command.payload.rows == 0)
-        silent = delayed(m, silent, pipeline.WRITER, "silent", reset=True)
+        silent = delayed(m, silent, pipeline.WRITE_GRANT, "silent", reset=True)
         # Counted when the last word can be read.
         end = self.finished = delayed(m, self.writer.last | silent, pipeline.ACTIVATION_WRITE, "finished", reset=True)
         with m.If(end):

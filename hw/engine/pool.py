@@ -4,16 +4,15 @@ from amaranth.hdl import Assert, DomainRenamer
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from arch import pipeline
-from arch.command import PoolConfig
 from arch.geometry import Geometry
+from arch.unit import pool
+from arch.unit.pool import PoolConfig
 from hw.ecp5 import BlockRam, Copy
 from hw.ecp5.gated_add import GatedAdd
 from hw.engine.pool_lane import MEAN, OLDER, RESULT_BITS, PoolLane
 from hw.engine.pool_steps import PoolSteps
-from hw.engine.requantise import vector_layout
 from hw.parts.credits import Tokens
-from hw.parts.layout import record_layout
+from hw.parts.layout import record_layout, vector_layout
 from hw.parts.queue import Queue
 from hw.parts.reset import late_domain
 
@@ -39,7 +38,7 @@ class Pool(wiring.Component):
     i, o : ``In/Out(stream.Signature(vector_layout(PO)))``
     """
 
-    LATENCY = pipeline.POOL
+    LATENCY = pool.LATENCY
 
     def __init__(self, geometry: Geometry):
         self.lanes, self.places = geometry.output_lanes, geometry.pool_words

@@ -4,7 +4,7 @@ from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from arch.command import POOL_AVERAGE, POOL_NONE, PoolConfig
+from arch.unit.pool import POOL_AVERAGE, POOL_NONE, PoolConfig
 from hw.ecp5 import Copy
 from hw.parts.countdown import Countdown
 from hw.parts.credits import Tokens

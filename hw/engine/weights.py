@@ -5,13 +5,15 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
-from arch.command import LoadConfig, RequantiseConfig
 from arch.geometry import Geometry
+from arch.unit.load import LoadConfig
+from arch.unit.requantise import RequantiseConfig
 from hw.parts.banked_ram import BankedRam
 from hw.parts.delay import delayed
 from hw.parts.layout import record_layout
 
-__all__ = ["GroupReader", "ParameterLoader", "WeightLoader", "bias_layout", "rules_layout", "scale_layout", "weight_layout"]
+__all__ = ["GroupReader", "ParameterLoader", "RULES", "WeightLoader", "bias_layout", "rules_layout", "scale_layout",
+           "weight_layout"]
 
 CONFIG = record_layout(LoadConfig)
 
@@ -29,6 +31,9 @@ def bias_layout() -> data.Layout:
 def scale_layout() -> data.Layout:
     """Multipliers and shifts (1..39) of a pair's two columns."""
     return data.StructLayout({"multiplier": data.ArrayLayout(8, 2), "shift": data.ArrayLayout(6, 2)})
+
+
+RULES = "load", "requantise"     # records of a command that the parameter loader is told together
 
 
 def rules_layout() -> data.StructLayout:

@@ -5,8 +5,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
-from arch.command import ADDRESS, SIZE, WindowConfig
 from arch.geometry import Geometry
+from arch.record import ADDRESS, SIZE
+from arch.unit.window import WindowConfig
 from hw.ecp5 import Copy
 from hw.parts.delay import delayed
 from hw.parts.layout import record_layout

@@ -5,11 +5,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
-from arch.command import WriterConfig
 from arch.geometry import Geometry
-from hw.engine.requantise import vector_layout
+from arch.unit.writer import WriterConfig
 from hw.parts.countdown import Countdown
-from hw.parts.layout import record_layout
+from hw.parts.layout import record_layout, vector_layout
 
 __all__ = ["Writer"]
 
@@ -38,7 +37,7 @@ class Writer(wiring.Component):
         High with the last write of a command.
     """
 
-    LATENCY = pipeline.WRITER
+    LATENCY = pipeline.WRITE_GRANT
 
     def __init__(self, geometry: Geometry):
         self.groups = geometry.blocks_per_word

@@ -5,9 +5,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
-from arch.command import GatherConfig
 from arch.gather import line_bytes, line_memory
 from arch.geometry import Geometry
+from arch.unit.gather import GatherConfig
 from hw.ecp5 import BlockRam, Copy
 from hw.gather.line_fill import PIXEL_BYTES, LineFill
 from hw.gather.packer import Packer

@@ -4,7 +4,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch import pipeline
-from arch.command import GatherConfig
+from arch.unit.gather import GatherConfig
 from hw.ecp5 import Copy
 from hw.gather.packer import Packer
 from hw.parts.countdown import Countdown

@@ -5,7 +5,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
-from arch.command import GatherConfig
+from arch.unit.gather import GatherConfig
 from hw.ecp5 import BlockRam, Copy
 from hw.parts.countdown import Countdown
 from hw.parts.delay import delayed

@@ -1,10 +1,12 @@
-"""Amaranth layouts of the records in `arch.command`."""
-from amaranth import Shape
+"""Amaranth layouts of what the engine's units exchange: records of commands, and vectors."""
+from amaranth import Shape, unsigned
 from amaranth.lib import data
 
-from arch.command import Command, Record
+from arch.command import Command
+from arch.geometry import Geometry
+from arch.record import Record
 
-__all__ = ["command_layout", "record_layout"]
+__all__ = ["command_layout", "record_layout", "vector_layout"]
 
 
 def record_layout(record: type[Record]) -> data.StructLayout:
@@ -12,6 +14,11 @@ def record_layout(record: type[Record]) -> data.StructLayout:
     return data.StructLayout({f.name: Shape(f.bits, f.signed) for f in record.fields()})
 
 
-def command_layout() -> data.StructLayout:
-    """Layout of `Command.pack()`: one field per unit."""
-    return data.StructLayout({name: record_layout(record) for name, record in Command.records().items()})
+def command_layout(geometry: Geometry) -> data.StructLayout:
+    """Layout of `Command.pack()`: one field per unit of an engine that has a record."""
+    return data.StructLayout({name: record_layout(record) for name, record in Command.records(geometry).items()})
+
+
+def vector_layout(lanes: int) -> data.ArrayLayout:
+    """A vector of bytes, one per output channel."""
+    return data.ArrayLayout(unsigned(8), lanes)

@@ -4,9 +4,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch import control
-from arch.command import Command, GatherConfig
 from arch.geometry import Geometry
-from arch.instruction import BODIES, QUEUES, Opcode, PixelTransfer, Transfer, word_ranges
+from arch.instruction import QUEUES, Opcode, PixelTransfer, Transfer, records, word_ranges
+from arch.unit.gather import GatherConfig
 from hw.ecp5 import Copy
 from hw.parts.delay import delayed
 from hw.parts.layout import command_layout, record_layout
@@ -18,11 +18,11 @@ TOKENS = 17             # bits of a count of tokens; it stays where its upper bi
 PLACES_PER_COPY = 16    # words of a record that share a copy of what they take
 
 
-def queue_layout(queue: str) -> data.StructLayout:
+def queue_layout(geometry: Geometry, queue: str) -> data.StructLayout:
     """What a queue offers: a unit's record; with `load` one of two in the same bits, and the `opcode` that says which."""
     loads = data.UnionLayout({"transfer": record_layout(Transfer), "pixels": record_layout(PixelTransfer)})
     return {"load": data.StructLayout({"opcode": 4, "body": loads}),
-            "store": record_layout(Transfer), "gather": record_layout(GatherConfig), "compute": command_layout()}[queue]
+            "store": record_layout(Transfer), "gather": record_layout(GatherConfig), "compute": command_layout(geometry)}[queue]
 
 
 def word_layout() -> data.StructLayout:
@@ -37,8 +37,7 @@ def _places(geometry: Geometry, queue: str) -> list[list[tuple[int, int]]]:
              "store": (Opcode.STORE,), "gather": (Opcode.GATHER,), "compute": (Opcode.COMPUTE,)}
     result = []
     for kind in ("load", "pixels") if queue == "load" else (queue,):
-        body = BODIES[kinds[kind][0]]
-        fields = [entry for record in (Command.records().values() if body is Command else [body]) for entry in record.fields()]
+        fields = [entry for record in records(geometry, kinds[kind][0]).values() for entry in record.fields()]
         bits = [part for entry in fields for part in ([16, entry.bits - 16] if entry.bits > 16 else [entry.bits])]
         used = [max(part if limits.low < 0 else min(part, limits.high.bit_length()) for limits in same)
                 for part, *same in zip(bits, *(word_ranges(geometry, opcode) for opcode in kinds[kind]), strict=True)]
@@ -64,7 +63,7 @@ class CommandQueue(wiring.Component):
         Counts of tokens, for each of `QUEUES`.
     halt : ``In(1)``
         Nothing new is offered.
-    o : ``Out(stream.Signature(queue_layout(queue)))``
+    o : ``Out(stream.Signature(queue_layout(geometry, queue)))``
     waiting : ``Out(1)``
         A record is there, its tokens are not.
     """
@@ -73,7 +72,7 @@ class CommandQueue(wiring.Component):
         self.geometry, self.queue = geometry, queue
         super().__init__({"w_en": In(1), "w_data": In(word_layout()), "leaves": Out(1),
                           "tokens": In(data.ArrayLayout(TOKENS, len(QUEUES))), "halt": In(1),
-                          "o": Out(stream.Signature(queue_layout(queue))), "waiting": Out(1)})
+                          "o": Out(stream.Signature(queue_layout(geometry, queue))), "waiting": Out(1)})
 
     def elaborate(self, platform):
         m = Module()

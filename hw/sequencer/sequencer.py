@@ -57,7 +57,7 @@ class Sequencer(wiring.Component):
         Address of the program in storage, when it starts.
     fetch, fetched
         Stream of `fetch_layout()`, and the words that were asked for; nobody can refuse them.
-    load, store, gather, compute : ``Out(stream.Signature(queue_layout(name)))``
+    load, store, gather, compute : ``Out(stream.Signature(queue_layout(geometry, name)))``
         A payload stays for three cycles after it was taken.
     done : ``In(4)``
         A bit for each of `QUEUES`: a command is through.
@@ -78,7 +78,8 @@ class Sequencer(wiring.Component):
         self.geometry, self.silence = geometry, silence
         super().__init__({
             "start": In(1), "program": In(STORAGE), "fetch": Out(stream.Signature(fetch_layout())),
-            "fetched": In(storage_word_layout()), **{name: Out(stream.Signature(queue_layout(name))) for name in QUEUES},
+            "fetched": In(storage_word_layout()),
+            **{name: Out(stream.Signature(queue_layout(geometry, name))) for name in QUEUES},
             "done": In(len(QUEUES)), "fault": In(fault_layout()), "alive": In(1), "region": Out(region_layout()),
             "running": Out(1), "finished": Out(1), "error": Out(error_layout()), "cycles": Out(32),
             "index": In(range(len(QUEUES) * len(WHAT))), "counter": Out(BITS)})

@@ -4,8 +4,8 @@ from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from arch.command import ADDRESS
 from arch.instruction import STORAGE, Opcode
+from arch.record import ADDRESS
 from arch.transfer import BURST_WORDS, DECIDE, ROUTED
 from hw.ecp5 import Copy
 from hw.parts.queue import Queue

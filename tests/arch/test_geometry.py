@@ -18,7 +18,8 @@ def test_json_and_back(name):
 def test_digest_tells_every_field_apart():
     base = Geometry(**TINY, fifo_words=64)
     changed = dict(input_lanes=8, output_lanes=2, lut_pairs=1, requantise_multipliers=False, activation_words=1024,
-                   weight_words=1024, parameter_words=1024, band_pixels=64, pool_words=1024, fifo_words=32, line_pixels=1024)
+                   weight_words=1024, parameter_words=1024, band_pixels=64, pool_words=1024, fifo_words=32, line_pixels=1024,
+                   options=("table",))
     assert changed.keys() == asdict(base).keys()
     digests = {base.digest} | {replace(base, **{name: value}).digest for name, value in changed.items()}
     assert len(digests) == len(changed) + 1 and all(0 <= digest < 1 << 64 for digest in digests)

@@ -5,10 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 import pytest
 
-from arch.command import Command, Record
+from arch.command import Command
 from arch.geometry import PRESETS, Geometry
 from arch.instruction import (
-    BODIES,
     CONTROL,
     END,
     QUEUE_OF,
@@ -22,6 +21,7 @@ from arch.instruction import (
     Waits,
     decode,
     encode,
+    records,
     storage_words,
     word_ranges,
 )
@@ -36,24 +36,18 @@ def start_words(geometry: Geometry) -> list[int]:
     return encode(Instruction(opcode=Opcode.START, body=Start.of(geometry, 0, 0)))
 
 
-def records_of(opcode: Opcode) -> dict[str, type[Record]]:
-    """The records of an opcode's body by the prefix of their fields' names."""
-    if opcode is Opcode.COMPUTE:
-        return {f"{name}.": record for name, record in Command.records().items()}
-    return {"": BODIES[opcode]}
-
-
 @st.composite
 def bodies(draw, geometry: Geometry, opcode: Opcode):
     """A body whose fields are legal for a geometry, at their limits often."""
     limits = {entry.name: entry for entry in word_ranges(geometry, opcode)}
     parts = {}
-    for prefix, record in records_of(opcode).items():
+    for name, record in records(geometry, opcode).items():
+        prefix = f"{name}." if name else ""
         values = {}
         for entry in record.fields():
             high = min(entry.high, limits[prefix + entry.name].high) if entry.bits <= 16 else entry.high
             values[entry.name] = draw(st.one_of(st.sampled_from([entry.low, high]), st.integers(entry.low, high)))
-        parts[prefix[:-1]] = record(**values)
+        parts[name] = record(**values)
     return Command(**parts) if opcode is Opcode.COMPUTE else parts[""]
 
 
@@ -82,8 +76,8 @@ def test_every_instruction_survives_its_words(data):
 
 def lowest(opcode: Opcode):
     """The body whose fields are the lowest possible, but for the digest that START needs."""
-    parts = {prefix[:-1]: record(**{entry.name: entry.low for entry in record.fields()})
-             for prefix, record in records_of(opcode).items()}
+    parts = {name: record(**{entry.name: entry.low for entry in record.fields()})
+             for name, record in records(PRESETS["85f"], opcode).items()}
     return Command(**parts) if opcode is Opcode.COMPUTE else parts[""]
 
 
@@ -128,7 +122,7 @@ def test_a_wide_field_is_refused_though_its_halves_are_in_range(opcode, name, va
 
 @pytest.mark.parametrize("opcode", Opcode)
 def test_each_field_is_refused_beyond_its_range(opcode):
-    for record in records_of(opcode).values():
+    for record in records(PRESETS["85f"], opcode).values():
         good = {entry.name: entry.low for entry in record.fields()}
         for entry in record.fields():
             for bad in (entry.low - 1, entry.high + 1):

@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from arch.command import POOL_NONE, Command, PoolConfig
+from arch.command import Command
 from arch.gather import bands, words_per_pixel
 from arch.geometry import Geometry
 from arch.instruction import END, Instruction, Opcode, PixelTransfer, Start, Transfer, Waits, encode, storage_words
 from arch.program import Part, Program, Tensor
+from arch.unit.pool import POOL_NONE, PoolConfig
 from compiler.layer import LayerPlan, Map, Phase, plan_layer
 from golden import values
 from nets.graph import Window

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from arch import pipeline
+from arch import pipeline, units
 from arch.geometry import PRESETS, Geometry
 from compiler.layer import LayerPlan, Map, plan_layer
 from golden.cycles.engine import Timeline, timeline
@@ -59,7 +59,7 @@ def test_cycles_of_a_layer_by_hand():
     assert line.issued.tolist() == [[9, 24], [26, 41]]
     assert line.array.tolist() == [n + pipeline.operand(SMALL) + 10 for n in (*range(9, 25), *range(26, 42))]
     assert line.requantised.tolist() == [n + 12 for n in line.array.tolist()]
-    assert line.requantised[0] == 9 + pipeline.vector(SMALL)
+    assert line.requantised[0] == 9 + units.vector(SMALL)
 
 
 @settings(max_examples=60, deadline=None)
@@ -76,7 +76,7 @@ def test_stalls_only_delay(channels, out, kernel, size, pool, seed):
         assert fast.shape == late.shape and np.all(fast <= late), name
         assert np.all(np.diff(late.reshape(-1, 2)[:, 0] if name == "issued" else late) > 0), name
     assert len(free.array) == sum(c.window.pixels * c.window.output_blocks for c in plan.commands)
-    assert np.all(grants[1][(slow.written - pipeline.WRITER) % 98]), "written without a grant"
+    assert np.all(grants[1][(slow.written - pipeline.WRITE_GRANT) % 98]), "written without a grant"
     # The FIFO never holds, nor is promised, more than its places.
     behind = slow.array - SMALL.input_lanes - 6 - pipeline.operand(SMALL)
     assert np.all(slow.fifo[:-SMALL.fifo_words] < behind[SMALL.fifo_words:])

@@ -1,7 +1,7 @@
 """Random programs for the sequencer: any legal words, waits that can be met."""
 import numpy as np
 
-from arch.command import Command, Record
+from arch.command import Command
 from arch.geometry import Geometry
 from arch.instruction import (
     BODIES,
@@ -14,6 +14,7 @@ from arch.instruction import (
     encode,
     word_ranges,
 )
+from arch.record import Record
 
 __all__ = ["GEOMETRY", "payload", "program", "program_words"]
 
@@ -33,7 +34,7 @@ def body(rng: np.random.Generator, geometry: Geometry, opcode: Opcode) -> Record
             values[entry.name] = int(rng.choice([low, high, rng.integers(low, high + 1)]))
         return kind(**values)
     if opcode is Opcode.COMPUTE:
-        return Command(**{name: record(kind, f"{name}.") for name, kind in Command.records().items()})
+        return Command(**{name: record(kind, f"{name}.") for name, kind in Command.records(geometry).items()})
     return record(BODIES[opcode])
 
 

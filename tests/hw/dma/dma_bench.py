@@ -220,7 +220,7 @@ class DmaBench:
         np.testing.assert_array_equal(left, contents, f"storage, seed {seed}")
         cycles = {name: getattr(line, name) for name in STROBES} | {
             "requests": line.requests[:, 0], "fetched": line.fetched, "activations": line.activation_writes,
-            "denied": line.activation_writes - pipeline.WRITER, "pixels": pixels_taken,
+            "denied": line.activation_writes - pipeline.WRITE_GRANT, "pixels": pixels_taken,
             **{name: getattr(line, f"{name}_taken") for name, _ in work.queues}}
         for name, expected in cycles.items():
             found = seen[name].cycle

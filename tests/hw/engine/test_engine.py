@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from arch import pipeline
+from arch import pipeline, units
 from arch.gather import bands as gather_bands
 from arch.gather import words_per_pixel
 from arch.geometry import Geometry
@@ -153,7 +153,7 @@ def test_reset_in_the_middle(bench, cycles):
         sim.step(cycles)
         assert not sim.pending("command")
         sim.set("rst", 1)
-        sim.step(pipeline.vector(geometry))
+        sim.step(units.vector(geometry))
         sim.set("rst", 0)
         assert not sim.get("busy") and sim.get("done") == 0
         run = bench.execute(sim, plan, memory)
@@ -167,7 +167,7 @@ def test_a_command_offered_during_a_reset_is_taken_after_it(bench):
     plan, source, target, memory = plan_of(bench, layer)
     with bench.design.simulate() as sim:
         sim.set("rst", 1)
-        sim.step(pipeline.vector(geometry))
+        sim.step(units.vector(geometry))
         sim.feed("command", [plan.commands[-1].pack()])
         sim.step()
         sim.set("rst", 0)
@@ -175,7 +175,7 @@ def test_a_command_offered_during_a_reset_is_taken_after_it(bench):
         sim.step(pipeline.COMMAND_TAKEN + 4)
         assert not sim.pending("command") and sim.get("busy")
         sim.set("rst", 1)
-        sim.step(pipeline.vector(geometry))
+        sim.step(units.vector(geometry))
         sim.set("rst", 0)
         run = bench.execute(sim, plan, memory)
         np.testing.assert_array_equal(target.fetch(geometry, run.memory), expected(bench, layer, plan, target).output)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from arch.command import POOL_AVERAGE, POOL_MAX, POOL_NONE, PoolConfig
 from arch.geometry import Geometry
+from arch.unit.pool import POOL_AVERAGE, POOL_MAX, POOL_NONE, PoolConfig
 from golden.cycles.pool import passed, steps
 from golden.cycles.streams import Readiness
 from golden.values import avg_pool, max_pool

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from golden.cycles.requantise import vectors
-from hw.engine.requantise import Requantise, RequantiseLane
+from hw.engine.requantise import Requantise
+from hw.engine.requantise_lane import RequantiseLane
 
 
 def formula(acc, multiplier, shift, zero_point, low, high):

@@ -5,8 +5,9 @@ from amaranth.sim import Simulator
 import pytest
 
 from arch import pipeline
-from arch.command import LoadConfig, RequantiseConfig
 from arch.geometry import Geometry
+from arch.unit.load import LoadConfig
+from arch.unit.requantise import RequantiseConfig
 from hw.engine.weights import GroupReader, ParameterLoader, WeightLoader
 
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=512)

@@ -6,8 +6,9 @@ from amaranth.sim import Simulator
 import pytest
 
 from arch import pipeline
-from arch.command import ADDRESS, WindowConfig
 from arch.geometry import Geometry
+from arch.record import ADDRESS
+from arch.unit.window import WindowConfig
 from hw.engine.window import WindowGenerator
 
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=2048, weight_words=512, band_pixels=64)

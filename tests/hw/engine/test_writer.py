@@ -4,8 +4,8 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from arch.command import WriterConfig
 from arch.geometry import Geometry
+from arch.unit.writer import WriterConfig
 from golden.cycles.streams import Readiness
 from golden.cycles.writer import addresses, taken, vectors, written
 from hw.engine.writer import Writer

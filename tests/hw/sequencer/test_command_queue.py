@@ -21,7 +21,8 @@ class Top(wiring.Component):
         self.queues = {name: CommandQueue(GEOMETRY, name) for name in QUEUES}
         members = {"tokens": In(data.ArrayLayout(TOKENS, len(QUEUES))), "halt": In(1)}
         for name in QUEUES:
-            members |= {f"{name}_words": In(stream.Signature(word_layout())), name: Out(stream.Signature(queue_layout(name))),
+            members |= {f"{name}_words": In(stream.Signature(word_layout())),
+                        name: Out(stream.Signature(queue_layout(GEOMETRY, name))),
                         f"{name}_waiting": Out(1)}
         super().__init__(members)
 

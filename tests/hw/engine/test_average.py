@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 import numpy as np
 import pytest
 
-from arch.command import AverageConfig
 from arch.geometry import Geometry
-from golden.cycles.global_average import passed
+from arch.unit.average import AverageConfig
+from golden.cycles.average import passed
 from golden.cycles.streams import Readiness
 from golden.values import global_avg_pool
-from hw.engine.global_average import GlobalAverage
+from hw.engine.average import GlobalAverage
 from nets.int8.network import QGlobalAvgPool, Requantise
 from sim.verilog.native import Design, beats_of_ints
 

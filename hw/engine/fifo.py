@@ -6,9 +6,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch import pipeline
 from hw.ecp5 import BlockRam
-from hw.engine.requantise import vector_layout
 from hw.parts.credits import Tokens
 from hw.parts.delay import delayed
+from hw.parts.layout import vector_layout
 from hw.parts.queue import Queue
 
 __all__ = ["OutputFifo"]

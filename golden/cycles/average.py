@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from arch import pipeline
-from arch.command import AverageConfig
+from arch.unit import average
+from arch.unit.average import AverageConfig
 from golden.cycles.streams import PLACES, Readiness, issue
 
 __all__ = ["State", "passed"]
@@ -35,14 +35,14 @@ def passed(commands: Sequence[AverageConfig], offered: np.ndarray, vector_offere
         start = max(int(at), free)
         count = config.pixels * config.output_blocks
         gives = pause = None                    # one that passes
-        latency = pipeline.AVERAGE_PASS
+        latency = average.PASS
         if config.enable:
             gives = (np.arange(1, count + 1) % config.pixels == 0) & bool(config.last)
-            pause, latency = np.zeros(count, np.int64), pipeline.average(lanes)
+            pause, latency = np.zeros(count, np.int64), average.latency(lanes)
             pause[1:][gives[:-1]] = latency - 1     # the next vector waits for the result
         earliest = np.maximum(vector_offered[position:position + count], start + 3)
         made, left = issue(earliest, pause=pause, gives=gives, latency=latency, left=left, ready=ready, taker=taker,
-                           back=pipeline.AVERAGE_BACK)
+                           back=average.BACK)
         command_cycles.append(start)
         taken.append(made)
         position += count

@@ -3,15 +3,15 @@ from amaranth import Array, Cat, Module, Mux, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from arch import pipeline
-from arch.command import AverageConfig
 from arch.geometry import Geometry
+from arch.unit import average
+from arch.unit.average import AverageConfig
 from hw.ecp5 import Copy
 from hw.ecp5.gated_add import GatedAdd
-from hw.engine.requantise import RequantiseLane, vector_layout
+from hw.engine.requantise_lane import RequantiseLane
 from hw.parts.countdown import Countdown
 from hw.parts.credits import Tokens
-from hw.parts.layout import record_layout
+from hw.parts.layout import record_layout, vector_layout
 from hw.parts.queue import Queue
 
 __all__ = ["GlobalAverage"]
@@ -25,11 +25,11 @@ class GlobalAverage(wiring.Component):
     """Passes vectors on, or sums those of an output block into one, as `AverageConfig` says; exactly golden's values.
 
     A vector that passes is offered two cycles later, one a cycle. The result of a block is offered
-    `pipeline.average(PO)` cycles after its last vector was taken: a single lane requantises one channel a cycle, and the next
+    `average.latency(PO)` cycles after its last vector was taken: a single lane requantises one channel a cycle, and the next
     vector (or command) is taken when it is done, in the cycle of the offer at the earliest. Otherwise the next command is taken
     from two cycles after the last vector on, and its first vector three cycles later.
 
-    A token is taken for each result and comes back when the result is taken, `pipeline.AVERAGE_BACK` cycles later; vectors are
+    A token is taken for each result and comes back when the result is taken, `average.BACK` cycles later; vectors are
     taken while there is one. So
     ``i.ready`` depends on registers only, ``o.valid`` is a register and ``o.payload`` stable until taken. After reset nothing
     is under way; sums start with the first vector of a command with `first`.
@@ -90,7 +90,7 @@ class GlobalAverage(wiring.Component):
 
         passes, left = Signal(), Signal()
         m.d.sync += left.eq(queue.o.valid & queue.o.ready)
-        assert pipeline.AVERAGE_BACK == 2
+        assert average.BACK == 2
         m.d.comb += [passes.eq(go & each), room.take.eq(go & (each | reads & pixels.last)), room.give.eq(left)]
 
         # The sums, two cycles behind.
@@ -115,7 +115,7 @@ class GlobalAverage(wiring.Component):
         m.d.sync += [acc.eq(lane_sum + config.start), bytes_.eq(Cat(bytes_, lane.q)[8:])]
         m.d.comb += [lane.acc.eq(acc.as_signed()), lane.factor.eq(config.multiplier), lane.right.eq(right),
                      lane.zero_point.eq(config.zero_point), lane.low.eq(config.low), lane.high.eq(config.high)]
-        assert pipeline.average(self.lanes) == 2 + 2 + 1 + lane.LATENCY + self.lanes + 1 and pipeline.AVERAGE_PASS == 2
+        assert average.latency(self.lanes) == 2 + 2 + 1 + lane.LATENCY + self.lanes + 1 and average.PASS == 2
         for n in range(1 + lane.LATENCY + 1):
             stage = Signal(name=f"done{n}")
             m.d.sync += stage.eq(done)

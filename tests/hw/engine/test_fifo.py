@@ -6,11 +6,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 import numpy as np
 import pytest
 
-from golden.cycles.output_fifo import taken
+from golden.cycles.fifo import taken
 from golden.cycles.streams import Readiness
-from hw.engine.output_fifo import OutputFifo
-from hw.engine.requantise import vector_layout
+from hw.engine.fifo import OutputFifo
 from hw.parts.credits import Tokens
+from hw.parts.layout import vector_layout
 from sim.verilog.native import Design, ints_of_beats
 
 LANES, DEPTH, WAY = 2, 48, 21

@@ -1,0 +1,46 @@
+"""What the window generator is told."""
+from dataclasses import dataclass
+
+from arch.record import ADDRESS, SIZE, Record, address, number
+
+__all__ = ["WindowConfig"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowConfig(Record):
+    """What the window generator reads. One output row is `columns` beats, a pass `rows` of them.
+
+    The tap (ky, kx) of output (y, x) of the band is at input row first_row + y * stride_y + ky, column
+    first_column + x * stride_x + kx; outside height x width it is padding and reads as `zero_point`.
+    """
+
+    start: int = address(memory="", doc="base + first_column * pixel_words modulo 2**15; base: row 0, column 0, first block")
+    first_row: int = number(-15, (1 << SIZE) - 1, "rows", doc="y0 * stride_y - padding at the top")
+    first_column: int = number(-15, 0, "columns", doc="-padding at the left")
+    row_start: int = address(memory="activation_words", doc="(first_row mod ring rows) * row_words, also for negative first_row")
+    row_words: int = address(memory="activation_words", doc="words from a row to the next, 0 for a ring of a single row")
+    row_step: int = address(memory="", doc="(stride_y mod ring rows) * row_words")
+    ring_words: int = number(1, 1 << ADDRESS, "words", memory="activation_words", doc="words of the ring")
+    pixel_words: int = number(1, 4095, "words", doc="words from a pixel to the next")
+    column_step: int = number(1, 4 * 4095, "words", doc="stride_x * pixel_words")
+    height: int = number(1, (1 << SIZE) - 1, "rows")
+    width: int = number(1, (1 << SIZE) - 1, "columns")
+    kernel_y: int = number(1, 11, "taps")
+    kernel_x: int = number(1, 11, "taps")
+    stride_y: int = number(1, 4, "rows")
+    stride_x: int = number(1, 4, "columns")
+    blocks: int = number(1, 4095, "input blocks")
+    output_blocks: int = number(1, 4095, "output blocks")
+    rows: int = number(1, 1023, "output rows")
+    columns: int = number(1, 1023, "output columns", doc="rows * columns <= geometry.band_pixels")
+    zero_point: int = number(0, 255, "")
+
+    @property
+    def pixels(self) -> int:
+        """Beats of a pass, without padding."""
+        return self.rows * self.columns
+
+    @property
+    def passes(self) -> int:
+        """Passes of an output block."""
+        return self.kernel_y * self.kernel_x * self.blocks
