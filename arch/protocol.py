@@ -4,16 +4,13 @@ from enum import IntEnum
 
 from arch.instruction import QUEUES
 
-__all__ = ["COUNTERS", "CRC_POLYNOMIAL", "CRC_RESIDUE", "DATA_WORDS", "ESCAPE", "FLAG", "FLIP", "FRAME_WORDS", "INFO_WORDS",
+__all__ = ["COUNTERS", "DATA_WORDS", "ESCAPE", "FLAG", "FLIP", "FRAME_WORDS", "INFO_WORDS",
            "Identity", "Kind", "NAME_WORDS", "Refusal", "REPLY", "REFUSED", "STATUS_WORDS", "State", "VERSION", "arguments"]
 
 VERSION = 1
 
 # A frame lies between flags; a flag or an escape in it is sent as ESCAPE and the byte with FLIP turned over (RFC 1662).
 FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
-# CRC-32 of IEEE 802.3, as zlib computes it. Taken over a frame and its own CRC, the register (before the last inversion) holds:
-CRC_POLYNOMIAL = 0xEDB88320     # lowest bit first
-CRC_RESIDUE = 0xDEBB20E3
 # Words of 16 bits in a frame at most, CRC included; and of data in it, behind header and address.
 FRAME_WORDS = 512
 DATA_WORDS = 504

@@ -1,24 +1,21 @@
 """A program and its weights from flash to storage, after a reset (docs/protocol.md, arch/flash.py)."""
-from math import ceil
-
 from amaranth import Array, Cat, Const, Module, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from arch.flash import HEADER_WORDS, MAGIC, Command
-from arch.protocol import CRC_RESIDUE, Identity
-from hw.link.spi import SpiMaster, SpiPins, answer_layout, exchange_layout
-from hw.parts.crc import CRC_INIT, crc_step
-from hw.parts.slot import Slot
+from arch.flash import HEADER_WORDS, MAGIC
+from arch.protocol import Identity
+from hw.link.flash_words import FlashWords
+from hw.link.spi import SpiPins, answer_layout, exchange_layout
+from hw.parts.compare import differs, exceeds
 from hw.parts.states import States
 from hw.storage.arbiter import request_layout
 
 __all__ = ["Boot"]
 
-_MOST_MHZ = 25                  # of the flash's clock; plain reads are promised to 33 MHz at least by every maker
-_STATES = ("PAUSE", "COMMAND", "SENT", "ASK", "BYTE", "CRC", "WORD", "COMPARE", "HEADER", "MEASURE", "COMPARED", "MEASURED",
-           "DECIDE", "GIVE", "REQUEST", "RELEASE", "RELEASED", "DONE")
-_PAUSE_BITS = 12                # cycles until a flash that slept is awake: 26 us at 160 MHz, 3 us are enough for most
+_STATES = ("READ", "WORD", "COMPARE", "HEADER", "MEASURE", "COMPARED", "MEASURED", "DECIDE", "GIVE", "REQUEST", "RELEASE",
+           "DONE")
+_CONSTANTS = 6                  # words of the header: magic and digest; numbers of words and of the program's address follow
 
 
 class Boot(wiring.Component):
@@ -49,8 +46,7 @@ class Boot(wiring.Component):
     def __init__(self, identity: Identity, offset: int):
         if not 0 <= offset < 1 << 24:
             raise ValueError(f"Offset in flash must be below 16777216, not {offset}")
-        self.identity, self.offset = identity, offset
-        self.half = max(2, ceil(identity.clock_khz / 2000 / _MOST_MHZ))
+        self.identity, self.flash = identity, FlashWords(identity.clock_khz, offset)
         super().__init__({
             "exchange": In(stream.Signature(exchange_layout())), "exchanged": Out(answer_layout()),
             "request": Out(stream.Signature(request_layout(24))), "w": Out(stream.Signature(16)), "busy": Out(1, init=1),
@@ -58,108 +54,59 @@ class Boot(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.spi = spi = SpiMaster(self.half)
-        connect(m, spi.pins, flipped(self.pins))
-        m.d.comb += self.exchanged.eq(spi.o)
-
-        # Ends whatever mode a reset has left the flash in, wakes it, and reads on and on.
-        script = Array(Const(byte, 8) for byte in (
-            Command.NOTHING, Command.RELEASE, Command.READ, *self.offset.to_bytes(3, "big")))
-        step, pause = Signal(range(len(script))), Signal(_PAUSE_BITS)
-        byte, word, high = Signal(8, reset_less=True), Signal(16, reset_less=True), Signal()
-        crc, good = Signal(32, init=CRC_INIT), Signal()
-        # Magic and digest, numbers of words and of the program's address, data, CRC.
-        constants = MAGIC | self.identity.digest << 32
-        expected = Array(Const(constants >> 16 * n & 0xFFFF, 16) for n in range(6))
-        place = Signal(range(HEADER_WORDS + 1))
+        m.submodules.flash = flash = self.flash
+        connect(m, flash.pins, flipped(self.pins))
+        connect(m, flipped(self.exchange), flash.exchange)
+        # Of the header, then of the words behind it; all that changes wide registers was decided a cycle before.
+        place, good = Signal(range(HEADER_WORDS + 1)), Signal()
         numbers, left, address = Signal(64, reset_less=True), Signal(25, reset_less=True), Signal(24)
-        count = numbers[:32]
-
-        # Comparisons in short parts, for which there is time enough.
-        def parts(name, number, what):
-            """`what` of each part, of the cycle before."""
-            part = Signal(number, name=name, reset_less=True)
-            m.d.sync += part.eq(Cat(what(n) for n in range(number)))
-            return part
-        most, wanted = Const(self.identity.storage_words, 32), Value.cast(expected[place[:3]])
-        whole = parts("whole", 4, lambda n: crc.word_select(n, 8) == CRC_RESIDUE >> 8 * n & 0xFF).all()
-        wrong = parts("wrong", 4, lambda n: word.word_select(n, 4) != wanted.word_select(n, 4)).any()
-        some = parts("some", 4, lambda n: left[7 * n:7 * n + 7].any()).any()
-        above = parts("above", 4, lambda n: count.word_select(n, 8) > most.word_select(n, 8))
-        below = parts("below", 4, lambda n: count.word_select(n, 8) < most.word_select(n, 8))
-        none = ~parts("any", 4, lambda n: count.word_select(n, 8).any()).any()
-        fits = Signal(reset_less=True)
-        m.d.sync += fits.eq((above <= below) & ~none)       # the highest part that differs says which is more
-        m.d.comb += [
-            self.program.eq(numbers[32:56]), self.request.payload.write.eq(1), self.request.payload.address.eq(address),
-            self.request.payload.length.eq(1), self.w.payload.eq(word)]
-
-        # What changes wide registers, a cycle after it was decided.
-        taken, shifted, counted, moved = (Signal(name=name) for name in ("taken", "shifted", "counted", "moved"))
-        m.d.sync += [taken.eq(0), shifted.eq(0), counted.eq(0), moved.eq(0)]
-        with m.If(taken):
-            m.d.sync += [crc.eq(crc_step(crc, byte)), word.eq(Cat(word[8:], byte))]
+        shifted, counted, moved = (Signal(name=name) for name in ("shifted", "counted", "moved"))
+        m.d.sync += [shifted.eq(0), counted.eq(0), moved.eq(0)]
         with m.If(shifted):
-            m.d.sync += numbers.eq(Cat(numbers[16:], word))
+            m.d.sync += numbers.eq(Cat(numbers[16:], flash.word))
         with m.If(counted):
-            m.d.sync += left.eq(count)
+            m.d.sync += left.eq(numbers)
         with m.If(moved):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1)]
+        m.d.comb += [
+            self.exchanged.eq(flash.exchanged), self.program.eq(numbers[32:56]), self.request.payload.write.eq(1),
+            self.request.payload.address.eq(address), self.request.payload.length.eq(1), self.w.payload.eq(flash.word)]
+        wrong, fits = self._header(m, flash.word, place, numbers[:32])
+        some = differs(m, "left", left, 0)
 
-        m.submodules.slot = slot = Slot(spi.i.payload.shape())       # the link is far away
-        connect(m, slot.o, spi.i)
-        ask, answer = slot.i, spi.o
         with States(m, _STATES) as states:
-            with states.at("PAUSE"):
-                m.d.sync += pause.eq(pause + 1)
-                with m.If(pause.all()):
-                    states.go("COMMAND")
-            with states.at("COMMAND"):
-                m.d.comb += [ask.valid.eq(1), ask.payload.data.eq(script[step]), ask.payload.last.eq(step < 2)]
-                with m.If(ask.ready):
-                    states.go("SENT")
-            with states.at("SENT"):
-                with m.If(answer.valid):
-                    m.d.sync += step.eq(step + 1)
-                    states.go("COMMAND")
-                    with m.If(step < 2):
-                        states.go("PAUSE")
-                    with m.If(step == len(script) - 1):
-                        states.go("ASK")
-            with states.at("ASK"):
-                m.d.comb += ask.valid.eq(1)
-                with m.If(ask.ready):
-                    states.go("BYTE")
-            with states.at("BYTE"):
-                m.d.sync += byte.eq(answer.data)
-                with m.If(answer.valid):
-                    states.go("CRC")
-            with states.at("CRC"):
-                m.d.sync += [taken.eq(1), high.eq(~high)]
-                states.go("ASK")
-                with m.If(high):
+            with states.at("READ"):
+                with m.If(flash.came):
                     states.go("WORD")
-            with states.at("WORD"):               # `word` is not yet up to date, and `wrong` follows it
+
+            def read():
+                m.d.comb += flash.next.eq(1)
+                states.go("READ")
+
+            def release():
+                m.d.comb += [flash.next.eq(0), flash.stop.eq(1)]
+                states.go("RELEASE")
+            with states.at("WORD"):               # the word is not yet up to date, and `wrong` follows it
                 states.go("COMPARE")
                 with m.If(place == HEADER_WORDS):
-                    states.go("ASK")              # of the CRC
+                    read()                        # of the CRC
                     with m.If(good):
-                        states.go("RELEASE")
+                        release()
                     with m.Elif(~some):
                         m.d.sync += good.eq(1)
                     with m.Else():
+                        m.d.comb += flash.next.eq(0)
                         states.go("GIVE")
             with states.at("COMPARE"):
                 states.go("HEADER")
             with states.at("HEADER"):
-                m.d.sync += place.eq(place + 1)
-                states.go("ASK")
-                with m.If(place >= 6):
-                    m.d.sync += shifted.eq(1)
-                with m.Elif(wrong):
-                    states.go("RELEASE")
+                m.d.sync += [place.eq(place + 1), shifted.eq(place >= _CONSTANTS)]
                 with m.If(place == HEADER_WORDS - 1):
                     states.go("MEASURE")
+                with m.Elif((place < _CONSTANTS) & wrong):
+                    release()
+                with m.Else():
+                    read()
             with states.at("MEASURE"):          # `numbers`, its parts, `fits` follow
                 states.go("COMPARED")
             with states.at("COMPARED"):
@@ -168,9 +115,9 @@ class Boot(wiring.Component):
                 states.go("DECIDE")
             with states.at("DECIDE"):
                 m.d.sync += counted.eq(1)
-                states.go("ASK")
+                read()
                 with m.If(~fits):
-                    states.go("RELEASE")
+                    release()
             with states.at("GIVE"):               # storage may ask for it as soon as it is asked
                 m.d.comb += self.w.valid.eq(1)
                 with m.If(self.w.ready):
@@ -179,16 +126,21 @@ class Boot(wiring.Component):
                 m.d.comb += self.request.valid.eq(1)
                 with m.If(self.request.ready):
                     m.d.sync += moved.eq(1)
-                    states.go("ASK")
-            with states.at("RELEASE"):            # one byte more, with which the flash is no longer selected
-                m.d.comb += [ask.valid.eq(1), ask.payload.last.eq(1)]
-                with m.If(ask.ready):
-                    states.go("RELEASED")
-            with states.at("RELEASED"):
-                with m.If(answer.valid):
-                    m.d.sync += [self.busy.eq(0), self.booted.eq(good & whole)]
+                    read()
+            with states.at("RELEASE"):
+                with m.If(flash.ended):
+                    m.d.sync += [self.busy.eq(0), self.booted.eq(good & flash.whole)]
                     states.go("DONE")
             with states.at("DONE"):
-                m.d.comb += [ask.valid.eq(self.exchange.valid), ask.payload.eq(self.exchange.payload),
-                             self.exchange.ready.eq(ask.ready)]
+                pass
         return m
+
+    def _header(self, m, word, place, count):
+        """Whether a word of the header is wrong (magic and digest), two cycles after it; whether as many words as it says are
+        some, and fit in storage."""
+        constants = MAGIC | self.identity.digest << 32
+        expected = Array(Const(constants >> 16 * n & 0xFFFF, 16) for n in range(_CONSTANTS))
+        wrong = differs(m, "word", word, Value.cast(expected[place[:3]]))
+        fits = Signal(reset_less=True)
+        m.d.sync += fits.eq(~exceeds(m, "count", count, Const(self.identity.storage_words, 32)) & differs(m, "none", count, 0))
+        return wrong, fits

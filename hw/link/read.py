@@ -1,8 +1,9 @@
 """Words of storage, as fast as they are taken."""
 from amaranth import Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
 
+from hw.link.send import reply_layout
 from hw.parts.queue import Queue
 from hw.parts.slot import Slot
 from hw.parts.states import States
@@ -20,15 +21,13 @@ class LinkRead(wiring.Component):
         With `address` (24 bits) and `count` (25 bits, at least 1); not before the last word of the read before was taken.
     request : ``Out(stream.Signature(request_layout(24)))``
     r : ``In(word_layout())``
-    o : ``Out(stream.Signature(16))``
-    last : ``Out(1)``
-        Beside the last word.
+    o : ``Out(stream.Signature(reply_layout()))``
     """
 
     def __init__(self):
         super().__init__({"start": In(1), "address": In(24), "count": In(25),
                           "request": Out(stream.Signature(request_layout(24))), "r": In(word_layout()),
-                          "o": Out(stream.Signature(16)), "last": Out(1)})
+                          "o": Out(stream.Signature(reply_layout()))})
 
     def elaborate(self, platform):
         m = Module()
@@ -37,12 +36,12 @@ class LinkRead(wiring.Component):
         burst, many, final = Signal(range(Queue.PLACES + 1), reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         one, wait = Signal(reset_less=True), Signal()
         # A register between the queue and whoever takes its words.
-        m.submodules.slot = slot = Slot(data.StructLayout({"word": 16, "last": 1}))
+        m.submodules.slot = slot = Slot(reply_layout())
+        connect(m, slot.o, flipped(self.o))
         taken, took = Signal(), Signal()                 # `took` a cycle later; words come every other cycle at most
         m.d.comb += [
             slot.i.valid.eq(queue.o.valid), slot.i.payload.word.eq(queue.o.payload), slot.i.payload.last.eq(final & one),
-            queue.o.ready.eq(slot.i.ready), taken.eq(queue.o.valid & queue.o.ready), self.o.valid.eq(slot.o.valid),
-            self.o.payload.eq(slot.o.payload.word), self.last.eq(slot.o.payload.last), slot.o.ready.eq(self.o.ready)]
+            queue.o.ready.eq(slot.i.ready), taken.eq(queue.o.valid & queue.o.ready)]
         # Only while a read is under way: other words are not ours.
         m.d.comb += [queue.w_en.eq(self.r.valid & wait), queue.w_data.eq(self.r.data),
                      self.request.payload.address.eq(address), self.request.payload.length.eq(burst)]

@@ -1,12 +1,12 @@
 """Frames from bytes: unescaped, checked, and kept as words in block RAM."""
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
-from arch.protocol import CRC_RESIDUE, ESCAPE, FLAG, FLIP, FRAME_WORDS
+from arch.protocol import ESCAPE, FLAG, FLIP, FRAME_WORDS
 from hw.ecp5 import BlockRam
 from hw.link.uart import byte_layout
-from hw.parts.crc import CRC_INIT, crc_step
 
 __all__ = ["LinkReceiver", "frame_layout"]
 
@@ -64,10 +64,11 @@ class LinkReceiver(wiring.Component):
 
         begun, bad = Signal(), Signal()
         low, count = Signal(8, reset_less=True), Signal(range(2 * FRAME_WORDS + 1))
-        crc, whole = Signal(32, init=CRC_INIT), Signal()
+        crc, whole = CRC32_ISO_HDLC().create(), Signal()
+        m.submodules.crc = ResetInserter(flag)(crc)
         m.d.comb += [frames.w_data.eq(Cat(low, plain)), frames.w_addr.eq(Cat(count[1:-1], into)),
-                     frames.w_en.eq(use & count[0] & ~count[-1])]
-        m.d.sync += whole.eq(crc == CRC_RESIDUE)
+                     frames.w_en.eq(use & count[0] & ~count[-1]), crc.valid.eq(use), crc.data.eq(plain)]
+        m.d.sync += whole.eq(crc.match_detected)
         with m.If(flag):
             good = whole & ~bad & ~open_ & ~count[0] & (count[1:] >= 3)
             with m.If(begun):
@@ -75,13 +76,13 @@ class LinkReceiver(wiring.Component):
                 for n in range(2):
                     with m.If(into == n):
                         m.d.sync += [kept[n].damaged.eq(~good), kept[n].words.eq(count[1:])]
-            m.d.sync += [begun.eq(0), bad.eq(0), count.eq(0), crc.eq(CRC_INIT)]
+            m.d.sync += [begun.eq(0), bad.eq(0), count.eq(0)]
         with m.If(some):
             m.d.sync += begun.eq(1)
             with m.If(wrong):
                 m.d.sync += bad.eq(1)
         with m.If(use):
-            m.d.sync += [low.eq(plain), crc.eq(crc_step(crc, plain))]
+            m.d.sync += low.eq(plain)
             with m.If(count[-1]):                       # as long as can be already
                 m.d.sync += bad.eq(1)
             with m.Else():

@@ -1,10 +1,13 @@
 """Bytes from words: flags, escapes, CRC."""
-from amaranth import Module, Mux, Signal
+from functools import reduce
+from operator import or_
+
+from amaranth import Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
 from arch.protocol import ESCAPE, FLAG, FLIP
-from hw.parts.crc import CRC_INIT, crc_step
 from hw.parts.states import States
 
 __all__ = ["LinkSender", "reply_layout"]
@@ -32,18 +35,17 @@ class LinkSender(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        crc, word, last = Signal(32, reset_less=True), Signal(16, reset_less=True), Signal(reset_less=True)
+        word, last = Signal(16, reset_less=True), Signal(reset_less=True)
         # What is sent next, most urgent first: the other half of an escape, the second byte of a word.
         byte, special, pending = Signal(8, reset_less=True), Signal(reset_less=True), Signal()
         left, none = Signal(4), Signal(reset_less=True)         # bytes of the CRC: bit n, n + 1 of them; a cycle later, if none
-        begin, step, shift = Signal(init=1), Signal(), Signal()         # what the CRC does in the cycle after this was decided
-        m.d.sync += [begin.eq(0), step.eq(0), shift.eq(0), none.eq(~left.any())]
-        with m.If(begin):
-            m.d.sync += crc.eq(CRC_INIT)
-        with m.Elif(step):
-            m.d.sync += crc.eq(crc_step(crc, byte))
-        with m.Elif(shift):
-            m.d.sync += crc.eq(crc >> 8)
+        # The CRC changes a cycle after that was decided, and the next of its bytes is chosen while the one before it is sent.
+        begin, step, later = Signal(init=1), Signal(), Signal(8, reset_less=True)
+        crc = CRC32_ISO_HDLC().create()
+        m.submodules.crc = ResetInserter(begin)(crc)
+        m.d.comb += [crc.valid.eq(step), crc.data.eq(byte)]
+        m.d.sync += [begin.eq(0), step.eq(0), none.eq(~left.any()),
+                     later.eq(reduce(or_, (Mux(left[4 - n], crc.crc.word_select(n, 8), 0) for n in (1, 2, 3))))]
         room = Signal()                                 # a cycle late: nothing but the first flag follows a byte so soon
         m.d.sync += room.eq(~self.o.valid)
         with m.If(self.o.ready):
@@ -87,7 +89,7 @@ class LinkSender(wiring.Component):
                 with m.Elif(left[0]):
                     states.go("END")
                 with m.Else():
-                    m.d.sync += [byte.eq(~crc[:8]), shift.eq(1), left.eq(Mux(none, 8, left >> 1))]
+                    m.d.sync += [byte.eq(Mux(none, crc.crc[:8], later)), left.eq(Mux(none, 8, left >> 1))]
                     states.go("CLASSIFY")
             with states.at("END"):
                 with m.If(room):

@@ -24,7 +24,7 @@ def status_layout() -> data.StructLayout:
 
 
 class LinkWords(wiring.Component):
-    """Word `place` of a reply of kind `which`, a number in the order of `LENGTHS`: three cycles later, from steady inputs.
+    """Word `place` of a reply of kind `which`, a number in the order of `LENGTHS`: `LATENCY` cycles later, from steady inputs.
 
     Parameters
     ----------
@@ -36,12 +36,14 @@ class LinkWords(wiring.Component):
     reason, awaited : ``In(4)``, ``In(8)``
         Of a refusal.
     crc, nonce : ``In(32)``
-        Of a checksum, before its last inversion; of the frame that asks for the identity.
+        The checksum; that of the frame that asks for the identity.
     status : ``In(status_layout())``
     counter : ``In(32)``
         That of half the place, up to a cycle after `place`.
     word : ``Out(16)``
     """
+
+    LATENCY = 3
 
     def __init__(self, identity: Identity):
         self.identity = identity
@@ -58,7 +60,7 @@ class LinkWords(wiring.Component):
         fixed = [Const(one, 16) for one in self.identity.words(len(COUNTERS))]
         tables = {
             "COUNTERS": [self.counter[:16], self.counter[16:]], "REFUSED": [self.reason, self.awaited],
-            "CHECKSUM": [~self.crc[:16], ~self.crc[16:]], "INFO": [self.nonce[:16], self.nonce[16:]],
+            "CHECKSUM": [self.crc[:16], self.crc[16:]], "INFO": [self.nonce[:16], self.nonce[16:]],
             "STATUS": [state, Cat(status.fault, status.queue, status.opcode),
                        *(part for number in numbers for part in (number[:16], number[16:]))]}
         assert len(tables["INFO"]) + len(fixed) == LENGTHS["INFO"] and len(tables["STATUS"]) == LENGTHS["STATUS"]

@@ -2,17 +2,13 @@
 """The link's gateware: every reply is the reference's, whatever comes."""
 from dataclasses import replace
 import random
-from zlib import crc32
 
-from amaranth import Module, Signal
-from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
 from arch.protocol import DATA_WORDS, FLAG, Kind
 from host.protocol import Message, checksum, pair
 from host.session import Refused, Session
-from hw.parts.crc import CRC_INIT, crc_step
 from sim.fuzz import fuzz
 from sim.link import IDENTITY, LinkBoard
 from sim.models.line import FAULTS, FaultyLine
@@ -32,24 +28,6 @@ def session_on(board, rate=0.0, seed=1, **options):
 
 def words(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 1 << 16, count, dtype=np.uint16)
-
-
-def test_crc():
-    m, register, byte, after = Module(), Signal(32), Signal(8), Signal(32)
-    m.d.comb += after.eq(crc_step(register, byte))
-
-    async def bench(ctx):
-        for text in (b"", b"123456789", random.Random(1).randbytes(200)):
-            value = CRC_INIT
-            for one in text:
-                ctx.set(register, value)
-                ctx.set(byte, one)
-                value = ctx.get(after)
-            assert value ^ CRC_INIT == crc32(text)
-
-    sim = Simulator(m)
-    sim.add_testbench(bench)
-    sim.run()
 
 
 def test_every_request(board):
