@@ -9,6 +9,7 @@ from arch.instruction import QUEUES, STORAGE
 from hw.dma.dma import Dma
 from hw.engine.engine import Engine
 from hw.parts.reset import own_reset
+from hw.parts.states import States
 from hw.sequencer.counters import BITS, WHAT
 from hw.sequencer.sequencer import Sequencer, error_layout
 from hw.storage.arbiter import request_layout, word_layout
@@ -122,48 +123,48 @@ class Machine(wiring.Component):
         m.d.sync += [held.eq(0), clears.eq(0), start.eq(0)]
         with m.If(self.start & ~go):
             m.d.sync += wanted.eq(1)
-        with m.FSM():
-            with m.State("RESET"):              # the first state too: the engine needs a long one
+
+        def stop():
+            m.d.sync += [left.eq(hold), go.eq(0), host.eq(0), asks.eq(0)]
+            states.go("RESET")
+
+        with States(m, ("RESET", "SWALLOW", "IDLE", "LEAVE", "RUN", "END")) as states:
+            with states.at("RESET"):              # the first state too: the engine needs a long one
                 m.d.sync += [left.eq(left - 1), held.eq(1), clears.eq(1)]
                 with m.If(left == 0):
-                    m.next = "SWALLOW"
+                    states.go("SWALLOW")
                 with m.If(self.clear):
                     m.d.sync += [left.eq(hold), go.eq(0)]
-                    m.next = "RESET"
-            with m.State("SWALLOW"):
+                    states.go("RESET")
+            with states.at("SWALLOW"):
                 with m.If(~(held | clears) & dma.idle):
                     with m.If(go):
                         m.d.sync += start.eq(1)
-                        m.next = "RUN"
+                        states.go("RUN")
                     with m.Else():
                         m.d.sync += [host.eq(1), asks.eq(1)]
-                        m.next = "IDLE"
+                        states.go("IDLE")
                 with m.If(self.clear):
-                    self._clear(m, left, hold, go, host, asks)
-            with m.State("IDLE"):
+                    stop()
+            with states.at("IDLE"):
                 with m.If(wanted | self.clear):
                     m.d.sync += [asks.eq(0), go.eq(wanted & ~self.clear), wanted.eq(0)]
-                    m.next = "LEAVE"
-            with m.State("LEAVE"):
+                    states.go("LEAVE")
+            with states.at("LEAVE"):
                 with m.If(self.clear):
                     m.d.sync += go.eq(0)
                 with m.If(host_idle):
                     m.d.sync += [host.eq(0), left.eq(hold)]
-                    m.next = "RESET"
-            with m.State("RUN"):
+                    states.go("RESET")
+            with states.at("RUN"):
                 with m.If(sequencer.finished | sequencer.error.valid):
                     m.d.sync += clears.eq(1)
-                    m.next = "END"
+                    states.go("END")
                 with m.If(self.clear):
-                    self._clear(m, left, hold, go, host, asks)
-            with m.State("END"):
+                    stop()
+            with states.at("END"):
                 with m.If(~clears & dma.idle):
                     m.d.sync += [go.eq(0), host.eq(1), asks.eq(1)]
-                    m.next = "IDLE"
+                    states.go("IDLE")
                 with m.If(self.clear):
-                    self._clear(m, left, hold, go, host, asks)
-
-    @staticmethod
-    def _clear(m, left, hold, go, host, asks):
-        m.d.sync += [left.eq(hold), go.eq(0), host.eq(0), asks.eq(0)]
-        m.next = "RESET"
+                    stop()

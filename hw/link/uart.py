@@ -3,6 +3,8 @@ from amaranth import Cat, Const, Module, Signal
 from amaranth.lib import cdc, data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.parts.states import States
+
 __all__ = ["MIN_CYCLES", "UartReceiver", "UartTransmitter", "byte_layout"]
 
 MIN_CYCLES = 8          # of the clock in a bit
@@ -60,29 +62,29 @@ class UartReceiver(wiring.Component):
         out = self.o.payload
         with m.If(self.o.ready):
             m.d.sync += self.o.valid.eq(0)
-        with m.FSM():
-            with m.State("IDLE"):
+        with States(m, ("IDLE", "START", "BITS", "HIGH")) as states:
+            with states.at("IDLE"):
                 # The middle of a bit is when the phase overflows.
                 m.d.sync += [phase.eq(1 << _PHASE_BITS - 1), tick.eq(0)]
                 with m.If(~line):
-                    m.next = "START"
-            with m.State("START"):
+                    states.go("START")
+            with states.at("START"):
                 m.d.sync += left.eq(8)
                 with m.If(tick):
-                    m.next = "BITS"
+                    states.go("BITS")
                     with m.If(line):
-                        m.next = "IDLE"
-            with m.State("BITS"):
+                        states.go("IDLE")
+            with states.at("BITS"):
                 with m.If(tick):
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 0):
                         m.d.sync += [self.o.valid.eq(1), out.data.eq(bits), out.error.eq(~line | self.o.valid & ~self.o.ready)]
-                        m.next = "HIGH"
+                        states.go("HIGH")
                     with m.Else():
                         m.d.sync += bits.eq(Cat(bits[1:], line))
-            with m.State("HIGH"):
+            with states.at("HIGH"):
                 with m.If(line):
-                    m.next = "IDLE"
+                    states.go("IDLE")
         return m
 
 
