@@ -24,7 +24,7 @@ __all__ = ["digest_of_chip", "digest_of_netlist", "get_parser", "main"]
 
 LEVELS = 64             # of cells behind each bit
 SCRIPT = ("read_verilog -lib +/ecp5/cells_sim.v +/ecp5/cells_bb.v; read_rtlil top.il; hierarchy -top top; proc -noopt; "
-          "flatten; opt_clean; select -module top; write_json -selected top.json")
+          "flatten -noscopeinfo; opt_expr; opt_merge; opt_clean; select -module top; write_json -selected top.json")
 
 
 def digest_of_netlist(design: dict) -> str:
