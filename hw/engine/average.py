@@ -11,6 +11,7 @@ from hw.ecp5.gated_add import GatedAdd
 from hw.engine.requantise_lane import RequantiseLane
 from hw.parts.countdown import Countdown
 from hw.parts.credits import Tokens
+from hw.parts.latch import SLICE_BITS, taken_while_idle
 from hw.parts.layout import record_layout, vector_layout
 from hw.parts.queue import Queue
 
@@ -18,7 +19,6 @@ __all__ = ["GlobalAverage"]
 
 SUM_BITS = 28               # 1023 x 1023 bytes of 255
 LANES_PER_COPY = 2          # lanes served by one copy of a control line
-BITS_PER_COPY = 36          # of a vector, likewise
 
 
 class GlobalAverage(wiring.Component):
@@ -48,11 +48,12 @@ class GlobalAverage(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = Queue(vector_layout(self.lanes), slice_bits=BITS_PER_COPY)
+        m.submodules.queue = queue = Queue(vector_layout(self.lanes), slice_bits=SLICE_BITS)
         m.submodules.room = room = Tokens(Queue.PLACES, Queue.PLACES)
         connect(m, flipped(self.o), queue.o)
 
-        config = Signal(record_layout(AverageConfig), reset_less=True)
+        idles = Signal()
+        config = taken_while_idle(m, self.command.payload, idles)
         right = Signal(6, reset_less=True)
         idle, taken, load, run, result, ended = Signal(init=1), Signal(), Signal(), Signal(), Signal(), Signal()
         over, first = Signal(), Signal()
@@ -67,16 +68,9 @@ class GlobalAverage(wiring.Component):
             blocks.count.eq(config.output_blocks), blocks.start.eq(load), blocks.step.eq(block_end),
             self.command.ready.eq(idle), self.i.ready.eq(run & room.any), go.eq(self.i.valid & self.i.ready),
             block_end.eq(go & pixels.last), read.eq(block_end & reads)]
-        idles, held, given = Signal(), config.as_value(), self.command.payload.as_value()
         m.d.comb += idles.eq(idle & ~self.command.valid | load & none | ended | result & over)
         m.d.sync += [taken.eq(idle & self.command.valid), load.eq(taken), ended.eq(block_end & blocks.last & ~reads),
                      idle.eq(idles), right.eq(config.shift - 1)]
-        # What is offered while idle, from registers beside it; nobody looks at it before it is a command.
-        for low in range(0, len(held), BITS_PER_COPY):
-            m.submodules[f"idle{low}"] = copy = Copy(init=1)
-            m.d.comb += copy.d.eq(idles | ResetSignal())
-            with m.If(copy.q):
-                m.d.sync += held[low:low + BITS_PER_COPY].eq(given[low:low + BITS_PER_COPY])
         with m.If(load):
             m.d.sync += run.eq(~none)
         with m.If(load | block_end):

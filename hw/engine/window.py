@@ -1,5 +1,5 @@
 """The window generator: which word is read in which cycle, and what the array does with it."""
-from amaranth import Module, Mux, ResetSignal, Signal, signed
+from amaranth import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -10,12 +10,12 @@ from arch.record import ADDRESS, SIZE
 from arch.unit.window import WindowConfig
 from hw.ecp5 import Copy
 from hw.parts.delay import delayed
+from hw.parts.latch import taken_while_idle
 from hw.parts.layout import record_layout
 
 __all__ = ["PassGenerator", "WindowGenerator", "issue_layout"]
 
 CONFIG = record_layout(WindowConfig)
-BITS_PER_COPY = 36          # of a command, taken by one copy of the enabling line
 
 
 def issue_layout(geometry: Geometry) -> data.StructLayout:
@@ -61,18 +61,11 @@ class PassGenerator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        c = Signal(CONFIG, reset_less=True)
         o = Signal(pass_layout(), reset_less=True)
-        idle = Signal(init=1)
+        idle, next_idle = Signal(init=1), Signal()
         m.d.comb += [self.o.eq(o), self.busy.eq(~idle), self.config.ready.eq(idle)]
-        held, given = c.as_value(), self.config.payload.as_value()
-        next_idle = Signal()
         m.d.sync += idle.eq(next_idle)
-        for low in range(0, len(held), BITS_PER_COPY):
-            m.submodules[f"idle{low}"] = copy = Copy(init=1)
-            m.d.comb += copy.d.eq(next_idle | ResetSignal())
-            with m.If(copy.q):
-                m.d.sync += held[low:low + BITS_PER_COPY].eq(given[low:low + BITS_PER_COPY])
+        c = taken_while_idle(m, self.config.payload, next_idle)
         m.d.sync += [o[name].eq(c[name]) for name in (
             "row_step", "column_step", "stride_y", "stride_x", "rows", "columns", "height", "width", "zero_point")]
         m.d.sync += [o.ring_step.eq(c.row_step - c.ring_words), o.one_row.eq(c.rows == 1), o.one_column.eq(c.columns == 1)]

@@ -8,16 +8,15 @@ from arch import pipeline
 from arch.gather import line_bytes, line_memory
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
-from hw.ecp5 import BlockRam, Copy
+from hw.ecp5 import BlockRam
 from hw.gather.line_fill import PIXEL_BYTES, LineFill
 from hw.gather.packer import Packer
 from hw.gather.window_read import WindowRead
 from hw.parts.delay import delayed
+from hw.parts.latch import taken_when
 from hw.parts.layout import record_layout
 
 __all__ = ["Gather"]
-
-BITS_PER_COPY = 36          # of a command, taken by one copy of the enabling line
 
 
 class Gather(wiring.Component):
@@ -62,22 +61,28 @@ class Gather(wiring.Component):
         m.submodules.lines = lines = BlockRam(depth=self.words, width=8 * self.size)
         m.submodules.packer = packer = Packer(self.size, self.lanes)
         connect(m, flipped(self.i), fill.i)
-        config = Signal(record_layout(GatherConfig), reset_less=True)
         start, setup = Signal(), Signal()
-        # From a register: a record has many bits.
         starting = self.command.valid & ~(fill.busy | read.busy | start)
         m.d.sync += start.eq(starting)
         m.d.comb += self.command.ready.eq(start)
         m.d.sync += setup.eq(start)
-        held, given = config.as_value(), self.command.payload.as_value()
-        for low in range(0, len(held), BITS_PER_COPY):
-            m.submodules[f"start{low}"] = copy = Copy()
-            m.d.comb += copy.d.eq(starting)
-            with m.If(copy.q):
-                m.d.sync += held[low:low + BITS_PER_COPY].eq(given[low:low + BITS_PER_COPY])
+        config = taken_when(m, self.command.payload, starting)
         for part in (fill, read):
             m.d.comb += [part.config.eq(config), part.start.eq(start)]
 
+        m.d.comb += [
+            lines.w_en.eq(fill.w_en), lines.w_addr.eq(fill.w_addr), lines.w_data.eq(fill.w_data), lines.r_addr.eq(read.address),
+            read.grant.eq(self.grant), packer.i.valid.eq(read.valid), packer.i.skip.eq(read.skip), packer.i.count.eq(read.count),
+            packer.i.flush.eq(read.flush), packer.release.eq(read.release),
+            packer.i.bytes.eq(Mux(read.inside, lines.r_data, config.zero_point.replicate(self.size)))]
+
+        m.d.comb += packer.clear.eq(delayed(m, setup, read.DATA, "setup", reset=True))
+        self._rows(m, config, setup, fill, read)
+        self._words(m, config, setup, read, packer)
+        return m
+
+    def _rows(self, m, config, setup, fill, read):
+        """Says where there is space for a line, and when those of an output row are present."""
         # How many rows of the image are in, counted from the first one that is needed.
         rows_in, top = Signal(11, reset_less=True), Signal(signed(12), reset_less=True)
         more_rows, next_top = Signal.like(rows_in, reset_less=True), Signal.like(top, reset_less=True)
@@ -101,27 +106,15 @@ class Gather(wiring.Component):
         m.d.sync += [ahead.eq(Mux(fill.line, more_rows, rows_in) - top),
                      fill.space.eq(ahead < config.lines), read.present.eq(complete | (ahead >= config.kernel))]
 
-        m.d.comb += [
-            lines.w_en.eq(fill.w_en), lines.w_addr.eq(fill.w_addr), lines.w_data.eq(fill.w_data), lines.r_addr.eq(read.address),
-            read.grant.eq(self.grant), packer.i.valid.eq(read.valid), packer.i.skip.eq(read.skip), packer.i.count.eq(read.count),
-            packer.i.flush.eq(read.flush), packer.release.eq(read.release),
-            packer.i.bytes.eq(Mux(read.inside, lines.r_data, config.zero_point.replicate(self.size)))]
-
-        def later(value, cycles, name):
-            for n in range(cycles):
-                stage = Signal(name=f"{name}{n + 1}")
-                m.d.sync += stage.eq(value)
-                value = stage
-            return value
-        m.d.comb += packer.clear.eq(later(setup, read.DATA, "setup"))
-
+    def _words(self, m, config, setup, read, packer):
+        """Where the words go."""
         # An output row's words follow each other.
         offset, row = Signal(15, reset_less=True), Signal(15, reset_less=True)
         forward, back, wrap = (Signal(bits, name=name, reset_less=True) for name, bits in (
             ("forward", 15), ("back", 17), ("wrap", 17)))
         m.d.sync += [wrap.eq(config.row_words - config.ring_words), forward.eq(offset + config.row_words), back.eq(offset + wrap)]
-        new_row = later(read.new_row, self.LATENCY - 1, "new_row")
-        ending, last = later(read.end, self.LATENCY - 1, "end"), Signal()
+        new_row = delayed(m, read.new_row, self.LATENCY - 1, "new_row", reset=True)
+        ending, last = delayed(m, read.end, self.LATENCY - 1, "end", reset=True), Signal()
         m.d.sync += [last.eq(ending), self.either.eq(packer.soon | ending)]
         m.d.comb += self.last.eq(last)
         with m.If(setup):
@@ -136,4 +129,3 @@ class Gather(wiring.Component):
             m.d.sync += address.eq(address + 1)
         m.d.comb += [self.w_en.eq(packer.valid), self.w_addr.eq(address), self.w_data.eq(packer.word)]
         assert self.LATENCY == read.DATA + packer.LATENCY
-        return m

@@ -7,11 +7,10 @@ from amaranth.utils import ceil_log2
 from arch import pipeline
 from arch.geometry import Geometry
 from hw.gather.gather import Gather
+from hw.parts.latch import SLICE_BITS
 from hw.parts.queue import Queue
 
 __all__ = ["GatherPort"]
-
-BITS_PER_COPY = 36          # of a word that waits, served by one copy of the addresses
 
 
 class GatherPort(wiring.Component):
@@ -39,7 +38,7 @@ class GatherPort(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.gather = gather = self.gather
-        m.submodules.queue = queue = Queue(self.word, slice_bits=BITS_PER_COPY)
+        m.submodules.queue = queue = Queue(self.word, slice_bits=SLICE_BITS)
         connect(m, flipped(self.command), gather.command)
         connect(m, flipped(self.pixels), gather.i)
 

@@ -60,37 +60,44 @@ class WindowRead(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config, size, low = self.config, self.size, ceil_log2(self.size)
+        config = self.config
         m.submodules.rows, m.submodules.pixels = rows, pixels = Countdown(10), Countdown(10)
         m.submodules.taps = taps = Countdown(4)
         m.submodules.setup = copy = Copy()
-        setup, run, tail, go, more = copy.q, Signal(), Signal(), Signal(), Signal()
-        load, end_line, end_pixel, end_row, closing = Signal(), Signal(), Signal(), Signal(), Signal()
-
-        # A window's row starts at byte `here` of a line, the next one's at `after`, the one behind that at `beyond`.
-        bits = self.bits + 3
-        here, after, beyond = (Signal(bits, name=name, reset_less=True) for name in ("here", "after", "beyond"))
-        chunk, first, first_after = (Signal(_chunk(size), name=name, reset_less=True)
-                                     for name in ("chunk", "first", "first_after"))
-        word = Signal(self.bits, reset_less=True)
-        offset = after[:low]
-        # A tap's bytes fit into a word up to offset `most`, if at all.
-        most, excess, fit, fits = Signal(low, reset_less=True), Signal.like(chunk.rest, reset_less=True), Signal(), Signal()
-        m.d.sync += [most.eq(size - config.tap_bytes), excess.eq(config.tap_bytes - size), fit.eq(config.tap_bytes <= size)]
-        m.d.comb += fits.eq(fit & (offset <= most))
-        m.d.sync += [first_after.skip.eq(offset), first_after.last.eq(fits),
-                     first_after.count.eq(Mux(fits, config.tap_bytes, size - offset)), first_after.rest.eq(excess + offset)]
-
-        # Before a row: the state of its first window, as if a window had ended.
-        wait, waited, first_slot = Signal(range(pipeline.GATHER_ROW + 1)), Signal(), Signal()
         m.d.comb += copy.d.eq(self.start)
+        setup, go, load, tail = copy.q, Signal(), Signal(), Signal()
+        end_line, end_pixel, end_row = Signal(), Signal(), Signal()
+        steps, first_slot = self._rows(m, setup, load, go, end_row, rows.last)
+        chunk, word, closing, new_line, new_window = self._chunks(m, setup, load, tail, steps, taps.last, pixels.last)
+        m.d.comb += [
+            end_line.eq(go & ~tail & chunk.last), end_pixel.eq(go & tail),
+            end_row.eq(go & closing),
+            rows.count.eq(config.rows), rows.start.eq(setup), rows.step.eq(end_row),
+            pixels.count.eq(config.columns), pixels.start.eq(load), pixels.step.eq(end_pixel),
+            taps.count.eq(config.kernel), taps.start.eq(load), taps.step.eq(go & (tail | chunk.last)), taps.again.eq(tail)]
+        m.d.comb += [self.slot.eq(go), self.new_row.eq(go & first_slot), self.row.eq(end_row),
+                     self.end.eq(end_row & rows.last)]
+        self._lines(m, setup, end_row, go & new_line & ~tail, new_window, word)
+        m.d.comb += [
+            self.skip.eq(delayed(m, chunk.skip, self.DATA, "skip")),
+            self.count.eq(delayed(m, Mux(go & ~tail, chunk.count, 0), self.DATA, "count")),
+            self.flush.eq(delayed(m, end_line & taps.last, self.DATA, "flush")),
+            self.release.eq(delayed(m, end_pixel, self.DATA, "release", reset=True)),
+            self.valid.eq(delayed(m, go & ~tail, self.DATA, "valid", reset=True))]
+        return m
+
+    def _rows(self, m, setup, load, go, end_row, last_row):
+        """When a row begins, and its slots are. `load` is high before a row: the state of its first window, as if a window had
+        ended. Returns registers of a slot or the cycle before a row's first (`steps`), and whether the next slot is a row's
+        first."""
+        run, more = Signal(), Signal()
+        wait, waited, first_slot = Signal(range(pipeline.GATHER_ROW + 1)), Signal(), Signal()
         with m.If(setup | end_row):
             m.d.sync += wait.eq(pipeline.GATHER_ROW - 1)
         with m.Elif(wait != 0):
             m.d.sync += wait.eq(wait - 1)
         begin = Signal()
         m.d.comb += begin.eq(waited & self.present)
-        # `step`: a slot, or the one before a row's first, from registers of its own.
         next_load, next_go, steps = Signal(), Signal(), []
         m.d.comb += [next_load.eq(wait == 3), next_go.eq(self.grant & (begin | run & ~end_row))]
         m.d.sync += [load.eq(next_load), go.eq(next_go)]
@@ -105,16 +112,19 @@ class WindowRead(wiring.Component):
         with m.If(self.start):
             m.d.sync += [self.busy.eq(1), more.eq(1)]
         with m.If(end_row):
-            m.d.sync += [run.eq(0), more.eq(~rows.last)]
+            m.d.sync += [run.eq(0), more.eq(~last_row)]
         with m.If(go):
             m.d.sync += first_slot.eq(0)
+        return steps, first_slot
 
-        m.d.comb += [
-            end_line.eq(go & ~tail & chunk.last), end_pixel.eq(go & tail),
-            end_row.eq(go & closing),
-            rows.count.eq(config.rows), rows.start.eq(setup), rows.step.eq(end_row),
-            pixels.count.eq(config.columns), pixels.start.eq(load), pixels.step.eq(end_pixel),
-            taps.count.eq(config.kernel), taps.start.eq(load), taps.step.eq(go & (tail | chunk.last)), taps.again.eq(tail)]
+    def _chunks(self, m, setup, load, tail, steps, last_tap, last_pixel):
+        """The chunk of the next slot and its word; whether that slot ends a row, is a window row's first, a window's first."""
+        size, low = self.size, ceil_log2(self.size)
+        first_after, after = self._first_chunk(m)
+        # A window's row starts at byte `here` of a line, the next one's at `after`, the one behind that at `beyond`.
+        here, beyond = (Signal.like(after, name=name, reset_less=True) for name in ("here", "beyond"))
+        chunk, first = (Signal(_chunk(size), name=name, reset_less=True) for name in ("chunk", "first"))
+        word, closing = Signal(self.bits, reset_less=True), Signal()
         # What comes next depends on registers only, and is taken with each slot.
         new, next_tail = load | tail, Signal()
         tails = []
@@ -122,8 +132,8 @@ class WindowRead(wiring.Component):
             m.submodules[f"tail_{name}"] = copy = Copy()
             m.d.comb += copy.d.eq(next_tail & ~ResetSignal())
             tails.append(copy.q)
-        m.d.comb += [tail.eq(tails[0]), next_tail.eq(Mux(steps[0], ~new & chunk.last & taps.last, tail))]
-        m.d.sync += closing.eq(next_tail & pixels.last)     # the slot behind a row's last window; pixels step behind each only
+        m.d.comb += [tail.eq(tails[0]), next_tail.eq(Mux(steps[0], ~new & chunk.last & last_tap, tail))]
+        m.d.sync += closing.eq(next_tail & last_pixel)      # the slot behind a row's last window; pixels step behind each only
         with m.If(steps[0]):
             with m.If(new):
                 m.d.sync += [chunk.eq(first_after), word.eq(after[low:])]
@@ -134,17 +144,32 @@ class WindowRead(wiring.Component):
                              chunk.count.eq(Mux(chunk.rest <= size, chunk.rest, size)),
                              chunk.rest.eq(chunk.rest - size), word.eq(word + 1)]
         # Back to the beginning behind a row's last window.
-        restart = setup | ~load & pixels.last
+        restart = setup | ~load & last_pixel
         with m.If(setup | steps[1] & (load | tails[1])):
-            m.d.sync += [after.eq(Mux(restart, 0, beyond)), beyond.eq(Mux(restart, 0, beyond) + config.step_bytes),
+            m.d.sync += [after.eq(Mux(restart, 0, beyond)), beyond.eq(Mux(restart, 0, beyond) + self.config.step_bytes),
                          here.eq(after), first.eq(first_after)]
-        new_line, new_window = Signal(), Signal()           # the slot is a window row's first, a window's first
+        new_line, new_window = Signal(), Signal()
         with m.If(steps[1]):
             m.d.sync += [new_line.eq(new | chunk.last), new_window.eq(new)]
-        m.d.comb += [self.slot.eq(go), self.new_row.eq(go & first_slot), self.row.eq(end_row),
-                     self.end.eq(end_row & rows.last)]
+        return chunk, word, closing, new_line, new_window
 
-        # Stage 1: the line. Stage 2: the word, and whether the row is one of the image.
+    def _first_chunk(self, m):
+        """The first chunk of a window's row that starts at a byte, and a register for that."""
+        config, size, low = self.config, self.size, ceil_log2(self.size)
+        after = Signal(self.bits + 3, reset_less=True)
+        chunk = Signal(_chunk(size), name="first_after", reset_less=True)
+        offset = after[:low]
+        # A tap's bytes fit into a word up to offset `most`, if at all.
+        most, excess, fit, fits = Signal(low, reset_less=True), Signal.like(chunk.rest, reset_less=True), Signal(), Signal()
+        m.d.sync += [most.eq(size - config.tap_bytes), excess.eq(config.tap_bytes - size), fit.eq(config.tap_bytes <= size)]
+        m.d.comb += fits.eq(fit & (offset <= most))
+        m.d.sync += [chunk.skip.eq(offset), chunk.last.eq(fits), chunk.count.eq(Mux(fits, config.tap_bytes, size - offset)),
+                     chunk.rest.eq(excess + offset)]
+        return chunk, after
+
+    def _lines(self, m, setup, end_row, new_line, new_window, word):
+        """Stage 1: the line. Stage 2: the word, and whether the row is one of the image."""
+        config = self.config
         top, line = Signal(13, reset_less=True), Signal(13, reset_less=True)
         image_top, image_row = Signal(signed(12), reset_less=True), Signal(signed(12), reset_less=True)
         next_top = self._around(m, top, config.line_step, config, "top")
@@ -157,23 +182,16 @@ class WindowRead(wiring.Component):
         with m.Elif(end_row):
             m.d.sync += [top.eq(following_top), image_top.eq(following_image_top)]
         # A row's lines are read before the next one begins, so `top` may change at its end.
-        new_line1, new_window1 = delayed(m, go & new_line & ~tail, 1, "new_line"), delayed(m, new_window, 1, "new_window")
+        new_line1, new_window1 = delayed(m, new_line, 1, "new_line"), delayed(m, new_window, 1, "new_window")
         top1, image_top1 = delayed(m, top, 1, "top"), delayed(m, image_top, 1, "image_top")
         with m.If(new_line1):
             m.d.sync += [line.eq(Mux(new_window1, top1, next_line)),
                          image_row.eq(Mux(new_window1, image_top1, image_row + 1))]
         inside = Signal(reset_less=True)
         address = Signal.like(self.address, reset_less=True)
-        m.d.comb += self.address.eq(address)
+        m.d.comb += [self.address.eq(address), self.inside.eq(delayed(m, inside, self.DATA - 3, "inside"))]
         m.d.sync += [address.eq(line + delayed(m, word, 2, "word")),
                      inside.eq((image_row >= 0) & (image_row < config.height))]
-        m.d.comb += [
-            self.inside.eq(delayed(m, inside, self.DATA - 3, "inside")), self.skip.eq(delayed(m, chunk.skip, self.DATA, "skip")),
-            self.count.eq(delayed(m, Mux(go & ~tail, chunk.count, 0), self.DATA, "count")),
-            self.flush.eq(delayed(m, end_line & taps.last, self.DATA, "flush")),
-            self.release.eq(delayed(m, end_pixel, self.DATA, "release", reset=True)),
-            self.valid.eq(delayed(m, go & ~tail, self.DATA, "valid", reset=True))]
-        return m
 
     @staticmethod
     def _around(m, line, step, config, name):
