@@ -57,8 +57,7 @@ class Boot(wiring.Component):
         m.submodules.flash = flash = self.flash
         connect(m, flash.pins, flipped(self.pins))
         connect(m, flipped(self.exchange), flash.exchange)
-        # Of the header, then of the words behind it; all that changes wide registers was decided a cycle before.
-        place, good = Signal(range(HEADER_WORDS + 1)), Signal()
+        # All that changes wide registers was decided a cycle before.
         numbers, left, address = Signal(64, reset_less=True), Signal(25, reset_less=True), Signal(24)
         shifted, counted, moved = (Signal(name=name) for name in ("shifted", "counted", "moved"))
         m.d.sync += [shifted.eq(0), counted.eq(0), moved.eq(0)]
@@ -71,9 +70,14 @@ class Boot(wiring.Component):
         m.d.comb += [
             self.exchanged.eq(flash.exchanged), self.program.eq(numbers[32:56]), self.request.payload.write.eq(1),
             self.request.payload.address.eq(address), self.request.payload.length.eq(1), self.w.payload.eq(flash.word)]
+        place = Signal(range(HEADER_WORDS + 1))
         wrong, fits = self._header(m, flash.word, place, numbers[:32])
-        some = differs(m, "left", left, 0)
+        self._states(m, flash, place, wrong, fits, differs(m, "left", left, 0), shifted, counted, moved)
+        return m
 
+    def _states(self, m, flash, place, wrong, fits, some, shifted, counted, moved):
+        """The words of the header, then `some` behind it, then their CRC."""
+        good = Signal()                 # all words but the CRC are there
         with States(m, _STATES) as states:
             with states.at("READ"):
                 with m.If(flash.came):
@@ -133,7 +137,6 @@ class Boot(wiring.Component):
                     states.go("DONE")
             with states.at("DONE"):
                 pass
-        return m
 
     def _header(self, m, word, place, count):
         """Whether a word of the header is wrong (magic and digest), two cycles after it; whether as many words as it says are

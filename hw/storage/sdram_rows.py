@@ -111,7 +111,27 @@ class SdramRows(wiring.Component):
                      self.command.bank.eq(bank), self.command.address.eq(row)]
         with m.If(~activate):
             m.d.comb += self.command.address.eq(row & ~ALL_BANKS)
+        rows, opened, closable = self._banks(m, activate, precharge, bank, row, still, pause, rrd)
+        m.d.sync += all_closable.eq(Cat(closable).all())
+        looked, closing = self._bank_ahead(m, looks.q)
+        half = timing.row_bits // 2
+        m.d.sync += [seen_row.eq(rows[looked]), seen_open.eq(opened[looked]),
+                     same.eq(Cat(seen_row[:half] == ahead.row[:half], seen_row[half:] == ahead.row[half:])),
+                     clear.eq(closable[closing] & ~(self.active & (current.bank == closing)))]
+        return m
 
+    def _bank_ahead(self, m, looks):
+        """The bank of the segment ahead, in registers of its own for each of those that look at it."""
+        looked, closing = Signal(range(BANKS)), Signal(range(BANKS))
+        for name, copied in (("looked", looked), ("closing", closing)):
+            for bit in range(len(copied)):
+                m.submodules[f"{name}{bit}"] = copy = Copy()
+                m.d.comb += [copy.d.eq(Mux(looks, self.i.payload.bank[bit], copy.q)), copied[bit].eq(copy.q)]
+        return looked, closing
+
+    def _banks(self, m, activate, precharge, bank, row, still, pause, rrd):
+        """Which row is open in each bank, and whether it may be closed."""
+        timing = self.timing
         # What a row command starts, it starts a cycle later: nobody looks before.
         activated, given_bank = Signal(), Signal(range(BANKS), reset_less=True)
         given_row = Signal(timing.row_bits, reset_less=True)
@@ -133,15 +153,4 @@ class SdramRows(wiring.Component):
                 m.d.sync += [rows[n].eq(given_row), opened[n].eq(1)]
             with m.If(still & self.hold):
                 m.d.sync += opened[n].eq(0)
-        # The bank ahead in registers of their own.
-        looked, closing = Signal(range(BANKS)), Signal(range(BANKS))
-        for name, copied in (("looked", looked), ("closing", closing)):
-            for bit in range(len(copied)):
-                m.submodules[f"{name}{bit}"] = copy = Copy()
-                m.d.comb += [copy.d.eq(Mux(looks.q, self.i.payload.bank[bit], copy.q)), copied[bit].eq(copy.q)]
-        half = timing.row_bits // 2
-        m.d.sync += [seen_row.eq(rows[looked]), seen_open.eq(opened[looked]),
-                     same.eq(Cat(seen_row[:half] == ahead.row[:half], seen_row[half:] == ahead.row[half:])),
-                     clear.eq(closable[closing] & ~(self.active & (current.bank == closing))),
-                     all_closable.eq(Cat(closable).all())]
-        return m
+        return rows, opened, closable
