@@ -15,10 +15,9 @@ import sys
 import numpy as np
 
 from boards import BOARDS, find
+from cli import run_command
 from hw.chip import Chip
 from hw.tools import toolchain
-from hw.tools.toolchain import ToolError
-from nets.cli import run_command
 
 __all__ = ["digest_of_chip", "digest_of_netlist", "get_parser", "main"]
 
@@ -118,11 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    try:
-        return run_command(run, get_parser().parse_args(argv), ValueError)
-    except ToolError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return run_command(run, get_parser().parse_args(argv), ValueError)
 
 
 if __name__ == "__main__":
