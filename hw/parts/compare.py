@@ -7,7 +7,7 @@ PART = 4                # bits that are compared in the first cycle
 
 
 def exceeds(m: Module, name: str, a, b) -> Value:
-    """Whether unsigned `a` > `b`, as they were a cycle ago; registers `<name>_...` hold what their parts say, behind them is a tree."""
+    """Whether unsigned `a` > `b`, as they were a cycle ago: a tree behind registers `<name>_...` of what their parts say."""
     a, b = Value.cast(a), Value.cast(b)
     parts = []
     for low in range(0, max(len(a), len(b)), PART):
