@@ -32,9 +32,9 @@ COMMAND_BACK = 5
 PAD = 1
 
 
-def operand(geometry: Geometry) -> int:
-    """Beat issued by the window generator -> activations and control at the array's port."""
-    return WINDOW + ACTIVATION_READ + PAD
+def operand(geometry: Geometry, read: int = ACTIVATION_READ) -> int:
+    """Beat issued by the window generator -> activations and control at the array's port, from a memory read in `read` cycles."""
+    return WINDOW + read + PAD
 
 
 # The array, as its docstring has it: lanes one cycle apart, multiplier (2), three sums, sum of the column, partial sums (4).
@@ -62,14 +62,14 @@ REQUANTISE_LANE = 11
 
 # The loaders: cycles from the window generator's `issue` to the first word read for the next pass or output block, and how many
 # words before the last of a group its pass may be allowed to start.
-def weights_free_after(geometry: Geometry) -> int:
+def weights_free_after(geometry: Geometry, read: int = ACTIVATION_READ) -> int:
     """`issue` of a swap beat -> first weight word of the next pass read, at the earliest."""
-    return operand(geometry) - WINDOW + load_after_swap(geometry) - WEIGHT_READ
+    return operand(geometry, read) - WINDOW + load_after_swap(geometry) - WEIGHT_READ
 
 
-def weights_soon(geometry: Geometry) -> int:
+def weights_soon(geometry: Geometry, read: int = ACTIVATION_READ) -> int:
     """Words left to read when `ready` may be set: the first beat is issued 3 cycles later at the earliest."""
-    return min(geometry.pairs - 1, operand(geometry) + 3 - WEIGHT_READ - swap_after_load(geometry))
+    return min(geometry.pairs - 1, operand(geometry, read) + 3 - WEIGHT_READ - swap_after_load(geometry))
 
 
 def scales_after_swap(geometry: Geometry) -> int:
@@ -77,9 +77,9 @@ def scales_after_swap(geometry: Geometry) -> int:
     return max(geometry.pairs - 2, 0)
 
 
-def parameters_free_after(geometry: Geometry) -> int:
+def parameters_free_after(geometry: Geometry, read: int = ACTIVATION_READ) -> int:
     """`issue` of an output block's first emitting beat -> first word of the next block's multipliers and shifts read."""
-    return operand(geometry) - WINDOW + array(geometry) - 1 + scales_after_swap(geometry) - PARAMETER_READ
+    return operand(geometry, read) - WINDOW + array(geometry) - 1 + scales_after_swap(geometry) - PARAMETER_READ
 
 
 # Vector given to the output queue -> offered by it: RAM (write, then 2 to read) and the queue behind it.

@@ -1,19 +1,14 @@
 """Claims about the gather's parts."""
-from contextlib import contextmanager
-from unittest import mock
 
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 
-from arch import pipeline
 from arch.geometry import Geometry
 from formal.properties import keeps_order
-from formal.stages import StageClaim, small
+from formal.stages import PLACES, StageClaim
 from hw.gather.gather import Gather
 from hw.gather.packer import Packer
-import hw.gather.port
 from hw.gather.port import GatherPort
 from hw.parts.delay import delayed
-from hw.parts.queue import Queue
 
 __all__ = ["CLAIMS", "GatherPortClaim", "PackerClaim"]
 
@@ -86,6 +81,8 @@ class PackerClaim(StageClaim):
 class _AnyWords(Gather):
     """In place of the gather: words whenever it likes, if a cycle and `LATENCY` before it had the grant."""
 
+    LATENCY = 1
+
     def __init__(self, geometry: Geometry, late: bool = False):
         super().__init__(geometry)
         self.wishes = {"word": Signal(), "end": Signal(), "bit": Signal()}
@@ -93,7 +90,7 @@ class _AnyWords(Gather):
 
     def elaborate(self, platform):
         m = Module()
-        granted = delayed(m, self.grant, 1 + pipeline.GATHER + self.late, "granted", reset=True)
+        granted = delayed(m, self.grant, 1 + self.LATENCY + self.late, "granted", reset=True)
         word, end = granted & self.wishes["word"], granted & self.wishes["end"]
         m.d.comb += [self.w_en.eq(word), self.last.eq(end), self.either.eq(word | end), self.w_data[0].eq(self.wishes["bit"])]
         return m
@@ -102,37 +99,26 @@ class _AnyWords(Gather):
 class GatherPortClaim(StageClaim):
     """Words that the gather made are written once, in order, each in a cycle in which the port is free, and so is the word that
     a command has ended; the queue never overflows (its own assertion), although the gather cannot be stopped at once. For any
-    gather that writes 1 + `pipeline.GATHER` cycles after it had the grant; fewer cycles, and as many fewer words that wait."""
+    gather that writes 1 + `Gather.LATENCY` cycles after it had the grant; fewer cycles, and as many fewer words that wait."""
 
     faults = ("late", "busy")
 
-    def __init__(self, fault=None):
-        super().__init__(fault)
-        self.gather = None
-
-    @contextmanager
-    def reduced(self):
-        def gather(geometry):
-            self.gather = _AnyWords(geometry, late=self.fault == "late")
-            return self.gather
-        # As tight as the real one: GATHER_WAITING + GATHER + 2 words.
-        with small(places=4), mock.patch.multiple(pipeline, GATHER=1, GATHER_WAITING=1), \
-                mock.patch.object(hw.gather.port, "Gather", gather):
-            yield
-
     def state(self, m):
-        m.submodules.port = port = GatherPort(Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512))
-        m.d.comb += [signal.eq(self.free(1, name)) for name, signal in self.gather.wishes.items()]
-        gather, free = self.gather, self.free(1, "port_free")
+        geometry = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
+        gather = _AnyWords(geometry, late=self.fault == "late")
+        # As tight as the real one: `waiting` + `LATENCY` + 2 words.
+        m.submodules.port = port = GatherPort(geometry, gather=gather, waiting=1, places=PLACES)
+        m.d.comb += [signal.eq(self.free(1, name)) for name, signal in gather.wishes.items()]
+        free = self.free(1, "port_free")
         m.d.comb += port.free.eq(free)
         value = Cat(gather.w_en, gather.last, gather.w_data[0])
         taken = port.w_en | port.done
         inside = keeps_order(self, m, put=gather.either, value=value, take=taken,
-                             taken=Cat(port.w_en, port.done, port.w_data[0]), most=Queue.PLACES, patience=0,
+                             taken=Cat(port.w_en, port.done, port.w_data[0]), most=PLACES, patience=0,
                              waiting=~taken & free)
-        m.d.comb += [Assert(~taken | free), Cover(inside == Queue.PLACES)]
+        m.d.comb += [Assert(~taken | free), Cover(inside == PLACES)]
         if self.fault == "busy":
-            m.d.comb += Assert(inside != Queue.PLACES)
+            m.d.comb += Assert(inside != PLACES)
 
 
 CLAIMS: dict[str, type[StageClaim]] = {"packer": PackerClaim, "gather": GatherPortClaim}

@@ -1,8 +1,5 @@
 """Claims about the loaders of weights and parameters."""
-from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
-from unittest import mock
 
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -11,13 +8,13 @@ from amaranth.lib.wiring import In, Out
 from arch import pipeline
 from arch.geometry import Geometry
 from formal.stages import READY_FOR, SHOWS, StageClaim
-import hw.engine.weights
 from hw.engine.weights import ParameterLoader, WeightLoader
 from hw.parts.delay import delayed
 
 __all__ = ["CLAIMS", "LoaderClaim", "ParameterLoaderClaim", "WeightLoaderClaim"]
 
 WORDS = 4               # of the memories: loaders only count and wrap
+READ = 0                # latency of activations: so a pass may start before its last word is read, as with eight pairs
 
 
 class _Addresses(wiring.Component):
@@ -48,17 +45,6 @@ class LoaderClaim(StageClaim):
     faults = ("one more", "too soon", "too late", "unused")
     GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=512)
     PATIENCE = 8
-
-    @staticmethod
-    @contextmanager
-    def reduced():
-        with mock.patch.object(hw.engine.weights, "BankedRam", _Addresses), mock.patch.object(pipeline, "ACTIVATION_READ", 0):
-            # The least latency with which a pass may start before its last word is read, as with eight pairs.
-            for read in count(1):
-                with mock.patch.multiple(pipeline, WEIGHT_READ=read, PARAMETER_READ=read):
-                    if pipeline.weights_soon(LoaderClaim.GEOMETRY) == 0:
-                        yield
-                        return
 
     def geometry(self) -> Geometry:
         """One with memories smaller than there are."""
@@ -100,7 +86,7 @@ class WeightLoaderClaim(LoaderClaim):
 
     def state(self, m):
         geometry = self.geometry()
-        m.submodules.loader = loader = WeightLoader(geometry)
+        m.submodules.loader = loader = WeightLoader(geometry, memory=_Addresses, activation_read=READ)
         start, use = self.free(1, "start"), self.free(1, "use")
         fields = {name: self.free(2, name) for name in ("weights", "parameters", "passes", "output_blocks")}
         new = loader.config.payload
@@ -108,7 +94,7 @@ class WeightLoaderClaim(LoaderClaim):
         m.d.comb += [Assume((fields[name] == 1) | (fields[name] == 2)) for name in ("passes", "output_blocks")]
         m.d.comb += [loader.config.valid.eq(self.free(1, "command")), loader.pass_start.eq(start), loader.swap.eq(use)]
         number = self.groups(m, start=start, use=use, ready=loader.ready, valid=loader.load_valid,
-                             way=pipeline.operand(geometry) - pipeline.WINDOW, free=pipeline.load_after_swap(geometry),
+                             way=pipeline.operand(geometry, READ) - pipeline.WINDOW, free=pipeline.load_after_swap(geometry),
                              there=pipeline.swap_after_load(geometry))
 
         # What is to come, as late as the words.
@@ -145,7 +131,7 @@ class ParameterLoaderClaim(LoaderClaim):
 
     def state(self, m):
         geometry = self.geometry()
-        m.submodules.loader = loader = ParameterLoader(geometry)
+        m.submodules.loader = loader = ParameterLoader(geometry, memory=_Addresses, activation_read=READ)
         start, use = self.free(1, "start"), self.free(1, "use")
         fields = {name: self.free(width, name) for name, width in (("parameters", 2), ("output_blocks", 2), ("rule", 1))}
         new = loader.config.payload
@@ -153,7 +139,7 @@ class ParameterLoaderClaim(LoaderClaim):
                      new.rule.zero_point[0].eq(fields["rule"]), loader.config.valid.eq(self.free(1, "command")),
                      loader.block_start.eq(start), loader.emit_start.eq(use),
                      Assume((fields["output_blocks"] == 1) | (fields["output_blocks"] == 2))]
-        way = pipeline.operand(geometry) - pipeline.WINDOW + pipeline.array(geometry) - 1
+        way = pipeline.operand(geometry, READ) - pipeline.WINDOW + pipeline.array(geometry) - 1
         number = self.groups(m, start=start, use=use, ready=loader.ready, valid=loader.load_valid, way=way,
                              free=pipeline.scales_after_swap(geometry), there=1)
 

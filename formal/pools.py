@@ -3,8 +3,6 @@
 Without pooling each vector is one step and each step one result (`PassingClaim`), and results come in order (`ResultsClaim`): so
 vectors pass in order, unchanged. As one claim about the whole pool that took a solver from half a minute to a quarter of an hour.
 """
-from contextlib import contextmanager
-from unittest import mock
 
 from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
@@ -13,14 +11,32 @@ from amaranth.lib.wiring import In, Out
 from arch.geometry import Geometry
 from arch.unit.pool import POOL_AVERAGE, POOL_NONE, PoolConfig
 from formal.properties import assert_stable, keeps_order, saboteur, watched
-from formal.stages import StageClaim, small
-import hw.engine.pool
+from formal.stages import StageClaim
 from hw.engine.pool import Pool
+from hw.engine.pool_lane import PoolLane
 from hw.engine.pool_steps import PoolSteps, step_layout
 from hw.parts.layout import record_layout
-from hw.parts.queue import Queue
 
 __all__ = ["CLAIMS", "PassingClaim", "PoolStepsClaim", "ResultsClaim"]
+
+
+PLACES = 2              # of a queue
+
+
+class _ShortLane(PoolLane):
+    """In place of the arithmetic: the byte of the step that completes a window, as if the pipeline were short."""
+
+    STAGES = 3
+
+    def elaborate(self, platform):
+        m = Module()
+        value = self.byte
+        for n in range(self.STAGES):
+            stage = Signal(8, name=f"stage{n}")
+            m.d.sync += stage.eq(value)
+            value = stage
+        m.d.comb += self.o.eq(value)
+        return m
 
 
 class _AnySteps(wiring.Component):
@@ -51,15 +67,10 @@ class ResultsClaim(StageClaim):
         super().__init__(fault)
         self.steps = _AnySteps()
 
-    @contextmanager
-    def reduced(self):
-        with small(places=2), mock.patch.object(hw.engine.pool, "PoolSteps", lambda: self.steps):
-            yield
-
     def state(self, m):
         geometry = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
-        m.submodules.pool = pool = Pool(geometry)
         bit, steps = self.free(1, "bit"), self.steps
+        m.submodules.pool = pool = Pool(geometry, places=PLACES, lane=_ShortLane, steps=steps)
         m.d.comb += [getattr(steps, name).eq(self.free(1, name)) for name in ("wish", "emits", "real")]
         m.d.comb += [pool.i.valid.eq(self.free(1, "valid")), Value.cast(pool.i.payload)[0].eq(bit),
                      Assert((pool.i.valid & pool.i.ready) == (steps.made & steps.real))]
@@ -67,7 +78,7 @@ class ResultsClaim(StageClaim):
         out = saboteur(self, m, view, self.fault)
         m.d.comb += out.ready.eq(self.free(1, "ready"))
         keeps_order(self, m, put=steps.made & steps.emits, value=bit, take=out.valid & out.ready, taken=out.payload,
-                    most=Queue.PLACES, patience=pool.LATENCY - 1, waiting=~out.valid)
+                    most=PLACES, patience=_ShortLane.STAGES, waiting=~out.valid)
         assert_stable(m, out, "o")
 
 
@@ -81,7 +92,7 @@ class PassingClaim(StageClaim):
     MOST, PATIENCE = 8, 12          # vectors of commands taken, the last one's in front and those under way; cycles
 
     def state(self, m):
-        m.submodules.steps = steps = PoolSteps()
+        m.submodules.steps = steps = PoolSteps(places=4)
         new, there, room = steps.command.payload, self.free(1, "vector"), self.free(1, "room")
         m.d.comb += [new.mode.eq(POOL_NONE), *(new[name].eq(1) for name in ("kernel_y", "kernel_x", "stride_y", "stride_x",
                                                                               "output_blocks")),
@@ -110,14 +121,8 @@ class PoolStepsClaim(StageClaim):
     depth = 16              # a map of 3x3 from the command to its last step, or two smaller ones
     PATIENCE = 12
 
-    @staticmethod
-    @contextmanager
-    def reduced():
-        with small(places=2):
-            yield
-
     def state(self, m):
-        m.submodules.steps = steps = PoolSteps()
+        m.submodules.steps = steps = PoolSteps(places=PLACES)
         room, offer, there = self.free(1, "room"), self.free(1, "command"), self.free(1, "vector")
         small_fields = {name: self.free(2, name) for name in (
             "rows", "columns", "out_rows", "out_columns", "output_blocks", "history", "lead", "overhang_rows")}

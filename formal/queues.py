@@ -1,6 +1,4 @@
 """Claims about what waits between the units of the machine."""
-from contextlib import contextmanager
-from unittest import mock
 
 from amaranth.hdl import Array, Assert, Assume, Cat, Cover, Mux, Signal, Value
 
@@ -8,16 +6,15 @@ from arch import control
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Transfer
 from formal.properties import assert_stable, keeps_order, saboteur, watched
-from formal.stages import StageClaim, small
-import hw.dma.pixel_fifo
+from formal.stages import StageClaim
 from hw.dma.pixel_fifo import PixelFifo
-from hw.parts.queue import Queue
 from hw.parts.slot import Slot
 from hw.parts.word_fifo import WordFifo
 from hw.sequencer.command_queue import CommandQueue
 
 __all__ = ["CLAIMS", "CommandQueueClaim", "PixelFifoClaim", "SlotClaim", "WordFifoClaim"]
 
+PLACES = 2              # of a queue
 STREAM_FAULTS = ("drop", "repeat", "swap", "change", "waver")
 
 
@@ -37,23 +34,15 @@ class SlotClaim(StageClaim):
         assert_stable(m, o, "o")
 
 
-@contextmanager
-def small_words():
-    """As `small`, for queues of words in block RAM."""
-    with small(places=2), mock.patch.object(control, "FIFO_PLACES", 2), mock.patch.object(control, "QUEUE_WORDS", 4):
-        yield
-
-
 class WordFifoClaim(StageClaim):
     """Keeps order, offers steadily; neither the RAM nor the queue behind it overflows (their own assertions), given that no more
     than `depth` words are written that have not left by `leaves`."""
 
     faults = ("drop", "repeat", "overflow")
     DEPTH = 2
-    reduced = staticmethod(small_words)
 
     def state(self, m):
-        m.submodules.fifo = fifo = WordFifo(depth=self.DEPTH, width=1)
+        m.submodules.fifo = fifo = WordFifo(depth=self.DEPTH, width=1, places=PLACES)
         put, value = self.free(1, "put"), self.free(1, "value")
         o = saboteur(self, m, fifo.o, self.fault if self.fault != "overflow" else None)
         stored = Signal(range(self.DEPTH + 2))
@@ -61,7 +50,7 @@ class WordFifoClaim(StageClaim):
         m.d.comb += [fifo.w_en.eq(put), fifo.w_data.eq(value), o.ready.eq(self.free(1, "ready")),
                      Assert(~fifo.leaves | (stored != 0)), Cover(stored == self.DEPTH),
                      Assume(~put | (stored < self.DEPTH + (self.fault == "overflow")))]
-        keeps_order(self, m, put=put, value=value, take=o.valid & o.ready, taken=o.payload, most=self.DEPTH + Queue.PLACES,
+        keeps_order(self, m, put=put, value=value, take=o.valid & o.ready, taken=o.payload, most=self.DEPTH + PLACES,
                     patience=control.FIFO - 1, waiting=~o.valid)
         assert_stable(m, o, "o")
 
@@ -73,14 +62,8 @@ class PixelFifoClaim(StageClaim):
     faults = (*STREAM_FAULTS, "unreserved")
     PIXELS = 2
 
-    @staticmethod
-    @contextmanager
-    def reduced():
-        with small(places=2), mock.patch.object(hw.dma.pixel_fifo, "PIXELS", PixelFifoClaim.PIXELS):
-            yield
-
     def state(self, m):
-        m.submodules.fifo = fifo = PixelFifo()
+        m.submodules.fifo = fifo = PixelFifo(pixels=self.PIXELS, places=PLACES)
         come, pair, values = self.free(1, "come"), self.free(1, "pair"), (self.free(1, "low"), self.free(1, "high"))
         reserve, width = self.free(1, "reserve"), self.free(2, "width")
         o = saboteur(self, m, fifo.o, self.fault if self.fault != "unreserved" else None)
@@ -109,14 +92,14 @@ class CommandQueueClaim(StageClaim):
     of the lowest bit of any word of any instruction of the store queue, which may wait for two other queues."""
 
     faults = ("drop", "repeat", "change", "waver", "tokens")
-    reduced = staticmethod(small_words)
     QUEUE = "store"
     GEOMETRY = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
     depth = 28              # an instruction with two waits, and the next one behind it
+    WORDS = 4               # that wait
     WAITS = (0, 2)          # places in QUEUES
 
     def state(self, m):
-        m.submodules.queue = queue = CommandQueue(self.GEOMETRY, self.QUEUE)
+        m.submodules.queue = queue = CommandQueue(self.GEOMETRY, self.QUEUE, words=self.WORDS, places=PLACES)
         widths = [bits for field in Transfer.fields()
                   for bits in ([16, field.bits - 16] if field.bits > 16 else [field.bits])]     # words of the record
         bodies = len(widths)
@@ -129,11 +112,11 @@ class CommandQueueClaim(StageClaim):
         m.d.sync += chosen.eq(1)
         with m.If(~chosen):
             m.d.sync += which.eq(number)
-        stored = Signal(range(control.QUEUE_WORDS + 1))
+        stored = Signal(range(self.WORDS + 1))
         m.d.sync += stored.eq(stored + write - queue.leaves)
         body = ~header & (left == 0)
         last = body & (place == bodies - 1)
-        m.d.comb += [Assume(number < bodies), Assume(~write | chosen), Assume(~write | (stored != control.QUEUE_WORDS)),
+        m.d.comb += [Assume(number < bodies), Assume(~write | chosen), Assume(~write | (stored != self.WORDS)),
                      queue.w_en.eq(write), queue.w_data.header.eq(header), queue.w_data.last.eq(last),
                      queue.w_data.word.eq(Mux(header, Cat([0, 0, 0, 0], [
                          waits[self.WAITS.index(n)] if n in self.WAITS else 0 for n in range(len(QUEUES))]), bit))]

@@ -1,23 +1,15 @@
 """The claims about each stage."""
-from collections.abc import Iterator
-from contextlib import contextmanager
-from unittest import mock
-
-from amaranth.hdl import Assert, Assume, Cat, Cover, Fragment, Module, Mux, ResetSignal, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Cover, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 
 from arch import pipeline
 from arch.geometry import Geometry
+from arch.unit.average import latency as average_latency
 from formal.properties import assert_stable, keeps_order, saboteur
 from formal.prove import Claim
-from hw.ecp5 import BlockRam
 from hw.engine.average import GlobalAverage
 from hw.engine.dispatch import Dispatch
-import hw.engine.fifo
 from hw.engine.fifo import OutputFifo
-import hw.engine.pool
-from hw.engine.pool import Pool
-from hw.engine.pool_lane import PoolLane
 from hw.engine.weights import RULES
 from hw.engine.window import WindowGenerator
 from hw.engine.writer import Writer
@@ -29,34 +21,23 @@ __all__ = ["CLAIMS", "AverageClaim", "DispatchClaim", "DispatchScalesClaim", "Ou
            "QueueClaim", "READY_FOR", "SHOWS", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
 
 READY_FOR = 3                   # cycles for which weights and parameters have been ready when a pass starts
+PLACES = 4                      # of a queue
 SHOWS = pipeline.WINDOW - 2     # after so many the pass before has shown all its beats; its own follow
-
-@contextmanager
-def small(places: int = 4, rows: int = 4) -> Iterator[None]:
-    """Queues and block RAMs of fewer places while a unit is elaborated. The units do not know how many there are: what they do
-    at a limit they do at any, and a solver gets through all states of a small one."""
-    with mock.patch.object(Queue, "PLACES", places), \
-            mock.patch.object(hw.engine.fifo, "BlockRam",
-                              lambda *, depth, width: BlockRam(depth=rows, width=width)) as ram, \
-            mock.patch.object(hw.engine.pool, "PoolLane", _ShortLane), mock.patch.object(Pool, "LATENCY", _ShortLane.STAGES + 1):
-        ram.LATENCY = BlockRam.LATENCY
-        yield
 
 
 class StageClaim(Claim):
-    """A claim that can be spoilt: `fault` is one of `properties.SABOTAGES` behind the unit, or names another flaw."""
+    """A claim that can be spoilt: `fault` is one of `properties.SABOTAGES` behind the unit, or names another flaw.
+
+    Queues and memories have fewer places than on a chip. The units do not know how many there are: what they do at a limit they
+    do at any, and a solver gets through all states of a small one.
+    """
 
     faults: tuple[str, ...] = ()
     depth: int | None = None                # cycles to which it is proved, where all of them take too long
-    reduced = staticmethod(small)           # what makes the unit smaller while it is elaborated
 
     def __init__(self, fault: str | None = None):
         super().__init__()
         self.fault = fault
-
-    def elaborate(self, platform):
-        with self.reduced():
-            return Fragment.get(super().elaborate(platform), platform)
 
 
 class TokensClaim(StageClaim):
@@ -81,13 +62,13 @@ class QueueClaim(StageClaim):
     faults = ("drop", "repeat", "swap", "change", "waver", "overflow")
 
     def state(self, m):
-        m.submodules.queue = queue = Queue(1)
+        m.submodules.queue = queue = Queue(1, places=PLACES)
         put, value = self.free(1, "put"), self.free(1, "value")
         o = saboteur(self, m, queue.o, self.fault if self.fault != "overflow" else None)
         m.d.comb += [queue.w_en.eq(put), queue.w_data.eq(value), o.ready.eq(self.free(1, "ready"))]
         inside = keeps_order(self, m, put=put, value=value, take=o.valid & o.ready, taken=o.payload,
-                             most=queue.PLACES + (self.fault == "overflow"), patience=0, waiting=~o.valid)
-        m.d.comb += [Assume(~put | (inside != queue.PLACES + (self.fault == "overflow"))), Cover(inside == queue.PLACES)]
+                             most=queue.places + (self.fault == "overflow"), patience=0, waiting=~o.valid)
+        m.d.comb += [Assume(~put | (inside != queue.places + (self.fault == "overflow"))), Cover(inside == queue.places)]
         assert_stable(m, o, "o")
 
 
@@ -100,8 +81,7 @@ class OutputFifoClaim(StageClaim):
     DEPTH = 4
 
     def state(self, m):
-        m.submodules.fifo = fifo = OutputFifo(lanes=1, depth=32)
-        fifo.depth = self.DEPTH
+        m.submodules.fifo = fifo = OutputFifo(lanes=1, depth=self.DEPTH, rows=self.DEPTH, places=PLACES)
         put, value, reserve = self.free(1, "put"), self.free(1, "value"), self.free(1, "reserve")
         o = saboteur(self, m, fifo.o, self.fault if self.fault != "unreserved" else None)
         take = o.valid & o.ready
@@ -217,7 +197,7 @@ class AverageClaim(StageClaim):
 
     def state(self, m):
         geometry = Geometry(input_lanes=4, output_lanes=self.LANES, activation_words=512, weight_words=512)
-        m.submodules.average = average = GlobalAverage(geometry)
+        m.submodules.average = average = GlobalAverage(geometry, places=PLACES)
         new, bit = average.command.payload, self.free(1, "bit")
         fields = {name: self.free(width, name) for name, width in (
             ("enable", 1), ("first", 1), ("last", 1), ("pixels", 2), ("output_blocks", 2))}
@@ -246,7 +226,7 @@ class AverageClaim(StageClaim):
         put = taken & (~config["enable"] | block_end & config["last"])
         m.d.comb += inside.eq(keeps_order(
             self, m, put=put, value=bit & ~config["enable"], take=out.valid & out.ready, taken=out.payload, most=4,
-            patience=average.latency(self.LANES), waiting=~out.valid))
+            patience=average_latency(self.LANES), waiting=~out.valid))
         assert_stable(m, out, "o")
 
 
@@ -325,22 +305,6 @@ class WindowClaim(StageClaim):
             with m.Elif(age != least):
                 m.d.sync += age.eq(age + 1)
             m.d.comb += Assert(~here | (age == least))
-
-
-class _ShortLane(PoolLane):
-    """In place of the arithmetic: the byte of the step that completes a window, as if the pipeline were short."""
-
-    STAGES = 3
-
-    def elaborate(self, platform):
-        m = Module()
-        value = self.byte
-        for n in range(self.STAGES):
-            stage = Signal(8, name=f"stage{n}")
-            m.d.sync += stage.eq(value)
-            value = stage
-        m.d.comb += self.o.eq(value)
-        return m
 
 
 CLAIMS: dict[str, type[StageClaim]] = {

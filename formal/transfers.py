@@ -1,6 +1,4 @@
 """Claims about the DMA's ends: words from storage to the memories on the chip, and back."""
-from contextlib import contextmanager
-from unittest import mock
 
 from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Mux, Signal, Value
 
@@ -9,10 +7,8 @@ from arch.geometry import Geometry
 from arch.instruction import Opcode
 from arch.transfer import DECIDE, LOADED, ROUTED, STORE_BACK, STORE_READ, STORED, WRITE, places
 from formal.properties import assert_stable, keeps_order
-from formal.stages import StageClaim, small
-import hw.dma.fill
+from formal.stages import StageClaim
 from hw.dma.fill import DmaFill
-import hw.dma.store
 from hw.dma.store import DmaStore
 from hw.parts.delay import delayed
 from hw.storage.arbiter import LOADS
@@ -36,17 +32,9 @@ class FillClaim(StageClaim):
     BITS = 0, 8             # of a piece
     FAST = 1                # the writer, in cycles
 
-    @staticmethod
-    @contextmanager
-    def reduced():
-        less = pipeline.WRITE_GRANT - FillClaim.FAST
-        with mock.patch.object(pipeline, "WRITER", FillClaim.FAST), \
-                mock.patch.multiple(hw.dma.fill, WRITE=WRITE - less, LOADED=LOADED - less):
-            yield
-
     def state(self, m):
-        m.submodules.fill = fill = DmaFill(GEOMETRY)
-        i, way = fill.i, hw.dma.fill.WRITE - ROUTED
+        m.submodules.fill = fill = DmaFill(GEOMETRY, grant=self.FAST)
+        i, way = fill.i, WRITE - ROUTED - (pipeline.WRITE_GRANT - self.FAST)
         load, fetch, first, last, end, pixel, chip = (self.free(width, name) for name, width in (
             ("load", len(LOADS)), ("fetch", 1), ("first", 1), ("last", 1), ("end", 1), ("pixel", 5), ("chip", 2)))
         bits = self.free(2, "bits")
@@ -111,8 +99,8 @@ class FillClaim(StageClaim):
         m.d.comb += [
             Assert(fill.a_en.all() | ~fill.a_en.any()),
             Assert(fill.write_grant == ~delayed(m, kinds[Opcode.LOAD_ACTIVATIONS] & final,
-                                                way - pipeline.WRITE_GRANT + (self.fault == "grant"), "busy", reset=True)),
-            Assert(fill.done == delayed(m, some & last & end, hw.dma.fill.LOADED - ROUTED, "over", reset=True))]
+                                                way - self.FAST + (self.fault == "grant"), "busy", reset=True)),
+            Assert(fill.done == delayed(m, some & last & end, LOADED - WRITE + way, "over", reset=True))]
         fetched, pixels = (delayed(m, value, 1, name, reset=True) for value, name in (
             (fetch, "fetched"), (kinds[Opcode.LOAD_PIXELS], "pixels")))
         before, marks = delayed(m, bits, 1, "bits"), delayed(m, Cat(pixel[:2] & Cat(first, last), pixel[2:]), 1, "marks")
@@ -138,16 +126,8 @@ class StoreClaim(StageClaim):
     FAST = 1                # of window and memory, cycles each
     REQUEST = STORE_READ + 2 * FAST + 2
 
-    @staticmethod
-    @contextmanager
-    def reduced():
-        fast = dict.fromkeys(("WINDOW", "ACTIVATION_READ"), StoreClaim.FAST)
-        with small(places=8), mock.patch.multiple(pipeline, **fast), \
-                mock.patch.multiple(hw.dma.store, STORE_WORDS=2, STORE_REQUEST=StoreClaim.REQUEST):
-            yield
-
     def state(self, m):
-        m.submodules.store = store = DmaStore(GEOMETRY)
+        m.submodules.store = store = DmaStore(GEOMETRY, words=2, read=2 * self.FAST, places=8)
         pieces = 2
         chip, count, end, offer = (self.free(width, name) for name, width in (
             ("chip", 2), ("count", 2), ("end", 1), ("offer", 1)))

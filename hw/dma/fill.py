@@ -28,8 +28,14 @@ class DmaFill(wiring.Component):
     """Assembles routed words, the first in the lowest bits, and writes them; one shift register serves all memories.
 
     The last word of those that make up one on the chip, read from storage in cycle t, is written in t + `WRITE`; for an
-    activation word ``write_grant`` is low `pipeline.WRITE_GRANT` cycles before. ``done`` is high in t + `LOADED` for the last
+    activation word ``write_grant`` is low `grant` cycles before. ``done`` is high in t + `LOADED` for the last
     word of a command, when it can be read. `pixels` and `fetched` follow a word by a cycle. All outputs are registers.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    grant : int
+        Cycles from `write_grant` to the write; if they are fewer, `WRITE` and `LOADED` are as many fewer.
 
     Members
     -------
@@ -41,8 +47,9 @@ class DmaFill(wiring.Component):
     done : ``Out(1)``
     """
 
-    def __init__(self, geometry: Geometry):
-        self.geometry = geometry
+    def __init__(self, geometry: Geometry, *, grant: int = pipeline.WRITE_GRANT):
+        self.geometry, self.grant = geometry, grant
+        assert WRITE - ROUTED == 2 + pipeline.WRITE_GRANT
         super().__init__({
             "i": In(routed_layout()),
             "a_addr": Out(ceil_log2(geometry.activation_words)), "a_data": Out(8 * geometry.input_lanes),
@@ -72,7 +79,7 @@ class DmaFill(wiring.Component):
                         m.d.sync += [left.eq(size - 1), final.eq(size == 2)]
 
         # The data wait until the write port may be used, the address of a word changes after its last word at the earliest.
-        way = WRITE - ROUTED
+        way = 2 + self.grant
         word = delayed(m, i.data, way - 1, "data")
         where = delayed(m, address, way - 1, "address")
         shifted = delayed(m, loaded, way - 2, "loaded", reset=True)
@@ -102,9 +109,8 @@ class DmaFill(wiring.Component):
                      self.a_en.eq(write[Opcode.LOAD_ACTIVATIONS].replicate(len(self.a_en)))]
         granted = Signal(init=1)            # the writer is far away
         m.d.sync += [granted.eq(~(kinds[Opcode.LOAD_ACTIVATIONS] & final)), self.write_grant.eq(granted)]
-        assert way == 2 + pipeline.WRITE_GRANT
 
-        m.d.comb += self.done.eq(delayed(m, loaded & i.last & tag.end, LOADED - ROUTED, "done", reset=True))
+        m.d.comb += self.done.eq(delayed(m, loaded & i.last & tag.end, LOADED - WRITE + way, "done", reset=True))
         assert FETCHED == ROUTED + 1
         m.d.sync += [self.fetched.valid.eq(i.fetch), self.pixels.valid.eq(kinds[Opcode.LOAD_PIXELS])]
         pixels = {"data": i.data, "first": tag.first & i.first, "last": tag.last & i.last, "channels": tag.channels,

@@ -16,11 +16,17 @@ __all__ = ["PixelFifo"]
 
 
 class PixelFifo(wiring.Component):
-    """`PIXELS` pixels in block RAM, each in a place that was reserved before it was asked for.
+    """`pixels` pixels in block RAM, each in a place that was reserved before it was asked for.
 
     Entry given in cycle t: its first pixel is offered from cycle t + ``LATENCY`` on, a second one after it; one a cycle, however
     long they waited. ``room`` says that ``width`` of the cycle before had room; a pixel taken in cycle t is counted in `room`
     of t + ``BACK``, pixels reserved in cycle t in that of t + 3. ``o.valid`` and ``room`` are registers.
+
+    Parameters
+    ----------
+    pixels : int
+    places : int
+        Of the short queue behind the block RAM.
 
     Members
     -------
@@ -41,12 +47,16 @@ class PixelFifo(wiring.Component):
     reserve: In(1)
     room: Out(1)
 
+    def __init__(self, *, pixels: int = PIXELS, places: int = Queue.PLACES):
+        self.pixels, self.places = pixels, places
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
-        m.submodules.ram = ram = BlockRam(depth=PIXELS, width=entry_layout().size)
-        m.submodules.tail = tail = Queue(entry_layout())
-        m.submodules.stored = stored = Tokens(PIXELS)                       # in the RAM
-        m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)     # in the tail, less those on the way there
+        m.submodules.ram = ram = BlockRam(depth=self.pixels, width=entry_layout().size)
+        m.submodules.tail = tail = Queue(entry_layout(), places=self.places)
+        m.submodules.stored = stored = Tokens(self.pixels)                  # in the RAM
+        m.submodules.space = space = Tokens(self.places, self.places)     # in the tail, less those on the way there
         m.submodules.skid = skid = Skid(entry_layout())
         connect(m, tail.o, skid.i)
         entry, second = skid.o.payload, Signal()
@@ -68,7 +78,7 @@ class PixelFifo(wiring.Component):
         m.d.comb += [tail.w_en.eq(arriving), tail.w_data.eq(ram.r_data)]
         assert self.LATENCY == 3 + BlockRam.LATENCY
 
-        free = Signal(range(PIXELS + 1), init=PIXELS)
+        free = Signal(range(self.pixels + 1), init=self.pixels)
         less = Signal.like(self.width)
         m.d.sync += [less.eq(Mux(self.reserve, self.width, 0)), free.eq(free + returned - less), self.room.eq(free >= self.width)]
         assert self.BACK == 3

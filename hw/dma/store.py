@@ -30,6 +30,16 @@ class DmaStore(wiring.Component):
     is over, and when half of the buffer is free: `STORE_BACK` cycles after storage asked for the last word of the burst before
     the last. ``done`` is high `STORED` cycles after it asked for the last word of a transfer.
 
+    Parameters
+    ----------
+    geometry : Geometry
+    words : int
+        Of a burst at most.
+    read : int
+        Cycles from `h_addr` to `h_data`.
+    places : int
+        Of each of the queues inside.
+
     Members
     -------
     i : ``In(stream.Signature(burst_layout()))``
@@ -44,9 +54,11 @@ class DmaStore(wiring.Component):
     done : ``Out(1)``
     """
 
-    def __init__(self, geometry: Geometry):
-        self.geometry = geometry
-        assert 2 * STORE_WORDS <= Queue.PLACES
+    def __init__(self, geometry: Geometry, *, words: int = STORE_WORDS, read: int = pipeline.WINDOW + pipeline.ACTIVATION_READ,
+                 places: int = Queue.PLACES):
+        self.geometry, self.words, self.read, self.places = geometry, words, read, places
+        assert 2 * words <= places
+        assert STORE_READ == 3 and STORE_REQUEST == 2 + pipeline.WINDOW + pipeline.ACTIVATION_READ + 3
         super().__init__({
             "i": In(stream.Signature(burst_layout())), "read_grant": Out(1, init=1),
             "h_addr": Out(ceil_log2(geometry.activation_words)),
@@ -61,7 +73,7 @@ class DmaStore(wiring.Component):
 
         # Reading. `asks`: the request is offered, or will be.
         reading, asks, take, taken, asked = Signal(), Signal(), Signal(), Signal(), Signal()
-        left, last, end = Signal(range(STORE_WORDS + 1), reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
+        left, last, end = Signal(range(self.words + 1), reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         source = Signal(self.request.payload.shape(), reset_less=True)
         m.d.comb += asked.eq(self.request.valid & self.request.ready)
         m.d.comb += [self.i.ready.eq(halves.any & ~reading & ~asks), take.eq(self.i.ready & self.i.valid), halves.take.eq(take),
@@ -70,7 +82,6 @@ class DmaStore(wiring.Component):
         address = Signal.like(self.h_addr, reset_less=True)
         m.d.sync += self.read_grant.eq(~reading)
         m.d.comb += self.h_addr.eq(delayed(m, address, 1, "read_address"))
-        assert STORE_READ == 3
         m.d.sync += [asks.eq(take | asks & ~asked), taken.eq(take)]
         with m.If(taken):                       # the burst is still there
             m.d.sync += [address.eq(burst.tag.chip), left.eq(burst.count), last.eq(burst.count == 1), end.eq(burst.tag.end),
@@ -78,28 +89,27 @@ class DmaStore(wiring.Component):
         with m.Elif(reading):
             m.d.sync += [address.eq(address + 1), left.eq(left - 1), last.eq(left == 2), reading.eq(~last)]
         # Words come through a register into queues; `held` of them are there.
-        way = STORE_READ - 1 + pipeline.WINDOW + pipeline.ACTIVATION_READ
+        way = STORE_READ - 1 + self.read
         came, data_in = delayed(m, reading, way - 1, "came", reset=True), Signal.like(self.h_data, reset_less=True)
         m.d.sync += data_in.eq(self.h_data)
         arriving = Cat(data_in, delayed(m, last, way, "last"), delayed(m, last & end, way, "end"))
-        m.submodules.held = held = Tokens(2 * STORE_WORDS)
+        m.submodules.held = held = Tokens(2 * self.words)
         pop, buffers = Signal(), []
         for low in range(0, len(arriving), BITS_PER_QUEUE):
             part = arriving[low:low + BITS_PER_QUEUE]
-            own_reset(m, f"buffer{low}", buffer := Queue(len(part)))
+            own_reset(m, f"buffer{low}", buffer := Queue(len(part), places=self.places))
             m.submodules[f"came{low}"], m.submodules[f"pop{low}"] = write, read = Copy(), Copy()
             m.d.comb += [write.d.eq(came & ~ResetSignal()), buffer.w_en.eq(write.q), buffer.w_data.eq(part),
                          read.d.eq(pop & ~ResetSignal()), buffer.o.ready.eq(read.q)]
             buffers.append(buffer.o)
         m.d.comb += held.give.eq(write.q)
-        offer = delayed(m, take, STORE_REQUEST - 1, "offer", reset=True)
+        offer = delayed(m, take, way + 2, "offer", reset=True)
         m.d.sync += self.request.valid.eq(offer | self.request.valid & ~asked)
-        assert STORE_REQUEST == way + 3
 
         # Cutting: a piece is chosen in the cycle after that in which there is known to be a word, and room for the piece.
         count = bits // 16
-        m.submodules.out = out = Queue(data.StructLayout({"word": 16, "over": 1, "end": 1}))
-        m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)
+        m.submodules.out = out = Queue(data.StructLayout({"word": 16, "over": 1, "end": 1}), places=self.places)
+        m.submodules.space = space = Tokens(self.places, self.places)
         place, final, go = Signal(range(count)), Signal(), Signal()
         m.d.comb += [go.eq(held.any & space.any), pop.eq(go & final), held.take.eq(pop), space.take.eq(go),
                      space.give.eq(self.take)]

@@ -40,16 +40,16 @@ class GlobalAverage(wiring.Component):
     i, o : ``In/Out(stream.Signature(vector_layout(PO)))``
     """
 
-    def __init__(self, geometry: Geometry):
-        self.lanes = geometry.output_lanes
+    def __init__(self, geometry: Geometry, *, places: int = Queue.PLACES):
+        self.places, self.lanes = places, geometry.output_lanes
         vector = vector_layout(self.lanes)
         super().__init__({"command": In(stream.Signature(record_layout(AverageConfig))), "i": In(stream.Signature(vector)),
                           "o": Out(stream.Signature(vector))})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = Queue(vector_layout(self.lanes), slice_bits=SLICE_BITS)
-        m.submodules.room = room = Tokens(Queue.PLACES, Queue.PLACES)
+        m.submodules.queue = queue = Queue(vector_layout(self.lanes), places=self.places, slice_bits=SLICE_BITS)
+        m.submodules.room = room = Tokens(self.places, self.places)
         connect(m, flipped(self.o), queue.o)
 
         idles = Signal()

@@ -30,7 +30,9 @@ class OutputFifo(wiring.Component):
     lanes : int
         Bytes of a vector.
     depth : int
-        Vectors, 32..512, a multiple of 16.
+        Vectors, 1..`rows`.
+    rows, places : int
+        Of the block RAM, and of the queue behind it.
 
     Members
     -------
@@ -43,28 +45,28 @@ class OutputFifo(wiring.Component):
     LATENCY = pipeline.OUTPUT_FIFO
     BACK = pipeline.OUTPUT_FIFO_BACK
 
-    def __init__(self, *, lanes: int, depth: int):
-        if not 32 <= depth <= 512 or depth % 16:
-            raise ValueError(f"Depth of the output queue must be 32..512 and a multiple of 16, not {depth!r}")
-        self.lanes, self.depth = lanes, depth
+    def __init__(self, *, lanes: int, depth: int, rows: int = 512, places: int = Queue.PLACES):
+        if not 1 <= depth <= rows:
+            raise ValueError(f"Depth of the output queue must be 1..{rows} vectors, not {depth!r}")
+        self.lanes, self.depth, self.rows, self.places = lanes, depth, rows, places
         vector = vector_layout(lanes)
         super().__init__({"i": In(data.StructLayout({"valid": 1, "vector": vector})), "o": Out(stream.Signature(vector)),
                           "reserve": In(1), "room": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.ram = ram = BlockRam(depth=512, width=8 * self.lanes)
-        m.submodules.tail = tail = Queue(vector_layout(self.lanes))
-        m.submodules.places = places = Tokens(self.depth, self.depth)       # neither taken nor reserved
+        m.submodules.ram = ram = BlockRam(depth=self.rows, width=8 * self.lanes)
+        m.submodules.tail = tail = Queue(vector_layout(self.lanes), places=self.places)
+        m.submodules.free = free = Tokens(self.depth, self.depth)       # neither taken nor reserved
         m.submodules.stored = stored = Tokens(self.depth)                   # in the RAM
-        m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)     # in the tail, less those on the way there
+        m.submodules.space = space = Tokens(self.places, self.places)     # in the tail, less those on the way there
         connect(m, flipped(self.o), tail.o)
 
         taken, fetch, returned = Signal(), Signal(), Signal()
         m.d.sync += returned.eq(taken)          # the way from the pool to the window generator and to the RAM is long
         assert self.BACK == 2
         m.d.comb += [taken.eq(tail.o.valid & tail.o.ready), fetch.eq(stored.any & space.any),
-                     places.give.eq(returned), places.take.eq(self.reserve), self.room.eq(places.any),
+                     free.give.eq(returned), free.take.eq(self.reserve), self.room.eq(free.any),
                      stored.give.eq(self.i.valid), stored.take.eq(fetch),
                      space.give.eq(returned), space.take.eq(fetch)]
         m.d.comb += [ram.w_en.eq(self.i.valid), ram.w_data.eq(self.i.vector)]

@@ -32,6 +32,14 @@ class Pool(wiring.Component):
     Of each output block and pooled column the last two rows' results are kept in the line memory between rows, bands and
     commands; other commands may pass between two bands of a map if they use other places.
 
+    Parameters
+    ----------
+    geometry : Geometry
+    places : int
+        Of the queue of results.
+    lane, steps :
+        The class of the lanes; the control. Proofs put simpler ones in their place.
+
     Members
     -------
     command : ``In(stream.Signature(record_layout(PoolConfig)))``
@@ -40,16 +48,17 @@ class Pool(wiring.Component):
 
     LATENCY = pool.LATENCY
 
-    def __init__(self, geometry: Geometry):
-        self.lanes, self.places = geometry.output_lanes, geometry.pool_words
+    def __init__(self, geometry: Geometry, *, places: int = Queue.PLACES, lane: type[PoolLane] = PoolLane, steps=None):
+        self.lanes, self.words, self.places = geometry.output_lanes, geometry.pool_words, places
+        self.lane, self.steps = lane, steps or PoolSteps(places=places)
         vector = vector_layout(self.lanes)
         super().__init__({"command": In(stream.Signature(record_layout(PoolConfig))), "i": In(stream.Signature(vector)),
                           "o": Out(stream.Signature(vector))})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.steps = steps = PoolSteps()
-        m.submodules.room = room = Tokens(Queue.PLACES, Queue.PLACES)
+        m.submodules.steps = steps = self.steps
+        m.submodules.room = room = Tokens(self.places, self.places)
         connect(m, flipped(self.command), steps.command)
         m.d.comb += [steps.vector.valid.eq(self.i.valid), self.i.ready.eq(steps.vector.ready), steps.room.eq(room.any),
                      room.take.eq(steps.made & steps.step.emit), room.give.eq(self.o.valid & self.o.ready)]
@@ -72,7 +81,7 @@ class Pool(wiring.Component):
 
         step, made = steps.step, steps.made
         real = step.real
-        m.submodules.lines = lines = BlockRam(depth=self.places, width=2 * RESULT_BITS * self.lanes)
+        m.submodules.lines = lines = BlockRam(depth=self.words, width=2 * RESULT_BITS * self.lanes)
         bits = len(lines.r_addr)
         m.d.comb += [lines.r_addr.eq(at(OLDER - BlockRam.LATENCY, step.place, "place")[:bits]),
                      lines.w_addr.eq(at(OLDER, step.place, "place")[:bits]),
@@ -84,17 +93,18 @@ class Pool(wiring.Component):
         take_sum = [at(1 + 2 * n, one & step.average, f"take_sum{n}_") for n, one in enumerate(operands)]
         take_maximum = [at(1 + 2 * n, one & ~step.average, f"take_maximum{n}_") for n, one in enumerate(operands)]
         offset, halve, triple, ninefold = self._mean(m, at, step)
-        emit = at(PoolLane.STAGES - 1, made & step.emit, "emit", init=0)
+        emit = at(self.lane.STAGES - 1, made & step.emit, "emit", init=0)
         for first in range(0, self.lanes, LANES_PER_COPY):
             end = min(first + LANES_PER_COPY, self.lanes)
             # In reset a cycle later than the pool, which is many cycles before the next result.
             reset = late_domain(m, f"queue{first}")
-            m.submodules[f"queue{first}"] = DomainRenamer(f"queue{first}")(queue := Queue(vector_layout(end - first)))
+            m.submodules[f"queue{first}"] = DomainRenamer(f"queue{first}")(
+                queue := Queue(vector_layout(end - first), places=self.places))
             put = copy(emit & ~ResetSignal(), f"emit_{first}")
             if platform is None:
                 # Places of results to come and of those that are there; proofs that go on from any state need to know.
-                used = sum(delayed["emit"][n] for n in range(1, PoolLane.STAGES)) + put + queue.held.number
-                m.d.comb += Assert(ResetSignal() | reset | (room.number + used == Queue.PLACES), "results got lost")
+                used = sum(delayed["emit"][n] for n in range(1, self.lane.STAGES)) + put + queue.held.number
+                m.d.comb += Assert(ResetSignal() | reset | (room.number + used == self.places), "results got lost")
             m.d.comb += [queue.w_en.eq(put), queue.o.ready.eq(self.o.ready),
                          Cat(self.o.payload[n] for n in range(first, end)).eq(queue.o.payload.as_value())]
             if first == 0:
@@ -108,7 +118,7 @@ class Pool(wiring.Component):
             halves = Cat(copy(halve[n], f"halve{n}_{first}") for n in range(2))
             triples, ninefolds = copy(triple, f"triple_{first}"), copy(ninefold, f"ninefold_{first}")
             for n in range(first, end):
-                m.submodules[f"lane{n}"] = lane = PoolLane()
+                m.submodules[f"lane{n}"] = lane = self.lane()
                 line = lines.r_data.word_select(n, 2 * RESULT_BITS)
                 m.d.comb += [
                     lane.byte.eq(self.i.payload[n]), lane.step.eq(copy(made, f"step{n}")), lane.present.eq(present),

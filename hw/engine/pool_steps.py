@@ -58,14 +58,15 @@ class PoolSteps(wiring.Component):
     step : ``Out(step_layout())``
     """
 
-    def __init__(self):
+    def __init__(self, *, places: int = Queue.PLACES):
+        self.places = places
         super().__init__({"command": In(stream.Signature(record_layout(PoolConfig))), "vector": In(stream.Signature(0)),
                           "room": In(1), "made": Out(1), "step": Out(step_layout())})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = Queue(step_layout())
-        m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)
+        m.submodules.queue = queue = Queue(step_layout(), places=self.places)
+        m.submodules.space = space = Tokens(self.places, self.places)
         step, go, hold = self.step, Signal(), Signal()
         # One more step is kept in front of the queue: what decides whether a step is made does not reach back to it.
         kept, spare = Signal(step_layout(), reset_less=True), Signal()
@@ -92,7 +93,7 @@ class PoolSteps(wiring.Component):
         if platform is None:
             # Steps prepared and not yet made, wherever they are: proofs that go on from any state need to know.
             under_way = queue.held.number + queue.w_en + spare + waiting
-            m.d.comb += Assert(ResetSignal() | (space.number + under_way == Queue.PLACES) & (waiting | ~(spare | due))
+            m.d.comb += Assert(ResetSignal() | (space.number + under_way == self.places) & (waiting | ~(spare | due))
                                & (due == dues[1]), "steps got lost")
 
         config, new = Signal(record_layout(PoolConfig), reset_less=True), self.command.payload

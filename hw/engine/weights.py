@@ -111,10 +111,13 @@ class WeightLoader(wiring.Component):
     - `ready`, `load_valid`, `weights`, `biases`, `busy`: Out.
     - `w_addr`, `w_data`, `w_en`: write port of the weight memory; `b_addr`, `b_data`, `b_en`: of the bias memory. A word must
       not be written while a command that reads it is under way.
+
+    `memory`, the class of the memories, and `activation_read`, the latency of the activations that weights must be in step with:
+    proofs take simpler and shorter ones.
     """
 
-    def __init__(self, geometry: Geometry):
-        self.geometry = geometry
+    def __init__(self, geometry: Geometry, *, memory=BankedRam, activation_read: int = pipeline.ACTIVATION_READ):
+        self.geometry, self.memory, self.activation_read = geometry, memory, activation_read
         weights, biases = weight_layout(geometry), bias_layout()
         super().__init__({
             "config": In(stream.Signature(CONFIG)), "pass_start": In(1), "swap": In(1),
@@ -125,10 +128,11 @@ class WeightLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         geometry, c = self.geometry, self.config.payload
-        m.submodules.weights = weights = BankedRam(depth=geometry.weight_words, lanes=1, lane_bits=self.weights.shape().size)
-        m.submodules.biases = biases = BankedRam(depth=geometry.parameter_words, lanes=1, lane_bits=self.biases.shape().size)
-        m.submodules.reader = reader = GroupReader(words=geometry.pairs, soon=pipeline.weights_soon(geometry),
-                                                   free_after=pipeline.weights_free_after(geometry))
+        m.submodules.weights = weights = self.memory(depth=geometry.weight_words, lanes=1, lane_bits=self.weights.shape().size)
+        m.submodules.biases = biases = self.memory(depth=geometry.parameter_words, lanes=1, lane_bits=self.biases.shape().size)
+        m.submodules.reader = reader = GroupReader(
+            words=geometry.pairs, soon=pipeline.weights_soon(geometry, self.activation_read),
+            free_after=pipeline.weights_free_after(geometry, self.activation_read))
         m.d.comb += [
             weights.w_addr.eq(self.w_addr), weights.w_data.eq(self.w_data), weights.w_en.eq(self.w_en),
             biases.w_addr.eq(self.b_addr), biases.w_data.eq(self.b_data), biases.w_en.eq(self.b_en),
@@ -171,11 +175,11 @@ class ParameterLoader(wiring.Component):
     - `config`: stream of `rules_layout()`, taken two cycles after the last word of the command before was read.
     - `block_start`, `emit_start`: In(1), from the window generator.
     - `ready`, `load_valid`, `scales`, `rule`, `busy`: Out.
-    - `w_addr`, `w_data`, `w_en`: write port, as in `WeightLoader`.
+    - `w_addr`, `w_data`, `w_en`: write port, as in `WeightLoader`, like `memory` and `activation_read`.
     """
 
-    def __init__(self, geometry: Geometry):
-        self.geometry = geometry
+    def __init__(self, geometry: Geometry, *, memory=BankedRam, activation_read: int = pipeline.ACTIVATION_READ):
+        self.geometry, self.memory, self.activation_read = geometry, memory, activation_read
         scales, rule = scale_layout(), record_layout(RequantiseConfig)
         super().__init__({
             "config": In(stream.Signature(rules_layout())),
@@ -186,9 +190,9 @@ class ParameterLoader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         geometry, c = self.geometry, self.config.payload
-        m.submodules.scales = scales = BankedRam(depth=geometry.parameter_words, lanes=1, lane_bits=self.scales.shape().size)
+        m.submodules.scales = scales = self.memory(depth=geometry.parameter_words, lanes=1, lane_bits=self.scales.shape().size)
         m.submodules.reader = reader = GroupReader(words=geometry.pairs, soon=geometry.pairs - 1,
-                                                   free_after=pipeline.parameters_free_after(geometry))
+                                                   free_after=pipeline.parameters_free_after(geometry, self.activation_read))
         m.d.comb += [
             scales.w_addr.eq(self.w_addr), scales.w_data.eq(self.w_data), scales.w_en.eq(self.w_en),
             Cat(self.scales).eq(scales.r_data),

@@ -9,7 +9,7 @@ __all__ = ["Queue"]
 
 
 class Queue(wiring.Component):
-    """`PLACES` payloads in distributed RAM, without back-pressure: who writes keeps count of the places.
+    """`places` payloads in distributed RAM, without back-pressure: who writes keeps count of the places.
 
     A payload written in cycle t is offered from cycle t + 1 on; one a cycle. ``o.valid`` is a register, ``o.payload`` is read
     at a registered address and stable until taken; nothing combinational leads from ``o.ready`` to another output. After reset
@@ -18,6 +18,8 @@ class Queue(wiring.Component):
     Parameters
     ----------
     shape : ShapeLike
+    places : int
+        A power of two.
     slice_bits : int or None
         Bits of a payload served by one copy of the addresses and one bit of `w_en`; all, without.
 
@@ -31,8 +33,8 @@ class Queue(wiring.Component):
 
     PLACES = 16
 
-    def __init__(self, shape, *, slice_bits: int | None = None):
-        self.shape, self.held, bits = shape, Tokens(self.PLACES), max(Shape.cast(shape).width, 1)
+    def __init__(self, shape, *, places: int = PLACES, slice_bits: int | None = None):
+        self.shape, self.places, self.held, bits = shape, places, Tokens(places), max(Shape.cast(shape).width, 1)
         self.slices = [slice(low, low + (slice_bits or bits)) for low in range(0, bits, slice_bits or bits)]
         super().__init__({"w_en": In(len(self.slices)), "w_data": In(shape), "o": Out(stream.Signature(shape))})
 
@@ -44,7 +46,7 @@ class Queue(wiring.Component):
                      held.take.eq(taken)]
         given, offered = Value.cast(self.w_data), Value.cast(self.o.payload)
         for span, put in zip(self.slices, self.w_en, strict=True):
-            m.submodules[f"places{span.start}"] = places = memory.Memory(shape=len(given[span]), depth=self.PLACES, init=[])
+            m.submodules[f"places{span.start}"] = places = memory.Memory(shape=len(given[span]), depth=self.places, init=[])
             write, read = places.write_port(), places.read_port(domain="comb")
             m.d.comb += [write.en.eq(put), write.data.eq(given[span]), offered[span].eq(read.data)]
             with m.If(put):

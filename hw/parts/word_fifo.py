@@ -13,7 +13,7 @@ __all__ = ["WordFifo"]
 
 
 class WordFifo(wiring.Component):
-    """`depth` words of `width` bits; who writes keeps count of the places.
+    """`depth` words of `width` bits, and `places` more in a short queue; who writes keeps count of the places.
 
     A word written in cycle t is offered from cycle t + `control.FIFO` on, one a cycle in and out: `Queue` behind the RAM hides
     its latency. ``leaves`` pulses when a place in the RAM becomes free, of which there are `depth`. Only registers lead to
@@ -27,16 +27,16 @@ class WordFifo(wiring.Component):
     leaves : ``Out(1)``
     """
 
-    def __init__(self, *, depth: int, width: int):
-        self.depth, self.width = depth, width
+    def __init__(self, *, depth: int, width: int, places: int = Queue.PLACES):
+        self.depth, self.width, self.places = depth, width, places
         super().__init__({"w_en": In(1), "w_data": In(width), "o": Out(stream.Signature(width)), "leaves": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.ram = ram = BlockRam(depth=self.depth, width=self.width)
-        m.submodules.tail = tail = Queue(self.width)
+        m.submodules.tail = tail = Queue(self.width, places=self.places)
         m.submodules.stored = stored = Tokens(self.depth)
-        m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)
+        m.submodules.space = space = Tokens(self.places, self.places)
         connect(m, flipped(self.o), tail.o)
         m.d.comb += [
             self.leaves.eq(stored.any & space.any), stored.give.eq(self.w_en), stored.take.eq(self.leaves),

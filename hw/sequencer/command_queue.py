@@ -10,6 +10,7 @@ from arch.unit.gather import GatherConfig
 from hw.ecp5 import Copy
 from hw.parts.delay import delayed
 from hw.parts.layout import command_layout, record_layout
+from hw.parts.queue import Queue
 from hw.parts.word_fifo import WordFifo
 
 __all__ = ["CommandQueue", "TOKENS", "queue_layout", "word_layout"]
@@ -46,7 +47,8 @@ def _places(geometry: Geometry, queue: str) -> list[list[tuple[int, int]]]:
 
 
 class CommandQueue(wiring.Component):
-    """Holds `control.QUEUE_WORDS` words of instructions and offers their records, in order, each when its tokens are there.
+    """Holds `words` words of instructions, and `places` more in a short queue behind them, and offers their records, in order,
+    each when its tokens are there.
 
     A word a cycle is unpacked, into a register for each word of the record, whose enables are a register with a single one.
     The next record is unpacked when the present one has been taken: engines have short queues of their own, and words do not
@@ -68,15 +70,15 @@ class CommandQueue(wiring.Component):
         A record is there, its tokens are not.
     """
 
-    def __init__(self, geometry: Geometry, queue: str):
-        self.geometry, self.queue = geometry, queue
+    def __init__(self, geometry: Geometry, queue: str, *, words: int = control.QUEUE_WORDS, places: int = Queue.PLACES):
+        self.geometry, self.queue, self.words, self.places = geometry, queue, words, places
         super().__init__({"w_en": In(1), "w_data": In(word_layout()), "leaves": Out(1),
                           "tokens": In(data.ArrayLayout(TOKENS, len(QUEUES))), "halt": In(1),
                           "o": Out(stream.Signature(queue_layout(geometry, queue))), "waiting": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.words = words = WordFifo(depth=control.QUEUE_WORDS, width=word_layout().size)
+        m.submodules.words = words = WordFifo(depth=self.words, width=word_layout().size, places=self.places)
         m.d.comb += [words.w_en.eq(self.w_en), words.w_data.eq(self.w_data), self.leaves.eq(words.leaves)]
 
         full, taken = Signal(), Signal()
