@@ -1,4 +1,6 @@
 """Claims about the gather's line memory: who fills it, and who reads it."""
+from types import SimpleNamespace
+
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, ResetSignal, Signal, signed
 
 from arch import pipeline
@@ -65,12 +67,16 @@ class LineFillClaim(StageClaim):
         m.d.comb += Assume(~start | idle & ~before & ~ResetSignal())
         assume_long_resets(m, 2)
 
-        # Where the filling is.
+        begin, taken, line = self._filling(m, fill, start, new["image_rows"], space, valid, now)
+        self._followed(m, fill, bits, begin, taken, self._writing(m, fill, start, line, now))
+
+    def _filling(self, m, fill, start, image_rows, space, valid, now):
+        """Where the filling is: whether a line begins, a pixel is taken, a line is over."""
         padding, column, row, behind = Signal(), Signal(2), Signal(), Signal()
         taken = valid & fill.i.ready
         row_ends = taken & (column + 1 == now["width"])
         line = Mux(now["right"], behind, row_ends)
-        rows, begin, busy = _rows(m, pipeline.GATHER_FILL, start, new["image_rows"], space, line)
+        rows, begin, busy = _rows(m, pipeline.GATHER_FILL, start, image_rows, space, line)
         m.d.sync += [padding.eq(begin & now["left"]), row.eq((row | begin & ~now["left"] | padding) & ~row_ends),
                      behind.eq(row_ends & now["right"]), column.eq(Mux(begin, 0, column + taken))]
         m.d.comb += [Assert(fill.i.ready == row), Assert(fill.line == delayed(m, line, 1, "line", reset=True)),
@@ -79,10 +85,14 @@ class LineFillClaim(StageClaim):
             m.d.comb += Assert(~begin)
         if self.fault == "busy":
             m.d.comb += Assert(fill.busy == (rows != 0))
+        return begin, taken, line
 
-        # Where the writing is: `ahead` lines were taken and are not all written.
+    def _writing(self, m, fill, start, line, now):
+        """Where the writing is: `ahead` lines were taken and are not all written, byte `out` of a line is the next one, to the
+        word `address`; its row begins at byte `row_begin`; `line_out`: a line's last word is written."""
+        channels = self.CHANNELS
         # The last words of a command come when the next one may have begun.
-        inside, row_begin, row_end, end = (Signal(5, name=name) for name in ("inside", "row_begin", "row_end", "line_end"))
+        row_begin, row_end, end = (Signal(5, name=name) for name in ("row_begin", "row_end", "line_end"))
         behind_it, then = delayed(m, start, 3, "behind", reset=True), {name: Signal.like(value) for name, value in now.items()}
         with m.If(behind_it):
             m.d.sync += [then[name].eq(value) for name, value in now.items()]
@@ -108,24 +118,27 @@ class LineFillClaim(StageClaim):
         late = Signal(range(self.PATIENCE + 2))
         m.d.sync += late.eq(Mux((ahead != 0) & ~fill.w_en, late + 1, 0))
         m.d.comb += Assert(late <= self.PATIENCE)
+        return SimpleNamespace(row_begin=row_begin, ahead=ahead, out=out, address=address, line_out=line_out)
 
-        # A pixel is picked, and followed to its word, or two of them.
+    def _followed(self, m, fill, bits, begin, taken, at):
+        """A pixel is picked, and followed to its word, or two of them."""
+        channels, inside = self.CHANNELS, Signal(5)
         with m.If(begin):
-            m.d.sync += inside.eq(row_begin)
+            m.d.sync += inside.eq(at.row_begin)
         with m.Elif(taken):
             m.d.sync += inside.eq(inside + channels)
         pick, picked = self.free(1, "pick"), Signal()
         lines, place, saved = Signal(2), Signal(5), Signal(PIXEL_BYTES)
         with m.If(pick & ~picked & taken):
-            m.d.sync += [picked.eq(1), lines.eq(ahead - line_out), place.eq(inside), saved.eq(bits)]
-        with m.Elif(line_out & (lines != 3)):
+            m.d.sync += [picked.eq(1), lines.eq(at.ahead - at.line_out), place.eq(inside), saved.eq(bits)]
+        with m.Elif(at.line_out & (lines != 3)):
             m.d.sync += lines.eq(lines - 1)         # 3 from its line's end on
         here = fill.w_en & picked & (lines == 0)
-        m.d.comb += [Assert(~taken | (ahead != 0) | (out <= inside)),
-                     Cover(here & (place == 6) & (out == SIZE) & (address == 0))]
+        m.d.comb += [Assert(~taken | (at.ahead != 0) | (at.out <= inside)),
+                     Cover(here & (place == 6) & (at.out == SIZE) & (at.address == 0))]
         for n in range(SIZE):
             for k in range(channels):
-                hit = here & (out + n == place + k)
+                hit = here & (at.out + n == place + k)
                 m.d.comb += Assert(~hit | (fill.w_data[8 * n] == saved[k]))
 
 

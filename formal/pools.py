@@ -4,6 +4,8 @@ Without pooling each vector is one step and each step one result (`PassingClaim`
 vectors pass in order, unchanged. As one claim about the whole pool that took a solver from half a minute to a quarter of an hour.
 """
 
+from types import SimpleNamespace
+
 from amaranth.hdl import Assert, Assume, Cat, Const, Cover, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -134,8 +136,11 @@ class PoolStepsClaim(StageClaim):
                      steps.vector.valid.eq(there)]
         m.d.comb += [new[name].eq(self.kernel) for name in ("kernel_y", "kernel_x")]
         m.d.comb += [new[name].eq(self.stride) for name in ("stride_y", "stride_x")]
-        f = small_fields
-        # What a command must be: windows that begin in the map or its padding, rows that the pooled ones need.
+        m.d.comb += [Assume(~offer | one) for one in self._legal(small_fields, pooled)]
+        self._walk(m, steps, small_fields, offer, room, there, pooled)
+
+    def _legal(self, f, pooled):
+        """What a command must be: windows that begin in the map or its padding, rows that the pooled ones need."""
         last_row = f["lead"] + (f["out_rows"] - 1) * self.stride
         legal = [f["rows"] != 0, f["columns"] != 0, f["out_columns"] != 0, f["output_blocks"] != 0,
                  f["output_blocks"] <= 2, f["history"] <= 2, f["overhang_rows"] <= 2]
@@ -146,8 +151,10 @@ class PoolStepsClaim(StageClaim):
         else:
             legal += [f["left"] == 0, f["history"] == 0, f["lead"] == 0, f["overhang_rows"] == 0, f["out_rows"] == f["rows"],
                       f["out_columns"] == f["columns"]]
-        m.d.comb += [Assume(~offer | one) for one in legal]
+        return legal
 
+    def _walk(self, m, steps, f, offer, room, there, pooled):
+        """The steps, one after the other."""
         # The command whose steps are made, and the next one.
         now, then = ({name: Signal(len(value), name=f"{name}_{when}") for name, value in f.items()} for when in ("now", "then"))
         busy, queued, last = Signal(), Signal(), Signal()
@@ -168,7 +175,7 @@ class PoolStepsClaim(StageClaim):
             complete_y = (to_y == 0) & (windows_y != now["out_rows"])
         else:
             complete_x, complete_y = Const(1), Const(1)
-        step, made = steps.step, steps.made
+        made = steps.made
         row_ends = (column + 1 >= now["columns"]) & (windows_x + complete_x == now["out_columns"] if pooled else 1)
         block_ends = row_ends & (row + 1 == now["rows"] + now["overhang_rows"])
         m.d.comb += last.eq(made & block_ends & (block + 1 == now["output_blocks"]))
@@ -187,27 +194,34 @@ class PoolStepsClaim(StageClaim):
                          to_y.eq(Mux(to_y == 0, stride, to_y - 1))]
         with m.Elif(made):
             m.d.sync += [column.eq(column + 1), windows_x.eq(windows_x + complete_x), to_x.eq(Mux(to_x == 0, stride, to_x - 1))]
+        m.d.comb += Cover(last & (block == 1) & queued)
+        at = SimpleNamespace(row=row, column=column, block=block, window=windows_x, complete_x=complete_x, complete_y=complete_y,
+                             busy=busy)
+        self._claims(m, steps, now, at, room, there, pooled)
+
+    def _claims(self, m, steps, now, at, room, there, pooled):
+        """What a step is told, when it is made."""
+        step, made = steps.step, steps.made
 
         def real(position, size, history, back):
             """Whether the row or column that many before is one of the map."""
             return (Mux(position >= back, position - back < size, history + position >= back)
                     if back < self.kernel else Const(0))
-        in_rows = Cat(real(row, now["rows"], now["history"], back) for back in range(3))
-        in_columns = Cat(real(column, now["columns"], Const(0), back) for back in range(3))
-        emits, place = complete_x & complete_y, now["base"] + windows_x
+        in_rows = Cat(real(at.row, now["rows"], now["history"], back) for back in range(3))
+        in_columns = Cat(real(at.column, now["columns"], Const(0), back) for back in range(3))
+        emits, place = at.complete_x & at.complete_y, now["base"] + at.window
         if pooled:
-            place = place + Mux(block[0], now["out_columns"], 0)
+            place = place + Mux(at.block[0], now["out_columns"], 0)
         ends = (now["rows"] + now["overhang_rows"]) if self.fault == "one row less" else None
         m.d.comb += [
-            Assert(~made | busy), Assert((there & steps.vector.ready) == (made & in_rows[0] & in_columns[0])),
+            Assert(~made | at.busy), Assert((there & steps.vector.ready) == (made & in_rows[0] & in_columns[0])),
             Assert(~made | (step.row.real == in_rows)), Assert(~made | (step.column.real == in_columns)),
             Assert(~made | (step.emit == emits)), Assert(~(made & emits) | room),
-            Assert(~(made & complete_x) | (step.place == place) | (not pooled)),
-            Cover(last & (block == 1) & queued)]
+            Assert(~(made & at.complete_x) | (step.place == place) | (not pooled))]
         if self.fault == "one row less":
-            m.d.comb += Assert(~made | (row != ends - 1))
+            m.d.comb += Assert(~made | (at.row != ends - 1))
         idle = Signal(range(self.PATIENCE + 2))
-        m.d.sync += idle.eq(Mux(busy & room & there & ~made, idle + 1, 0))
+        m.d.sync += idle.eq(Mux(at.busy & room & there & ~made, idle + 1, 0))
         m.d.comb += Assert(idle <= self.PATIENCE)
 
 

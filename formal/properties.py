@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from formal.prove import Claim
 from hw.parts.delay import delayed
 
-__all__ = ["assert_stable", "assume_long_resets", "assume_stable", "keeps_order", "saboteur", "watched", "SABOTAGES"]
+__all__ = ["assert_stable", "assume_long_resets", "keeps_order", "saboteur", "watched", "SABOTAGES"]
 
 
 def _held(m: Module, stream: wiring.PureInterface, name: str) -> Value:
@@ -15,11 +15,6 @@ def _held(m: Module, stream: wiring.PureInterface, name: str) -> Value:
     stalled, payload = Signal(name=f"{name}_stalled"), Signal(len(Value.cast(stream.payload)), name=f"{name}_before")
     m.d.sync += [stalled.eq(stream.valid & ~stream.ready), payload.eq(Value.cast(stream.payload))]
     return ~stalled | (stream.valid & (Value.cast(stream.payload) == payload))
-
-
-def assume_stable(m: Module, stream: wiring.PureInterface, name: str) -> None:
-    """The environment keeps the rule of streams: an offered beat stays as it is until taken."""
-    m.d.comb += Assume(_held(m, stream, name))
 
 
 def assume_long_resets(m: Module, cycles: int) -> None:

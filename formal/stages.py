@@ -13,12 +13,12 @@ from hw.engine.fifo import OutputFifo
 from hw.engine.weights import RULES
 from hw.engine.window import WindowGenerator
 from hw.engine.writer import Writer
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.queue import Queue
 
 __all__ = ["CLAIMS", "AverageClaim", "DispatchClaim", "DispatchScalesClaim", "OutputFifoClaim",
-           "QueueClaim", "READY_FOR", "SHOWS", "StageClaim", "TokensClaim", "WindowClaim", "WriterClaim"]
+           "QueueClaim", "READY_FOR", "SHOWS", "StageClaim", "CreditsClaim", "WindowClaim", "WriterClaim"]
 
 READY_FOR = 3                   # cycles for which weights and parameters have been ready when a pass starts
 PLACES = 4                      # of a queue
@@ -40,19 +40,19 @@ class StageClaim(Claim):
         self.fault = fault
 
 
-class TokensClaim(StageClaim):
-    """`any` says exactly whether there are tokens, given that none is taken from nothing or given beyond the limit."""
+class CreditsClaim(StageClaim):
+    """`any` says exactly whether there are credits, given that none is taken from nothing or given beyond the limit."""
 
     LIMIT = 5
     faults = ("one more",)
 
     def state(self, m):
-        m.submodules.tokens = tokens = Tokens(self.LIMIT, 2)
+        m.submodules.credits = credits = Credits(self.LIMIT, 2)
         give, take = self.free(1, "give"), self.free(1, "take")
         count = Signal(range(self.LIMIT + 1), init=3 if self.fault else 2)
-        m.d.comb += [tokens.give.eq(give), tokens.take.eq(take),
+        m.d.comb += [credits.give.eq(give), credits.take.eq(take),
                      Assume(~take | (count != 0)), Assume(take | ~give | (count != self.LIMIT)),
-                     Assert(tokens.any == (count != 0)), Cover(count == self.LIMIT), Cover(~tokens.any & give)]
+                     Assert(credits.any == (count != 0)), Cover(count == self.LIMIT), Cover(~credits.any & give)]
         m.d.sync += count.eq(count + give - take)
 
 
@@ -308,5 +308,5 @@ class WindowClaim(StageClaim):
 
 
 CLAIMS: dict[str, type[StageClaim]] = {
-    "tokens": TokensClaim, "queue": QueueClaim, "dispatch": DispatchClaim, "scales": DispatchScalesClaim, "window": WindowClaim,
+    "credits": CreditsClaim, "queue": QueueClaim, "dispatch": DispatchClaim, "scales": DispatchScalesClaim, "window": WindowClaim,
     "fifo": OutputFifoClaim, "average": AverageClaim, "writer": WriterClaim}

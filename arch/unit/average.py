@@ -8,7 +8,7 @@ __all__ = ["AverageConfig", "BACK", "PASS", "latency"]
 
 # Vector taken -> offered, when it passes.
 PASS = 2
-# Result taken -> the earliest cycle in which its token may be taken again.
+# Result taken -> the earliest cycle in which its credit may be taken again.
 BACK = 2
 
 

@@ -77,7 +77,7 @@ def issue(earliest: np.ndarray, *, latency: int, left: np.ndarray, ready: Readin
     """Cycles of a unit's steps, one a cycle in order, and those in which their results leave, appended to `left`.
 
     A step is made no earlier than `earliest` and `pause` cycles later than its turn; one that `waits` needs one of `PLACES`
-    tokens to be there. One that `gives` takes it, for a result that is offered `latency` cycles later; the token is there again
+    credits to be there. One that `gives` takes it, for a result that is offered `latency` cycles later; the credit is there again
     `back` cycles after the result left. None of these arrays: no step pauses, all wait, all give. `taker`: for each result,
     those in `left` included, a cycle before which nobody takes it.
     """
@@ -85,7 +85,7 @@ def issue(earliest: np.ndarray, *, latency: int, left: np.ndarray, ready: Readin
     turn = np.arange(count)
     if pause is not None:
         turn = turn + np.cumsum(pause)
-    # Without a wait for tokens, which mostly are back in time.
+    # Without a wait for credits, which mostly are back in time.
     made = np.maximum.accumulate(earliest - turn) + turn
     offered = made[results] + latency
     if taker is not None:
@@ -93,17 +93,17 @@ def issue(earliest: np.ndarray, *, latency: int, left: np.ndarray, ready: Readin
     if known and len(offered):
         offered[0] = max(offered[0], left[-1] + 1)
     went = np.append(left, depart(offered, ready))
-    token = known - PLACES + (np.arange(count) if gives is None else np.cumsum(gives) - gives)     # given back by this result
-    needs = token >= 0
+    credit = known - PLACES + (np.arange(count) if gives is None else np.cumsum(gives) - gives)     # given back by this result
+    needs = credit >= 0
     if waits is not None:
         needs &= waits
-    if np.all(went[token[needs]] + back <= made[needs]):
+    if np.all(went[credit[needs]] + back <= made[needs]):
         return made, went
     slack = np.iinfo(np.int64).min // 2
-    for first in range(0, len(offered) + 1, PLACES):        # the tokens of these results were given back by earlier ones
-        group = slice(*np.searchsorted(token, (known - PLACES + first, known + first)))
+    for first in range(0, len(offered) + 1, PLACES):        # the credits of these results were given back by earlier ones
+        group = slice(*np.searchsorted(credit, (known - PLACES + first, known + first)))
         at, waiting = earliest[group].copy(), needs[group]
-        at[waiting] = np.maximum(at[waiting], went[token[group][waiting]] + back)
+        at[waiting] = np.maximum(at[waiting], went[credit[group][waiting]] + back)
         made[group] = np.maximum.accumulate(np.append(slack, at - turn[group]))[1:] + turn[group]
         slack = np.maximum.accumulate(np.append(slack, at - turn[group]))[-1]
         part = slice(first, first + PLACES)

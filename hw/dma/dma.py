@@ -13,7 +13,7 @@ from hw.dma.pixel_fifo import PixelFifo
 from hw.dma.pixel_gearbox import PixelGearbox
 from hw.dma.store import DmaStore
 from hw.engine.weights import bias_layout, scale_layout, weight_layout
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.layout import record_layout
 from hw.parts.reset import own_reset
 from hw.storage.arbiter import LOADS, StorageArbiter, request_layout, source_layout, word_layout
@@ -108,7 +108,7 @@ class Dma(wiring.Component):
         load = Bursts(geometry, LOADS, self.words)
         store = Bursts(geometry, [Opcode.STORE], self.words, region=True)
         fill, reader, gearbox, pixels = DmaFill(geometry), DmaStore(geometry), PixelGearbox(), PixelFifo()
-        loads, stores = Tokens(WAITING), Tokens(WAITING)        # commands under way
+        loads, stores = Credits(WAITING), Credits(WAITING)        # commands under way
         reset = arbiter.dead | ResetSignal()
         for name, unit in (("load", load), ("store", store), ("fill", fill), ("reader", reader), ("gearbox", gearbox),
                            ("pixel_fifo", pixels), ("loads", loads), ("stores", stores)):

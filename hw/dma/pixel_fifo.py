@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect
 from arch.transfer import PIXEL, PIXEL_BACK, PIXELS, ROUTED
 from hw.dma.pixel_gearbox import PixelGearbox, entry_layout
 from hw.ecp5 import BlockRam
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.queue import Queue
 from hw.parts.slot import Skid
@@ -55,8 +55,8 @@ class PixelFifo(wiring.Component):
         m = Module()
         m.submodules.ram = ram = BlockRam(depth=self.pixels, width=entry_layout().size)
         m.submodules.tail = tail = Queue(entry_layout(), places=self.places)
-        m.submodules.stored = stored = Tokens(self.pixels)                  # in the RAM
-        m.submodules.space = space = Tokens(self.places, self.places)     # in the tail, less those on the way there
+        m.submodules.stored = stored = Credits(self.pixels)                  # in the RAM
+        m.submodules.space = space = Credits(self.places, self.places)     # in the tail, less those on the way there
         m.submodules.skid = skid = Skid(entry_layout())
         connect(m, tail.o, skid.i)
         entry, second = skid.o.payload, Signal()

@@ -11,7 +11,7 @@ from arch.instruction import STORAGE
 from arch.transfer import STORE_BACK, STORE_READ, STORE_REQUEST, STORE_WORDS, STORED
 from hw.dma.bursts import burst_layout
 from hw.ecp5 import Copy
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.queue import Queue
 from hw.parts.reset import own_reset
@@ -68,7 +68,7 @@ class DmaStore(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bits = 8 * self.geometry.input_lanes
-        m.submodules.halves = halves = Tokens(2, 2)
+        m.submodules.halves = halves = Credits(2, 2)
         burst = self.i.payload
 
         # Reading. `asks`: the request is offered, or will be.
@@ -93,7 +93,7 @@ class DmaStore(wiring.Component):
         came, data_in = delayed(m, reading, way - 1, "came", reset=True), Signal.like(self.h_data, reset_less=True)
         m.d.sync += data_in.eq(self.h_data)
         arriving = Cat(data_in, delayed(m, last, way, "last"), delayed(m, last & end, way, "end"))
-        m.submodules.held = held = Tokens(2 * self.words)
+        m.submodules.held = held = Credits(2 * self.words)
         pop, buffers = Signal(), []
         for low in range(0, len(arriving), BITS_PER_QUEUE):
             part = arriving[low:low + BITS_PER_QUEUE]
@@ -109,7 +109,7 @@ class DmaStore(wiring.Component):
         # Cutting: a piece is chosen in the cycle after that in which there is known to be a word, and room for the piece.
         count = bits // 16
         m.submodules.out = out = Queue(data.StructLayout({"word": 16, "over": 1, "end": 1}), places=self.places)
-        m.submodules.space = space = Tokens(self.places, self.places)
+        m.submodules.space = space = Credits(self.places, self.places)
         place, final, go = Signal(range(count)), Signal(), Signal()
         m.d.comb += [go.eq(held.any & space.any), pop.eq(go & final), held.take.eq(pop), space.take.eq(go),
                      space.give.eq(self.take)]

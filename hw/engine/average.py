@@ -10,7 +10,7 @@ from hw.ecp5 import Copy
 from hw.ecp5.gated_add import GatedAdd
 from hw.engine.requantise_lane import RequantiseLane
 from hw.parts.countdown import Countdown
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.latch import SLICE_BITS, taken_while_idle
 from hw.parts.layout import record_layout, vector_layout
 from hw.parts.queue import Queue
@@ -29,7 +29,7 @@ class GlobalAverage(wiring.Component):
     vector (or command) is taken when it is done, in the cycle of the offer at the earliest. Otherwise the next command is taken
     from two cycles after the last vector on, and its first vector three cycles later.
 
-    A token is taken for each result and comes back when the result is taken, `average.BACK` cycles later; vectors are
+    A credit is taken for each result and comes back when the result is taken, `average.BACK` cycles later; vectors are
     taken while there is one. So
     ``i.ready`` depends on registers only, ``o.valid`` is a register and ``o.payload`` stable until taken. After reset nothing
     is under way; sums start with the first vector of a command with `first`.
@@ -49,7 +49,7 @@ class GlobalAverage(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = Queue(vector_layout(self.lanes), places=self.places, slice_bits=SLICE_BITS)
-        m.submodules.room = room = Tokens(self.places, self.places)
+        m.submodules.room = room = Credits(self.places, self.places)
         connect(m, flipped(self.o), queue.o)
 
         idles = Signal()

@@ -8,7 +8,7 @@ from arch.command import Command
 from arch.geometry import Geometry
 from hw.ecp5 import Copy
 from hw.engine.weights import RULES, rules_layout
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.layout import command_layout, record_layout
 from hw.parts.reset import own_reset
 
@@ -30,8 +30,8 @@ class _RecordQueue(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         o = self.o
-        m.submodules.places = places = Tokens(pipeline.COMMANDS, pipeline.COMMANDS)
-        m.submodules.held = held = Tokens(pipeline.COMMANDS)
+        m.submodules.places = places = Credits(pipeline.COMMANDS, pipeline.COMMANDS)
+        m.submodules.held = held = Credits(pipeline.COMMANDS)
         m.submodules.strobe = strobe = Copy()
         m.submodules.write = write = Copy()
         offered, back, offers = Signal(), Signal(), Signal()
@@ -89,7 +89,7 @@ class Dispatch(wiring.Component):
             connect(m, queue.o, flipped(getattr(self, name)))
             rooms.append(queue.room)
         m.d.comb += [put.eq(go & ~ResetSignal()), go.eq(self.command.valid & accept)]
-        # Tokens taken for a command are missed two cycles after it begins.
+        # Credits taken for a command are missed two cycles after it begins.
         m.d.sync += [went.eq(put), self.command.ready.eq(went), accept.eq(Cat(rooms).all() & ~go & ~went)]
         assert (pipeline.COMMAND_TAKEN, pipeline.DISPATCH, pipeline.COMMAND_SPACING, pipeline.COMMAND_BACK) == (2, 2, 3, 5)
         return m

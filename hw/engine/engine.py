@@ -16,7 +16,7 @@ from hw.engine.pool import Pool
 from hw.engine.weights import bias_layout, scale_layout, weight_layout
 from hw.engine.writer import Writer
 from hw.gather.port import GatherPort
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.layout import command_layout, record_layout
 from hw.parts.reset import own_reset
@@ -125,7 +125,7 @@ class Engine(wiring.Component):
         m.d.comb += [Cat(convolver.a_addr, convolver.a_data).eq(Cat(chosen)), convolver.a_en.eq(register(enable, "enable"))]
 
     def _status(self, m):
-        m.submodules.outstanding = outstanding = Tokens(4 * pipeline.COMMANDS)
+        m.submodules.outstanding = outstanding = Credits(4 * pipeline.COMMANDS)
         done = Signal(32)
         # A command without a write is done when the one before is: its writes are at most WRITER - 1 cycles behind.
         silent = self.writer.command.valid & self.writer.command.ready & (self.writer.command.payload.rows == 0)

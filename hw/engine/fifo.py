@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch import pipeline
 from hw.ecp5 import BlockRam
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.layout import vector_layout
 from hw.parts.queue import Queue
@@ -57,9 +57,9 @@ class OutputFifo(wiring.Component):
         m = Module()
         m.submodules.ram = ram = BlockRam(depth=self.rows, width=8 * self.lanes)
         m.submodules.tail = tail = Queue(vector_layout(self.lanes), places=self.places)
-        m.submodules.free = free = Tokens(self.depth, self.depth)       # neither taken nor reserved
-        m.submodules.stored = stored = Tokens(self.depth)                   # in the RAM
-        m.submodules.space = space = Tokens(self.places, self.places)     # in the tail, less those on the way there
+        m.submodules.free = free = Credits(self.depth, self.depth)       # neither taken nor reserved
+        m.submodules.stored = stored = Credits(self.depth)                   # in the RAM
+        m.submodules.space = space = Credits(self.places, self.places)     # in the tail, less those on the way there
         connect(m, flipped(self.o), tail.o)
 
         taken, fetch, returned = Signal(), Signal(), Signal()

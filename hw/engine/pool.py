@@ -11,7 +11,7 @@ from hw.ecp5 import BlockRam, Copy
 from hw.ecp5.gated_add import GatedAdd
 from hw.engine.pool_lane import MEAN, OLDER, RESULT_BITS, PoolLane
 from hw.engine.pool_steps import PoolSteps
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.layout import record_layout, vector_layout
 from hw.parts.queue import Queue
 from hw.parts.reset import late_domain
@@ -25,7 +25,7 @@ class Pool(wiring.Component):
     """Pools a stream of vectors as `PoolConfig` says; exactly golden's maximum and average. Without a mode vectors pass.
 
     One step a cycle (see `PoolSteps`), and what completes a window in cycle t is offered from cycle t + ``LATENCY`` on. The
-    lanes cannot wait: a step that completes a window takes a token, which comes back when the result is taken; there are as many
+    lanes cannot wait: a step that completes a window takes a credit, which comes back when the result is taken; there are as many
     as places in the queue behind the lanes, just enough for a result every cycle. So ``i.ready`` depends on registers only,
     ``o.valid`` comes from registers, and ``o.payload`` is stable until taken. After reset nothing is under way.
 
@@ -58,7 +58,7 @@ class Pool(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.steps = steps = self.steps
-        m.submodules.room = room = Tokens(self.places, self.places)
+        m.submodules.room = room = Credits(self.places, self.places)
         connect(m, flipped(self.command), steps.command)
         m.d.comb += [steps.vector.valid.eq(self.i.valid), self.i.ready.eq(steps.vector.ready), steps.room.eq(room.any),
                      room.take.eq(steps.made & steps.step.emit), room.give.eq(self.o.valid & self.o.ready)]

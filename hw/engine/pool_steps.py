@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from arch.unit.pool import POOL_AVERAGE, POOL_NONE, PoolConfig
 from hw.ecp5 import Copy
 from hw.parts.countdown import Countdown
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.layout import record_layout
 from hw.parts.queue import Queue
 
@@ -66,7 +66,7 @@ class PoolSteps(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = Queue(step_layout(), places=self.places)
-        m.submodules.space = space = Tokens(self.places, self.places)
+        m.submodules.space = space = Credits(self.places, self.places)
         step, go, hold = self.step, Signal(), Signal()
         # One more step is kept in front of the queue: what decides whether a step is made does not reach back to it.
         kept, spare = Signal(step_layout(), reset_less=True), Signal()

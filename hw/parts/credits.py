@@ -1,16 +1,16 @@
-"""Counting tokens: the flow control of units that cannot be stopped half way."""
+"""Counting credits: the flow control of units that cannot be stopped half way."""
 from amaranth import Cat, Module, ResetSignal, Signal
 from amaranth.hdl import Assert
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["Tokens"]
+__all__ = ["Credits"]
 
 
-class Tokens(wiring.Component):
-    """A heap of at most `limit` tokens that says, from a register, whether there is one.
+class Credits(wiring.Component):
+    """At most `limit` credits, and from a register whether there is one.
 
-    A token given in cycle t can be taken from cycle t + 1 on. After reset there are `initial`. Taking from an empty heap and
+    A credit given in cycle t can be taken from cycle t + 1 on. After reset there are `initial`. Taking from an empty account and
     giving to a full one are assertion failures in simulation.
 
     Members
@@ -31,7 +31,7 @@ class Tokens(wiring.Component):
 
     def __init__(self, limit: int, initial: int = 0):
         if not 0 <= initial <= limit or limit < 1:
-            raise ValueError(f"Tokens must be 0..{limit} at first, not {initial}")
+            raise ValueError(f"Credits must be 0..{limit} at first, not {initial}")
         self.limit, self.initial, self.number = limit, initial, Signal(range(limit + 1), name="number")
         super().__init__()
 
@@ -51,6 +51,6 @@ class Tokens(wiring.Component):
         if platform is None:
             # During a reset units may still be on their way to theirs.
             reset = ResetSignal(allow_reset_less=True)
-            m.d.sync += [Assert(reset | ~self.take | some, "taken without a token"),
-                         Assert(reset | self.take | ~self.give | (self.number != self.limit), "given too many tokens")]
+            m.d.sync += [Assert(reset | ~self.take | some, "taken without a credit"),
+                         Assert(reset | self.take | ~self.give | (self.number != self.limit), "given too many credits")]
         return m

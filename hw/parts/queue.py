@@ -3,7 +3,7 @@ from amaranth import Module, Shape, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 
 __all__ = ["Queue"]
 
@@ -34,7 +34,7 @@ class Queue(wiring.Component):
     PLACES = 16
 
     def __init__(self, shape, *, places: int = PLACES, slice_bits: int | None = None):
-        self.shape, self.places, self.held, bits = shape, places, Tokens(places), max(Shape.cast(shape).width, 1)
+        self.shape, self.places, self.held, bits = shape, places, Credits(places), max(Shape.cast(shape).width, 1)
         self.slices = [slice(low, low + (slice_bits or bits)) for low in range(0, bits, slice_bits or bits)]
         super().__init__({"w_en": In(len(self.slices)), "w_data": In(shape), "o": Out(stream.Signature(shape))})
 

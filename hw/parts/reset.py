@@ -11,7 +11,7 @@ def late_domain(m: Module, name: str, reset=None):
     """Adds a domain to `m` with the clock of `sync`, in reset a cycle later than `sync`, or than `reset` is high. Returns its
     reset.
 
-    Nothing may be given to it in the cycle after a reset. Units that count each other's tokens must be equally late.
+    Nothing may be given to it in the cycle after a reset. Units that count each other's credits must be equally late.
     """
     m.domains += (domain := ClockDomain(name, local=True))
     m.submodules[f"{name}_reset"] = copy = Copy()

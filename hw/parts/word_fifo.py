@@ -5,7 +5,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch import control
 from hw.ecp5 import BlockRam
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.queue import Queue
 
@@ -35,8 +35,8 @@ class WordFifo(wiring.Component):
         m = Module()
         m.submodules.ram = ram = BlockRam(depth=self.depth, width=self.width)
         m.submodules.tail = tail = Queue(self.width, places=self.places)
-        m.submodules.stored = stored = Tokens(self.depth)
-        m.submodules.space = space = Tokens(self.places, self.places)
+        m.submodules.stored = stored = Credits(self.depth)
+        m.submodules.space = space = Credits(self.places, self.places)
         connect(m, flipped(self.o), tail.o)
         m.d.comb += [
             self.leaves.eq(stored.any & space.any), stored.give.eq(self.w_en), stored.take.eq(self.leaves),

@@ -7,7 +7,7 @@ from arch import control
 from arch.control import Fault
 from arch.geometry import Geometry
 from arch.instruction import QUEUE_OF, QUEUES, SYNC, Opcode, WordRange, word_ranges
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.queue import Queue
 
 __all__ = ["Checker", "checked_layout", "finding_layout"]
@@ -64,7 +64,7 @@ class Checker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = Queue(checked_layout())
-        m.submodules.places = places = Tokens(control.CHECK_PLACES, control.CHECK_PLACES)
+        m.submodules.places = places = Credits(control.CHECK_PLACES, control.CHECK_PLACES)
         # What leads on from the queue begins at a register.
         o = Signal(checked_layout(), reset_less=True)
         m.d.comb += [queue.o.ready.eq(~self.o.valid | self.o.ready), self.o.payload.eq(o)]

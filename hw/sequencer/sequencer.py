@@ -9,7 +9,7 @@ from arch.control import Fault
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, STORAGE, Opcode, Start
 from arch.transfer import TransferFault
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.reset import own_reset
 from hw.sequencer.check import Checker
@@ -109,7 +109,7 @@ class Sequencer(wiring.Component):
         m.d.sync += [word.word.eq(words.payload.word), word.header.eq(words.payload.header), word.last.eq(words.payload.last)]
         given = []
         for n, (name, queue) in enumerate(self.queues.items()):
-            m.submodules[f"{name}_places"] = DomainRenamer(name)(places := Tokens(control.QUEUE_WORDS, control.QUEUE_WORDS))
+            m.submodules[f"{name}_places"] = DomainRenamer(name)(places := Credits(control.QUEUE_WORDS, control.QUEUE_WORDS))
             go = words.payload.to[n] & places.any
             # Queues may be far from each other: each has registers of its own on both ways.
             give, freed, new = Signal(name=f"{name}_give"), Signal(name=f"{name}_freed"), Signal(name=f"{name}_new")
@@ -139,8 +139,8 @@ class Sequencer(wiring.Component):
         unit."""
         pending, flying, conditions = [], [], []
         for n, (name, queue) in enumerate(self.queues.items()):
-            m.submodules[f"{name}_pending"] = DomainRenamer(name)(waits := Tokens(2 * control.QUEUE_WORDS))
-            m.submodules[f"{name}_flying"] = DomainRenamer(name)(flight := Tokens(64))
+            m.submodules[f"{name}_pending"] = DomainRenamer(name)(waits := Credits(2 * control.QUEUE_WORDS))
+            m.submodules[f"{name}_flying"] = DomainRenamer(name)(flight := Credits(64))
             o, done = getattr(self, name), self.done[n]
             connect(m, flipped(o), queue.o)
             begun, through = Signal(name=f"{name}_begun"), Signal(name=f"{name}_through")

@@ -4,7 +4,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.sdram import PULL
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.queue import Queue
 
@@ -32,7 +32,7 @@ class PulledWords(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = Queue(16)
-        m.submodules.space = space = Tokens(Queue.PLACES, Queue.PLACES)
+        m.submodules.space = space = Credits(Queue.PLACES, Queue.PLACES)
         taken, pulled = Signal(), Signal()
         assert PULL == 2
         m.d.comb += [

@@ -57,7 +57,7 @@ def test_the_abc_adapter_says_when_there_is_no_verdict(tmp_path, monkeypatch, ca
 
 
 def test_the_command(tmp_path, capsys):
-    assert main(["--only", "tokens", "--json", str(tmp_path / "verdicts.json")]) == 0
+    assert main(["--only", "credits", "--json", str(tmp_path / "verdicts.json")]) == 0
     assert "1 of 1" in capsys.readouterr().out
     assert main(["--only", "slot", "--depth", "-1"]) == 2
     assert "--depth must be at least 0, not -1" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import pytest
 
 from arch import control
 from arch.instruction import QUEUE_OF, QUEUES, Instruction, Opcode, Waits, encode
-from hw.parts.credits import Tokens
+from hw.parts.credits import Credits
 from hw.sequencer.command_queue import TOKENS, CommandQueue, queue_layout, word_layout
 from sim.verilog.export import Boundary
 from sim.verilog.native import Design, ints_of_beats
@@ -31,7 +31,7 @@ class Top(wiring.Component):
         for name, queue in self.queues.items():
             words, taken = getattr(self, f"{name}_words"), Signal(name=f"{name}_taken")
             m.submodules[name] = queue
-            m.submodules[f"{name}_places"] = places = Tokens(control.QUEUE_WORDS, control.QUEUE_WORDS)
+            m.submodules[f"{name}_places"] = places = Credits(control.QUEUE_WORDS, control.QUEUE_WORDS)
             connect(m, queue.o, flipped(getattr(self, name)))
             m.d.comb += [
                 words.ready.eq(places.any), taken.eq(words.valid & places.any), places.take.eq(taken),
