@@ -19,9 +19,9 @@ import numpy as np
 from cli import positive, run_command, write_json
 from golden import values
 from golden.evaluate import evaluate
-from golden.images import labelled_images
 from nets import digits
 from nets.int8.file import load, save
+from nets.labelled import labelled_images
 from nets.load import load_model
 from nets.quantise import quantise_with
 

@@ -27,7 +27,8 @@ def figures(compiled: Compiled, network: QNetwork, timing: Timing | None, words:
     """Plain values for a storage of `timing`, or of so many words of block RAM.
 
     `cycles`, `macs` and `utilisation` of the frame, `layers`, `storage_bytes` moved by kind, `timeline` (for each queue [start,
-    end] of its commands), `memory` (areas of activation memory and when they are in use).
+    end] of its commands), `memory` (areas of activation memory and when they are in use), `input_words` and `output_words` that
+    the host writes and reads.
     """
     program, geometry = compiled.program, compiled.program.geometry
     start = START + (timing.ready if timing else 0)
@@ -44,7 +45,7 @@ def figures(compiled: Compiled, network: QNetwork, timing: Timing | None, words:
         "layers": [{"name": account.name, "writes": account.writes, "commands": account.commands, "macs": account.macs,
                     "cycles": account.cycles, "bytes": loaded.get(account.name, 0),
                     "utilisation": account.utilisation(geometry), "bound": account.bound} for account in accounts],
-        "storage_bytes": moved,
+        "storage_bytes": moved, "input_words": program.input.words, "output_words": program.output.words,
         "timeline": {queue: np.stack([course.taken[queue], course.done[queue]], 1).tolist() for queue in QUEUES},
         "memory": {"words": geometry.activation_words, "areas": _areas(compiled, course)}}
 

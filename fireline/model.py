@@ -12,12 +12,12 @@ from fireline.program import Program, compile_for
 from fireline.results import Accuracy, Classification, Layer, Score, TopClass
 from golden import values
 from golden.evaluate import evaluate
-from golden.images import labelled_images, own_images
 from nets import float_run
 from nets import model as float_model
 from nets.graph import Softmax
 from nets.int8 import file as quantised_file
 from nets.int8.network import QNetwork
+from nets.labelled import labelled_images, own_images
 from nets.load import load_model
 from nets.model import ModelError
 from nets.quantise import CALIBRATION_LIMIT, quantise, quantise_with, spread

@@ -16,9 +16,9 @@ import warnings
 
 from cli import positive, print_notes, progress, run_command, write_json
 from golden import values
-from golden.images import labelled_images, own_images
 from nets import float_run
 from nets.int8.network import QNetwork
+from nets.labelled import labelled_images, own_images
 from nets.model import Model
 from nets.network import add_network_arguments, network_and_model
 from nets.preprocess import load_image

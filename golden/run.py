@@ -9,8 +9,8 @@ import numpy as np
 
 from cli import OutputError, print_notes, run_command, terminal, write_json
 from golden import values
-from golden.images import own_images
 from nets.int8.network import QNetwork
+from nets.labelled import own_images
 from nets.network import add_network_arguments, network_from_arguments
 from nets.preprocess import find_images, load_image
 from nets.scores import score_table, top

@@ -1,7 +1,6 @@
 """Run frames on a board: cycles, frames a second, and what each unit of the chip waited for."""
 import argparse
 import sys
-import time
 
 import numpy as np
 from rich.table import Table
@@ -9,6 +8,7 @@ from rich.table import Table
 from arch.instruction import QUEUES
 from cli import positive, terminal, waiting, write_json
 from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
+from host.queues import COUNTED, MEANING
 from host.runner import Runner
 
 __all__ = ["get_parser", "main"]
@@ -24,10 +24,10 @@ def get_parser() -> argparse.ArgumentParser:
 
 def _stalls(counters: dict[str, int], cycles: int) -> Table:
     table = Table(title="cycles of the last frame, by queue")
-    for heading in ("queue", "works", "waits for others", "waits for its unit"):
+    for heading in ("queue", *COUNTED.values()):
         table.add_column(heading, justify="left" if heading == "queue" else "right")
     for queue in QUEUES:
-        values = (counters[f"{queue}_{what}"] for what in ("busy", "waiting", "stalls"))
+        values = (counters[f"{queue}_{what}"] for what in COUNTED)
         table.add_row(queue, *(f"{value} ({value / max(1, cycles):.0%})" for value in values))
     return table
 
@@ -39,21 +39,23 @@ def run(args: argparse.Namespace) -> int | None:
         upload(runner)
         q = np.random.default_rng(0).integers(0, 256, program.input.shape, dtype=np.uint8)
         with waiting(f"{args.frames} frames"):
-            start, frames = time.monotonic(), [runner.run(q) for _ in range(args.frames)]
-        seconds, counters = time.monotonic() - start, session.counters()
+            frames = [runner.run(q) for _ in range(args.frames)]
+        counters = session.counters()
     cycles = [frame.cycles for frame in frames]
     if any(not np.array_equal(frame.output, frames[0].output) for frame in frames):
         print("error: the same input gave different outputs: the chip or its memory is at fault", file=sys.stderr)
         return 1
-    console = terminal()
-    console.print(f"{program.name}: {len(frames)} frames, all with the same output; {min(cycles)}..{max(cycles)} cycles, "
-                  f"{clock_hz / np.mean(cycles):.1f} frames/s on the chip at {clock_hz / 1e6:g} MHz, "
-                  f"{len(frames) / seconds:.1f} with the line")
-    console.print(_stalls(counters, cycles[-1]))
+    chip_s, line_s = (float(np.mean([getattr(frame, what) for frame in frames])) for what in ("chip_s", "line_s"))
+    print(f"{program.name}: {len(frames)} frames, all with the same output; {min(cycles)}..{max(cycles)} cycles",
+          f"on the chip {1 / chip_s:.1f} frames/s at {clock_hz / 1e6:g} MHz",
+          f"with the line {1 / (chip_s + line_s):.3g} frames/s, {1000 * line_s:.4g} ms more"
+          + (" (computed: no line is simulated)" if runner.simulated else ""), sep="\n")
+    terminal().print(_stalls(counters, cycles[-1]))
+    print(MEANING)
     if args.json:
         write_json(args.json, {"model": program.name, "frames": len(frames), "cycles": cycles, "clock_mhz": clock_hz / 1e6,
-                               "frames_per_s": clock_hz / float(np.mean(cycles)), "frames_per_s_line": len(frames) / seconds,
-                               "counters": counters})
+                               "frames_per_s": 1 / chip_s, "frames_per_s_line": 1 / (chip_s + line_s),
+                               "line_ms": 1000 * line_s, "counters": counters})
     return None
 
 

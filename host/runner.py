@@ -6,6 +6,7 @@ import numpy as np
 
 from arch.control import NO_QUEUE, Fault
 from arch.instruction import QUEUES, Opcode
+from arch.line import frame_exchange
 from arch.program import Program
 from host.link import LinkError
 from host.protocol import Status
@@ -33,10 +34,13 @@ class MachineError(LinkError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """What a run left: the output tensor (uint8) and the cycles that it took."""
+    """What a run left: the output tensor (uint8), the cycles that the chip took, and seconds: those of these cycles, and all
+    others until the result was here, which are the line's."""
 
     output: np.ndarray
     cycles: int
+    chip_s: float
+    line_s: float
 
 
 class Runner:
@@ -54,6 +58,11 @@ class Runner:
             raise LinkError(f"The program needs {program.storage_words} words of storage, the board has {identity.storage_words}")
         self.session, self.program = session, program
 
+    @property
+    def simulated(self) -> bool:
+        """Whether the board is slower than a chip, so that no clock on the wall says how long its line takes."""
+        return self.session.slowness > 1
+
     def loaded(self) -> bool:
         """Whether storage holds the program and its weights already."""
         program, storage = self.program, self.program.storage
@@ -70,8 +79,12 @@ class Runner:
                             "see docs/boards.md")
 
     def run(self, q: np.ndarray) -> Frame:
-        """One frame: input tensor (uint8) in, output tensor out. Raises MachineError if the machine stops."""
+        """One frame: input tensor (uint8) in, output tensor out. Raises MachineError if the machine stops.
+
+        The line's seconds are measured, but for a simulated board, which has none: then they are `arch.line`'s.
+        """
         program, session = self.program, self.session
+        begun = session.now()
         lanes = program.geometry.input_lanes
         session.write(program.input.address, words_of(program.input, q, lanes))
         session.start(program.program)
@@ -81,4 +94,10 @@ class Runner:
         if not status.finished:
             raise LinkError("The program was ended by somebody else")
         output = program.output
-        return Frame(output=tensor_of(output, session.read(output.address, output.words), lanes), cycles=status.cycles)
+        words = session.read(output.address, output.words)
+        chip_s = status.cycles / (1000 * session.info.identity.clock_khz)
+        if self.simulated:
+            line_s = frame_exchange(program.input.words, output.words, baud=session.link.baud, chip_s=chip_s).seconds
+        else:
+            line_s = max(0.0, session.now() - begun - chip_s)
+        return Frame(output=tensor_of(output, words, lanes), cycles=status.cycles, chip_s=chip_s, line_s=line_s)

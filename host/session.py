@@ -51,6 +51,10 @@ class Session:
         self.sent_again = 0                         # frames, for whoever wants to know how good the line is
         self._deframer, self._next = Deframer(), self._numbers.randrange(256)
 
+    def now(self) -> float:
+        """Seconds, as the session's clock has them."""
+        return self._clock()
+
     def connect(self) -> Info:
         """Says hello; must come first, and again after `BoardReset`."""
         nonce = self._numbers.getrandbits(32)

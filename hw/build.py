@@ -17,6 +17,7 @@ from threading import Lock
 from rich.progress import Progress
 from rich.table import Table
 
+from arch.line import frame_exchange
 from boards import ALIASES, BOARDS, Board, find
 from boards import list as boards_list
 from cli import meter, positive, print_notes, run_command, terminal, write_bytes, write_json
@@ -98,10 +99,14 @@ def _program(stages: Stages, args: argparse.Namespace, board: Board, watch: Watc
 def _record(board: Board, data: dict, clock_mhz: float, resources: dict, command: str, **further: object) -> dict:
     """What report.json holds."""
     geometry, clock_hz = board.geometry, clock_mhz * 1e6
+    chip_s = data["cycles"] / clock_hz
+    line = frame_exchange(data["input_words"], data["output_words"], baud=board.baud, chip_s=chip_s)
     return {
         "board": board.name, "model": data["model"], "geometry": json.loads(geometry.to_json()), "clock_mhz": clock_mhz,
         "clock_wanted_mhz": board.clock_mhz, "cycles": data["cycles"], "frames_per_s": clock_hz / data["cycles"],
-        "latency_ms": 1000 * data["cycles"] / clock_hz, "utilisation": data["utilisation"], "resources": resources,
+        "frames_per_s_line": 1 / (chip_s + line.seconds),
+        "line": {"baud": board.baud, "bytes": round(line.sent + line.received), "ms": 1000 * line.seconds},
+        "latency_ms": 1000 * chip_s, "utilisation": data["utilisation"], "resources": resources,
         "peak_gmac_per_s": geometry.macs * clock_mhz / 1000, "storage_gbyte_per_s": 2 * clock_mhz / 1000,
         "layers": data["layers"], "timeline": data["timeline"], "memory": data["memory"], "storage_bytes": data["storage_bytes"],
         "command": command, **further}
@@ -131,7 +136,9 @@ def _table(record: dict) -> Table:
         table.add_row(key.replace("_", " "), f"{used['used']:,} of {used['available']:,} ({share:.0%})")
     table.add_row("clock", f"{record['clock_mhz']:g} MHz" + (" wanted" if record.get("estimate") else f", seed {record['seed']}"))
     table.add_row("cycles a frame", f"{record['cycles']:,}, {record['utilisation']:.1%} of the multipliers used")
-    table.add_row("frames/s", f"{record['frames_per_s']:.1f}, latency {record['latency_ms']:.2f} ms")
+    table.add_row("frames/s", f"{record['frames_per_s']:.1f} on the chip, latency {record['latency_ms']:.2f} ms")
+    line = record["line"]
+    table.add_row("with the line", f"{record['frames_per_s_line']:.3g}, {line['ms']:.4g} ms more at {line['baud']:,} baud")
     return table
 
 

@@ -18,8 +18,8 @@ from compiler.stages import NetworkError
 from golden import account, compare, values
 from golden.consistency import check_program
 from golden.hazards import check_hazards
-from golden.images import own_images
 from nets.int8.network import QNetwork
+from nets.labelled import own_images
 from nets.network import add_network_arguments, network_from_arguments
 from nets.plot import PLOT_SUFFIXES
 from nets.preprocess import find_images, load_image

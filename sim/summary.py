@@ -9,6 +9,7 @@ from rich.text import Text
 from arch.geometry import Geometry
 from arch.instruction import QUEUES
 from golden.account import LayerAccount
+from host.queues import COUNTED, MEANING
 from sim.frame import Frame, Prediction
 
 __all__ = ["idle_causes", "layer_record", "markdown", "queue_record", "show_layers", "show_queues", "show_traffic"]
@@ -77,14 +78,15 @@ def markdown(accounts: Sequence[LayerAccount], geometry: Geometry, cycles: int) 
 
 
 def show_queues(console: Console, record: Mapping[str, dict]) -> None:
-    """Prints a line for each queue."""
+    """Prints a line for each queue, and what its cycles mean."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("queue", "commands", "busy", "waits for tokens", "waits for its unit", "off prediction", "most cycles off"):
+    for heading in ("queue", "commands", *COUNTED.values(), "commands off", "by at most"):
         table.add_column(heading, justify="left" if heading == "queue" else "right")
     for queue, entry in record.items():
-        table.add_row(queue, *(f"{entry[name]:,}" for name in ("commands", "busy", "waiting", "stalls", "late_commands")),
+        table.add_row(queue, *(f"{entry[name]:,}" for name in ("commands", *COUNTED, "late_commands")),
                       str(entry["most_cycles_off"]))
     console.print(table)
+    console.print(MEANING)
 
 
 def show_traffic(console: Console, moved: Mapping[str, int], least: Mapping[str, int]) -> None:

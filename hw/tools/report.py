@@ -45,7 +45,8 @@ def render(report: dict) -> str:
     clock, frames = report["clock_mhz"], report["frames_per_s"]
     title = f"{report['model']} on {report['board']}"
     missed = report.get("clock_met") is False
-    tiles = [(f"{frames:.1f}", "frames/s"), (f"{report['latency_ms']:.2f} ms", "latency of a frame"),
+    tiles = [(f"{frames:.1f}", "frames/s on the chip"), (f"{report['frames_per_s_line']:.3g}", "frames/s with the serial line"),
+             (f"{report['latency_ms']:.2f} ms", "latency of a frame"),
              (f"{clock:.1f} MHz", f"clock, {report['clock_wanted_mhz']:g} wanted"), (f"{report['cycles']:,}", "cycles a frame"),
              (f"{report['utilisation']:.1%}", "of the multipliers used")]
     parts = [

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from golden import evaluate, run, values
-from golden.images import labelled_images
 from nets import digits
 from nets.int8.file import save
+from nets.labelled import labelled_images
 from nets.load import load_model
 from nets.preprocess import PreprocessError, find_images, load_image
 from nets.quantise import quantise_with

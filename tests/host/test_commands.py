@@ -1,12 +1,15 @@
 """The host's commands, through a real serial port, with a board whose machine is the reference: no simulation."""
+import csv
 import json
 import os
+import shutil
 from threading import Event, Thread
 import tty
 
 import numpy as np
 import pytest
 
+from arch.line import frame_exchange
 from arch.protocol import Identity
 from boards import find
 from compiler.build import compile_network
@@ -24,6 +27,7 @@ from nets.load import load_model
 from nets.preprocess import PreprocessError
 from nets.quantise import quantise_with
 from sim.models.flash import FlashChip
+from sim.models.line import FaultyLine
 
 BOARD = find("versa-ecp5")
 
@@ -113,7 +117,7 @@ def test_flash(port, device, program, tmp_path, capsys):
     assert "has no way to a flash" in capsys.readouterr().err
 
 
-def test_classify_is_the_reference(port, tmp_path, capsys):
+def test_classify_is_the_reference(port, program, tmp_path, capsys):
     images, out, golden = sorted(digits.IMAGES.glob("[37]_*.png"))[:2], tmp_path / "chip.json", tmp_path / "golden.json"
     assert classify.main([*map(str, images), "--port", port, "--json", str(out)]) == 0      # the board's network
     record = json.loads(out.read_text())
@@ -121,25 +125,84 @@ def test_classify_is_the_reference(port, tmp_path, capsys):
     for image, found in zip(images, record["images"], strict=True):
         assert golden_run.main(["--model", "digits", "--image", str(image), "--json", str(golden)]) == 0
         assert found["top5"] == json.loads(golden.read_text())["top5"] and found["image"] == str(image)
+        assert found["right_class"] == int(image.name[0]) and found["line_ms"] > 0
     assert record["top5"] == record["images"][0]["top5"]
-    assert "1.00 ms on the chip (140000 cycles at 140 MHz), 1000.0 frames/s" in capsys.readouterr().out
+    said, summary = capsys.readouterr().out, record["summary"]
+    expected = frame_exchange(program.input.words, program.output.words, baud=3_000_000, chip_s=1e-3)
+    line_ms = f"{1000 * expected.seconds:.2f} ms"
+    assert said.count(f"1.00 ms on the chip (140000 cycles at 140 MHz), {line_ms} on the line\n") == 2
+    assert summary == {"images": 2, "chip_ms": 1.0, "frames_per_s": 1000, "right": 2, "accuracy": 1.0,
+                       "line_ms": pytest.approx(1000 * expected.seconds), "frames_per_s_line": pytest.approx(
+                           1 / (expected.seconds + 1e-3))}
+    assert ("2 images, 2 right (100.0%)\n"
+                         "on the chip 1.00 ms an image, 1000.0 images/s\n"
+                         f"on the line {line_ms} an image (computed: no line is simulated)\n"
+                         f"together    {summary['frames_per_s_line']:.3g} images/s\n") in said
+
+
+def test_classify_writes_csv(port, tmp_path, capsys):
+    """A row for each image, of those before a failure, too; a file that is none of ours stays."""
+    out, images = tmp_path / "found.csv", tmp_path / "photographs"
+    images.mkdir()
+    for n, (name, picture) in enumerate([("3", "3_1602.png"), ("x, \"y\"", "7_0109.png")]):
+        (images / name).mkdir()
+        found = sorted(digits.IMAGES.glob(f"{picture[0]}_*.png"))[0]
+        shutil.copy(found, images / name / f"img{n}.png")
+    for _ in range(2):                          # its own file is written again
+        assert classify.main([str(images), "--port", port, "--csv", str(out)]) == 0
+        rows = list(csv.DictReader(out.read_text(encoding="utf-8").splitlines()))
+        assert [(row["file"], row["class"], row["label"], row["right_class"], row["cycles"], row["chip_ms"]) for row in rows] == [
+            (str(images / "3" / "img0.png"), "3", "3", "3", "140000", "1.0000"),
+            (str(images / 'x, "y"' / "img1.png"), "7", "7", "", "140000", "1.0000")]
+        assert all(0 < float(row["score"]) <= 1 and float(row["line_ms"]) > 0 for row in rows)
+    assert "2 images\n" in capsys.readouterr().out          # of one the class is not known
+    (images / "zz").mkdir()
+    (images / "zz" / "bad.png").write_text("none")
+    out.unlink()
+    assert classify.main([str(images), "--port", port, "--csv", str(out)]) == 2
+    assert len(out.read_text().splitlines()) == 3
+    photograph = images / "3" / "img0.png"
+    before = photograph.read_bytes()
+    assert classify.main([str(images), "--port", port, "--csv", str(photograph)]) == 2
+    assert photograph.read_bytes() == before
+    assert f"error: {photograph}: is there already, and was not written by --csv" in capsys.readouterr().err
 
 
 def test_images():
     folder = digits.IMAGES
     assert len(classify.images_of([str(folder)])) == len(list(folder.glob("*.png")))
-    assert classify.images_of([str(folder / "3_*.png")]) == sorted(folder.glob("3_*.png"))
+    threes = sorted(folder.glob("3_*.png"))
+    assert classify.images_of([str(folder / "3_*.png")]) == [(image, folder) for image in threes]
+    assert classify.images_of([str(folder.parent / "image*" / "3_*.png")]) == [(image, folder.parent) for image in threes]
+    assert classify.images_of([str(threes[0])]) == [(threes[0], folder)]
     with pytest.raises(PreprocessError, match="no-such-file.png: no such file or folder"):
         classify.images_of([str(folder), "no-such-file.png"])
 
 
-def test_bench(port, device, tmp_path, capsys):
+def test_bench(port, device, program, tmp_path, capsys):
     out = tmp_path / "bench.json"
     device.counters = [1000 * n for n in range(12)]
     assert bench.main(["--port", port, "--frames", "2", "--json", str(out)]) == 0
     record = json.loads(out.read_text())
     assert record["cycles"] == [140_000] * 2 and record["frames_per_s"] == 1000 and record["counters"]["store_waiting"] == 4000
-    assert "waits for its unit" in capsys.readouterr().out
+    assert record["frames_per_s_line"] == pytest.approx(1000 / (1 + record["line_ms"]))
+    expected = frame_exchange(program.input.words, program.output.words, baud=3_000_000, chip_s=1e-3)
+    assert record["line_ms"] == pytest.approx(1000 * expected.seconds)
+    said = capsys.readouterr().out
+    assert "on the chip 1000.0 frames/s at 140 MHz" in said
+    assert f", {record['line_ms']:.4g} ms more (computed: no line is simulated)" in said
+    assert "waits for others: its next command needs what other queues have yet to do." in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_a_real_line_is_measured(program, device):
+    """By the session's clock, from the input's first byte to the output's last, less the chip's time."""
+    line = FaultyLine(device, seed=1, rate=0)
+    session = Session(line, clock=line.now)
+    session.connect()
+    begun = line.now()
+    frame = Runner(session, program).run(np.zeros(program.input.shape, np.uint8))
+    assert frame.chip_s == 1e-3 and frame.line_s == pytest.approx(line.now() - begun - 1e-3, abs=1e-12) and frame.line_s > 0
 
 
 def test_errors_are_one_line(port, device, program, tmp_path, capsys):

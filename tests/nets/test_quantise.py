@@ -7,7 +7,6 @@ import pytest
 
 from golden import values
 from golden.evaluate import evaluate
-from golden.images import labelled_images
 from nets import digits, float_run
 from nets.graph import Conv, Graph, GraphError, Input, Softmax, Window
 from nets.int8.calibrate import HALF, Histogram
@@ -16,6 +15,7 @@ from nets.int8.clip import RATIOS, best_clip, scale_and_zero, split_ratio
 from nets.int8.fuse import plan
 from nets.int8.network import QClamp, QConv, QGlobalAvgPool
 from nets.int8.rounding import InputMoments, round_weights
+from nets.labelled import labelled_images
 from nets.load import load_model
 from nets.model import Model
 from nets.preprocess import InputSpec, find_images, load_image

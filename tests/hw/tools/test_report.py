@@ -12,7 +12,8 @@ def report(**changes) -> dict:
     layers = [{"name": f"fire<{n}>", "macs": 10 ** (5 + n), "cycles": 10 ** (3 + n), "utilisation": .9, "bytes": 1000 * n,
                "bound": "memory" if n == 2 else "multipliers"} for n in range(4)]
     return {"board": "ulx3s", "model": "a & b", "geometry": {"input_lanes": 16}, "clock_mhz": 142.5, "clock_wanted_mhz": 140,
-            "clock_met": True, "cycles": 1440123, "frames_per_s": 98.9, "latency_ms": 10.11, "utilisation": .947,
+            "clock_met": True, "cycles": 1440123, "frames_per_s": 98.9, "frames_per_s_line": 1.87,
+            "latency_ms": 10.11, "utilisation": .947,
             "peak_gmac_per_s": 36.5, "storage_gbyte_per_s": .285,
             "resources": {key: {"used": n + 10, "available": 100} for n, key in
                           enumerate(("lut4", "ff", "block_ram", "multipliers"))},
@@ -53,7 +54,8 @@ def test_page_is_whole_and_alone():
 
 def test_numbers_are_the_records():
     text = re.sub(r"<[^>]+>", " ", render(report()))
-    for shown in ("98.9", "10.11 ms", "142.5 MHz", "1,440,123", "94.7%", "1.25 ns", "5.50 ns", "a &amp; b", "fire&lt;0&gt;",
+    for shown in ("98.9", "1.87", "10.11 ms", "142.5 MHz", "1,440,123", "94.7%",
+                  "1.25 ns", "5.50 ns", "a &amp; b", "fire&lt;0&gt;",
                   "python -m hw.build --board ulx3s"):
         assert shown in text, shown
 
