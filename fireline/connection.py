@@ -104,12 +104,13 @@ class Connection:
         """
         if self._runner is None:
             raise LinkError("The board has no network yet: load one first")
-        program, clock_hz = self._runner.program, self._session.info.identity.clock_khz * 1000
+        program = self._runner.program
         q = quantised_input(program, pixels_of(image, InputSpec.from_json(program.meta["spec"])))
         frame = self._runner.run(q)
         best = tuple(TopClass(entry["class"], entry["label"], entry["score"]) for entry in top(program, frame.output))
         return BoardRun(image=name_of(image), top5=best, probabilities=scores(program, frame.output), cycles=frame.cycles,
-                        latency_ms=1000 * frame.cycles / clock_hz, frames_per_s=clock_hz / frame.cycles, output=frame.output)
+                        latency_ms=1000 * frame.chip_s, frames_per_s=1 / frame.chip_s, line_ms=1000 * frame.line_s,
+                        frames_per_s_line=1 / (frame.chip_s + frame.line_s), output=frame.output)
 
     def counters(self) -> dict[str, int]:
         """Cycles of the last frame by what the chip's queues did: "compute_busy", "load_waiting", "gather_stalls" and so on."""

@@ -195,12 +195,14 @@ class BoardInfo:
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class BoardRun(Classification):
     """A frame on a board: `cycles` by the chip's own counter, `latency_ms` and `frames_per_s` at its clock, without the serial
-    line; `output`: uint8 tensor that the chip left."""
+    line; `line_ms` that the line takes beside it, `frames_per_s_line` with both; `output`: uint8 tensor that the chip left."""
 
     cycles: int
     latency_ms: float
     frames_per_s: float
+    line_ms: float
+    frames_per_s_line: float
     output: np.ndarray
 
     def _more(self) -> str:
-        return f"; {self.cycles:,} cycles, {self.latency_ms:.2f} ms"
+        return f"; {self.cycles:,} cycles, {self.latency_ms:.2f} ms, {self.line_ms:.2f} ms on the line"
