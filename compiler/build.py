@@ -4,7 +4,7 @@ import hashlib
 import json
 
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, encode
+from arch.instruction import QUEUES, Transfer, Waits, encode
 from arch.program import Part, Program, Tensor
 from compiler import costs
 from compiler.jobs.emit import arrange, emit, program_words
@@ -13,15 +13,18 @@ from compiler.jobs.make import make_jobs
 from compiler.lower import lower
 from compiler.schedule.groups import Group
 from compiler.schedule.place import PlaceError, place
+from compiler.schedule.plan import Residencies
+from compiler.schedule.refusals import too_little_memory
 from compiler.schedule.search import schedule
-from compiler.stages import NetworkError, Problem, Stages
+from compiler.stages import NetworkError, Stages
 from compiler.storage import Layout, constants, lay_out
+from nets.graph import Problem
 from nets.int8.network import QNetwork
 
 __all__ = ["Compiled", "MOST_TOKENS", "compile_network"]
 
-MOST_TOKENS = 0xFFFF
-STORAGE_WORDS = 1 << 24
+MOST_TOKENS = Waits.most("compute")
+STORAGE_WORDS = Transfer.most("storage") + 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +39,15 @@ class Compiled:
 
 
 def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int = STORAGE_WORDS) -> Compiled:
-    """The program of a network for an engine with so many words of storage. Raises NetworkError with all that is
-    wrong."""
+    """The program of a network for an engine with so many words of storage.
+
+    Raises NetworkError with all that stands against it: of each layer, also behind one that is refused, and of both memories.
+    """
     stages, room = lower(network, geometry), min(storage_words, STORAGE_WORDS)
+    groups, problems = _scheduled(network, stages, geometry)
     least = lay_out(stages, [], geometry, 0)
-    problems = [_too_little_storage(network, least, room)] if least.end > room else []
-    try:
-        groups = _scheduled(stages, geometry)
-    except NetworkError as error:
-        raise NetworkError([*error.problems, *problems]) from None
+    if least.end > room:
+        problems.append(_too_little_storage(network, least, room))
     if problems:
         raise NetworkError(problems)
     # How long the program is shows when all else about it is known; then what lies behind it is moved.
@@ -60,8 +63,8 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
     for queue in QUEUES:
         count = sum(instruction.queue == queue for instruction in instructions)
         if count > MOST_TOKENS:
-            raise NetworkError([Problem(network.name, f"{queue} commands must be at most {MOST_TOKENS}, not {count}: an "
-                                                      f"engine with more lanes or memory needs fewer")])
+            raise NetworkError([Problem(network.name, "network", f"{queue} commands must be at most {MOST_TOKENS}, not {count}: "
+                                                                 f"an engine with more lanes or memory needs fewer")])
     program = Program(
         name=network.name, geometry=geometry, instructions=tuple(instructions), parts=tuple(map(_part, jobs.computes)),
         storage=constants(layout, stages, code), program=layout.program, program_words=len(code), store_base=layout.store_base,
@@ -72,22 +75,25 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
 
 def _too_little_storage(network: QNetwork, layout: Layout, room: int) -> Problem:
     parts = ", ".join(f"{name} {words}" for name, words in layout.sizes.items() if words)
-    return Problem(network.name, f"storage must have at least {layout.end} words of 16 bits, not {room}: {layout.end - room} are "
-                                 f"missing ({parts}); a board with SDRAM has 16 million")
+    return Problem(network.name, "network", f"storage must have at least {layout.end} words of 16 bits, not {room}: "
+                                            f"{layout.end - room} are missing ({parts}); a board with SDRAM has 16 million")
 
 
-def _scheduled(stages: Stages, geometry: Geometry) -> list[Group]:
+def _scheduled(network: QNetwork, stages: Stages, geometry: Geometry) -> tuple[list[Group], list[Problem]]:
+    """The groups, placed; or what stands against them."""
+    if stages.problems:
+        return [], [*stages.problems, *too_little_memory(stages, Residencies(stages, geometry), geometry.activation_words)]
     problem = None
     for share in costs.MEMORY_SHARES:
         try:
-            return place(schedule(stages, geometry, int(geometry.activation_words * share)), geometry)
+            return place(schedule(stages, geometry, int(geometry.activation_words * share)), geometry), []
         except PlaceError as error:
-            problem = Problem(stages.output_name, str(error))
-        except NetworkError:
+            problem = Problem(network.name, "network", str(error))
+        except NetworkError as error:
             if problem is None:
-                raise
+                return [], list(error.problems)
             break               # with less memory than there is
-    raise NetworkError([problem])
+    return [], [problem]
 
 
 def _part(job: Job) -> Part:

@@ -9,10 +9,11 @@ import numpy as np
 
 from arch import gather
 from arch.geometry import Geometry
+from arch.unit.gather import GatherConfig
 from compiler import costs
-from compiler.layer import Convolution, LayerError
-from compiler.stages import Buffer, NetworkError, Origin, Problem, Slice, Stage, Stages
-from nets.graph import Window
+from compiler.convolution import MOST_KERNEL, Convolution, Pool
+from compiler.stages import Buffer, Origin, Slice, Stage, Stages
+from nets.graph import Problem, Window
 from nets.int8.network import (
     QAvgPool,
     QChannelShuffle,
@@ -31,9 +32,6 @@ from nets.int8.network import (
 
 __all__ = ["identity", "lower"]
 
-_POOLS = QMaxPool | QAvgPool | QGlobalAvgPool
-LONGEST_SIDE = 1023             # rows and columns of a map
-GATHERED_CHANNELS = 4           # an image of so many channels at most goes through the gather
 
 
 @dataclass(eq=False)
@@ -56,7 +54,7 @@ def identity(name: str, source: str, channels: int, zero_point: int, order: np.n
 
 
 def lower(network: QNetwork, geometry: Geometry) -> Stages:
-    """The stages of a network. Raises NetworkError with everything that stands against it."""
+    """The stages of a network, and everything that stands against it (`Stages.problems`)."""
     return _Lowering(network, geometry).run()
 
 
@@ -74,6 +72,7 @@ class _Lowering:
         self.network, self.geometry = network, geometry
         self.stages: list[Stage] = []
         self.problems: list[Problem] = []
+        self.refused: set[Stage] = set()
         self.views: dict[str, _View] = {}
         self.places: dict[str, tuple[Buffer, int]] = {}     # tensor, or branch of a pushed pool -> buffer, byte in its pixels
         self.parts: dict[str, list[_Part]] = {}             # of each concatenation, and of each pool that went into its branches
@@ -97,19 +96,20 @@ class _Lowering:
         for layer in self.network.layers:
             if layer.name in hidden:
                 continue
-            if type(layer) not in steps:
-                self._refuse(layer.name, f"no unit of the engine computes {layer.op}: only the reference does (golden.run)")
-            elif layer.name in self.pushed or all(name in self.views for name in layer.inputs):
-                steps[type(layer)](layer)       # otherwise it reads what was refused already
+            if type(layer) in steps:
+                steps[type(layer)](layer)
+            else:
+                self._refuse(layer, "no unit of the engine computes it: only the reference does (golden.run)")
+            if layer.name not in self.views and layer.name not in self.fused:
+                self.views[layer.name] = self._own(layer.name)      # it was refused: as if something wrote it, for layers behind
         if not self.problems:
             self._pack_output()
-        if self.problems:
-            raise NetworkError(self.problems)
         return Stages(stages=self.stages, input=self.views[self.network.input.name].buffer, image=self.image,
-                      output=self.views[self.output].buffer, output_name=self.output, softmax=self.softmax)
+                      output=self.views[self.output].buffer, output_name=self.output, softmax=self.softmax,
+                      problems=tuple(self.problems), refused=frozenset(self.refused))
 
-    def _refuse(self, name: str, reason: str):
-        self.problems.append(Problem(name, reason))
+    def _refuse(self, layer: QLayer, reason: str):
+        self.problems.append(Problem(layer.name, layer.op, reason))
 
     # What goes where
 
@@ -121,7 +121,7 @@ class _Lowering:
         """Which convolutions get a pool behind them."""
         by_name = self.network.by_name
         for layer in self.network.layers:
-            if not isinstance(layer, _POOLS):
+            if not isinstance(layer, Pool):
                 continue
             before = by_name[layer.inputs[0]]
             if self._sole_reader(before.name) is not layer:
@@ -196,9 +196,11 @@ class _Lowering:
         """Whether the gather can make the windows of a convolution of the image."""
         (channels, height, width), window = self.network.tensors[conv.inputs[0]].shape, conv.window
         kernel, stride = window.kernel[0], window.stride[0]
-        if (channels > GATHERED_CHANNELS or conv.groups != 1 or window.dilation != (1, 1) or window.kernel != (kernel, kernel)
-                or window.stride != (stride, stride) or kernel > 11 or stride > 4 or max(window.padding) > 15
-                or max(height, width) > LONGEST_SIDE or self.geometry.input_lanes % 4):
+        most = GatherConfig.most
+        if (channels > most("channels") or conv.groups != 1 or window.dilation != (1, 1) or window.kernel != (kernel, kernel)
+                or window.stride != (stride, stride) or kernel > most("kernel") or stride > most("stride")
+                or max(window.padding) > most("left") or height > most("height") or width > most("width")
+                or self.geometry.input_lanes % 4):
             return False
         rows, columns = window.output_size(height, width)
         right = (columns - 1) * stride + kernel - window.padding[1] - width
@@ -207,16 +209,17 @@ class _Lowering:
                          rows=[rows], columns=columns, zero_point=0, base=0, ring_rows=1)
         except ValueError:
             return False
-        return right <= 31
+        return right <= most("right")
 
     def _conv(self, conv: QConv):
         pool = self.fused.get(conv.name)
         tensor = pool.name if pool else conv.name
         view, lowered = self.views[conv.inputs[0]], conv
         if view.flat:
-            if max(view.flat[1:]) > 11 or conv.window != Window(kernel=(1, 1)) or conv.groups != 1:
-                self._refuse(conv.name, f"a layer of a flattened tensor must have at most 11x11 positions, "
-                                        f"not {view.flat[1]}x{view.flat[2]}")
+            if max(view.flat[1:]) > MOST_KERNEL or conv.window != Window(kernel=(1, 1)) or conv.groups != 1:
+                self._refuse(conv, f"a layer of a flattened tensor must have at most {MOST_KERNEL}x{MOST_KERNEL} positions, "
+                                   f"not {view.flat[1]}x{view.flat[2]}")
+                self.views[tensor] = self._own(tensor)
                 return
             lowered = replace(conv, weight=conv.weight.reshape(len(conv.weight), *view.flat),
                               window=Window(kernel=view.flat[1:]))
@@ -252,7 +255,7 @@ class _Lowering:
     def _alone(self, layer: QLayer, pool: QLayer | None = None):
         """A layer without a convolution before it."""
         source, kind = layer.inputs[0], self.network.tensors[layer.inputs[0]]
-        if self._flat(layer.name, source):
+        if self._flat(layer, source):
             return
         self.views[layer.name] = target = self._own(layer.name)
         if isinstance(layer, QChannelShuffle):
@@ -277,9 +280,9 @@ class _Lowering:
     def _kind(self, name: str) -> tuple[tuple[int, int, int], int]:
         return self.network.tensors[name].shape, self.network.tensors[name].zero_point
 
-    def _flat(self, name: str, source: str) -> bool:
+    def _flat(self, layer: QLayer, source: str) -> bool:
         if self.views[source].flat:
-            self._refuse(name, "only a fully connected layer can read a flattened tensor of more than one position")
+            self._refuse(layer, "only a fully connected layer can read a flattened tensor of more than one position")
         return bool(self.views[source].flat)
 
     def _concat(self, layer: QConcat):
@@ -287,7 +290,7 @@ class _Lowering:
         for part in self.parts[layer.name]:
             channels = self.network.tensors[part.name].shape[0]
             if part.copied:
-                if self._flat(layer.name, part.name):
+                if self._flat(layer, part.name):
                     return
                 target = _View(self.places[layer.name][0], part.start + np.arange(channels))
                 self._copy(part.name, layer.name, part.name, target, channel=first)
@@ -334,22 +337,15 @@ class _Lowering:
             spread[:, view.channels - first * lanes] = conv.weight
             conv = replace(conv, weight=spread)
         zero_point = self.network.tensors[conv.inputs[0]].zero_point
-        buffer = view.buffer
-        try:
-            work = Convolution(geometry=self.geometry, conv=conv, pool=pool, height=buffer.height, width=buffer.width,
-                               zero_point=zero_point)
-            self._check(buffer)
-        except LayerError as error:
-            for reason in error.reasons:
-                self._refuse(layer, reason)
-            return
-        start = int(target.channels[0]) // lanes
-        self.stages.append(Stage(layer=layer, tensor=tensor, channel=channel, work=work,
-                                 sources=(Slice(buffer, range(first, last + 1)),),
-                                 target=Slice(target.buffer, range(start, start + -(-len(target.channels) // lanes)))))
-
-    def _check(self, source: Buffer):
-        wrong = [f"{what} must be at most {LONGEST_SIDE}, not {value}: make the image smaller (--size)"
-                 for what, value in (("input rows", source.height), ("input columns", source.width)) if value > LONGEST_SIDE]
-        if wrong:
-            raise LayerError(*wrong)
+        work = Convolution(geometry=self.geometry, conv=conv, pool=pool, height=view.buffer.height, width=view.buffer.width,
+                           zero_point=zero_point)
+        start, named = int(target.channels[0]) // lanes, self.network.by_name[layer]
+        stage = Stage(layer=layer, op=named.op, tensor=tensor, channel=channel, work=work,
+                      sources=(Slice(view.buffer, range(first, last + 1)),),
+                      target=Slice(target.buffer, range(start, start + -(-len(target.channels) // lanes))))
+        self.stages.append(stage)
+        for culprit, reason in work.against():
+            problem = Problem(*((named.name, named.op) if culprit is conv else (culprit.name, culprit.op)), reason)
+            if problem not in self.problems:            # one pool behind several convolutions, several stages of a copy
+                self.problems.append(problem)
+            self.refused.add(stage)

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from arch.instruction import Transfer
-from compiler.layer import Map
+from compiler.maps import Map
 from compiler.stages import Buffer
 
 __all__ = ["Brought", "Gathered", "OnChip", "Residency", "Stored", "StoredByChunk", "StoredChunks", "Traffic"]
 
-MOST_RUNS = next(field.high for field in Transfer.fields() if field.name == "runs")
+MOST_RUNS = Transfer.most("runs")
 
 
 @dataclass(frozen=True)

@@ -3,34 +3,26 @@
 A *buffer* holds one tensor, or the tensors of a concatenation side by side in each pixel. Every part begins at an activation
 word of its own, so parts can be read, stored and loaded by words; channels in between have zero weights in whoever reads them.
 """
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 
 from cli import RequestError
-from compiler.layer import Convolution
+from compiler.convolution import Convolution
+from nets.graph import Problem
 from nets.int8.network import QConv
 
-__all__ = ["Buffer", "NetworkError", "Origin", "Problem", "Slice", "Stage", "Stages"]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a layer cannot run."""
-
-    layer: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.layer}: {self.reason}"
+__all__ = ["Buffer", "NetworkError", "Origin", "Slice", "Stage", "Stages"]
 
 
 class NetworkError(RequestError):
     """A network that cannot run on an engine, with all `problems`."""
 
-    def __init__(self, problems: list[Problem]):
+    def __init__(self, problems: Iterable[Problem]):
+        problems = tuple(problems)
         super().__init__("; ".join(map(str, problems)))
-        self.problems = tuple(problems)
+        self.problems = problems
 
 
 class Origin(Enum):
@@ -74,11 +66,12 @@ class Slice:
 class Stage:
     """A convolution and its pool, from `sources` to `target`.
 
-    `layer` and `tensor` are names of the network: of the layer computed and of the tensor that is written, from its channel
-    `channel` on. A convolution has one source; rows of all sources of a stage have the same numbers.
+    `layer` and `tensor` are names of the network: of the layer computed, whose operator is `op`, and of the tensor that is
+    written, from its channel `channel` on. A convolution has one source; rows of all sources of a stage have the same numbers.
     """
 
     layer: str
+    op: str
     tensor: str
     channel: int
     work: Convolution
@@ -104,7 +97,8 @@ class Stage:
 class Stages:
     """All stages of a network in order. `output` holds the tensor `output_name` alone, its channels from the first byte on.
 
-    `image`: the convolution whose windows the gather makes, or None where the input is uploaded as a map (`input`).
+    `image`: the convolution whose windows the gather makes, or None where the input is uploaded as a map (`input`). `problems`:
+    what stands against the network; some stages are missing then, and those `refused` cannot run.
     """
 
     stages: list[Stage]
@@ -113,6 +107,8 @@ class Stages:
     output: Buffer
     output_name: str
     softmax: bool
+    problems: tuple[Problem, ...] = ()
+    refused: frozenset[Stage] = frozenset()
 
     @property
     def image_words(self) -> int:

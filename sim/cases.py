@@ -7,7 +7,8 @@ import numpy as np
 from arch.gather import bands
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
-from compiler.layer import LayerError, LayerPlan, Map, plan_layer
+from compiler.layer import LayerError, LayerPlan, plan_layer
+from compiler.maps import Map
 from nets.graph import Window
 from nets.int8.network import QAvgPool, QConcat, QConv, QGlobalAvgPool, QInput, QMaxPool, QNetwork
 

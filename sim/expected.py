@@ -4,7 +4,8 @@ from dataclasses import replace
 import numpy as np
 
 from arch.geometry import Geometry
-from compiler.layer import LayerPlan, Map
+from compiler.layer import LayerPlan
+from compiler.maps import Map
 from golden import values
 from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QMaxPool
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from arch.geometry import Geometry
 from arch.instruction import Opcode
+from compiler.commands import command
 from compiler.jobs.constants import Constants
 from compiler.jobs.job import Jobs, Memory
 from compiler.jobs.rows import Arrivals, Departures, StoredRows
@@ -75,9 +76,10 @@ class _Maker:
         # The convolution may read less than the last word.
         maps = [replace(residents[source.buffer].map_of(source.words, lanes), channels=channels) for source in step.sources]
         first = stage.target.words.start - target.together(step.output_words).start
-        command = stage.work.command(
-            sources=maps, target=target.map_of(step.output_words, lanes), band=step.band, blocks=step.blocks, weights=weights,
-            parameters=parameters, place=first * self.geometry.blocks_per_word + step.blocks.start, pool_base=pool_base)
+        body = command(
+            stage.work, sources=maps, target=target.map_of(step.output_words, lanes), band=step.band, blocks=step.blocks,
+            weights=weights, parameters=parameters, pool_base=pool_base,
+            place=first * self.geometry.blocks_per_word + step.blocks.start)
         after = set()
         for source in step.sources:
             after |= self.activations.reads("compute", residents[source.buffer].addresses(source.words, step.input_rows))
@@ -88,6 +90,6 @@ class _Maker:
         for source in step.sources:
             self.activations.keep(residents[source.buffer].addresses(source.words, step.late_rows))
         after |= self.weights.read(step, weights) | self.parameters.read(step, parameters)
-        self.jobs.add(Opcode.COMPUTE, command, after, step=step, stage=stage)
+        self.jobs.add(Opcode.COMPUTE, body, after, step=step, stage=stage)
         if isinstance(target, Stored):
             self.departures.store(step, target)

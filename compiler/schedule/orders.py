@@ -15,12 +15,12 @@ from operator import itemgetter
 
 from arch.geometry import Geometry
 from compiler import costs
-from compiler.layer import Band
+from compiler.bands import Band
 from compiler.schedule.rings import Rings
 from compiler.schedule.steps import Cuts, Step, row_bands, shortest_pass, weight_words
 from compiler.stages import Slice, Stage
 
-__all__ = ["Order", "Way", "chunked", "interleaved"]
+__all__ = ["Order", "Way", "alone", "interleaved"]
 
 
 class Way(Enum):
@@ -172,7 +172,7 @@ def _chunks(geometry: Geometry, stage: Stage, cut: int, words: int, held: int = 
     return [range(a, min(a + most, work.blocks)) for a in range(0, work.blocks, most)]
 
 
-def chunked(geometry: Geometry, stage: Stage, rows: int) -> Iterator[Order]:
+def _chunked(geometry: Geometry, stage: Stage, rows: int) -> Iterator[Order]:
     """One stage in bands of `rows` rows of its convolution and chunks of blocks, in all ways that are possible."""
     work, cut = stage.work, stage.work.bands(row_bands(stage.work.size[0], rows))
     # The share of storage's words that the weights of a chunk take while one before it is computed.
@@ -188,3 +188,15 @@ def chunked(geometry: Geometry, stage: Stage, rows: int) -> Iterator[Order]:
         parts = [Step.of(stage, cut, blocks) for blocks in chunks]
         yield Order([stage], list(chain(*zip(*parts, strict=True))), Way.RELOAD,
                     frozenset([stage] if whole and len(cut) > 1 else []))
+
+
+def alone(geometry: Geometry, stage: Stage) -> Iterator[Order]:
+    """Orders of a stage alone, in bands of few and of many rows."""
+    height, width = stage.work.size
+    most = min(height, geometry.band_pixels // width)
+    options = {-(-height // parts) for parts in range(-(-height // most), height + 1)} | {most}
+    if len(options) > costs.BANDS_TRIED:
+        ranked = sorted(options, reverse=True)
+        options = {ranked[0], ranked[1], *ranked[2::max(1, len(ranked) // 5)], ranked[-1]}
+    for rows in sorted(options, reverse=True):
+        yield from _chunked(geometry, stage, rows)

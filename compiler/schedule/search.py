@@ -13,10 +13,11 @@ from arch.geometry import Geometry
 from compiler import costs
 from compiler.residency import OnChip, Residency, StoredChunks
 from compiler.schedule.groups import Estimate, Group
-from compiler.schedule.orders import Order, Way, chunked, interleaved
+from compiler.schedule.orders import Order, Way, alone, interleaved
 from compiler.schedule.plan import Residencies, Room
+from compiler.schedule.refusals import beside, too_little_memory
 from compiler.schedule.steps import Cuts, band_rows, weight_words
-from compiler.stages import Buffer, NetworkError, Problem, Stage, Stages
+from compiler.stages import Buffer, NetworkError, Stages
 
 __all__ = ["schedule"]
 
@@ -46,7 +47,7 @@ def schedule(stages: Stages, geometry: Geometry, capacity: int | None = None) ->
 
 class _Scheduler:
     def __init__(self, stages: Stages, geometry: Geometry, capacity: int):
-        self.stages, self.geometry, self.capacity = stages.stages, geometry, capacity
+        self.all, self.stages, self.geometry, self.capacity = stages, stages.stages, geometry, capacity
         self.cuts, self.estimate, self.residencies = Cuts(), Estimate(stages, geometry), Residencies(stages, geometry)
         self.lifetimes = self.residencies.lifetimes
 
@@ -69,7 +70,9 @@ class _Scheduler:
                         if kept not in nodes[last] or cycles < nodes[last][kept].cycles:
                             nodes[last][kept] = _Node(cycles, kept, group, node)
         if not nodes[count]:
-            raise NetworkError(self._problems(reached, nodes[reached]))
+            held = min(sum(buffer.words for buffer in whole) for whole in nodes[reached])
+            raise NetworkError(too_little_memory(self.all, self.residencies, self.capacity)
+                               or [beside(self.all, self.residencies, self.capacity, reached, held)])
         return min(nodes[count].values(), key=lambda node: node.cycles).groups()
 
     # Orders
@@ -81,7 +84,7 @@ class _Scheduler:
 
     def _orders(self, first: int, last: int) -> Iterator[Order]:
         if last == first + 1:
-            yield from _alone(self.geometry, self.stages[first])
+            yield from alone(self.geometry, self.stages[first])
             return
         part = self.stages[first:last]
         if self._too_big(first, last) or any(s.work.average and s.work.size[0] * s.work.size[1] > self.geometry.band_pixels
@@ -150,44 +153,3 @@ class _Scheduler:
                 if chunks > 1:
                     found[buffer] = replace(resident, chunk_words=chunks * resident.chunk_words)
         return found | {buffer: OnChip.all_of(buffer) for buffer in passing}
-
-    # What stands against it
-
-    def _problems(self, reached: int, nodes: Iterable[frozenset]) -> list[Problem]:
-        """Of the stage that no group can hold beside the buffers that are whole before it (those of the cheapest of `nodes`), and
-        of all behind it that cannot run alone either."""
-        problems = []
-        for n in range(reached, len(self.stages)):
-            least = self._least_words(n)
-            if least > self.capacity:
-                problems.append(Problem(self.stages[n].layer, f"activation memory (activation_words) must have at least {least} "
-                                                              f"words for its smallest band, not {self.capacity}: "
-                                                              f"{least - self.capacity} are missing"))
-        stage, held = self.stages[reached], min(sum(buffer.words for buffer in whole) for whole in nodes)
-        missing = self._least_words(reached) + held - self.capacity
-        return problems or [Problem(stage.layer, f"activation memory (activation_words) must hold its bands beside {held} words "
-                                                 f"that later layers read, and has {self.capacity}: at least {max(missing, 1)} "
-                                                 f"are missing")]
-
-    def _least_words(self, n: int) -> int:
-        """Activation words of the smallest band of a stage, sources and target in rings."""
-        stage = self.stages[n]
-        sizes = []
-        for order in _alone(self.geometry, stage):
-            parts = [self.residencies.of(order, buffer, n, whole=False, room=Room.LEAST)
-                     for buffer in (*stage.inputs, stage.target.buffer)]
-            if all(parts):
-                sizes.append(sum(part.size for part in parts))
-        return min(sizes, default=0)
-
-
-def _alone(geometry: Geometry, stage: Stage) -> Iterator[Order]:
-    """Orders of a stage alone, in bands of few and of many rows."""
-    height, width = stage.work.size
-    most = min(height, geometry.band_pixels // width)
-    options = {-(-height // parts) for parts in range(-(-height // most), height + 1)} | {most}
-    if len(options) > costs.BANDS_TRIED:
-        ranked = sorted(options, reverse=True)
-        options = {ranked[0], ranked[1], *ranked[2::max(1, len(ranked) // 5)], ranked[-1]}
-    for rows in sorted(options, reverse=True):
-        yield from chunked(geometry, stage, rows)

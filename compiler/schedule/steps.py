@@ -6,7 +6,7 @@ from functools import cache, cached_property
 from arch import pipeline, units
 from arch.geometry import Geometry
 from compiler import costs
-from compiler.layer import Band
+from compiler.bands import Band
 from compiler.stages import Origin, Slice, Stage
 
 __all__ = ["Cuts", "Step", "band_rows", "row_bands", "shortest_pass", "step_cycles", "visible_after", "weight_words"]

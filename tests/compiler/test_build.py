@@ -153,7 +153,8 @@ def test_memories_that_are_too_small_are_all_named_with_what_is_missing(digits):
     with pytest.raises(NetworkError) as caught:
         compile_network(wide, small, storage_words=100_000)
     said = list(map(str, caught.value.problems))
-    assert any(re.fullmatch(r"fire\d/\w+: activation memory \(activation_words\) must .*\d+ are missing", line) for line in said)
+    assert any(re.fullmatch(r"fire\d/\w+ \(Conv\): activation memory \(activation_words\) must .*\d+ are missing", line)
+               for line in said)
     assert re.fullmatch(r".*: storage must have at least \d+ words of 16 bits, not 100000: \d+ are missing \(weights \d+, "
                         r"parameters \d+, input \d+, output \d+\); a board with SDRAM has 16 million", said[-1])
 

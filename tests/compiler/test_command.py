@@ -30,7 +30,7 @@ def test_explains_in_words_numbers_and_a_picture(tmp_path, capsys):
     (["--out", "a.bin"], "a.bin: a program must end in .flp"),
     (["--plot", "a.txt"], "a.txt: a picture must end in .png or .svg"),
     (["--geometry", "none.json"], "none.json: No such file"),
-    (["--model", "squeezenet1_0_simple_bypass"], "fire3/add: no unit of the engine computes Add"),
+    (["--model", "squeezenet1_0_simple_bypass"], "fire3/add (Add): no unit of the engine computes it"),
 ])
 def test_bad_requests(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from arch.geometry import PRESETS, Geometry
+from compiler.bands import bands
 from compiler.images import parameter_image, weight_image
-from compiler.layer import LayerError, Map, bands, plan_layer
+from compiler.layer import LayerError, plan_layer
+from compiler.maps import Map
 from nets.graph import Window
 from nets.int8.network import QGlobalAvgPool, QMaxPool, Requantise
 from tests.hw.engine.layers import conv_of

@@ -1,8 +1,12 @@
 """Lowering: what is fused, where concatenated tensors lie, and what is refused."""
+from dataclasses import replace
+import re
+
 import numpy as np
 import pytest
 
 from arch.geometry import PRESETS, Geometry
+from compiler.build import compile_network
 from compiler.lower import identity, lower
 from compiler.stages import NetworkError, Origin
 from golden import values
@@ -83,18 +87,61 @@ def test_global_average_is_fused_only_if_its_input_fits():
         assert len(lower(net, GEOMETRY).stages) == stages
 
 
+def problems_of(net) -> list[str]:
+    return list(map(str, lower(net, GEOMETRY).problems))
+
+
+def add(name, *sources) -> QAdd:
+    return QAdd(name=name, inputs=sources, multipliers=(1, 1), shift=1, low=0, high=255)
+
+
+TOO_WIDE = "output rows must be at most 64 pixels (band_pixels), not 70: 6 are missing"
+
+
 def test_all_problems_are_told_at_once():
-    add = QAdd(name="sum", inputs=("a", "b"), multipliers=(1, 1), shift=1, low=0, high=255)
-    net = network(conv("a", "x", (4, 8, 12, 1)), conv("b", "x", (4, 8, 1, 1), dilation=(2, 2)), add,
+    net = network(conv("a", "x", (4, 8, 12, 1)), conv("b", "x", (4, 8, 1, 1), dilation=(2, 2)), add("sum", "a", "b"),
                   conv("d", "sum", (4, 4, 1, 1)), conv("e", "x", (4, 8, 9, 9)), shape=(8, 70, 70), a=(4, 59, 70), b=(4, 70, 70),
                   sum=(4, 59, 70), d=(4, 59, 70), e=(4, 62, 62))
+    assert problems_of(net) == [
+        "a (Conv): kernel must be at most 11, not (12, 1)", f"a (Conv): {TOO_WIDE}",
+        "b (Conv): dilation must be 1, not (2, 2)", f"b (Conv): {TOO_WIDE}",
+        "sum (Add): no unit of the engine computes it: only the reference does (golden.run)", f"d (Conv): {TOO_WIDE}"]
+
+
+def test_layers_behind_any_refused_one_are_looked_at():
+    """Behind an operator without a unit, a grouped convolution, a flattened map that a pool reads; in branches and at the end."""
+    bad = {"dilation": (2, 2)}
+    net = network(
+        add("sum", "x", "x"), conv("a", "sum", (4, 8, 1, 1), **bad), replace(conv("g", "a", (4, 1, 3, 3)), groups=4),
+        QConcat(name="c", inputs=("a", "g")), conv("b", "c", (4, 8, 1, 1), **bad), QFlatten(name="f", inputs=("b",)),
+        QMaxPool(name="p", inputs=("f",), window=Window(kernel=(1, 1)), ceil_mode=False), conv("z", "p", (4, 36, 1, 1), **bad),
+        shape=(8, 3, 3), sum=(8, 3, 3), a=(4, 3, 3), g=(4, 3, 3), c=(8, 3, 3), b=(4, 3, 3), f=(36, 1, 1), p=(36, 1, 1),
+        z=(4, 1, 1))
+    named = [(problem.name, problem.op) for problem in lower(net, GEOMETRY).problems]
+    assert named == [("sum", "Add"), ("a", "Conv"), ("g", "Conv"), ("b", "Conv"), ("p", "MaxPool"), ("z", "Conv")]
+
+
+def test_a_refusal_names_the_layer_that_is_at_fault():
+    """A pool, not the convolution in front of it; and what a batch normalisation is, not the convolution that it became."""
+    pool = QMaxPool(name="p", inputs=("a",), window=Window(kernel=(7, 7)), ceil_mode=False)
+    scale = replace(conv("bn", "p", (6, 1, 1, 1)), groups=6)
+    assert problems_of(network(conv("a", "x", (6, 8, 1, 1)), pool, scale, a=(6, 8, 8), p=(6, 2, 2), bn=(6, 2, 2))) == [
+        "p (MaxPool): pool kernel must be at most 3, not (7, 7)",
+        "bn (Conv): no unit of the engine scales each channel by itself: only the reference does (golden.run)"]
+
+
+def test_memories_are_looked_at_beside_refused_layers():
+    net = network(conv("a", "x", (1024, 8, 1, 1)), add("sum", "a", "a"), conv("b", "sum", (4, 1024, 1, 1)), shape=(8, 60, 60),
+                  a=(1024, 60, 60), sum=(1024, 60, 60), b=(4, 60, 60))
     with pytest.raises(NetworkError) as caught:
-        lower(net, GEOMETRY)
-    assert list(map(str, caught.value.problems)) == [
-        "a: kernel must be at most 11, not (12, 1)",
-        "a: output rows must be at most 64 pixels (band_pixels), not 70: 6 are missing",
-        "b: dilation must be 1, not (2, 2)", "b: output rows must be at most 64 pixels (band_pixels), not 70: 6 are missing",
-        "sum: no unit of the engine computes Add: only the reference does (golden.run)"]
+        compile_network(net, GEOMETRY, storage_words=1000)
+    said = [re.sub(r"\d{2,}", "N", str(problem)) for problem in caught.value.problems]
+    assert said == [
+        "sum (Add): no unit of the engine computes it: only the reference does (golden.run)",
+        *(f"{name} (Conv): activation memory (activation_words) must have at least N words for its smallest band, not N: N are "
+          f"missing" for name in "ab"),
+        ("net (network): storage must have at least N words of N bits, not N: N are missing (weights N, parameters N, "
+         "input N, output N); a board with SDRAM has N million")]
 
 
 def test_image_of_few_channels_is_gathered():

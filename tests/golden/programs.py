@@ -10,7 +10,8 @@ from arch.geometry import Geometry
 from arch.instruction import END, Instruction, Opcode, PixelTransfer, Start, Transfer, Waits, encode, storage_words
 from arch.program import Part, Program, Tensor
 from arch.unit.pool import POOL_NONE, PoolConfig
-from compiler.layer import LayerPlan, Map, Phase, plan_layer
+from compiler.layer import LayerPlan, Phase, plan_layer
+from compiler.maps import Map
 from golden import values
 from nets.graph import Window
 from nets.int8.network import QAvgPool, QGlobalAvgPool, QMaxPool

@@ -6,7 +6,8 @@ import pytest
 
 from arch import pipeline, units
 from arch.geometry import PRESETS, Geometry
-from compiler.layer import LayerPlan, Map, plan_layer
+from compiler.layer import LayerPlan, plan_layer
+from compiler.maps import Map
 from golden.cycles.engine import Timeline, timeline
 from golden.cycles.streams import Readiness
 from nets.graph import Window

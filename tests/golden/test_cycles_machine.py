@@ -9,7 +9,9 @@ from arch.gather import bands as gather_bands
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Instruction, Opcode, Waits
 from arch.sdram import CHIPS
-from compiler.layer import Map, bands, plan_layer
+from compiler.bands import bands
+from compiler.layer import plan_layer
+from compiler.maps import Map
 from golden.cycles.engine import timeline
 from golden.cycles.engine_steps import Denials, EngineCycles
 from golden.cycles.gather_port import gather_timeline

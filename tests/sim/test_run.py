@@ -86,7 +86,7 @@ def test_a_network_that_cannot_run_is_refused(tmp_path, capsys):
     path = tmp_path / "grey.png"
     Image.new("RGB", (300, 300), (128, 128, 128)).save(path)
     assert main(["--model", "squeezenet:sr=0.25,bypass=simple", "--calibration-limit", "1", "--image", str(path)]) == 2
-    assert "no unit of the engine computes Add" in capsys.readouterr().err
+    assert "(Add): no unit of the engine computes it" in capsys.readouterr().err
 
 
 def frame_of(program: Program) -> Frame:

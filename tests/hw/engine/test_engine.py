@@ -10,7 +10,9 @@ from arch import pipeline, units
 from arch.gather import bands as gather_bands
 from arch.gather import words_per_pixel
 from arch.geometry import Geometry
-from compiler.layer import LayerPlan, Map, bands, plan_layer
+from compiler.bands import bands
+from compiler.layer import LayerPlan, plan_layer
+from compiler.maps import Map
 from golden.cycles.engine import Timeline
 from golden.cycles.gather_port import GatherTimeline, gather_timeline
 from nets.graph import Window

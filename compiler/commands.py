@@ -1,0 +1,94 @@
+"""The compute command of a band of a convolution: a record for each unit of the engine."""
+from collections.abc import Sequence
+
+import numpy as np
+
+from arch.command import (
+    ADDRESS,
+    POOL_AVERAGE,
+    POOL_MAX,
+    POOL_NONE,
+    AverageConfig,
+    Command,
+    LoadConfig,
+    PoolConfig,
+    RequantiseConfig,
+    WindowConfig,
+    WriterConfig,
+)
+from compiler.bands import Band
+from compiler.convolution import Convolution
+from compiler.maps import Map
+from nets.int8.network import QAvgPool, QMaxPool
+
+__all__ = ["command"]
+
+
+def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Band, blocks: range, weights: int, parameters: int,
+            place: int | None = None, pool_base: int = 0) -> Command:
+    """The command of a band of a convolution and a range of its output blocks, whose weights and parameters begin at these
+    words; it reads one source.
+
+    `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's.
+    """
+    if place is None:
+        place = target.offset // work.geometry.output_lanes + blocks.start
+    (source,) = sources
+    return Command(window=_window(work, source, band, blocks),
+                   load=LoadConfig(weights=weights, parameters=parameters, passes=work.passes, output_blocks=len(blocks)),
+                   requantise=RequantiseConfig(**{name: getattr(work.conv.requantise, name)
+                                                  for name in ("zero_point", "low", "high")}),
+                   pool=_pool(work, band, blocks, pool_base), average=_average(work, band, blocks),
+                   writer=_writer(work, target, band, blocks, place))
+
+
+def _window(work: Convolution, source: Map, band: Band, blocks: range) -> WindowConfig:
+    window = work.conv.window
+    first = band.rows.start * window.stride[0] - window.padding[0]
+    base = source.base + source.offset // work.geometry.input_lanes
+    return WindowConfig(
+        start=(base - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
+        first_row=first, first_column=-window.padding[1], row_start=first % source.ring_rows * source.row_words,
+        row_words=source.row_words if source.ring_rows > 1 else 0,
+        row_step=window.stride[0] % source.ring_rows * source.row_words,
+        ring_words=source.words, pixel_words=source.pixel_words, column_step=window.stride[1] * source.pixel_words,
+        height=source.height, width=source.width, kernel_y=window.kernel[0], kernel_x=window.kernel[1],
+        stride_y=window.stride[0], stride_x=window.stride[1], blocks=-(-source.channels // work.geometry.input_lanes),
+        output_blocks=len(blocks), rows=len(band.rows), columns=work.size[1], zero_point=work.zero_point)
+
+
+def _pool(work: Convolution, band: Band, blocks: range, base: int) -> PoolConfig:
+    pool, window, columns, out_columns = work.pool, work.pool_window, work.size[1], work.pooled[1]
+    mode = POOL_MAX if isinstance(pool, QMaxPool) else POOL_AVERAGE if isinstance(pool, QAvgPool) else POOL_NONE
+    top, left, bottom, right = window.padding
+    overhang = (out_columns - 1) * window.stride[1] - left + window.kernel[1] - columns
+    reaches_top = band.pooled and band.pooled[0] * window.stride[0] < top
+    return PoolConfig(
+        mode=mode, kernel_y=window.kernel[0], kernel_x=window.kernel[1], stride_y=window.stride[0], stride_x=window.stride[1],
+        left=left, rows=len(band.rows), columns=columns, out_rows=len(band.pooled), out_columns=out_columns,
+        output_blocks=len(blocks), history=min(window.kernel[0] - 1, band.rows.start), lead=band.lead,
+        overhang_rows=band.overhang, include_padding=int(getattr(pool, "count_include_pad", False)),
+        top=top if reaches_top else 0, padded_right=max(0, min(overhang, right)), padded_bottom=min(band.overhang, bottom),
+        zero_point=work.conv.requantise.zero_point, base=base)
+
+
+def _average(work: Convolution, band: Band, blocks: range) -> AverageConfig:
+    pixels = len(band.pooled) * work.pooled[1]
+    if not work.average:
+        return AverageConfig(enable=0, first=1, last=1, pixels=pixels, output_blocks=len(blocks), start=0, multiplier=0, shift=1,
+                             zero_point=0, low=0, high=255)
+    how = work.pool.requantise
+    return AverageConfig(
+        enable=1, first=int(band.first), last=int(band.last), pixels=pixels, output_blocks=len(blocks),
+        start=-work.pooled[0] * work.pooled[1] * work.conv.requantise.zero_point, multiplier=int(np.max(how.multiplier)),
+        shift=int(np.max(how.shift)), zero_point=how.zero_point, low=how.low, high=how.high)
+
+
+def _writer(work: Convolution, target: Map, band: Band, blocks: range, place: int) -> WriterConfig:
+    per_word = work.geometry.blocks_per_word
+    first = 0 if work.average else band.pooled.start % target.ring_rows
+    return WriterConfig(
+        base=target.base + place // per_word, lane=place % per_word, row_start=first * target.row_words,
+        row_words=target.row_words, ring_words=target.words, pixel_words=target.pixel_words,
+        rows=int(band.last) if work.average else len(band.pooled), columns=1 if work.average else target.width,
+        output_blocks=len(blocks))

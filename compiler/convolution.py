@@ -1,0 +1,168 @@
+"""One convolution, with the pool fused behind it: sizes, images of its constants, and what stands against it on an engine."""
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from arch.geometry import Geometry
+from arch.unit.gather import GatherConfig
+from arch.unit.pool import PoolConfig
+from arch.unit.window import WindowConfig
+from compiler.bands import Band, cut_bands
+from compiler.images import parameter_image, weight_image
+from nets.graph import Window
+from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool
+
+__all__ = ["Convolution", "MOST_KERNEL", "MOST_PADDING", "MOST_SIDE", "MOST_STRIDE", "Pool"]
+
+Pool = QMaxPool | QAvgPool | QGlobalAvgPool
+NO_POOL = Window(kernel=(1, 1))
+# Limits of the commands' records.
+MOST_KERNEL, MOST_STRIDE, MOST_SIDE = (WindowConfig.most(name) for name in ("kernel_y", "stride_y", "height"))
+MOST_PADDING = GatherConfig.most("left")
+MOST_POOL = {"kernel": PoolConfig.most("kernel_y"), "stride": PoolConfig.most("stride_y"), "padding": PoolConfig.most("left")}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Convolution:
+    """A convolution and the pool fused behind it, on an input of `height` x `width` with zero point `zero_point`.
+
+    `spare`: computes all of the convolution's output, even what no window of the pool reads.
+
+    What an engine cannot run can be made too, and asked what stands `against` it.
+    """
+
+    geometry: Geometry
+    conv: QConv
+    pool: Pool | None
+    height: int
+    width: int
+    zero_point: int
+    spare: bool = False
+
+    def against(self) -> Iterator[tuple[QLayer, str]]:
+        """What stands against it on this engine, whatever its memories hold: whether convolution or pool, and why."""
+        geometry, window = self.geometry, self.conv.window
+        if self.scales_channels:
+            yield self.conv, "no unit of the engine scales each channel by itself: only the reference does (golden.run)"
+        elif self.conv.groups != 1:
+            yield self.conv, f"groups must be 1, not {self.conv.groups}"
+        if window.dilation != (1, 1):
+            yield self.conv, f"dilation must be 1, not {window.dilation}"
+        for what, most in (("kernel", MOST_KERNEL), ("stride", MOST_STRIDE), ("padding", MOST_PADDING)):
+            if max(getattr(window, what)) > most:
+                yield self.conv, f"{what} must be at most {most}, not {getattr(window, what)}"
+        for what, value in (("rows", self.height), ("columns", self.width)):
+            if value > MOST_SIDE:
+                yield self.conv, f"input {what} must be at most {MOST_SIDE}, not {value}: make the image smaller (--size)"
+        for what, unit, used, name in (
+                (f"weights of {geometry.output_lanes} channels", "words", self.block_words, "weight_words"),
+                ("output rows", "pixels", self.size[1], "band_pixels"),
+                ("parameters", "words", geometry.pairs, "parameter_words")):
+            yield from self._too_much(self.conv, what, unit, used, name)
+        if self.pool is not None:
+            yield from self._against_pool(self.pool, self.pool_window)
+
+    def _too_much(self, layer: QLayer, what: str, unit: str, used: int, name: str) -> Iterator[tuple[QLayer, str]]:
+        """If the engine's parameter `name` would have to grow: by how much."""
+        room = getattr(self.geometry, name)
+        if used > room:
+            yield layer, f"{what} must be at most {room} {unit} ({name}), not {used}: {used - room} are missing"
+
+    def _against_pool(self, pool: Pool, window: Window) -> Iterator[tuple[QLayer, str]]:
+        if isinstance(pool, QGlobalAvgPool):
+            for name in ("multiplier", "shift"):
+                values = np.unique(getattr(pool.requantise, name))
+                if len(values) != 1:
+                    yield pool, f"global average must have one {name}, not {len(values)}"
+        if window.dilation != (1, 1):
+            yield pool, f"pool dilation must be 1, not {window.dilation}"
+        for what, most in MOST_POOL.items():
+            if max(getattr(window, what)) > most:
+                yield pool, f"pool {what} must be at most {most}, not {getattr(window, what)}"
+        yield from self._too_much(pool, "pooled rows", "pixels", self.places, "pool_words")
+
+    @property
+    def scales_channels(self) -> bool:
+        """Whether each output channel is one input channel, scaled and shifted: what remains of a batch normalisation."""
+        return self.conv.groups == len(self.conv.weight) > 1 and self.conv.weight[0].size == 1
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the convolution's output, as far as it is computed."""
+        size, window = self.conv.window.output_size(self.height, self.width), self.pool_window
+        if self.spare or window == NO_POOL:
+            return size
+        pooled = window.output_size(*size, ceil_mode=getattr(self.pool, "ceil_mode", False))
+        read = ((count - 1) * window.stride[n] - window.padding[n] + window.kernel[n] for n, count in enumerate(pooled))
+        return tuple(map(min, size, read))
+
+    @cached_property
+    def pool_window(self) -> Window:
+        return self.pool.window if isinstance(self.pool, QMaxPool | QAvgPool) else NO_POOL
+
+    @cached_property
+    def pooled(self) -> tuple[int, int]:
+        """Height and width behind the pool; of a global average, before it."""
+        return self.pool_window.output_size(*self.size, ceil_mode=getattr(self.pool, "ceil_mode", False))
+
+    @property
+    def average(self) -> bool:
+        """Whether a global average is fused."""
+        return isinstance(self.pool, QGlobalAvgPool)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of what is written."""
+        return (len(self.conv.weight), *((1, 1) if self.average else self.pooled))
+
+    @property
+    def blocks(self) -> int:
+        """Output blocks."""
+        return -(-len(self.conv.weight) // self.geometry.output_lanes)
+
+    @cached_property
+    def passes(self) -> int:
+        """Passes of an output block."""
+        return (-(-self.conv.weight.shape[1] // self.geometry.input_lanes)
+                * self.conv.window.kernel[0] * self.conv.window.kernel[1])
+
+    @property
+    def block_words(self) -> int:
+        """Weight words of an output block."""
+        return self.passes * self.geometry.pairs
+
+    @property
+    def places(self) -> int:
+        """Places of the pool's line memory that an output block takes."""
+        return self.pooled[1] if self.pool is not None and self.pool_window.kernel[0] > 1 else 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates, without what idle lanes do."""
+        return self.conv.weight.size * self.size[0] * self.size[1]
+
+    def bands(self, cut: list[range]) -> list[Band]:
+        """Bands of those rows of the convolution's output."""
+        return cut_bands(cut, self.pool_window, self.pooled[0])
+
+    def input_rows(self, rows: range) -> range:
+        """Rows of the input that these rows of the convolution's output are made of."""
+        window = self.conv.window
+        first = rows.start * window.stride[0] - window.padding[0]
+        last = (rows.stop - 1) * window.stride[0] - window.padding[0] + window.kernel[0]
+        first = min(max(first, 0), self.height)
+        return range(first, max(min(last, self.height), first))
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """All weights in the order of loads: int8 (words, PI, 2)."""
+        return weight_image(self.geometry, self.conv.weight).reshape(-1, self.geometry.input_lanes, 2)
+
+    @cached_property
+    def parameters(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Biases, multipliers and shifts in the order of loads: int64 (words, 2) each."""
+        out, how = len(self.conv.weight), self.conv.requantise
+        return tuple(parameter_image(self.geometry, np.broadcast_to(values, out), out, fill).reshape(-1, 2)
+                     for values, fill in ((self.conv.bias, 0), (how.multiplier, 0), (how.shift, 1)))
