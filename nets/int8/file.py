@@ -1,33 +1,24 @@
-"""Quantised networks as files (`.fln`): a safetensors container with the graph as JSON in its metadata.
-
-The metadata's one entry, `fireline`, begins with the SHA-256 of the whole file, taken with 64 zeros in the digest's place. So
-a file is either as it was written, or refused. Arrays are stored under `<layer>.<field>`.
-"""
+"""Quantised networks as sealed files (`.fln`, `nets.sealed`): the graph as a record, arrays under `<layer>.<field>`."""
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-import hashlib
-import json
 from pathlib import Path
-import re
 
 import numpy as np
-from safetensors import SafetensorError
-import safetensors.numpy
 
-from cli import write_bytes
 from nets.graph import GraphError, Window
 from nets.int8 import network as quantised
 from nets.int8.check import check
 from nets.int8.network import QLayer, QNetwork, Requantise, TensorType
 from nets.model import ModelError
 from nets.preprocess import InputSpec
+from nets.sealed import Seal
 
 __all__ = ["SUFFIX", "VERSION", "load", "save"]
 
 SUFFIX = ".fln"
 VERSION = 1
-ZEROS = b"0" * 64
-DIGEST = re.compile(rb'^\{"__metadata__":\{"fireline":"\{\\"digest\\":\\"([0-9a-f]{64})\\"')
+SEAL = Seal(what="quantised network", which="a quantised file", suffix=SUFFIX, entry="fireline", version=VERSION,
+            error=ModelError)
 OPERATORS = {name[1:]: kind for name, kind in vars(quantised).items()
              if isinstance(kind, type) and issubclass(kind, QLayer) and kind is not QLayer}
 
@@ -53,55 +44,24 @@ def save(network: QNetwork, path: str | Path) -> None:
 
     Raises ModelError for a name without `.fln`, GraphError if the network breaks a rule, OutputError if it cannot be written.
     """
-    if Path(path).suffix != SUFFIX:
-        raise ModelError(f"{path}: a quantised file must end in {SUFFIX}")
+    SEAL.check_name(path)
     check(network)
     arrays: dict[str, np.ndarray] = {}
     record = {
-        "digest": ZEROS.decode(), "version": VERSION, "name": network.name, "output": network.output,
+        "name": network.name, "output": network.output,
         "input": network.spec.to_json(), "labels": network.labels, "notes": network.notes, "provenance": network.provenance,
         "layers": [_encode(layer, _Arrays(layer.name, arrays)) | {"tensor": asdict(network.tensors[layer.name])}
                    for layer in network.layers],
     }
-    text = json.dumps(record, separators=(",", ":"), allow_nan=False)
-    content = safetensors.numpy.save(arrays, {"fireline": text})
-    start = DIGEST.match(content[8:]).start(1) + 8
-    digest = hashlib.sha256(content).hexdigest().encode()
-    write_bytes(path, content[:start] + digest + content[start + 64:])
+    SEAL.save(path, record, arrays)
 
 
 def load(path: str | Path) -> QNetwork:
     """The network of a file. Raises ModelError, in one line with the file and the layer or byte, for whatever is wrong."""
-    try:
-        content = Path(path).read_bytes()
-    except (OSError, ValueError) as error:      # ValueError: a NUL in the name
-        raise ModelError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        return _parse(content)
-    except GraphError as error:
-        first, *more = error.problems
-        raise ModelError(f"{path}: {first}{f' (and {len(more)} more)' if more else ''}") from None
-    except (ValueError, TypeError, KeyError, RecursionError, SafetensorError) as error:
-        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else error
-        raise ModelError(f"{path}: {reason}") from None
+    return SEAL.load(path, _network)
 
 
-def _parse(content: bytes) -> QNetwork:
-    if len(content) < 8:
-        raise ValueError(f"is no quantised network: it ends at byte {len(content)}, within the header's length")
-    length = int.from_bytes(content[:8], "little")
-    found = DIGEST.match(content[8:])
-    if not found:
-        raise ValueError("is no quantised network: byte 8 does not begin the header of one")
-    if length > len(content) - 8:
-        raise ValueError(f"ends at byte {len(content)}, within the header of {length} bytes")
-    start = found.start(1) + 8
-    if hashlib.sha256(content[:start] + ZEROS + content[start + 64:]).hexdigest().encode() != found[1]:
-        raise ValueError("is damaged: its SHA-256 is not the one written in it")
-    record = json.loads(json.loads(content[8:8 + length])["__metadata__"]["fireline"])
-    if record.get("version") != VERSION:
-        raise ValueError(f"has version {record.get('version')!r}, but only version {VERSION} can be read")
-    arrays = dict(safetensors.numpy.load(content))
+def _network(record: dict, arrays: dict[str, np.ndarray]) -> QNetwork:
     layers, tensors = [], {}
     for entry in _typed("layers", record["layers"], list):
         name = _typed("layer name", _typed("layer", entry, dict).get("name"), str)
@@ -120,7 +80,11 @@ def _parse(content: bytes) -> QNetwork:
         output=_typed("output", record["output"], str), spec=InputSpec.from_json(record["input"]),
         labels=_strings("labels", record["labels"]), notes=_strings("notes", record["notes"]),
         provenance=_typed("provenance", record["provenance"], dict))
-    check(network)
+    try:
+        check(network)
+    except GraphError as error:
+        first, *more = error.problems
+        raise ValueError(f"{first}{f' (and {len(more)} more)' if more else ''}") from None
     return network
 
 

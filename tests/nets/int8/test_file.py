@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from nets.int8.file import ZEROS, load, save
+from nets.int8.file import load, save
 from nets.load import load_model
 from nets.model import ModelError
 from nets.quantise import main, quantise_with
+from nets.sealed import ZEROS
 
 SEED = 7
 
