@@ -3,19 +3,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arch.command import (
-    ADDRESS,
-    POOL_AVERAGE,
-    POOL_MAX,
-    POOL_NONE,
-    AverageConfig,
-    Command,
-    LoadConfig,
-    PoolConfig,
-    RequantiseConfig,
-    WindowConfig,
-    WriterConfig,
-)
+from arch.command import Command
+from arch.record import ADDRESS
+from arch.unit.average import AverageConfig
+from arch.unit.load import LoadConfig
+from arch.unit.pool import POOL_AVERAGE, POOL_MAX, POOL_NONE, PoolConfig
+from arch.unit.requantise import RequantiseConfig
+from arch.unit.window import WindowConfig
+from arch.unit.writer import WriterConfig
 from compiler.bands import Band
 from compiler.convolution import Convolution
 from compiler.maps import Map
