@@ -1,6 +1,7 @@
 """Cores without a board, routed by the chip's own flow."""
 
 from pathlib import Path
+from threading import Event
 
 from amaranth import Elaboratable
 from amaranth.back import rtlil
@@ -35,7 +36,8 @@ def synthesise(design: Elaboratable, directory: Path, device: str = "85f", *, na
 
 def place_and_route(netlist: Path, device: str, *, freq_mhz: float, seed: int = 1, plan: bool = True,
                     router: str = "router2", package: str = "CABGA381", options: tuple[str, ...] = flow.OPTIONS,
-                    stop_after: float | None = None, heatmap: Path | None = None) -> Routed:
+                    stop_after: float | None = None, heatmap: Path | None = None,
+                    stop: Event | None = None) -> Routed:
     """Place and route `netlist` on `device` and return the figures, as `hw.tools.flow.place_and_route`, whose errors it raises.
 
     `plan` puts the array's multipliers in order first. Log and report stay beside the netlist, one per run. `heatmap` becomes a
@@ -51,7 +53,7 @@ def place_and_route(netlist: Path, device: str, *, freq_mhz: float, seed: int = 
         old.unlink()
     try:
         return flow.place_and_route(source, part, freq_mhz=freq_mhz, seed=seed, router=router, stem=stem, constraints=pins,
-                                    options=(*options, "--lpf-allow-unconstrained", *maps), stop_after=stop_after)
+                                    options=(*options, "--lpf-allow-unconstrained", *maps), stop_after=stop_after, stop=stop)
     finally:
         if any(netlist.parent.glob(f"{stem}_congestion_by_coordinate_*.csv")):
             draw(read_maps(netlist.parent, stem), device, f"{netlist.parent.name}, {stem}", heatmap)

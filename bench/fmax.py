@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 import sys
+from threading import Event
 
 from amaranth.lib import wiring
 from rich.table import Table
@@ -50,21 +51,28 @@ def measure(netlist: Path, preset: str, *, seeds: int, jobs: int, freq_mhz: floa
     `heatmap` is a picture of the router's congestion; of several seeds each has its number in the file's name.
     Raises ToolError if no seed routes.
     """
+    stop = Event()
+
     def run(seed: int) -> Routed:
         started(seed)
         drawn = heatmap and (heatmap if seeds == 1 else heatmap.with_stem(f"{heatmap.stem}-{seed}"))
-        return place_and_route(netlist, _DEVICE_OF[preset], freq_mhz=freq_mhz, seed=seed, stop_after=stop_after, heatmap=drawn)
+        return place_and_route(netlist, _DEVICE_OF[preset], freq_mhz=freq_mhz, seed=seed, stop_after=stop_after, heatmap=drawn,
+                               stop=stop)
 
     routed, failed = [], None
     with ThreadPoolExecutor(jobs) as pool:
         futures = {pool.submit(run, seed): seed for seed in range(1, seeds + 1)}
-        for future in as_completed(futures):
-            try:
-                routed.append(future.result())
-                ended(futures[future], routed[-1])
-            except ToolError as error:
-                failed = error
-                ended(futures[future], error)
+        try:
+            for future in as_completed(futures):
+                try:
+                    routed.append(future.result())
+                    ended(futures[future], routed[-1])
+                except ToolError as error:
+                    failed = error
+                    ended(futures[future], error)
+        finally:
+            stop.set()          # an interrupt need not wait for the rest
+            pool.shutdown(cancel_futures=True)
     if not routed:
         raise failed
     return sorted(routed, key=lambda result: -result.clock_mhz)

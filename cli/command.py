@@ -34,6 +34,7 @@ def run_command(work: Callable[[Namespace], int | None], args: Namespace, *error
         print_error(error)
     except KeyboardInterrupt:
         code = INTERRUPTED
+        exec("")        # interrupted in code made from text, as dataclasses are, CPython would end by the signal: it forgets that
         print("interrupted", file=sys.stderr)
     except BrokenPipeError:     # without this the interpreter complains when it flushes at exit
         code = 1

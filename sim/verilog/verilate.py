@@ -81,7 +81,11 @@ def _compile(sources: Sequence[Path | str], flags: Sequence[str], cwd: Path) -> 
         level = (_ONCE_LEVEL,) if str(source).endswith(_ONCE) else ()
         _run(["g++", *flags, *level, "-c", str(source)], cwd, "compiling the model")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(compile_one, sources))
+        try:
+            list(pool.map(compile_one, sources))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)          # an interrupt, or an error in one, need not wait for the rest
+            raise
 
 
 def _runtime(names: Sequence[str], flags: Sequence[str], build: Path) -> list[str]:
