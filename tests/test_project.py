@@ -2,10 +2,13 @@
 import ast
 from importlib.util import find_spec
 from pathlib import Path
+import re
 import subprocess
 import sys
 
 import pytest
+
+from tests.smoke import ON_A_BOARD, RUNS, SERVER
 
 ROOT = Path(__file__).resolve().parents[1]
 MAY_READ = {         # arrows point one way; the reference never sees the hardware, nor the hardware the reference
@@ -41,10 +44,10 @@ def imported(path: Path) -> set[str]:
 
 
 def commands() -> list[str]:
-    """Modules of ours that are run with python -m."""
-    return [".".join(path.relative_to(ROOT).with_suffix("").parts)
-            for package in sorted(PACKAGES) for path in modules(package)
-            if '__name__ == "__main__"' in path.read_text(encoding="utf-8") and path.name not in ("__main__.py", "yosys_abc.py")]
+    """Modules of ours that users run with python -m: not packages, and not what only SymbiYosys runs."""
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for package in sorted(PACKAGES) for path in modules(package)
+            if '\nif __name__ == "__main__":' in path.read_text(encoding="utf-8")
+            and path.name not in ("__main__.py", "yosys_abc.py")]
 
 
 def test_lint_is_clean():
@@ -63,6 +66,18 @@ def test_imports_point_one_way(package):
         assert imported(path) <= allowed, f"{path.relative_to(ROOT)} imports {imported(path) - allowed}"
 
 
+def test_every_command_has_a_short_run():
+    """.ci/run starts each in the environment of README's first command, and from a wheel."""
+    assert {run.module for run in (*RUNS, *ON_A_BOARD)} | {SERVER} == {*commands(), "formal"} - {"fireline.completion"}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))],
+                         ids=lambda page: page.name)
+def test_pages_name_only_commands_that_are_run(page):
+    known = {*commands(), "formal", "pytest", "venv"}
+    assert set(re.findall(r"python3? -m ([\w.]*\w)", page.read_text(encoding="utf-8"))) <= known
+
+
 @pytest.mark.parametrize("command", commands())
 def test_every_command_has_help(command):
     done = subprocess.run([sys.executable, "-m", command, "--help"], cwd=ROOT, capture_output=True, text=True)
@@ -71,11 +86,3 @@ def test_every_command_has_help(command):
         return
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout and done.stderr == ""
-
-
-def test_readme_names_only_what_exists():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for word in text.split():
-        name = word.strip("`.,:;()")
-        if name.startswith(tuple(f"{package}." for package in PACKAGES)) and f"python -m {name}" in text:
-            assert (ROOT / (name.replace(".", "/") + ".py")).exists(), name

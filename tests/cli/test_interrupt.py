@@ -13,7 +13,8 @@ READY = "cli.interrupt"         # from here on Ctrl-C is ours; before, Python it
 COMMANDS = {                    # with work for longer than the longest wait
     "golden.run": ("--model", "squeezenet1_1"), "golden.evaluate": ("--model", "squeezenet1_1", "--images", "nets/digits/images"),
     "nets.quantise": ("--model", "squeezenet1_1", "--out", "{tmp}/net.fln"), "nets.info": ("--model", "squeezenet1_1"),
-    "hw.build": ("--estimate", "--board", "ulx3s"), "sim.fuzz": ("--frames", "1000000"), "compiler.compile": ("--model", "squeezenet1_1"),
+    "hw.build": ("--estimate", "--board", "ulx3s"), "sim.fuzz": ("--frames", "1000000"),
+    "compiler.compile": ("--model", "squeezenet1_1", "--out", "{tmp}/net.flp"),
     "sim.board": ("--board", "versa-ecp5"), "host.info": ("--port", "/dev/ptmx"), "bench.bad_files": ("--count", "100000"),
 }
 
@@ -43,8 +44,8 @@ def test_imports_are_interrupted_at_each_module():
 
 
 def interrupted(command, wait: float | int, cwd: Path) -> tuple[int, str]:
-    """Exit code and stderr of `python -m command` that gets SIGINT `wait` seconds, or modules if a whole number, after it is ready
-    for one."""
+    """Exit code and stderr of `python -m command`, which gets SIGINT some time after it is ready for one: `wait` seconds, or
+    modules if it is a whole number."""
     process = subprocess.Popen([sys.executable, "-X", "importtime", "-m", *command], cwd=cwd, stdout=subprocess.DEVNULL,
                                stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, start_new_session=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
@@ -67,4 +68,5 @@ def interrupted(command, wait: float | int, cwd: Path) -> tuple[int, str]:
             rest = process.communicate(timeout=60)[1]
         finally:
             process.kill()
-    return process.returncode, "".join(said + [line for line in rest.splitlines(keepends=True) if not line.startswith("import time:")])
+    said += [line for line in rest.splitlines(keepends=True) if not line.startswith("import time:")]
+    return process.returncode, "".join(said)

@@ -1,5 +1,4 @@
 """Whatever names and whatever output: commands print names as they are, and on a stream of plain ASCII something near them."""
-from dataclasses import replace
 import os
 from pathlib import Path
 import re
