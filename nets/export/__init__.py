@@ -1,0 +1,1 @@
+"""Quantised networks as ONNX files."""
