@@ -123,7 +123,7 @@ def _tensor(name: str, network: QNetwork, buffer, layout: Layout, geometry: Geom
 
 def digest(network: QNetwork) -> str:
     """SHA-256 of what a network computes."""
-    found = hashlib.sha256()
+    found = hashlib.sha256(repr(network.offset).encode())
     for layer in network.layers:
         found.update(repr((layer.op, layer.name, layer.inputs, network.tensors[layer.name])).encode())
         for name, value in sorted(vars(layer).items()):
@@ -144,7 +144,7 @@ def _meta(network: QNetwork, stages: Stages, layout: Layout) -> dict:
         "spec": json.loads(json.dumps(network.spec.to_json())), "labels": list(network.labels),
         "input": {"scale": given.scale, "zero_point": given.zero_point},
         "output": {"name": network.output, "tensor": stages.output_name, "shape": list(output.shape), "scale": output.scale,
-                   "zero_point": output.zero_point, "softmax": stages.softmax},
+                   "zero_point": output.zero_point, "offset": network.offset, "softmax": stages.softmax},
         "stages": [{"layer": stage.layer, "writes": stage.tensor, "channel": stage.channel} for stage in stages.stages],
         "storage": dict(layout.sizes),
     }

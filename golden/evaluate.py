@@ -1,6 +1,7 @@
 """How often the float network and the integer network are right on a folder of labelled images.
 
-The class of an image is the number that its file name begins with, or its sub-folder's name (a number, or a label).
+The class of an image is the number that its file name begins with, or its sub-folder's name (a number, or a label). The table
+of layers shows what rounding loses on the calibration images: signal to noise in dB.
 """
 import argparse
 from collections.abc import Iterator
@@ -14,13 +15,15 @@ import sys
 import threading
 import warnings
 
-from cli import positive, print_notes, progress, run_command, write_json
+from cli import positive, print_notes, progress, run_command, terminal, write_bytes, write_json
 from golden import values
 from nets import float_run
 from nets.int8.network import QNetwork
 from nets.labelled import labelled_images, own_images
+from nets.loss_report import loss_records, loss_table, plot_losses
 from nets.model import Model
 from nets.network import add_network_arguments, network_and_model
+from nets.plot import PLOT_SUFFIXES
 from nets.preprocess import load_image
 from nets.quantise import spread
 from nets.scores import ranking
@@ -120,7 +123,9 @@ def get_parser() -> argparse.ArgumentParser:
                         help="labelled images, sub-folders too (digits has its own)")
     parser.add_argument("--limit", type=positive, metavar="N", help="at most N of them, evenly spread (all)")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the fractions as JSON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the fractions, and what layers lose, as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE",
+                        help=f"also draw what rounding loses, layer by layer ({', '.join(PLOT_SUFFIXES)})")
     return parser
 
 
@@ -138,8 +143,12 @@ def run(args: argparse.Namespace) -> None:
         else:
             print(f"{what:6} " + "   ".join(f"{top.replace('top', 'top-')} {share:7.2%} ({round(share * len(images))})"
                                             for top, share in record[what].items()))
+    if network.losses:
+        terminal().print(loss_table(network.losses))
+    if args.plot:
+        write_bytes(args.plot, plot_losses(network.name, network.losses, args.plot.suffix))
     if args.json:
-        write_json(args.json, {"model": network.name, "notes": network.notes, **record})
+        write_json(args.json, {"model": network.name, "notes": network.notes, **record, "losses": loss_records(network.losses)})
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:

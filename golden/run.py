@@ -20,7 +20,7 @@ __all__ = ["dump", "get_parser", "main"]
 
 def dump(network: QNetwork, tensors: dict[str, np.ndarray], folder: Path) -> None:
     """Writes every tensor as `<layer>.npy`, characters that file names should not have as `_`, and `index.json` with name,
-    operator, file, shape, scale and zero point of each in order. Raises OutputError."""
+    operator, file, shape, scale, zero point and octaves (`QNetwork`) of each in order. Raises OutputError."""
     index, taken = [], set()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,8 @@ def dump(network: QNetwork, tensors: dict[str, np.ndarray], folder: Path) -> Non
             np.save(folder / f"{name}.npy", tensors[layer.name])
             kind = network.tensors[layer.name]
             index.append({"name": layer.name, "op": layer.op, "file": f"{name}.npy", "shape": kind.shape,
-                          "scale": kind.scale, "zero_point": kind.zero_point})
+                          "scale": kind.scale, "zero_point": kind.zero_point,
+                          "octaves": network.octaves.get(layer.name)})
         (folder / "index.json").write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{error.filename or folder}: cannot be written: {error.strerror or error}") from None

@@ -44,6 +44,9 @@ def network_model(network: QNetwork, *, every_layer: bool = False, integers: boo
     final = network.tensors[network.output]
     meaning = exporter.scale(exporter.scores, final.scale, np.uint8(final.zero_point))
     value = exporter.node("DequantizeLinear", [network.output, *meaning], f"{exporter.scores}/value")
+    if network.offset:
+        value = exporter.node("Add", [value, exporter.array(f"{exporter.scores}/offset", np.float32(network.offset))],
+                             f"{exporter.scores}/moved")
     exporter.node("Flatten", [value], exporter.scores, axis=1)
     shape = network.tensors[network.input.name].shape
     outputs = [helper.make_tensor_value_info(exporter.scores, TensorProto.FLOAT, [1, int(np.prod(final.shape))])]

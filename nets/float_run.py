@@ -164,6 +164,11 @@ def _affine(layer: Affine, x: np.ndarray) -> np.ndarray:
     return x * layer.scale.reshape(shape) + layer.offset.reshape(shape)
 
 
+def _clip(layer: Clip, x: np.ndarray) -> np.ndarray:
+    low, high = (np.reshape(np.asarray(bound, np.float32), (-1, *(1,) * (x.ndim - 1))) for bound in (layer.low, layer.high))
+    return np.clip(x, low, high)
+
+
 def _shuffle(layer: ChannelShuffle, x: np.ndarray) -> np.ndarray:
     return x.reshape(layer.groups, -1, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
 
@@ -173,7 +178,7 @@ LAYERS: dict[type[Layer], Callable[..., np.ndarray]] = {
     Affine: _affine,
     AvgPool: _avg_pool,
     ChannelShuffle: _shuffle,
-    Clip: lambda layer, x: np.clip(x, np.float32(layer.low), np.float32(layer.high)),
+    Clip: _clip,
     Concat: lambda layer, *parts: np.concatenate(parts),
     Conv: _conv,
     Dropout: lambda layer, x: x,

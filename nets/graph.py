@@ -261,14 +261,17 @@ class Relu(Layer):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clip(Layer):
-    """min(max(x, low), high), low <= high; either may be infinite."""
+    """min(max(x, low), high), low <= high; either may be infinite, and a float32 array with one bound a channel."""
 
-    low: float
-    high: float
+    low: float | np.ndarray
+    high: float | np.ndarray
 
     def infer(self, *shapes: Shape) -> Shape:
-        if not self.low <= self.high:
+        if not np.all(self.low <= self.high):
             raise ValueError(f"low must not exceed high, not {self.low} and {self.high}")
+        if any(np.shape(bound) not in ((), shapes[0][:1]) for bound in (self.low, self.high)):
+            raise ValueError(f"low and high must have 1 or {shapes[0][0]} values, "
+                             f"not {np.size(self.low)} and {np.size(self.high)}")
         return shapes[0]
 
 

@@ -8,7 +8,7 @@ from matplotlib.ticker import EngFormatter
 from cli import OutputError
 from nets.graph import Graph
 
-__all__ = ["PLOT_SUFFIXES", "plot_costs"]
+__all__ = ["DPI", "HEAD_INCHES", "HEIGHT_INCHES", "PLOT_SUFFIXES", "ROW_INCHES", "plot_costs", "plot_suffix", "short_name"]
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 NAME_LENGTH = 44        # longer names lose their beginning, which deep networks repeat
@@ -22,8 +22,7 @@ def plot_costs(graph: Graph, suffix: str) -> bytes:
 
     Layers that have neither are left out. `suffix`: one of `PLOT_SUFFIXES`. Raises OutputError.
     """
-    if suffix.lower() not in PLOT_SUFFIXES:
-        raise OutputError(f"plot must end in {', '.join(PLOT_SUFFIXES)}, not {suffix!r}")
+    kind = plot_suffix(suffix)
     layers = [layer for layer in graph.layers if layer.parameters or graph.macs(layer)]
     layers = layers or list(graph.layers)
     height = min(HEAD_INCHES + ROW_INCHES * len(layers), HEIGHT_INCHES)
@@ -42,15 +41,23 @@ def plot_costs(graph: Graph, suffix: str) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_xlim(0, max(*counts, 1) * 1.02)
         axes.tick_params(axis="y", length=0)
-    panels[0].set_yticks(rows, [_short(layer.name) for layer in layers], fontsize=8,
+    panels[0].set_yticks(rows, [short_name(layer.name) for layer in layers], fontsize=8,
                          parse_math=False)
     panels[0].set_ylim(len(layers) - 0.4, -0.6)
-    figure.suptitle(_short(graph.name), parse_math=False)
+    figure.suptitle(short_name(graph.name), parse_math=False)
     content = io.BytesIO()
-    figure.savefig(content, format=suffix.lower()[1:])
+    figure.savefig(content, format=kind)
     return content.getvalue()
 
 
-def _short(name: str) -> str:
+def plot_suffix(suffix: str) -> str:
+    """The kind of image that a file's suffix asks for, as `png`. Raises OutputError for others than `PLOT_SUFFIXES`."""
+    if suffix.lower() not in PLOT_SUFFIXES:
+        raise OutputError(f"plot must end in {', '.join(PLOT_SUFFIXES)}, not {suffix!r}")
+    return suffix.lower()[1:]
+
+
+def short_name(name: str) -> str:
+    """A layer's name as a label: no longer than fits, without what cannot be printed."""
     name = "".join(c if c.isprintable() else "?" for c in name)
     return name if len(name) <= NAME_LENGTH else "…" + name[1 - NAME_LENGTH:]

@@ -1,11 +1,13 @@
 """A float network becomes a quantised one, calibrated on a folder of images.
 
-Weights are int8 per output channel, activations uint8 per tensor (`nets.int8.network`); ranges are clipped where the mean squared
-error is least (`nets.int8.clip`), weights are rounded so that their errors cancel (`nets.int8.rounding`). The same images
-always give the same network.
+Weights are int8 per output channel, activations uint8 per tensor (`nets.int8.network`). Channels of one tensor are given ranges
+that are alike (`nets.int8.equalise`), scores far from zero are moved there (`nets.int8.centre`), ranges are clipped where the
+mean squared error is least (`nets.int8.clip`), weights are rounded so that their errors cancel (`nets.int8.rounding`). What all
+this loses is measured (`nets.int8.losses`). The same images always give the same network.
 """
 import argparse
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 import hashlib
 from pathlib import Path
 import sys
@@ -13,16 +15,21 @@ from typing import TypeVar
 
 import numpy as np
 
-from cli import positive, print_notes, progress, run_command
+from cli import positive, print_notes, progress, run_command, terminal, write_bytes, write_json
 from nets import digits
 from nets.int8.calibrate import measure
+from nets.int8.centre import centre
 from nets.int8.check import check
+from nets.int8.equalise import equalise, measure_ranges
 from nets.int8.file import save
 from nets.int8.fuse import plan
+from nets.int8.losses import measure_losses, warnings
 from nets.int8.lower import lower
 from nets.int8.network import QNetwork
 from nets.load import add_model_arguments, model_from_arguments
+from nets.loss_report import loss_records, loss_table, plot_losses
 from nets.model import Model
+from nets.plot import PLOT_SUFFIXES
 from nets.preprocess import InputSpec, find_images, load_image
 
 __all__ = ["CALIBRATION_LIMIT", "get_parser", "main", "outline", "quantise", "quantise_with", "spread", "synthetic_images"]
@@ -30,6 +37,7 @@ __all__ = ["CALIBRATION_LIMIT", "get_parser", "main", "outline", "quantise", "qu
 Item = TypeVar("Item")
 
 CALIBRATION_LIMIT = 64
+SAMPLE = 8                     # images that tell the ranges of channels, and what rounding loses
 SYNTHETIC_IMAGES = 16
 SYNTHETIC_HEADROOM = 2.5       # photographs reach further than noise: SqueezeNet then loses a point, not half of them
 
@@ -41,20 +49,31 @@ def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.
     Raises GraphError naming every layer that cannot be computed in integers, ValueError without any image.
     """
     steps = plan(model.graph)
-    digest = hashlib.sha256()
-
-    def prepared() -> Iterable[np.ndarray]:
-        for pixels in images:
-            digest.update(pixels.tobytes())
-            yield model.spec.normalise(pixels)
-
-    statistics = measure(model.graph, steps, prepared())
-    layers, tensors = lower(steps, model.graph.shapes, statistics, headroom=headroom)
+    images = list(images)
+    if not images:
+        raise ValueError("images must be at least one, not none")
+    sample = [model.spec.normalise(pixels) for pixels in spread(images, SAMPLE)]
+    ranges = measure_ranges(model.graph, progress(sample, "measuring channels"))
+    graph, octaves = equalise(model.graph, steps, ranges)
+    graph, offset = centre(graph, steps, ranges)
+    steps = plan(graph)
+    statistics = measure(graph, steps, (model.spec.normalise(pixels) for pixels in progress(images, "calibrating")))
+    layers, tensors = lower(steps, graph.shapes, statistics, headroom=headroom)
     network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec,
-                       labels=model.labels, notes=model.notes + steps.notes + notes,
-                       provenance={"calibration_images": statistics.images, "calibration_sha256": digest.hexdigest()})
+                       labels=model.labels, offset=offset,
+                       octaves={step.name: octaves[step.value] for step in steps.steps if step.value in octaves})
+    losses = measure_losses(graph, steps, network, progress(sample, "measuring losses"))
+    network = replace(network, losses=losses, notes=model.notes + steps.notes + notes + warnings(losses),
+                      provenance={"calibration_images": len(images), "calibration_sha256": _digest(images)})
     check(network)
     return network
+
+
+def _digest(images: Iterable[np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for pixels in images:
+        digest.update(pixels.tobytes())
+    return digest.hexdigest()
 
 
 def outline(model: Model) -> QNetwork:
@@ -79,9 +98,9 @@ def quantise_with(model: Model, folder: Path | None = None, *, limit: int = CALI
     if folder is None:
         note = (f"{model.name}: calibrated on {SYNTHETIC_IMAGES} synthetic images, which costs accuracy: "
                 f"give a folder of real ones")
-        return quantise(model, progress(synthetic_images(model.spec), "calibrating"), headroom=SYNTHETIC_HEADROOM, notes=(note,))
+        return quantise(model, synthetic_images(model.spec), headroom=SYNTHETIC_HEADROOM, notes=(note,))
     paths = spread(find_images(folder), limit)
-    return quantise(model, (load_image(path, model.spec) for path in progress(paths, "calibrating")))
+    return quantise(model, (load_image(path, model.spec) for path in paths))
 
 
 def spread(items: Sequence[Item], limit: int) -> list[Item]:
@@ -116,13 +135,20 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=positive, default=CALIBRATION_LIMIT, metavar="N",
                         help="take at most N of them, evenly spread (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the quantised network, FILE.fln")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write what rounding loses, layer by layer, as JSON")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help=f"also draw it ({', '.join(PLOT_SUFFIXES)})")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
     network = quantise_with(model_from_arguments(args), args.images, limit=args.limit)
-    print_notes(network.notes)
     save(network, args.out)
+    if args.plot:
+        write_bytes(args.plot, plot_losses(network.name, network.losses, args.plot.suffix))
+    if args.json:
+        write_json(args.json, {"model": network.name, "notes": network.notes, "losses": loss_records(network.losses)})
+    print_notes(network.notes)
+    terminal(stderr=True).print(loss_table(network.losses))
     print(args.out)
 
 

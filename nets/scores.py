@@ -18,7 +18,8 @@ def ranking(scores: np.ndarray) -> np.ndarray:
 
 def probabilities(network: QNetwork, q: np.ndarray) -> np.ndarray:
     """float64 (classes,) from the output tensor: its values where the network ends in a softmax, else their softmax."""
-    values = network.dequantise(network.output, q).ravel().astype(np.float64)
+    kind = network.tensors[network.output]          # the offset is left out: softmax ignores it, and float32 might not hold it
+    values = ((q.ravel().astype(np.int32) - kind.zero_point) * kind.scale).astype(np.float32).astype(np.float64)
     if isinstance(network.by_name[network.output], QSoftmax):
         return values
     powers = np.exp(values - values.max())

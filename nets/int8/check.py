@@ -8,6 +8,7 @@ from nets.graph import AvgPool, ChannelShuffle, Concat, Conv, GlobalAvgPool, Gra
 from nets.int8.network import (
     ADD_MULTIPLIER_MAX,
     MULTIPLIER_MAX,
+    OCTAVES_MAX,
     QLRN,
     SHIFT_MAX,
     WEIGHT_MAX,
@@ -47,12 +48,25 @@ def check(network: QNetwork) -> None:
         seen.add(layer.name)
     if network.output not in seen:
         problems.append(Problem(network.output, "network", "output is produced by no layer"))
+    problems.extend(_value_meanings(network))
     if set(network.tensors) != seen:
         problems.append(Problem(network.name, "network", "tensors must be those of the layers"))
     if problems:
         raise GraphError(network.name, problems)
     if network.tensors[network.input.name].shape != network.spec.shape:
         raise GraphError(network.name, [Problem(network.input.name, "Input", f"images are prepared as {network.spec.shape}")])
+
+
+def _value_meanings(network: QNetwork) -> Iterator[Problem]:
+    """What is wrong with the numbers that only say what tensors mean."""
+    if type(network.offset) is not float or not math.isfinite(network.offset):
+        yield Problem(network.output, "network", f"offset of the output must be a number, not {network.offset!r}")
+    for name, octaves in network.octaves.items():
+        kind = network.tensors.get(name)
+        if kind is None or len(octaves) != kind.shape[0]:
+            yield Problem(name, "network", f"octaves must be those of a tensor's channels, not {len(octaves)}")
+        elif any(type(value) is not int or abs(value) > OCTAVES_MAX for value in octaves):
+            yield Problem(name, "network", f"octaves must be -{OCTAVES_MAX}..{OCTAVES_MAX}")
 
 
 def _problems(network: QNetwork, layer: QLayer, seen: set[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ import numpy as np
 from nets.graph import GraphError, Window
 from nets.int8 import network as quantised
 from nets.int8.check import check
-from nets.int8.network import QLayer, QNetwork, Requantise, TensorType
+from nets.int8.network import Loss, QLayer, QNetwork, Requantise, TensorType
 from nets.model import ModelError
 from nets.preprocess import InputSpec
 from nets.sealed import Seal
@@ -16,7 +16,7 @@ from nets.sealed import Seal
 __all__ = ["SUFFIX", "VERSION", "load", "save"]
 
 SUFFIX = ".fln"
-VERSION = 1
+VERSION = 2
 SEAL = Seal(what="quantised network", which="a quantised file", suffix=SUFFIX, entry="fireline", version=VERSION,
             error=ModelError)
 OPERATORS = {name[1:]: kind for name, kind in vars(quantised).items()
@@ -50,8 +50,10 @@ def save(network: QNetwork, path: str | Path) -> None:
     record = {
         "name": network.name, "output": network.output,
         "input": network.spec.to_json(), "labels": network.labels, "notes": network.notes, "provenance": network.provenance,
+        "offset": network.offset, "losses": [asdict(loss) for loss in network.losses],
         "layers": [_encode(layer, _Arrays(layer.name, arrays)) | {"tensor": asdict(network.tensors[layer.name])}
                    for layer in network.layers],
+        "octaves": network.octaves,
     }
     SEAL.save(path, record, arrays)
 
@@ -79,7 +81,9 @@ def _network(record: dict, arrays: dict[str, np.ndarray]) -> QNetwork:
         name=_typed("name", record["name"], str), layers=tuple(layers), tensors=tensors,
         output=_typed("output", record["output"], str), spec=InputSpec.from_json(record["input"]),
         labels=_strings("labels", record["labels"]), notes=_strings("notes", record["notes"]),
-        provenance=_typed("provenance", record["provenance"], dict))
+        provenance=_typed("provenance", record["provenance"], dict), offset=_typed("offset", record["offset"], float),
+        octaves={name: _integers(octaves) for name, octaves in _typed("octaves", record["octaves"], dict).items()},
+        losses=tuple(map(_loss, _typed("losses", record["losses"], list))))
     try:
         check(network)
     except GraphError as error:
@@ -92,6 +96,11 @@ def _typed(what: str, value: object, kind: type) -> object:
     if type(value) is not kind:
         raise TypeError(f"{what} must be {kind.__name__}, not {value!r:.40}")
     return value
+
+
+def _loss(record: object) -> Loss:
+    record = _typed("loss", record, dict)
+    return Loss(**{item.name: _typed(item.name, record[item.name], item.type) for item in fields(Loss)})
 
 
 def _strings(what: str, values: object) -> tuple[str, ...]:

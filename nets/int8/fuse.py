@@ -2,6 +2,8 @@
 from dataclasses import dataclass
 import math
 
+import numpy as np
+
 from nets.graph import (
     Add,
     Affine,
@@ -25,7 +27,7 @@ from nets.graph import (
     Window,
 )
 
-__all__ = ["Plan", "Step", "as_conv", "plan"]
+__all__ = ["ONE_SCALE", "Plan", "Step", "as_conv", "plan"]
 
 ARITHMETIC = (Conv, Linear, Affine, Add, GlobalAvgPool)     # requantise, so can clamp for nothing
 CLAMPS = (Relu, Clip)
@@ -37,7 +39,7 @@ class Step:
     """One integer operator to be: `layer` gives its name and numbers, `inputs` are names of steps.
 
     `value` names the float layer whose output the step stands for, fused clamps included, and low..high is the range that they
-    leave.
+    leave: the narrowest, where a clip has bounds for each channel.
     """
 
     layer: Layer
@@ -97,7 +99,7 @@ def plan(graph: Graph) -> Plan:
             continue
         inputs = tuple(origin[name] for name in layer.inputs)
         if isinstance(layer, CLAMPS):
-            low, high = (0.0, math.inf) if isinstance(layer, Relu) else (layer.low, layer.high)
+            low, high = (0.0, math.inf) if isinstance(layer, Relu) else (float(np.max(layer.low)), float(np.min(layer.high)))
             source = steps[inputs[0]]
             if isinstance(source.layer, ARITHMETIC) and readers[source.value] == 1:
                 steps[source.name] = Step(

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from cli import progress
 from nets.graph import (
     LRN,
     Add,
@@ -68,7 +69,7 @@ def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics
     types: dict[str, TensorType] = {}
     groups: dict[str, tuple[float, int]] = {}           # scale and zero point by leader
     layers = []
-    for step in plan.steps:
+    for step in progress(plan.steps, "rounding weights") if statistics else plan.steps:
         leader = plan.leader[step.name]
         if leader not in groups:
             groups[leader] = _choose_type(step, plan, statistics, types, headroom)

@@ -11,13 +11,14 @@ import numpy as np
 from nets.graph import Window
 from nets.preprocess import InputSpec
 
-__all__ = ["ADD_MULTIPLIER_MAX", "MULTIPLIER_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp", "QConcat", "QConv",
-           "QFlatten", "QGlobalAvgPool", "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QSoftmax", "Requantise",
-           "SHIFT_MAX", "TensorType", "WEIGHT_MAX", "softmax_table"]
+__all__ = ["ADD_MULTIPLIER_MAX", "Loss", "MULTIPLIER_MAX", "OCTAVES_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp",
+           "QConcat", "QConv", "QFlatten", "QGlobalAvgPool", "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QSoftmax",
+           "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX", "softmax_table"]
 
 WEIGHT_MAX = 127            # weights are -127..127: the packed multiplier has no room for -128
 MULTIPLIER_MAX = 255        # requantisation multipliers have 8 bits
 ADD_MULTIPLIER_MAX = 32767     # those of an addition 15
+OCTAVES_MAX = 20            # channels are equalised by factors of 2**-20..2**20
 SHIFT_MAX = 39              # and shifts 1..39, so that acc * multiplier + rounding stays in 41 bits
 
 
@@ -169,6 +170,27 @@ def softmax_table(scale: float) -> np.ndarray:
     return np.floor(np.exp(-scale * np.arange(256)) * 65535 + 0.5).astype(np.uint16)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What rounding did to a layer, measured on calibration images: signal to noise, in dB, of its output (`snr`) and of the
+    worst tensor that it reads (`source`), against the float network."""
+
+    layer: str
+    op: str
+    snr: float
+    source: float
+
+    @property
+    def lost(self) -> float:
+        """dB from the inputs to the output; below 0 where noise is averaged out."""
+        return self.source - self.snr
+
+    @property
+    def noise(self) -> float:
+        """The noise that the layer adds, as a part of its signal's power."""
+        return max(10 ** (-self.snr / 10) - 10 ** (-self.source / 10), 0.0)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QNetwork:
     """A quantised network, complete: integer layers in execution order, tensor types, image preparation and labels."""
@@ -181,6 +203,10 @@ class QNetwork:
     labels: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     provenance: dict = field(default_factory=dict)      # how it was made: calibration images, options, versions
+    offset: float = 0.0             # of the output: its values are `offset` more than scale * (q - zero_point)
+    octaves: dict[str, tuple[int, ...]] = field(default_factory=dict)   # of a tensor whose channels were equalised: channel c
+                                    # holds 2**octaves[c] times the float network's values
+    losses: tuple[Loss, ...] = ()   # of every layer but the input, in execution order; empty where they were not measured
 
     @cached_property
     def by_name(self) -> dict[str, QLayer]:
@@ -196,6 +222,10 @@ class QNetwork:
         return np.clip(np.floor(x / np.float32(kind.scale) + np.float32(0.5)) + kind.zero_point, 0, 255).astype(np.uint8)
 
     def dequantise(self, name: str, q: np.ndarray) -> np.ndarray:
-        """float32 values of a tensor."""
+        """float32 values of a tensor, those of the float network: what equalised channels is taken back, and scores have the
+        network's offset."""
         kind = self.tensors[name]
-        return ((q.astype(np.int32) - kind.zero_point) * kind.scale).astype(np.float32)
+        value = (q.astype(np.int32) - kind.zero_point) * kind.scale + (self.offset if name == self.output else 0.0)
+        if name in self.octaves:
+            value = np.ldexp(value, -np.array(self.octaves[name]).reshape(-1, 1, 1))
+        return value.astype(np.float32)

@@ -13,6 +13,7 @@ from nets.load import load_model
 from nets.preprocess import find_images, load_image
 from nets.quantise import quantise, quantise_with, spread, synthetic_images
 from tests.nets.operators import every_operator
+from tests.nets.spread import spread_network
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -76,6 +77,17 @@ def test_command_writes_a_valid_file(tmp_path):
     save(network, tmp_path / "digits.fln")
     assert main(["--model", str(tmp_path / "digits.fln"), "--out", str(again)]) == 0
     assert again.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("integers", [False, True])
+def test_scores_have_the_offset(integers):
+    model = spread_network(3, decades=0, scores_at=-70)
+    network = quantise(model, synthetic_images(model.spec))
+    x = model.spec.normalise(synthetic_images(model.spec, count=1, seed=6)[0])
+    ours = network.dequantise(network.output, values.run(network, network.quantise_input(x))[network.output]).ravel()
+    content = network_model(network, integers=integers).SerializeToString()
+    theirs = session(content, fused=False).run(["scores"], {"image": x[None]})[0][0]
+    assert -80 < ours.max() < -60 and np.abs(ours - theirs).max() <= network.tensors[network.output].scale * 1.01
 
 
 def test_names_that_the_export_uses_may_be_taken():

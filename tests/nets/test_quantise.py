@@ -75,7 +75,11 @@ def test_weights_mean_what_the_multiplier_says(model, network):
             factor = how.multiplier * 2.0 ** -how.shift
             scale = factor * network.tensors[layer.name].scale / network.tensors[layer.inputs[0]].scale
             source = model.graph.by_name[layer.name]
-            wanted = getattr(source, "weight", getattr(source, "scale", None)).reshape(len(scale), -1)
+            own, read = (2.0 ** np.array(network.octaves.get(name, [0])) for name in (layer.name, layer.inputs[0]))
+            weight = layer.weight.reshape(len(layer.weight), layer.weight.shape[1], -1)
+            read = np.broadcast_to(read, network.tensors[layer.inputs[0]].shape[0]).reshape(layer.groups, 1, -1, 1)
+            wanted = getattr(source, "weight", getattr(source, "scale", None)).reshape(weight.shape) * own.reshape(-1, 1, 1)
+            wanted = (wanted.reshape(layer.groups, -1, *weight.shape[1:]) / read).reshape(len(scale), -1)
             error = np.abs(layer.weight.reshape(len(scale), -1) * scale[:, None] - wanted)
             # not every weight is near: some are moved to make up for others
             assert (np.median(error, 1) <= 0.005 * np.abs(wanted).max(1)).all(), layer.name

@@ -32,8 +32,10 @@ def file(network, tmp_path_factory):
 
 def test_what_is_written_comes_back(network, file, tmp_path):
     again = load(file)
-    assert (again.name, again.output, again.spec, again.labels, again.notes, again.provenance, again.tensors) == (
-        network.name, network.output, network.spec, network.labels, network.notes, network.provenance, network.tensors)
+    assert (again.name, again.output, again.spec, again.labels, again.notes, again.provenance, again.tensors, again.losses) == (
+        network.name, network.output, network.spec, network.labels, network.notes, network.provenance, network.tensors,
+        network.losses)
+    assert len(network.losses) == len(network.layers) - 1
     for ours, theirs in zip(network.layers, again.layers, strict=True):
         assert type(ours) is type(theirs) and (ours.name, ours.inputs) == (theirs.name, theirs.inputs)
         if hasattr(ours, "weight"):
@@ -94,7 +96,12 @@ def put_array(name, make):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (put("version", 2), "has version 2, but only version 1 can be read"),
+    (put("version", 1), "has version 1, but only version 2 can be read"),
+    (put("offset", 1), "offset must be float, not 1"),
+    (put("offset", 1e999), "offset of the output must be a number, not inf"),
+    (put("losses", [3]), "loss must be dict, not 3"),
+    (put("losses", [{"layer": "conv1", "op": "Conv", "snr": 1}]), "snr must be float, not 1"),
+    (put("losses", [{"layer": "conv1", "op": "Conv", "snr": 1.0}]), "source is missing"),
     (lambda record: record["layers"].pop(0), "must have exactly one input layer"),
     (put("layers", 3), "layers must be list, not 3"),
     (put("output", "nothing"), "nothing .*: output is produced by no layer"),
