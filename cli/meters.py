@@ -84,7 +84,10 @@ def progress(items: Iterable[Item], what: str, *, total: int | None = None) -> I
     """The items, with progress while they are taken; `total` where they have no length."""
     count = len(items) if isinstance(items, Sized) else total
     with meter(BarColumn(), MofNCompleteColumn()) as shown:
-        yield from shown.track(items, total=count, description=what)
+        task = shown.add_task(what, total=count)
+        for item in items:                      # rich's own track counts nothing where it draws nothing
+            yield item
+            shown.advance(task)
 
 
 @contextmanager

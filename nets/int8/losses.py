@@ -1,7 +1,7 @@
 """What rounding costs: signal to noise of every layer of the integer network, held against the float network.
 
 The integers are simulated in floats: weights, biases and every tensor as the values that the integers mean. This differs from
-`golden.values` by a step where a float decides a tie the other way, and where golden uses a table.
+`golden.values` by a step where a float decides a tie the other way, and by what the tables of a normalisation or a softmax add.
 """
 from collections.abc import Iterable, Iterator, Sequence
 import math
