@@ -41,13 +41,15 @@ def _window(work: Convolution, source: Map, band: Band, blocks: range) -> Window
     window = work.conv.window
     first = band.rows.start * window.stride[0] - window.padding[0]
     base = source.base + source.offset // work.geometry.input_lanes
+    beside = window.kernel[1] - 1 if work.tap_words else 0          # taps that are no columns of the map
     return WindowConfig(
         start=(base - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
         first_row=first, first_column=-window.padding[1], row_start=first % source.ring_rows * source.row_words,
         row_words=source.row_words if source.ring_rows > 1 else 0,
         row_step=window.stride[0] % source.ring_rows * source.row_words,
-        ring_words=source.words, pixel_words=source.pixel_words, column_step=window.stride[1] * source.pixel_words,
-        height=source.height, width=source.width, kernel_y=window.kernel[0], kernel_x=window.kernel[1],
+        ring_words=source.words, pixel_words=work.tap_words or source.pixel_words,
+        column_step=window.stride[1] * source.pixel_words,
+        height=source.height, width=source.width + beside, kernel_y=window.kernel[0], kernel_x=window.kernel[1],
         stride_y=window.stride[0], stride_x=window.stride[1], blocks=-(-source.channels // work.geometry.input_lanes),
         output_blocks=len(blocks), rows=len(band.rows), columns=work.size[1], zero_point=work.zero_point)
 

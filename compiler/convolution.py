@@ -28,7 +28,9 @@ MOST_POOL = {"kernel": PoolConfig.most("kernel_y"), "stride": PoolConfig.most("s
 class Convolution:
     """A convolution and the pool fused behind it, on an input of `height` x `width` with zero point `zero_point`.
 
-    `spare`: computes all of the convolution's output, even what no window of the pool reads.
+    `spare`: computes all of the convolution's output, even what no window of the pool reads. `tap_words`: words of activation
+    memory from one column of the kernel to the next, if they are not a pixel's: taps then read maps that lie side by side in each
+    pixel, and none is padding.
 
     What an engine cannot run can be made too, and asked what stands `against` it.
     """
@@ -40,13 +42,12 @@ class Convolution:
     width: int
     zero_point: int
     spare: bool = False
+    tap_words: int = 0
 
     def against(self) -> Iterator[tuple[QLayer, str]]:
         """What stands against it on this engine, whatever its memories hold: whether convolution or pool, and why."""
         geometry, window = self.geometry, self.conv.window
-        if self.scales_channels:
-            yield self.conv, "no unit of the engine scales each channel by itself: only the reference does (golden.run)"
-        elif self.conv.groups != 1:
+        if self.conv.groups != 1:
             yield self.conv, f"groups must be 1, not {self.conv.groups}"
         if window.dilation != (1, 1):
             yield self.conv, f"dilation must be 1, not {window.dilation}"
@@ -82,11 +83,6 @@ class Convolution:
             if max(getattr(window, what)) > most:
                 yield pool, f"pool {what} must be at most {most}, not {getattr(window, what)}"
         yield from self._too_much(pool, "pooled rows", "pixels", self.places, "pool_words")
-
-    @property
-    def scales_channels(self) -> bool:
-        """Whether each output channel is one input channel, scaled and shifted: what remains of a batch normalisation."""
-        return self.conv.groups == len(self.conv.weight) > 1 and self.conv.weight[0].size == 1
 
     @cached_property
     def size(self) -> tuple[int, int]:

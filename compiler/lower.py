@@ -11,10 +11,13 @@ from arch import gather
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
 from compiler import costs
-from compiler.convolution import MOST_KERNEL, Convolution, Pool
+from compiler.arrangement import Arrangement
+from compiler.convolution import MOST_KERNEL, Convolution
+from compiler.diagonal import addition, dense, without_holes
 from compiler.stages import Buffer, Origin, Slice, Stage, Stages
 from nets.graph import Problem, Window
 from nets.int8.network import (
+    QAdd,
     QAvgPool,
     QChannelShuffle,
     QClamp,
@@ -58,15 +61,6 @@ def lower(network: QNetwork, geometry: Geometry) -> Stages:
     return _Lowering(network, geometry).run()
 
 
-@dataclass(frozen=True)
-class _Part:
-    """An input of a concatenation: bytes of a pixel from `start` on. `copied` if something else must write it there."""
-
-    name: str
-    start: int
-    copied: bool
-
-
 class _Lowering:
     def __init__(self, network: QNetwork, geometry: Geometry):
         self.network, self.geometry = network, geometry
@@ -74,25 +68,16 @@ class _Lowering:
         self.problems: list[Problem] = []
         self.refused: set[Stage] = set()
         self.views: dict[str, _View] = {}
-        self.places: dict[str, tuple[Buffer, int]] = {}     # tensor, or branch of a pushed pool -> buffer, byte in its pixels
-        self.parts: dict[str, list[_Part]] = {}             # of each concatenation, and of each pool that went into its branches
-        self.fused: dict[str, QLayer] = {}                  # convolution -> pool behind it
-        self.pushed: dict[str, QConcat] = {}                # pool -> concatenation into whose branches it went
-        self.readers = {name: [layer for layer in network.layers if name in layer.inputs] for name in network.by_name}
         last = network.by_name[network.output]
         self.softmax = isinstance(last, QSoftmax)
         self.output = last.inputs[0] if self.softmax else last.name
+        self.arranged = Arrangement(network, geometry, self.output)
 
     def run(self) -> Stages:
-        self._fuse()
-        for layer in reversed(self.network.layers):
-            if self._joins(layer.name) and layer.name not in self.places:
-                buffer = self._buffer(layer.name, 1)
-                buffer.pixel_words = self._place(layer.name, buffer, 0) // self.geometry.input_lanes
-                self.places[layer.name] = buffer, 0
-        steps = {QInput: self._input, QConv: self._conv, QConcat: self._concat, QFlatten: self._flatten, QMaxPool: self._pool,
-                 QAvgPool: self._pool, QGlobalAvgPool: self._pool, QClamp: self._copy_like, QChannelShuffle: self._copy_like}
-        hidden = {concat.name for concat in self.pushed.values()} | ({self.network.output} if self.softmax else set())
+        steps = {QInput: self._input, QConv: self._conv, QAdd: self._add, QConcat: self._concat, QFlatten: self._flatten,
+                 QMaxPool: self._pool, QAvgPool: self._pool, QGlobalAvgPool: self._pool, QClamp: self._copy_like,
+                 QChannelShuffle: self._copy_like}
+        hidden = {concat.name for concat in self.arranged.pushed.values()} | ({self.network.output} if self.softmax else set())
         for layer in self.network.layers:
             if layer.name in hidden:
                 continue
@@ -100,7 +85,7 @@ class _Lowering:
                 steps[type(layer)](layer)
             else:
                 self._refuse(layer, "no unit of the engine computes it: only the reference does (golden.run)")
-            if layer.name not in self.views and layer.name not in self.fused:
+            if layer.name not in self.views and layer.name not in self.arranged.fused:
                 self.views[layer.name] = self._own(layer.name)      # it was refused: as if something wrote it, for layers behind
         if not self.problems:
             self._pack_output()
@@ -111,83 +96,17 @@ class _Lowering:
     def _refuse(self, layer: QLayer, reason: str):
         self.problems.append(Problem(layer.name, layer.op, reason))
 
-    # What goes where
-
-    def _sole_reader(self, name: str) -> QLayer | None:
-        found = self.readers[name]
-        return found[0] if len(found) == 1 and found[0].inputs.count(name) == 1 and name != self.output else None
-
-    def _fuse(self):
-        """Which convolutions get a pool behind them."""
-        by_name = self.network.by_name
-        for layer in self.network.layers:
-            if not isinstance(layer, Pool):
-                continue
-            before = by_name[layer.inputs[0]]
-            if self._sole_reader(before.name) is not layer:
-                continue
-            if isinstance(layer, QGlobalAvgPool) and not self._fits_whole(before):
-                continue
-            if isinstance(before, QConv):
-                self.fused[before.name] = layer
-            elif isinstance(before, QConcat):
-                branches = [by_name[name] for name in before.inputs]
-                if all(isinstance(branch, QConv) and self._sole_reader(branch.name) is before for branch in branches):
-                    self.fused |= {branch.name: layer for branch in branches}
-                    self.pushed[layer.name] = before
-
-    def _fits_whole(self, layer: QLayer) -> bool:
-        """Whether the inputs of convolutions fit activation memory: a global average has but one sum, and wants all pixels of
-        a block in a row, so a fused one would have to load its input again for each block."""
-        for conv in [layer] if isinstance(layer, QConv) else [self.network.by_name[name] for name in layer.inputs]:
-            if isinstance(conv, QConv):
-                channels, height, width = self.network.tensors[conv.inputs[0]].shape
-                words = height * width * self._aligned(channels) // self.geometry.input_lanes
-                if words + self._aligned(len(conv.weight)) // self.geometry.input_lanes > self.geometry.activation_words:
-                    return False
-        return True
-
-    def _joins(self, name: str) -> bool:
-        """Whether a layer's tensor is made of several parts."""
-        return (isinstance(self.network.by_name[name], QConcat) and all(c.name != name for c in self.pushed.values())
-                or name in self.pushed)
-
-    def _place(self, name: str, buffer: Buffer, at: int) -> int:
-        """Gives the inputs of a concatenation, and of those inside it, their bytes in the pixels of one buffer."""
-        by_name, parts = self.network.by_name, []
-        inputs = self.pushed[name].inputs if name in self.pushed else by_name[name].inputs
-        for part in inputs:
-            free = part not in self.places and inputs.count(part) == 1 and part != self.output
-            copied = name not in self.pushed and (not free or isinstance(by_name[part], QInput | QFlatten))
-            parts.append(_Part(part, at, copied))
-            if not copied:
-                self.places[part] = buffer, at
-            if not copied and self._joins(part):
-                at = self._place(part, buffer, at)
-            else:
-                at += self._aligned(self.network.tensors[part].shape[0])
-        self.parts[name] = parts
-        return at
-
-    def _aligned(self, channels: int) -> int:
-        return -(-channels // self.geometry.input_lanes) * self.geometry.input_lanes
-
-    def _buffer(self, tensor: str, channels: int, origin: Origin = Origin.STAGES) -> Buffer:
-        _, height, width = self.network.tensors[tensor].shape
-        return Buffer(name=tensor, height=height, width=width, origin=origin,
-                      pixel_words=self._aligned(channels) // self.geometry.input_lanes)
-
     def _own(self, tensor: str, origin: Origin = Origin.STAGES) -> _View:
         """A view of a tensor where it was placed, or in a new buffer."""
         channels = self.network.tensors[tensor].shape[0]
-        buffer, start = self.places.get(tensor) or (self._buffer(tensor, channels, origin), 0)
+        buffer, start = self.arranged.places.get(tensor) or (self.arranged.buffer(tensor, channels, origin), 0)
         return _View(buffer, start + np.arange(channels))
 
     # Layers
 
     def _input(self, layer: QInput):
         self.views[layer.name] = self._own(layer.name, Origin.STORAGE)
-        readers, self.image = self.readers[layer.name], None
+        readers, self.image = self.arranged.readers[layer.name], None
         if len(readers) == 1 and layer.name != self.output and isinstance(readers[0], QConv) and self._gathers(readers[0]):
             self.image = readers[0]
             self.views[layer.name].buffer.origin = Origin.IMAGE
@@ -212,7 +131,7 @@ class _Lowering:
         return right <= most("right")
 
     def _conv(self, conv: QConv):
-        pool = self.fused.get(conv.name)
+        pool = self.arranged.fused.get(conv.name)
         tensor = pool.name if pool else conv.name
         view, lowered = self.views[conv.inputs[0]], conv
         if view.flat:
@@ -225,26 +144,53 @@ class _Lowering:
                               window=Window(kernel=view.flat[1:]))
         if conv is self.image:
             view, lowered = self._gathered(conv)
-        if pool and pool.name in self.pushed:
-            part = next(part for part in self.parts[pool.name] if part.name == conv.name)
-            buffer, channels = self.places[conv.name][0], part.start + np.arange(len(conv.weight))
-            before = self.pushed[pool.name].inputs[:self.pushed[pool.name].inputs.index(conv.name)]
+        if pool and pool.name in self.arranged.pushed:
+            part = next(part for part in self.arranged.parts[pool.name] if part.name == conv.name)
+            buffer, channels = self.arranged.places[conv.name][0], part.start + np.arange(len(conv.weight))
+            before = self.arranged.pushed[pool.name].inputs[:self.arranged.pushed[pool.name].inputs.index(conv.name)]
             first = sum(self.network.tensors[name].shape[0] for name in before)
-            self._stage(conv.name, tensor, lowered, pool, view, _View(buffer, channels), first)
+            self._convolve(conv.name, tensor, lowered, pool, view, _View(buffer, channels), first)
         else:
             self.views[tensor] = self._own(tensor)
-            self._stage(conv.name, tensor, lowered, pool, view, self.views[tensor])
+            self._convolve(conv.name, tensor, lowered, pool, view, self.views[tensor])
+
+    def _convolve(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, view: _View, target: _View, channel: int = 0):
+        """The stages of a convolution of any groups and dilation."""
+        for part in dense(without_holes(conv), self.geometry.input_lanes):
+            inputs, outputs = (slice(channels.start, channels.stop) for channels in (part.inputs, part.outputs))
+            self._stage(layer, tensor, part.conv, pool, _View(view.buffer, view.channels[inputs]),
+                        _View(target.buffer, target.channels[outputs]), channel + outputs.start)
+
+    def _add(self, layer: QAdd):
+        """A stage for each word of a pixel: its taps are the words of both inputs."""
+        (buffer, parts), lanes = self.arranged.operands[layer.name], self.geometry.input_lanes
+        channels = self.network.tensors[layer.name].shape[0]
+        for part in parts:
+            if part.copied:
+                if self._flat(layer, part.name):
+                    return
+                self._copy(part.name, part.name, part.name, _View(buffer, part.start + np.arange(channels)))
+        self.views[layer.name] = target = self._own(layer.name)
+        zero_points = tuple(self._kind(part.name)[1] for part in parts)
+        for first in range(0, channels, lanes):
+            count = min(lanes, channels - first)
+            conv = addition(layer, count, zero_points, self._kind(layer.name)[1])
+            if conv is None:
+                self._refuse(layer, "multipliers must be an int8 weight each, times a common factor of 8 bits")
+                return
+            self._stage(layer.name, layer.name, conv, None, _View(buffer, first + np.arange(count)),
+                        _View(target.buffer, target.channels[first:first + count]), first, tap_words=parts[1].start // lanes)
 
     def _gathered(self, conv: QConv) -> tuple[_View, QConv]:
         """The windows that the gather makes, and the 1x1 convolution of them."""
         weight = conv.weight.transpose(0, 2, 3, 1).reshape(len(conv.weight), -1, 1, 1)
         height, width = conv.window.output_size(*self.network.tensors[conv.inputs[0]].shape[1:])
         buffer = Buffer(name=f"windows of {conv.inputs[0]}", height=height, width=width, origin=Origin.GATHER,
-                        pixel_words=self._aligned(weight.shape[1]) // self.geometry.input_lanes)
+                        pixel_words=self.arranged.aligned(weight.shape[1]) // self.geometry.input_lanes)
         return (_View(buffer, np.arange(weight.shape[1])), replace(conv, weight=weight, window=Window(kernel=(1, 1))))
 
     def _pool(self, pool: QLayer):
-        if pool.name in self.pushed:
+        if pool.name in self.arranged.pushed:
             self.views[pool.name] = self._joined(pool.name)
         elif pool.name not in self.views:
             self._alone(pool, pool)
@@ -287,12 +233,12 @@ class _Lowering:
 
     def _concat(self, layer: QConcat):
         first = 0
-        for part in self.parts[layer.name]:
+        for part in self.arranged.parts[layer.name]:
             channels = self.network.tensors[part.name].shape[0]
             if part.copied:
                 if self._flat(layer, part.name):
                     return
-                target = _View(self.places[layer.name][0], part.start + np.arange(channels))
+                target = _View(self.arranged.places[layer.name][0], part.start + np.arange(channels))
                 self._copy(part.name, layer.name, part.name, target, channel=first)
             first += channels
         self.views[layer.name] = self._joined(layer.name)
@@ -300,12 +246,12 @@ class _Lowering:
     def _joined(self, name: str) -> _View:
         """The view of a tensor whose parts are all written."""
         channels = []
-        for part in self.parts[name]:
+        for part in self.arranged.parts[name]:
             if part.name in self.views and not part.copied:
                 channels.append(self.views[part.name].channels)
             else:
                 channels.append(part.start + np.arange(self.network.tensors[part.name].shape[0]))
-        return _View(self.places[name][0], np.concatenate(channels))
+        return _View(self.arranged.places[name][0], np.concatenate(channels))
 
     def _flatten(self, layer: QFlatten):
         view, shape = self.views[layer.inputs[0]], self.network.tensors[layer.inputs[0]].shape
@@ -317,10 +263,10 @@ class _Lowering:
         view = self.views[self.output]
         channels = len(view.channels)
         plain = np.array_equal(view.channels, np.arange(channels)) and view.buffer.origin is Origin.STAGES
-        if plain and view.buffer.pixel_words * self.geometry.input_lanes == self._aligned(channels):
+        if plain and view.buffer.pixel_words * self.geometry.input_lanes == self.arranged.aligned(channels):
             return
         buffer = Buffer(name=f"{self.output}, packed", height=view.buffer.height, width=view.buffer.width,
-                        pixel_words=self._aligned(channels) // self.geometry.input_lanes)
+                        pixel_words=self.arranged.aligned(channels) // self.geometry.input_lanes)
         packed = _View(buffer, np.arange(channels), view.flat)
         conv = identity(self.output, self.output, channels, self.network.tensors[self.output].zero_point)
         self._stage(self.output, self.output, conv, None, view, packed)
@@ -328,20 +274,20 @@ class _Lowering:
 
     # Stages
 
-    def _stage(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, view: _View, target: _View, channel: int = 0):
+    def _stage(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, view: _View, target: _View, channel: int = 0, *,
+               tap_words: int = 0):
         """Adds a stage; its weights are spread over the channels of the source's pixels."""
         lanes = self.geometry.input_lanes
         first, last = int(view.channels.min()) // lanes, int(view.channels.max()) // lanes
-        if conv.groups == 1:
-            spread = np.zeros((len(conv.weight), int(view.channels.max()) + 1 - first * lanes, *conv.window.kernel), np.int8)
-            spread[:, view.channels - first * lanes] = conv.weight
-            conv = replace(conv, weight=spread)
+        spread = np.zeros((len(conv.weight), int(view.channels.max()) + 1 - first * lanes, *conv.window.kernel), np.int8)
+        spread[:, view.channels - first * lanes] = conv.weight
+        conv = replace(conv, weight=spread)
         zero_point = self.network.tensors[conv.inputs[0]].zero_point
         work = Convolution(geometry=self.geometry, conv=conv, pool=pool, height=view.buffer.height, width=view.buffer.width,
-                           zero_point=zero_point)
+                           zero_point=zero_point, tap_words=tap_words)
         start, named = int(target.channels[0]) // lanes, self.network.by_name[layer]
         stage = Stage(layer=layer, op=named.op, tensor=tensor, channel=channel, work=work,
-                      sources=(Slice(view.buffer, range(first, last + 1)),),
+                      sources=(Slice(view.buffer, range(first, last + 1 + tap_words)),),
                       target=Slice(target.buffer, range(start, start + -(-len(target.channels) // lanes))))
         self.stages.append(stage)
         for culprit, reason in work.against():

@@ -26,11 +26,11 @@ from nets.graph import (
     Relu,
     Softmax,
 )
+from nets.int8.addition import multipliers_of
 from nets.int8.calibrate import Statistics
 from nets.int8.clip import RATIOS, best_clip, choose_ratios, scale_and_zero, split_ratio
 from nets.int8.fuse import Plan, Step, as_conv
 from nets.int8.network import (
-    ADD_MULTIPLIER_MAX,
     QLRN,
     SHIFT_MAX,
     QAdd,
@@ -185,12 +185,9 @@ def _outlined(step: Step) -> QConv:
 
 
 def _add(step: Step, inputs: list[TensorType], kind: TensorType) -> QAdd:
-    """The finest shift whose multipliers fit; odd multipliers, so that ties are rare."""
-    factors = [source.scale / kind.scale for source in inputs]
-    shift = min(SHIFT_MAX, max(1, math.floor(math.log2(ADD_MULTIPLIER_MAX / max(factors)))))
-    first, second = (min(2 * math.floor(factor * 2 ** (shift - 1)) + 1, ADD_MULTIPLIER_MAX) for factor in factors)
+    multipliers, shift = multipliers_of(tuple(source.scale / kind.scale for source in inputs))
     low, high = _bounds(step, kind)
-    return QAdd(name=step.name, inputs=step.inputs, multipliers=(first, second), shift=shift, low=low, high=high)
+    return QAdd(name=step.name, inputs=step.inputs, multipliers=multipliers, shift=shift, low=low, high=high)
 
 
 def _lrn(step: Step, source: TensorType, kind: TensorType) -> QLRN:

@@ -12,6 +12,7 @@ from compiler.stages import NetworkError, Origin
 from golden import values
 from nets.graph import Window
 from nets.int8.network import (
+    QLRN,
     QAdd,
     QConcat,
     QConv,
@@ -91,57 +92,92 @@ def problems_of(net) -> list[str]:
     return list(map(str, lower(net, GEOMETRY).problems))
 
 
-def add(name, *sources) -> QAdd:
-    return QAdd(name=name, inputs=sources, multipliers=(1, 1), shift=1, low=0, high=255)
+def lrn(name, source) -> QLRN:
+    """An operator that no unit of the engine computes."""
+    return QLRN(name=name, inputs=(source,), size=1, table=np.zeros(1, np.uint16), table_shift=0, shift=1)
 
 
 TOO_WIDE = "output rows must be at most 64 pixels (band_pixels), not 70: 6 are missing"
 
 
 def test_all_problems_are_told_at_once():
-    net = network(conv("a", "x", (4, 8, 12, 1)), conv("b", "x", (4, 8, 1, 1), dilation=(2, 2)), add("sum", "a", "b"),
-                  conv("d", "sum", (4, 4, 1, 1)), conv("e", "x", (4, 8, 9, 9)), shape=(8, 70, 70), a=(4, 59, 70), b=(4, 70, 70),
-                  sum=(4, 59, 70), d=(4, 59, 70), e=(4, 62, 62))
+    net = network(conv("a", "x", (4, 8, 12, 1)), conv("b", "x", (4, 8, 1, 7), dilation=(1, 2)), lrn("n", "a"),
+                  conv("d", "n", (4, 4, 1, 1)), conv("e", "x", (4, 8, 9, 9)), shape=(8, 70, 70), a=(4, 59, 70), b=(4, 70, 58),
+                  n=(4, 59, 70), d=(4, 59, 70), e=(4, 62, 62))
     assert problems_of(net) == [
         "a (Conv): kernel must be at most 11, not (12, 1)", f"a (Conv): {TOO_WIDE}",
-        "b (Conv): dilation must be 1, not (2, 2)", f"b (Conv): {TOO_WIDE}",
-        "sum (Add): no unit of the engine computes it: only the reference does (golden.run)", f"d (Conv): {TOO_WIDE}"]
+        "b (Conv): kernel must be at most 11, not (1, 13)",
+        "n (LRN): no unit of the engine computes it: only the reference does (golden.run)", f"d (Conv): {TOO_WIDE}"]
 
 
 def test_layers_behind_any_refused_one_are_looked_at():
-    """Behind an operator without a unit, a grouped convolution, a flattened map that a pool reads; in branches and at the end."""
-    bad = {"dilation": (2, 2)}
+    """Behind an operator without a unit, a convolution, a flattened map that a pool reads; in branches and at the end."""
+    bad = {"padding": (16, 0, 0, 0)}
     net = network(
-        add("sum", "x", "x"), conv("a", "sum", (4, 8, 1, 1), **bad), replace(conv("g", "a", (4, 1, 3, 3)), groups=4),
+        lrn("n", "x"), conv("a", "n", (4, 8, 1, 1), **bad), replace(conv("g", "a", (4, 1, 3, 3)), groups=4),
         QConcat(name="c", inputs=("a", "g")), conv("b", "c", (4, 8, 1, 1), **bad), QFlatten(name="f", inputs=("b",)),
         QMaxPool(name="p", inputs=("f",), window=Window(kernel=(1, 1)), ceil_mode=False), conv("z", "p", (4, 36, 1, 1), **bad),
-        shape=(8, 3, 3), sum=(8, 3, 3), a=(4, 3, 3), g=(4, 3, 3), c=(8, 3, 3), b=(4, 3, 3), f=(36, 1, 1), p=(36, 1, 1),
+        shape=(8, 3, 3), n=(8, 3, 3), a=(4, 3, 3), g=(4, 3, 3), c=(8, 3, 3), b=(4, 3, 3), f=(36, 1, 1), p=(36, 1, 1),
         z=(4, 1, 1))
     named = [(problem.name, problem.op) for problem in lower(net, GEOMETRY).problems]
-    assert named == [("sum", "Add"), ("a", "Conv"), ("g", "Conv"), ("b", "Conv"), ("p", "MaxPool"), ("z", "Conv")]
+    assert named == [("n", "LRN"), ("a", "Conv"), ("b", "Conv"), ("p", "MaxPool"), ("z", "Conv")]
 
 
 def test_a_refusal_names_the_layer_that_is_at_fault():
-    """A pool, not the convolution in front of it; and what a batch normalisation is, not the convolution that it became."""
+    """A pool, not the convolution in front of it."""
     pool = QMaxPool(name="p", inputs=("a",), window=Window(kernel=(7, 7)), ceil_mode=False)
-    scale = replace(conv("bn", "p", (6, 1, 1, 1)), groups=6)
-    assert problems_of(network(conv("a", "x", (6, 8, 1, 1)), pool, scale, a=(6, 8, 8), p=(6, 2, 2), bn=(6, 2, 2))) == [
-        "p (MaxPool): pool kernel must be at most 3, not (7, 7)",
-        "bn (Conv): no unit of the engine scales each channel by itself: only the reference does (golden.run)"]
+    assert problems_of(network(conv("a", "x", (6, 8, 1, 1)), pool, a=(6, 8, 8), p=(6, 2, 2))) == [
+        "p (MaxPool): pool kernel must be at most 3, not (7, 7)"]
 
 
 def test_memories_are_looked_at_beside_refused_layers():
-    net = network(conv("a", "x", (1024, 8, 1, 1)), add("sum", "a", "a"), conv("b", "sum", (4, 1024, 1, 1)), shape=(8, 60, 60),
-                  a=(1024, 60, 60), sum=(1024, 60, 60), b=(4, 60, 60))
+    net = network(conv("a", "x", (1024, 8, 1, 1)), lrn("n", "a"), conv("b", "n", (4, 1024, 1, 1)), shape=(8, 60, 60),
+                  a=(1024, 60, 60), n=(1024, 60, 60), b=(4, 60, 60))
     with pytest.raises(NetworkError) as caught:
         compile_network(net, GEOMETRY, storage_words=1000)
     said = [re.sub(r"\d{2,}", "N", str(problem)) for problem in caught.value.problems]
     assert said == [
-        "sum (Add): no unit of the engine computes it: only the reference does (golden.run)",
+        "n (LRN): no unit of the engine computes it: only the reference does (golden.run)",
         *(f"{name} (Conv): activation memory (activation_words) must have at least N words for its smallest band, not N: N are "
           f"missing" for name in "ab"),
         ("net (network): storage must have at least N words of N bits, not N: N are missing (weights N, parameters N, "
          "input N, output N); a board with SDRAM has N million")]
+
+
+def addition(name, *sources, multipliers=(6, 10)) -> QAdd:
+    return QAdd(name=name, inputs=sources, multipliers=multipliers, shift=4, low=0, high=255)
+
+
+def test_inputs_of_an_addition_lie_side_by_side():
+    """In two words of each pixel a map; the sum of one block is what the next block adds to."""
+    shape = {name: (16, 8, 8) for name in ("a", "b", "c", "d", "sum", "more")}
+    found = lower(network(conv("a", "x", (16, 8, 1, 1)), conv("b", "a", (16, 16, 1, 1)), addition("sum", "b", "a"),
+                          conv("c", "sum", (16, 16, 1, 1)), addition("more", "sum", "c"), conv("d", "more", (16, 16, 1, 1)),
+                          **shape), GEOMETRY)
+    assert not found.problems
+    targets = {stage.layer: (stage.target.buffer.name, stage.target.words.start) for stage in reversed(found.stages)}
+    assert targets == {"a": ("inputs of sum", 2), "b": ("inputs of sum", 0), "sum": ("inputs of more", 0),
+                       "c": ("inputs of more", 2), "more": ("more", 0), "d": ("d", 0)}
+    first, second = (stage for stage in found.stages if stage.layer == "sum")
+    assert (first.work.tap_words, first.sources[0].words, second.sources[0].words) == (2, range(0, 3), range(1, 4))
+    assert first.work.passes == 2 and second.channel == 8
+
+
+def test_an_input_that_must_lie_elsewhere_too_is_copied():
+    """A tensor added to itself, the image, and what a concatenation holds."""
+    shape = {"a": (8, 8, 8), "c": (16, 8, 8), "twice": (8, 8, 8), "sum": (8, 8, 8), "end": (4, 8, 8)}
+    found = lower(network(conv("a", "x", (8, 8, 1, 1)), addition("twice", "a", "a"), QConcat(name="c", inputs=("a", "twice")),
+                          addition("sum", "x", "twice"), QConcat(name="d", inputs=("c", "sum")), conv("end", "d", (4, 24, 1, 1)),
+                          d=(24, 8, 8), **shape), GEOMETRY)
+    assert not found.problems
+    written = [(stage.layer, stage.target.buffer.name) for stage in found.stages]
+    assert written.count(("a", "inputs of twice")) == 2 and ("x", "inputs of sum") in written
+
+
+def test_multipliers_of_an_addition_must_be_products():
+    assert problems_of(network(conv("a", "x", (8, 8, 1, 1)), addition("sum", "a", "x", multipliers=(32749, 32719)),
+                               a=(8, 8, 8), sum=(8, 8, 8))) == [
+        "sum (Add): multipliers must be an int8 weight each, times a common factor of 8 bits"]
 
 
 def test_image_of_few_channels_is_gathered():

@@ -6,6 +6,7 @@ import numpy as np
 
 from nets.graph import Window
 from nets.int8.network import (
+    QAdd,
     QAvgPool,
     QChannelShuffle,
     QClamp,
@@ -65,6 +66,42 @@ class _Maker:
         conv = replace(conv_of(self.rng, channels, out, window), name=self.fresh("conv"), inputs=(source,))
         conv = replace(conv, requantise=replace(conv.requantise, zero_point=self.zero))
         return self.add(conv, (out, *size), self.zero)
+
+    def grouped(self, source: str, out: int = 0) -> str:
+        """A convolution in groups, down to one channel each; dilated now and then."""
+        channels, *size = self.shapes[source]
+        groups = self.draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
+        dilation = self.draw(st.sampled_from([(1, 1), (1, 1), (2, 1), (2, 3)]))
+        window = Window(kernel=(3, 3), padding=(1, 1, 1, 1)) if out else replace(
+            self.draw(windows(self.draw(st.sampled_from([1, 2, 3])), 2, 2)), dilation=dilation)
+        if any(d * (k - 1) >= n for d, k, n in zip(window.dilation, window.kernel, size, strict=True)):
+            window = Window(kernel=(1, 1))
+        out = out or groups * self.draw(st.integers(1, max(1, 14 // groups)))
+        size = window.output_size(*size)
+        self.macs -= out * channels // groups * window.kernel[0] * window.kernel[1] * size[0] * size[1]
+        conv = replace(conv_of(self.rng, channels // groups, out, window), name=self.fresh("grouped"), inputs=(source,),
+                       groups=groups)
+        conv = replace(conv, requantise=replace(conv.requantise, zero_point=self.zero))
+        return self.add(conv, (out, *size), self.zero)
+
+    def residual(self, source: str) -> str:
+        """What a branch of one convolution makes of a tensor, added to it."""
+        channels, *size = self.shapes[source]
+        if min(size) < 2:
+            return self.sum(source)
+        return self.sum(source, self.grouped(source, channels))
+
+    def sum(self, source: str, other: str = "") -> str:
+        """Two tensors of one shape, or a tensor and itself."""
+        shape = self.shapes[source]
+        other = other or self.draw(st.sampled_from([name for name, found in self.shapes.items() if found == shape]))
+        common = self.draw(st.integers(128, 255))
+        low, high = sorted(self.draw(st.tuples(*[st.integers(0, 255)] * 2)))
+        inputs = self.draw(st.permutations([source, other]))
+        multipliers = tuple(common * self.draw(st.integers(1, 127)) for _ in inputs)
+        shift = self.draw(st.integers(7, 16))
+        layer = QAdd(name=self.fresh("sum"), inputs=tuple(inputs), multipliers=multipliers, shift=shift, low=low, high=high)
+        return self.add(layer, shape, self.zero)
 
     def fire(self, source: str) -> str:
         squeezed = self.conv(source, Window(kernel=(1, 1)), self.draw(st.integers(1, 6)))
@@ -128,7 +165,7 @@ class _Maker:
         return self.add(QGlobalAvgPool(name=self.fresh("average"), inputs=(source,), requantise=how), (channels, 1, 1), self.zero)
 
 
-STEPS = ("conv", "conv", "fire", "pooled_conv", "pooled_fire", "pool", "concat", "clamp", "shuffle")
+STEPS = ("conv", "conv", "fire", "pooled_conv", "pooled_fire", "pool", "concat", "clamp", "shuffle", "grouped", "residual", "sum")
 
 
 @st.composite

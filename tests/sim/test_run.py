@@ -24,6 +24,7 @@ from sim.verilog.native import Beats
 from tests.golden.programs import layer_program
 from tests.golden.test_machine import HALF, SMALL, first_layer
 from tests.hw.engine.layers import conv_of
+from tests.nets.onnx.cases import model, node, save, weights
 from tests.sim.test_random_networks import GEOMETRY
 
 KEYS = {"top5", "cycles", "mismatches", "utilisation", "layers", "sdram_bytes"}
@@ -83,10 +84,12 @@ def test_bad_requests(options, message, capsys):
 
 
 def test_a_network_that_cannot_run_is_refused(tmp_path, capsys):
-    path = tmp_path / "grey.png"
-    Image.new("RGB", (300, 300), (128, 128, 128)).save(path)
-    assert main(["--model", "squeezenet:sr=0.25,bypass=simple", "--calibration-limit", "1", "--image", str(path)]) == 2
-    assert "(Add): no unit of the engine computes it" in capsys.readouterr().err
+    nodes = [node("Conv", "x w", "a", name="first"), node("LRN", "a", name="norm", size=3)]
+    path = save(tmp_path, model(nodes, weights(w=(4, 3, 3, 3)), shape=(1, 3, 20, 20)))
+    image = tmp_path / "grey.png"
+    Image.new("RGB", (300, 300), (128, 128, 128)).save(image)
+    assert main(["--model", str(path), "--calibration-limit", "1", "--image", str(image)]) == 2
+    assert "(LRN): no unit of the engine computes it" in capsys.readouterr().err
 
 
 def frame_of(program: Program) -> Frame:

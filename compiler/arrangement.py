@@ -1,0 +1,131 @@
+"""Which layers run together, and which bytes of a pixel each tensor gets: parts of a concatenation share the pixels of one
+buffer, and so do the inputs of an addition."""
+from dataclasses import dataclass, replace
+
+from arch.geometry import Geometry
+from compiler.convolution import Pool
+from compiler.stages import Buffer, Origin
+from nets.int8.network import QAdd, QConcat, QConv, QFlatten, QGlobalAvgPool, QInput, QLayer, QNetwork
+
+__all__ = ["Arrangement", "Part"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """An input of a concatenation or addition: bytes of a pixel from `start` on. `copied` if a stage of its own must write it
+    there."""
+
+    name: str
+    start: int
+    copied: bool
+
+
+class Arrangement:
+    """What is fused and where tensors lie, for a network on an engine. `output`: the tensor that leaves the chip."""
+
+    def __init__(self, network: QNetwork, geometry: Geometry, output: str):
+        self.network, self.geometry, self.output = network, geometry, output
+        self.places: dict[str, tuple[Buffer, int]] = {}     # tensor, or branch of a pushed pool -> buffer, byte in its pixels
+        self.parts: dict[str, list[Part]] = {}              # of each concatenation, and of each pool that went into its branches
+        self.operands: dict[str, tuple[Buffer, list[Part]]] = {}    # of each addition, side by side in the pixels of a buffer
+        self.fused: dict[str, QLayer] = {}                  # convolution -> pool behind it
+        self.pushed: dict[str, QConcat] = {}                # pool -> concatenation into whose branches it went
+        self.readers = {name: [layer for layer in network.layers if name in layer.inputs] for name in network.by_name}
+        self._fuse()
+        for layer in reversed(network.layers):
+            if isinstance(layer, QAdd):
+                self._place_operands(layer)
+            elif self._joins(layer.name) and layer.name not in self.places:
+                buffer = self.buffer(layer.name, 1)
+                buffer.pixel_words = self._place(layer.name, buffer, 0) // geometry.input_lanes
+                self.places[layer.name] = buffer, 0
+
+    def aligned(self, channels: int) -> int:
+        """Channels, rounded up to whole words."""
+        return -(-channels // self.geometry.input_lanes) * self.geometry.input_lanes
+
+    def buffer(self, tensor: str, channels: int, origin: Origin = Origin.STAGES) -> Buffer:
+        """A new buffer of a tensor's height and width."""
+        _, height, width = self.network.tensors[tensor].shape
+        return Buffer(name=tensor, height=height, width=width, origin=origin,
+                      pixel_words=self.aligned(channels) // self.geometry.input_lanes)
+
+    def _sole_reader(self, name: str) -> QLayer | None:
+        found = self.readers[name]
+        return found[0] if len(found) == 1 and found[0].inputs.count(name) == 1 and name != self.output else None
+
+    def _fuse(self):
+        """Which convolutions get a pool behind them."""
+        by_name = self.network.by_name
+        for layer in self.network.layers:
+            if not isinstance(layer, Pool):
+                continue
+            before = by_name[layer.inputs[0]]
+            if self._sole_reader(before.name) is not layer:
+                continue
+            if isinstance(layer, QGlobalAvgPool) and not self._fits_whole(before):
+                continue
+            if isinstance(before, QConv):
+                self.fused[before.name] = layer
+            elif isinstance(before, QConcat):
+                branches = [by_name[name] for name in before.inputs]
+                if all(isinstance(branch, QConv) and self._sole_reader(branch.name) is before for branch in branches):
+                    self.fused |= {branch.name: layer for branch in branches}
+                    self.pushed[layer.name] = before
+
+    def _fits_whole(self, layer: QLayer) -> bool:
+        """Whether the inputs of convolutions fit activation memory: a global average has but one sum, and wants all pixels of
+        a block in a row, so a fused one would have to load its input again for each block."""
+        for conv in [layer] if isinstance(layer, QConv) else [self.network.by_name[name] for name in layer.inputs]:
+            if isinstance(conv, QConv):
+                channels, height, width = self.network.tensors[conv.inputs[0]].shape
+                words = height * width * self.aligned(channels) // self.geometry.input_lanes
+                if words + self.aligned(len(conv.weight)) // self.geometry.input_lanes > self.geometry.activation_words:
+                    return False
+        return True
+
+    def _joins(self, name: str) -> bool:
+        """Whether a layer's tensor is made of several parts."""
+        return (isinstance(self.network.by_name[name], QConcat) and all(c.name != name for c in self.pushed.values())
+                or name in self.pushed)
+
+    def _place(self, name: str, buffer: Buffer, at: int) -> int:
+        """Gives the inputs of a concatenation, and of those inside it, their bytes in the pixels of one buffer."""
+        by_name, parts = self.network.by_name, []
+        inputs = self.pushed[name].inputs if name in self.pushed else by_name[name].inputs
+        for part in inputs:
+            free = part not in self.places and inputs.count(part) == 1 and part != self.output
+            copied = name not in self.pushed and (not free or isinstance(by_name[part], QInput | QFlatten))
+            parts.append(Part(part, at, copied))
+            if not copied:
+                self.places[part] = buffer, at
+            if not copied and self._joins(part):
+                at = self._place(part, buffer, at)
+            else:
+                at += self.aligned(self.network.tensors[part].shape[0])
+        self.parts[name] = parts
+        return at
+
+    def _place_operands(self, layer: QAdd):
+        """Puts the inputs of an addition side by side in the pixels of one buffer, so that each word of one lies at the same
+        distance from that of the other."""
+        width = self.aligned(self.network.tensors[layer.name].shape[0])
+        buffer = replace(self.buffer(layer.name, 2 * width), name=f"inputs of {layer.name}")
+        parts = []
+        for part, at in zip(layer.inputs, (0, width), strict=True):
+            free = part not in self.places and layer.inputs.count(part) == 1 and part != self.output
+            copied = not free or isinstance(self.network.by_name[part], QInput | QFlatten) or not self._is_dense(part)
+            parts.append(Part(part, at, copied))
+            if not copied:
+                self.places[part] = buffer, at
+                if self._joins(part):
+                    self._place(part, buffer, at)
+        self.operands[layer.name] = buffer, parts
+
+    def _is_dense(self, name: str) -> bool:
+        """Whether no bytes are left free between the channels of a tensor, whose parts begin at whole words."""
+        if not self._joins(name):
+            return True
+        inputs = (self.pushed.get(name) or self.network.by_name[name]).inputs
+        return (all(self._is_dense(part) for part in inputs)
+                and all(self.network.tensors[part].shape[0] % self.geometry.input_lanes == 0 for part in inputs[:-1]))
