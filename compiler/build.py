@@ -10,7 +10,7 @@ from compiler import costs
 from compiler.jobs.emit import arrange, emit, program_words
 from compiler.jobs.job import Job, Jobs
 from compiler.jobs.make import make_jobs
-from compiler.lower import lower
+from compiler.lowering.lower import lower
 from compiler.schedule.groups import Group
 from compiler.schedule.place import PlaceError, place
 from compiler.schedule.plan import Residencies

@@ -4,7 +4,7 @@ No program is wrong because of a number here; it may be slow, or take long to fi
 tests.compiler.test_figures holds those of the real networks.
 """
 
-# compiler.lower
+# compiler.lowering.lower
 COPY_STAGES = 64            # of a copy: the fewer words of a pixel each copies, the fewer of its passes meet zeros
 
 # compiler.schedule.steps

@@ -7,7 +7,7 @@ import pytest
 
 from arch.geometry import PRESETS, Geometry
 from compiler.build import compile_network
-from compiler.lower import identity, lower
+from compiler.lowering.lower import identity, lower
 from compiler.stages import NetworkError, Origin
 from golden import values
 from nets.graph import Window

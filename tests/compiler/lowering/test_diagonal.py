@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compiler.diagonal import addition, dense, without_holes
+from compiler.lowering.diagonal import addition, dense, without_holes
 from golden import values
 from nets.graph import Window
 from nets.int8.network import QAdd

@@ -11,9 +11,9 @@ from arch import gather
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
 from compiler import costs
-from compiler.arrangement import Arrangement
 from compiler.convolution import MOST_KERNEL, Convolution
-from compiler.diagonal import addition, dense, without_holes
+from compiler.lowering.arrangement import Arrangement
+from compiler.lowering.diagonal import addition, dense, without_holes
 from compiler.stages import Buffer, Origin, Slice, Stage, Stages
 from nets.graph import Problem, Window
 from nets.int8.network import (
