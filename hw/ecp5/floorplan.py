@@ -11,7 +11,7 @@ from pathlib import Path
 import re
 from typing import NamedTuple
 
-__all__ = ["Site", "floorplan", "memory_sites", "multiplier_sites", "plan_netlist", "plan_script"]
+__all__ = ["Site", "floorplan", "memory_sites", "multiplier_sites", "plan_netlist"]
 
 
 class Site(NamedTuple):
@@ -139,11 +139,3 @@ def plan_netlist(netlist: Path, device: str) -> Path:
     target = netlist.with_name(f"{netlist.stem}-{device}.json")
     target.write_text(json.dumps(design), encoding="utf-8")
     return target
-
-
-def plan_script(lanes: int, pairs: int, device: str) -> str:
-    """Commands for Yosys after synthesis (Amaranth's `script_after_synth`) that place the multipliers alone; `pairs` are those on
-    multipliers. Empty if the array does not fit.
-    """
-    cells = [f"pair{pair}.lane{lane}.mult.mult" for pair in range(pairs) for lane in range(lanes)]
-    return "\n".join(f'setattr -set BEL "{site}" c:*{cell}' for cell, site in floorplan(cells, device).items())

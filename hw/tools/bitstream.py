@@ -1,8 +1,9 @@
-"""From a chip to its bitstream, in stages: elaborate, synthesise, floorplan, a route for each seed, pack."""
+"""From a chip to its bitstream, in stages: elaborate, synthesise, check, floorplan, a route for each seed, pack."""
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+import json
 from pathlib import Path
 from threading import Event
 
@@ -10,6 +11,7 @@ from amaranth.hdl import Elaboratable
 from amaranth.vendor import LatticeECP5Platform
 
 from hw.ecp5.floorplan import plan_netlist
+from hw.ecp5.netlist_rules import broken_rules
 from hw.tools import flow, toolchain
 from hw.tools.cache import Stages, digest_of_sources
 from hw.tools.flow import Part, Routed
@@ -19,6 +21,7 @@ __all__ = ["BITSTREAM", "Bitstream", "ClockMissed", "Watch", "build_bitstream", 
 
 BITSTREAM = "top.bit"
 TOOLS = ("yosys", "nextpnr-ecp5", "ecppack")
+_FAULTS_SHOWN = 3
 _DIES = {"12F": "25f", "25F": "25f", "45F": "45f", "85F": "85f"}        # a 12F is a 25F's die
 
 
@@ -99,6 +102,11 @@ def build_bitstream(stages: Stages, platform: LatticeECP5Platform, chip: Callabl
             content = plan.files[name]
             (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
 
+    def check(folder: Path) -> None:
+        if faults := broken_rules(json.loads((folder / "top.json").read_text(encoding="utf-8"))):
+            more = f", and {len(faults) - _FAULTS_SHOWN} more" if len(faults) > _FAULTS_SHOWN else ""
+            raise ToolError(f"the netlist breaks rules of hw/ecp5/netlist_rules.py: {'; '.join(faults[:_FAULTS_SHOWN])}{more}")
+
     def floorplan(folder: Path) -> None:
         plan_netlist(folder / "top.json", part.die).replace(folder / "planned.json")
 
@@ -106,6 +114,7 @@ def build_bitstream(stages: Stages, platform: LatticeECP5Platform, chip: Callabl
     stage("elaboration", elaborate, **depends)
     stage("synthesis", lambda folder: flow.synthesise(folder, part.die), ("top.il",), tool=tools["yosys"], die=part.die,
           source=digest_of_sources("hw/tools/flow"))
+    stage("netlist rules", check, ("top.json",), source=digest_of_sources("hw/ecp5/netlist_rules"))
     stage("floorplan", floorplan, ("top.json",), die=part.die, source=digest_of_sources("hw/ecp5/floorplan"))
     routed = _route(stages, part, clock_mhz, seeds, jobs, watch, options, tools["nextpnr-ecp5"])
     if routed[-1].clock_mhz < clock_mhz:

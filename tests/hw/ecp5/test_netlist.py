@@ -9,7 +9,7 @@ import pytest
 
 from bench.flow import synthesise
 from bench.harness import Harness
-from hw.ecp5.floorplan import floorplan, memory_sites, multiplier_sites, plan_netlist, plan_script
+from hw.ecp5.floorplan import floorplan, memory_sites, multiplier_sites, plan_netlist
 from hw.ecp5.netlist_rules import broken_rules
 from hw.engine.mac_array import MacArray
 from hw.tools.toolchain import ToolError
@@ -164,13 +164,9 @@ def test_no_plan_for_an_array_that_does_not_fit(device, lanes, pairs):
     assert floorplan([f"pair{pair}.lane{lane}.mult.mult" for pair in range(pairs) for lane in range(lanes)], device) == {}
 
 
-def test_plans_of_netlist_and_script_agree(netlist_of_array):
-    planned = json.loads(plan_netlist(netlist_of_array, "45f").read_text())
-    sites = {name: cell["attributes"]["BEL"] for name, cell in cells_of(planned, "MULT18X18D").items()}
-    assert len(sites) == 5
-    lines = [line.split() for line in plan_script(5, 1, "45f").splitlines()]
-    for command, option, attribute, site, pattern in lines:
-        assert (command, option, attribute) == ("setattr", "-set", "BEL")
-        cell, = (name for name in sites if name.endswith(pattern.removeprefix("c:*")))
-        assert f'"{sites.pop(cell)}"' == site
-    assert not sites
+def test_a_planned_netlist_has_every_multiplier_tied_to_its_site(netlist_of_array):
+    whole, planned = (json.loads(path.read_text()) for path in (netlist_of_array, plan_netlist(netlist_of_array, "45f")))
+    plan = floorplan([*cells_of(whole, "MULT18X18D"), *cells_of(whole, "DP16KD")], "45f")
+    tied = {name: cell["attributes"]["BEL"] for kind in ("MULT18X18D", "DP16KD") for name, cell in cells_of(planned, kind).items()
+            if "BEL" in cell["attributes"]}
+    assert tied == plan and set(cells_of(whole, "MULT18X18D")) <= set(plan)

@@ -114,6 +114,21 @@ def test_failing_tool(tools, tmp_path):
         blink(tmp_path / "b")
 
 
+def test_a_netlist_that_breaks_a_rule_is_not_routed(tools, tmp_path):
+    """By each rule: the message names it, and the cell."""
+    cell = {"type": "DP16KD", "parameters": {"REGMODE_B": "NOREG"}, "connections": {"DOB0": [2], "RSTA": ["0"], "RSTB": ["0"]}}
+    latch = {"type": "$_DLATCH_P_", "parameters": {}, "connections": {}}
+    yosys = tools.parent / "bin" / "yosys"
+    whole = yosys.read_text()
+    for cells, said in (({"ram": cell}, "ram: block RAM without output register on port B"),
+                        ({f"bit{n}": latch for n in range(5)}, r"bit0: latch \(\$_DLATCH_P_\); bit1: .*, and 2 more")):
+        netlist = {"modules": {"top": {"cells": cells}}}
+        yosys.write_text(whole.replace(json.dumps(NETLIST), json.dumps(netlist)))
+        with pytest.raises(ToolError, match=f"the netlist breaks rules of hw/ecp5/netlist_rules.py: {said}"):
+            blink(tmp_path / next(iter(cells)))
+    assert "nextpnr-ecp5" not in tools.read_text()
+
+
 def test_parts():
     part = part_of(find("ulx3s-12f").platform())
     assert part.option == "--12k" and part.package == "CABGA381" and part.die == "25f"
