@@ -80,24 +80,25 @@ class FillClaim(StageClaim):
 
         def piece(value, n):
             return Cat(Value.cast(value)[16 * n + bit] for bit in self.BITS)
+        writes, pairs = fill.writes, fill.writes.parameters.data
         memory_data = {
-            Opcode.LOAD_WEIGHTS: (fill.w_en, fill.w_addr, [piece(fill.w_data, n) for n in range(sizes[Opcode.LOAD_WEIGHTS])]),
-            Opcode.LOAD_PARAMETERS: (fill.p_en, fill.p_addr, [
-                *(piece(fill.biases, n) for n in range(4)), piece(fill.scales.multiplier, 0),
-                Cat(shift[0] for shift in fill.scales.shift)]),
-            Opcode.LOAD_ACTIVATIONS: (fill.a_en.any(), fill.a_addr,
-                                      [piece(fill.a_data, n) for n in range(sizes[Opcode.LOAD_ACTIVATIONS])])}
-        for one, (enable, to, pieces) in memory_data.items():
+            Opcode.LOAD_WEIGHTS: (writes.weights, [piece(writes.weights.data, n) for n in range(sizes[Opcode.LOAD_WEIGHTS])]),
+            Opcode.LOAD_PARAMETERS: (writes.parameters, [
+                *(piece(pairs.biases, n) for n in range(4)), piece(pairs.scales.multiplier, 0),
+                Cat(shift[0] for shift in pairs.scales.shift)]),
+            Opcode.LOAD_ACTIVATIONS: (writes.activations, [
+                piece(writes.activations.data, n) for n in range(sizes[Opcode.LOAD_ACTIVATIONS])])}
+        for one, (port, pieces) in memory_data.items():
             name = one.name.lower()
             due = delayed(m, kinds[one] & final, way + (self.fault == "late"), f"due_{name}", reset=True)
-            m.d.comb += [Assert(enable == due), Assert(~due | (to[:2] == at)),
+            m.d.comb += [Assert(port.en.any() == due), Assert(~due | (port.addr[:2] == at)),
                          Cover(due & (at == 2) & (which == len(pieces) - 1))]
             for n, value in enumerate(pieces):
                 if self.fault == "place":
                     value = pieces[-1]
                 m.d.comb += Assert(~due | (which != n) | (value == came))
         m.d.comb += [
-            Assert(fill.a_en.all() | ~fill.a_en.any()),
+            Assert(writes.activations.en.all() | ~writes.activations.en.any()),
             Assert(fill.write_grant == ~delayed(m, kinds[Opcode.LOAD_ACTIVATIONS] & final,
                                                 way - self.FAST + (self.fault == "grant"), "busy", reset=True)),
             Assert(fill.done == delayed(m, some & last & end, LOADED - WRITE + way, "over", reset=True))]

@@ -78,16 +78,14 @@ class Machine(wiring.Component):
         connect(m, sequencer.compute, engine.command)
         connect(m, sequencer.gather, engine.gather_command)
         connect(m, dma.pixels, engine.pixels)
-        m.d.comb += [getattr(engine, name).eq(getattr(dma, name)) for name in (
-            "a_addr", "a_data", "a_en", "w_addr", "w_data", "w_en", "p_addr", "biases", "scales", "p_en", "h_addr", "read_grant",
-            "write_grant")]
+        connect(m, dma.memories, engine.memories)
         strobes = {"load": dma.load_done, "store": dma.store_done}
         for name, count in (("gather", engine.gathered), ("compute", engine.done)):
             before = Signal(name=f"{name}_before")          # at most one more a cycle
             m.d.engine += before.eq(count[0])
             strobes[name] = count[0] ^ before
         m.d.comb += [
-            dma.h_data.eq(engine.h_data), dma.store_base.eq(sequencer.region.base), dma.store_words.eq(sequencer.region.words),
+            dma.store_base.eq(sequencer.region.base), dma.store_words.eq(sequencer.region.words),
             sequencer.fetched.eq(dma.fetched), sequencer.fault.eq(dma.fault), sequencer.program.eq(self.program)]
         m.d.comb += [sequencer.done[n].eq(strobes[name]) for n, name in enumerate(QUEUES)]
         moves, alive = Signal(4), Signal()

@@ -34,8 +34,8 @@ SETTLE = 8                  # cycles from the last word loaded to the first comm
 DRAIN = 100                 # cycles after the last beat, in which no other may come
 
 # Write ports of the memories: what enables them, and what makes up a beat of the stream that stands for them.
-PORTS = {"activations": ("a_en", ("a_addr", "a_data")), "weights": ("w_en", ("w_addr", "w_data")),
-         "parameters": ("p_en", ("p_addr", "biases", "scales"))}
+PORTS = {name: (f"memories__writes__{name}__en", (f"memories__writes__{name}__addr", f"memories__writes__{name}__data"))
+         for name in ("activations", "weights", "parameters")}
 
 
 class EngineTop(wiring.Component):
@@ -151,7 +151,7 @@ class EngineBench:
         done, gathered = sim.get("done"), sim.get("gathered")
         for port, values in (("read_grant", read_grant), ("write_grant", write_grant)):
             pattern = np.ones(1, bool) if values is None else values
-            sim.pattern(port, np.roll(pattern, origin % len(pattern)))
+            sim.pattern(f"memories__{port}", np.roll(pattern, origin % len(pattern)))
         if gather:
             sim.feed("gather_command", [command.pack() for command in gather])
             sim.feed("pixels", pixels)
@@ -195,13 +195,13 @@ class EngineBench:
 
     def memory(self, sim: Simulation) -> np.ndarray:
         """The activation memory, read through the host's port: from now on a pattern denies the read grant."""
-        sim.pattern("read_grant", np.zeros(1, bool))
+        sim.pattern("memories__read_grant", np.zeros(1, bool))
         latency = pipeline.WINDOW + pipeline.ACTIVATION_READ
         words = []
         for address in range(self.geometry.activation_words + latency):
-            sim.set("h_addr", address % self.geometry.activation_words)
+            sim.set("memories__read__addr", address % self.geometry.activation_words)
             if address >= latency:
-                words.append(sim.get("h_data").to_bytes(self.geometry.input_lanes, "little"))
+                words.append(sim.get("memories__read__data").to_bytes(self.geometry.input_lanes, "little"))
             sim.step()
         return np.frombuffer(bytearray().join(words), np.uint8).reshape(-1, self.geometry.input_lanes)
 
@@ -266,5 +266,5 @@ class CocotbBench:
         return replay(self.program, loads=images(geometry, memory[:used], plan.phases),
                       command=beats_of_ints((command.pack() for command in plan.commands), Command.bits()),
                       expected={name: Beats(getattr(line, name), values.payload(name)) for name in BOUNDARIES},
-                      grants={"read_grant": always if read_grant is None else read_grant,
-                              "write_grant": always if write_grant is None else write_grant}, settle=SETTLE)
+                      grants={"memories__read_grant": always if read_grant is None else read_grant,
+                              "memories__write_grant": always if write_grant is None else write_grant}, settle=SETTLE)

@@ -2,7 +2,6 @@
 from amaranth import Module, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import ceil_log2
 
 from arch.geometry import Geometry
 from arch.instruction import STORAGE, Opcode, Transfer
@@ -12,7 +11,7 @@ from hw.dma.fill import DmaFill
 from hw.dma.pixel_fifo import PixelFifo
 from hw.dma.pixel_gearbox import PixelGearbox
 from hw.dma.store import DmaStore
-from hw.engine.weights import bias_layout, scale_layout, weight_layout
+from hw.engine.memory_ports import MemoryAccess
 from hw.parts.credits import Credits
 from hw.parts.layout import record_layout
 from hw.parts.reset import own_reset
@@ -69,8 +68,8 @@ class Dma(wiring.Component):
     fetched : ``Out(word_layout())``
     request, take, w, r : ``Out(stream.Signature(request_layout(address_bits)))``, ``In(1)``, ``Out(16)``, ``In(word_layout())``
         Storage, as `hw.storage.sdram.Sdram` has it.
-    a_addr, a_data, a_en, w_addr, w_data, w_en, p_addr, biases, scales, p_en, h_addr, h_data, read_grant, write_grant, pixels :
-        The engine, as `hw.engine.engine.Engine` has them; registers.
+    memories, pixels : ``Out(MemoryAccess(geometry))``, ``Out(stream.Signature(32))``
+        The engine; registers.
     load_done, store_done : ``Out(1)``
         For a cycle, for each command.
     fault : ``Out(fault_layout())``
@@ -88,22 +87,17 @@ class Dma(wiring.Component):
         self.words = most if storage_words is None else storage_words
         if not 1 <= self.words <= most:
             raise ValueError(f"Words of storage must be 1..{most}, not {self.words}")
-        address, word = ceil_log2(geometry.activation_words), 8 * geometry.input_lanes
         super().__init__({
             "load": In(stream.Signature(load_layout())), "store": In(stream.Signature(store_layout())),
             "store_base": In(STORAGE), "store_words": In(STORAGE + 1),
             "fetch": In(stream.Signature(source_layout(STORAGE))), "fetched": Out(word_layout()),
             "request": Out(stream.Signature(request_layout(address_bits))), "take": In(1), "w": Out(16),
-            "r": In(word_layout()), "a_addr": Out(address), "a_data": Out(word), "a_en": Out(geometry.blocks_per_word),
-            "w_addr": Out(ceil_log2(geometry.weight_words)), "w_data": Out(weight_layout(geometry)), "w_en": Out(1),
-            "p_addr": Out(ceil_log2(geometry.parameter_words)), "biases": Out(bias_layout()), "scales": Out(scale_layout()),
-            "p_en": Out(1), "h_addr": Out(address), "h_data": In(word), "read_grant": Out(1, init=1),
-            "write_grant": Out(1, init=1), "pixels": Out(stream.Signature(32)),
+            "r": In(word_layout()), "memories": Out(MemoryAccess(geometry)), "pixels": Out(stream.Signature(32)),
             "load_done": Out(1), "store_done": Out(1), "fault": Out(fault_layout()), "clear": In(1), "idle": Out(1, init=1)})
 
     def elaborate(self, platform):
         m = Module()
-        geometry = self.geometry
+        geometry, memories = self.geometry, self.memories
         m.submodules.arbiter = arbiter = StorageArbiter(self.address_bits)
         load = Bursts(geometry, LOADS, self.words)
         store = Bursts(geometry, [Opcode.STORE], self.words, region=True)
@@ -146,10 +140,9 @@ class Dma(wiring.Component):
         m.d.comb += [
             fill.i.eq(arbiter.routed), gearbox.i.eq(fill.pixels), pixels.i.eq(gearbox.o), pixels.width.eq(load.width),
             pixels.reserve.eq(load.reserve), load.room.eq(pixels.room), self.fetched.eq(fill.fetched),
-            self.read_grant.eq(reader.read_grant), self.h_addr.eq(reader.h_addr), reader.h_data.eq(self.h_data),
-            self.write_grant.eq(fill.write_grant)]
-        m.d.comb += [getattr(self, name).eq(getattr(fill, name)) for name in (
-            "a_addr", "a_data", "a_en", "w_addr", "w_data", "w_en", "p_addr", "biases", "scales", "p_en")]
+            memories.read_grant.eq(reader.read_grant), memories.read.addr.eq(reader.h_addr),
+            reader.h_data.eq(memories.read.data), memories.write_grant.eq(fill.write_grant)]
+        connect(m, fill.writes, flipped(memories.writes))
         connect(m, flipped(self.pixels), pixels.o)
 
         fault = Signal(fault_layout())

@@ -2,7 +2,6 @@
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
-from amaranth.utils import ceil_log2
 
 from arch import pipeline
 from arch.geometry import Geometry
@@ -10,7 +9,7 @@ from arch.instruction import Opcode
 from arch.record import ADDRESS
 from arch.transfer import FETCHED, LOADED, ROUTED, WRITE, places
 from hw.ecp5 import Copy
-from hw.engine.weights import bias_layout, scale_layout, weight_layout
+from hw.engine.memory_ports import MemoryWrites
 from hw.parts.delay import delayed
 from hw.storage.arbiter import LOADS, routed_layout, tag_layout, word_layout
 
@@ -40,8 +39,7 @@ class DmaFill(wiring.Component):
     Members
     -------
     i : ``In(routed_layout())``
-    a_addr, a_data, a_en, w_addr, w_data, w_en, p_addr, biases, scales, p_en, write_grant : ``Out``
-        As `hw.engine.engine.Engine` has them.
+    writes, write_grant : ``Out(MemoryWrites(geometry))``, ``Out(1)``
     pixels : ``Out(pixel_word_layout())``
     fetched : ``Out(word_layout())``
     done : ``Out(1)``
@@ -51,11 +49,7 @@ class DmaFill(wiring.Component):
         self.geometry, self.grant = geometry, grant
         assert WRITE - ROUTED == 2 + pipeline.WRITE_GRANT
         super().__init__({
-            "i": In(routed_layout()),
-            "a_addr": Out(ceil_log2(geometry.activation_words)), "a_data": Out(8 * geometry.input_lanes),
-            "a_en": Out(geometry.blocks_per_word), "w_addr": Out(ceil_log2(geometry.weight_words)),
-            "w_data": Out(weight_layout(geometry)), "w_en": Out(1), "p_addr": Out(ceil_log2(geometry.parameter_words)),
-            "biases": Out(bias_layout()), "scales": Out(scale_layout()), "p_en": Out(1), "write_grant": Out(1, init=1),
+            "i": In(routed_layout()), "writes": Out(MemoryWrites(geometry)), "write_grant": Out(1, init=1),
             "pixels": Out(pixel_word_layout()), "fetched": Out(word_layout()), "done": Out(1)})
 
     def elaborate(self, platform):
@@ -98,15 +92,17 @@ class DmaFill(wiring.Component):
 
         def newest(one):
             return Cat(assembly[count - sizes[one]:])
-        parameters = newest(Opcode.LOAD_PARAMETERS)
+        parameters, came = self.writes.parameters.data, newest(Opcode.LOAD_PARAMETERS)
+        ports = {Opcode.LOAD_WEIGHTS: self.writes.weights, Opcode.LOAD_PARAMETERS: self.writes.parameters,
+                 Opcode.LOAD_ACTIVATIONS: self.writes.activations}
         m.d.comb += [
-            self.w_addr.eq(where), self.p_addr.eq(where), self.a_addr.eq(where), self.a_data.eq(newest(Opcode.LOAD_ACTIVATIONS)),
-            self.w_data.as_value().eq(newest(Opcode.LOAD_WEIGHTS)), self.biases.as_value().eq(parameters[:64]),
-            self.scales.multiplier.as_value().eq(parameters[64:80]), self.scales.shift[0].eq(parameters[80:86]),
-            self.scales.shift[1].eq(parameters[88:94])]
-        write = {one: delayed(m, kinds[one] & final, way, f"write_{one.name.lower()}", reset=True) for one in sizes}
-        m.d.comb += [self.w_en.eq(write[Opcode.LOAD_WEIGHTS]), self.p_en.eq(write[Opcode.LOAD_PARAMETERS]),
-                     self.a_en.eq(write[Opcode.LOAD_ACTIVATIONS].replicate(len(self.a_en)))]
+            ports[Opcode.LOAD_ACTIVATIONS].data.eq(newest(Opcode.LOAD_ACTIVATIONS)),
+            ports[Opcode.LOAD_WEIGHTS].data.as_value().eq(newest(Opcode.LOAD_WEIGHTS)),
+            parameters.biases.as_value().eq(came[:64]), parameters.scales.multiplier.as_value().eq(came[64:80]),
+            parameters.scales.shift[0].eq(came[80:86]), parameters.scales.shift[1].eq(came[88:94])]
+        for one, port in ports.items():
+            write = delayed(m, kinds[one] & final, way, f"write_{one.name.lower()}", reset=True)
+            m.d.comb += [port.addr.eq(where), port.en.eq(write.replicate(len(port.en)))]
         granted = Signal(init=1)            # the writer is far away
         m.d.sync += [granted.eq(~(kinds[Opcode.LOAD_ACTIVATIONS] & final)), self.write_grant.eq(granted)]
 

@@ -10,8 +10,9 @@ from arch.unit.requantise import latency
 from arch.unit.window import WindowConfig
 from hw.engine.activations import Activations
 from hw.engine.mac_array import MacArray
+from hw.engine.memory_ports import MemoryWrites
 from hw.engine.requantise import Requantise
-from hw.engine.weights import CONFIG, ParameterLoader, WeightLoader, bias_layout, rules_layout, scale_layout, weight_layout
+from hw.engine.weights import CONFIG, ParameterLoader, WeightLoader, rules_layout
 from hw.engine.window import WindowGenerator
 from hw.parts.layout import record_layout, vector_layout
 from hw.parts.reset import own_reset
@@ -31,8 +32,7 @@ class Convolver(wiring.Component):
       `pipeline.WINDOW` + `pipeline.ACTIVATION_READ` cycles later. Drive both from registers.
     - `room`: In(1), from a register; `reserve`: Out(1), combinational. `o`: Out, `valid` and `vector`.
     - `issued`: Out(1), a beat was issued `pipeline.WINDOW` cycles before.
-    - `a_addr`, `a_data`, `a_en`; `w_addr`, `w_data`, `w_en`; `p_addr`, `biases`, `scales`, `p_en`: write ports of the
-      activation memory, the weight memory and the two parameter memories.
+    - `writes`: write ports of the memories, `MemoryWrites(geometry)`.
     - `busy`: Out(1), a command is in progress or waits in a unit.
     """
 
@@ -44,14 +44,11 @@ class Convolver(wiring.Component):
             "scale": In(stream.Signature(rules_layout())),
             "read_grant": In(1), "h_addr": In(address), "r_data": Out(word), "room": In(1), "reserve": Out(1), "issued": Out(1),
             "o": Out(data.StructLayout({"valid": 1, "vector": vector_layout(geometry.output_lanes)})),
-            "a_addr": In(address), "a_data": In(word), "a_en": In(geometry.blocks_per_word),
-            "w_addr": In(ceil_log2(geometry.weight_words)), "w_data": In(weight_layout(geometry)), "w_en": In(1),
-            "p_addr": In(ceil_log2(geometry.parameter_words)), "biases": In(bias_layout()), "scales": In(scale_layout()),
-            "p_en": In(1), "busy": Out(1)})
+            "writes": In(MemoryWrites(geometry)), "busy": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        geometry = self.geometry
+        geometry, given, words, pairs = self.geometry, self.writes.activations, self.writes.weights, self.writes.parameters
         for name, unit in (("window", window := WindowGenerator(geometry)), ("weights", weights := WeightLoader(geometry)),
                            ("parameters", parameters := ParameterLoader(geometry))):
             own_reset(m, name, unit)
@@ -72,10 +69,10 @@ class Convolver(wiring.Component):
             self.issued.eq(window.issue.valid), self.busy.eq(window.busy | weights.busy | parameters.busy),
 
             activations.address.eq(window.address), activations.issue.eq(window.issue), self.r_data.eq(activations.r_data),
-            activations.w_addr.eq(self.a_addr), activations.w_data.eq(self.a_data), activations.w_en.eq(self.a_en),
-            weights.w_addr.eq(self.w_addr), weights.w_data.eq(self.w_data), weights.w_en.eq(self.w_en),
-            weights.b_addr.eq(self.p_addr), weights.b_data.eq(self.biases), weights.b_en.eq(self.p_en),
-            parameters.w_addr.eq(self.p_addr), parameters.w_data.eq(self.scales), parameters.w_en.eq(self.p_en),
+            activations.w_addr.eq(given.addr), activations.w_data.eq(given.data), activations.w_en.eq(given.en),
+            weights.w_addr.eq(words.addr), weights.w_data.eq(words.data), weights.w_en.eq(words.en),
+            weights.b_addr.eq(pairs.addr), weights.b_data.eq(pairs.data.biases), weights.b_en.eq(pairs.en),
+            parameters.w_addr.eq(pairs.addr), parameters.w_data.eq(pairs.data.scales), parameters.w_en.eq(pairs.en),
 
             array.beat.eq(activations.beat), array.load.valid.eq(weights.load_valid),
             array.load.weights.eq(weights.weights), array.load.bias.eq(weights.biases),

@@ -2,7 +2,6 @@
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from amaranth.utils import ceil_log2
 
 from arch import pipeline
 from arch.geometry import Geometry
@@ -12,8 +11,8 @@ from hw.engine.average import GlobalAverage
 from hw.engine.convolver import Convolver
 from hw.engine.dispatch import Dispatch
 from hw.engine.fifo import OutputFifo
+from hw.engine.memory_ports import MemoryAccess
 from hw.engine.pool import Pool
-from hw.engine.weights import bias_layout, scale_layout, weight_layout
 from hw.engine.writer import Writer
 from hw.gather.port import GatherPort
 from hw.parts.credits import Credits
@@ -34,8 +33,8 @@ class Engine(wiring.Component):
     Weights, parameters and activations that a command reads must be in their memories when it is given, and stay until it is
     done; what it writes must not be read before it is done (commands in the queues run ahead of each other's writes).
 
-    The memories have other users too. The activation memory's read port is theirs in cycles without `read_grant`, its write port
-    in cycles t for which `write_grant` was low in t - `pipeline.WRITE_GRANT`. Grants, addresses and data come from registers.
+    The memories have other users too. The activation memory's read port is theirs in cycles without `memories.read_grant`, its
+    write port in cycles t for which `memories.write_grant` was low in t - `pipeline.WRITE_GRANT`.
 
     Reset stops everything and empties all queues; memories keep their contents, apart from a write under way. It must last
     `units.vector(geometry)` cycles: the array and the requantiser have none of their own, what is in them must drain. Nothing
@@ -43,12 +42,7 @@ class Engine(wiring.Component):
 
     Members:
     - `command`: stream of `command_layout()`, taken when each unit has taken the command `pipeline.COMMANDS` before.
-    - `read_grant`, `write_grant`: In(1).
-    - `h_addr`, `h_data`: host read, the word follows `pipeline.WINDOW` + `pipeline.ACTIVATION_READ` cycles later.
-    - `a_addr`, `a_data`, `a_en`: host write, a bit of `a_en` per vector of PO bytes; readable `pipeline.ACTIVATION_WRITE` +
-      `pipeline.ACTIVATION_TO_READ` cycles later.
-    - `w_addr`, `w_data`, `w_en`: weight write, a word of PI pairs of weights.
-    - `p_addr`, `biases`, `scales`, `p_en`: parameter write, a word of a column pair.
+    - `memories`: the ways of others to the memories, `MemoryAccess(geometry)`.
     - `busy`: Out(1), a command is under way. `done`: Out(32), commands completed, modulo 2**32: their last word can be read
       when the count shows.
     - `gather_command`, `pixels`: streams of `GatherConfig` and pixels (first channel in the lowest byte). The gather fills the
@@ -59,14 +53,9 @@ class Engine(wiring.Component):
 
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
-        address, word = ceil_log2(geometry.activation_words), geometry.input_lanes * 8
         super().__init__({
-            "command": In(stream.Signature(command_layout(geometry))), "read_grant": In(1), "write_grant": In(1),
-            "h_addr": In(address), "h_data": Out(word),
-            "a_addr": In(address), "a_data": In(word), "a_en": In(geometry.blocks_per_word),
-            "w_addr": In(ceil_log2(geometry.weight_words)), "w_data": In(weight_layout(geometry)), "w_en": In(1),
-            "p_addr": In(ceil_log2(geometry.parameter_words)), "biases": In(bias_layout()), "scales": In(scale_layout()),
-            "p_en": In(1), "busy": Out(1), "done": Out(32), "digest": Out(64),
+            "command": In(stream.Signature(command_layout(geometry))), "memories": In(MemoryAccess(geometry)),
+            "busy": Out(1), "done": Out(32), "digest": Out(64),
             "gather_command": In(stream.Signature(record_layout(GatherConfig))), "pixels": In(stream.Signature(32)),
             "gathered": Out(32)})
         self.dispatch, self.convolver, self.writer = Dispatch(geometry), Convolver(geometry), Writer(geometry)
@@ -76,7 +65,7 @@ class Engine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         dispatch, convolver, fifo, pool = self.dispatch, self.convolver, self.fifo, self.pool
-        average, gather, writer = self.average, self.gather, self.writer
+        average, gather, writer, memories = self.average, self.gather, self.writer, self.memories
         m.submodules.dispatch, m.submodules.convolver = dispatch, convolver       # which have resets for each of their units
         for name in ("fifo", "pool", "average", "gather", "writer"):
             own_reset(m, name, getattr(self, name))
@@ -84,25 +73,26 @@ class Engine(wiring.Component):
         connect(m, flipped(self.command), dispatch.command)
         connect(m, flipped(self.gather_command), gather.command)
         connect(m, flipped(self.pixels), gather.pixels)
+        for name in ("weights", "parameters"):
+            connect(m, flipped(getattr(memories.writes, name)), getattr(convolver.writes, name))
         for o, i in ((dispatch.window, convolver.window), (dispatch.load, convolver.load), (dispatch.scale, convolver.scale),
                      (dispatch.pool, pool.command),
                      (dispatch.average, average.command), (dispatch.writer, writer.command), (fifo.o, pool.i),
                      (pool.o, average.i), (average.o, writer.i)):
             connect(m, o, i)
         m.d.comb += [
-            convolver.read_grant.eq(self.read_grant), convolver.h_addr.eq(self.h_addr), self.h_data.eq(convolver.r_data),
+            convolver.read_grant.eq(memories.read_grant), convolver.h_addr.eq(memories.read.addr),
+            memories.read.data.eq(convolver.r_data),
             convolver.room.eq(fifo.room), fifo.reserve.eq(convolver.reserve), fifo.i.eq(convolver.o),
-            convolver.w_addr.eq(self.w_addr), convolver.w_data.eq(self.w_data), convolver.w_en.eq(self.w_en),
-            convolver.p_addr.eq(self.p_addr), convolver.biases.eq(self.biases), convolver.scales.eq(self.scales),
-            convolver.p_en.eq(self.p_en), writer.grant.eq(self.write_grant), self.digest.eq(Const(self.geometry.digest, 64))]
+            writer.grant.eq(memories.write_grant), self.digest.eq(Const(self.geometry.digest, 64))]
         self._writes(m)
         self._status(m)
         return m
 
     def _writes(self, m):
         """The activation memory's write port: the writer's words first, then the host's, then the gather's."""
-        writer, gather, convolver = self.writer, self.gather, self.convolver
-        own, host = writer.w_en.any(), self.a_en.any()
+        writer, gather, given, writes = self.writer, self.gather, self.memories.writes.activations, self.convolver.writes
+        own, host = writer.w_en.any(), given.en.any()
         m.d.comb += gather.free.eq(~(own | host))
 
         def register(value, name):
@@ -110,7 +100,7 @@ class Engine(wiring.Component):
             m.d.sync += stage.eq(value)
             return stage
         sources = [register(Cat(unit.w_addr, unit.w_data), name) for unit, name in ((gather, "gathered"), (writer, "written"))]
-        sources.append(register(Cat(self.a_addr, self.a_data), "hosted"))
+        sources.append(register(Cat(given.addr, given.data), "hosted"))
         chosen = []
         for first in range(0, len(sources[0]), BITS_PER_COPY):
             selects = []
@@ -120,9 +110,10 @@ class Engine(wiring.Component):
                 selects.append(copy.q)
             gathered, written, hosted = (source[first:first + BITS_PER_COPY] for source in sources)
             chosen.append(register(Mux(selects[0], written, Mux(selects[1], hosted, gathered)), f"chosen{first}"))
-        enable = Signal(len(self.a_en))
-        m.d.sync += enable.eq(writer.w_en | self.a_en | gather.w_en.replicate(len(enable)))
-        m.d.comb += [Cat(convolver.a_addr, convolver.a_data).eq(Cat(chosen)), convolver.a_en.eq(register(enable, "enable"))]
+        enable = Signal(len(given.en))
+        m.d.sync += enable.eq(writer.w_en | given.en | gather.w_en.replicate(len(enable)))
+        m.d.comb += [Cat(writes.activations.addr, writes.activations.data).eq(Cat(chosen)),
+                     writes.activations.en.eq(register(enable, "enable"))]
 
     def _status(self, m):
         m.submodules.outstanding = outstanding = Credits(4 * pipeline.COMMANDS)

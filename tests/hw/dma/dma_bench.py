@@ -89,23 +89,28 @@ class System(wiring.Component):
                 storage.w.eq(Mux(self.hosting, words.word, dma.w))]
         # A read without the grant shows something else.
         way = pipeline.WINDOW + pipeline.ACTIVATION_READ
-        address, denied = delayed(m, dma.h_addr, way, "address"), delayed(m, ~dma.read_grant, way, "denied")
+        address, denied = delayed(m, dma.memories.read.addr, way, "address"), delayed(m, ~dma.memories.read_grant, way, "denied")
         words = [Signal(16, name=f"word{n}") for n in range(self.geometry.input_lanes // 2)]
         m.d.comb += [word.eq(formula(address, n) ^ ~denied.replicate(16)) for n, word in enumerate(words)]
-        m.d.comb += dma.h_data.eq(Cat(words))
+        m.d.comb += dma.memories.read.data.eq(Cat(words))
         return m
 
     def probes(self) -> dict[str, Boundary]:
-        dma = self.dma
+        dma, memories = self.dma, self.dma.memories
+
+        def written(name: str) -> Boundary:
+            port = getattr(memories.writes, name)
+            # Vectors of an activation word may be written one by one; of the others there is one bit.
+            parts = (port.en, port.addr, port.data) if name == "activations" else (port.addr, port.data)
+            return Boundary(port.en.any(), Cat(parts))
         return {
             "requests": Boundary(dma.request.valid, dma.request.payload, dma.request.ready),
             "take": Boundary(dma.take, dma.take),
             "fetched": Boundary(dma.fetched.valid, dma.fetched.data), "load_done": Boundary(dma.load_done, dma.load_done),
-            "store_done": Boundary(dma.store_done, dma.store_done), "activation_reads": Boundary(~dma.read_grant, dma.h_addr),
-            "denied": Boundary(~dma.write_grant, dma.write_grant),
-            "activations": Boundary(dma.a_en.any(), Cat(dma.a_en, dma.a_addr, dma.a_data)),
-            "weights": Boundary(dma.w_en, Cat(dma.w_addr, dma.w_data)),
-            "parameters": Boundary(dma.p_en, Cat(dma.p_addr, dma.biases, dma.scales))}
+            "store_done": Boundary(dma.store_done, dma.store_done),
+            "activation_reads": Boundary(~memories.read_grant, memories.read.addr),
+            "denied": Boundary(~memories.write_grant, memories.write_grant),
+            **{name: written(name) for name in ("activations", "weights", "parameters")}}
 
 
 @dataclass
