@@ -144,7 +144,8 @@ def _meta(network: QNetwork, stages: Stages, layout: Layout) -> dict:
         "spec": json.loads(json.dumps(network.spec.to_json())), "labels": list(network.labels),
         "input": {"scale": given.scale, "zero_point": given.zero_point},
         "output": {"name": network.output, "tensor": stages.output_name, "shape": list(output.shape), "scale": output.scale,
-                   "zero_point": output.zero_point, "offset": network.offset, "softmax": stages.softmax},
+                   "zero_point": output.zero_point, "offset": network.offset, "softmax": stages.softmax,
+                   "endings": list(network.endings)},
         "stages": [{"layer": stage.layer, "writes": stage.tensor, "channel": stage.channel} for stage in stages.stages],
         "storage": dict(layout.sizes),
     }

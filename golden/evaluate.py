@@ -18,6 +18,7 @@ import warnings
 from cli import positive, print_notes, progress, run_command, terminal, write_bytes, write_json
 from golden import values
 from nets import float_run
+from nets.endings import scores_of
 from nets.int8.network import QNetwork
 from nets.labelled import labelled_images, own_images
 from nets.loss_report import loss_records, loss_table, plot_losses
@@ -44,7 +45,8 @@ class _Worker:
         network, model = self.network, self.model
         x = network.spec.normalise(load_image(path, network.spec))
         q = values.run(network, network.quantise_input(x))[network.output]
-        y = float_run.run(model.graph, x)[model.graph.output] if model else None
+        last = scores_of(model.graph)[0].name if model else None
+        y = float_run.run(model.graph, x, keep=(last,))[last] if model else None
         rank, float_rank = (None if scores is None else int((ranking(scores) == right).argmax()) for scores in (q, y))
         return float_rank, rank
 

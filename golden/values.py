@@ -23,12 +23,15 @@ from nets.int8.network import (
     QLayer,
     QMaxPool,
     QNetwork,
+    QPad,
+    QRearrange,
+    QSelect,
     QSoftmax,
     Requantise,
 )
 
 __all__ = ["accumulate", "add", "avg_pool", "channel_shuffle", "clamp", "concat", "conv", "exact_float", "flatten",
-           "global_avg_pool", "lrn", "max_pool", "requantise", "run", "softmax", "step", "walk"]
+           "global_avg_pool", "lrn", "max_pool", "pad", "requantise", "run", "select", "softmax", "step", "walk"]
 
 BLOCK = 1 << 16             # elements requantised at a time: their int64 products stay in the cache
 
@@ -182,6 +185,16 @@ def flatten(q: np.ndarray) -> np.ndarray:
     return q.reshape(-1, 1, 1)
 
 
+def pad(q: np.ndarray, layer: QPad) -> np.ndarray:
+    """The layer's value around the tensor."""
+    return np.pad(q, tuple(zip(layer.before, layer.after, strict=True)), constant_values=layer.value)
+
+
+def select(q: np.ndarray, layer: QSelect) -> np.ndarray:
+    """Some channels."""
+    return q[layer.channels]
+
+
 def lrn(q: np.ndarray, layer: QLRN, zero_point: int, zero_point_out: int) -> np.ndarray:
     """Local response normalisation by the layer's table."""
     value = q.astype(np.int64) - zero_point
@@ -222,6 +235,12 @@ def step(network: QNetwork, layer: QLayer, inputs: list[np.ndarray]) -> np.ndarr
             return clamp(inputs[0], layer)
         case QFlatten():
             return flatten(inputs[0])
+        case QPad():
+            return pad(inputs[0], layer)
+        case QSelect():
+            return select(inputs[0], layer)
+        case QRearrange():
+            return inputs[0].reshape(layer.sizes).transpose(layer.order).reshape(network.tensors[layer.name].shape)
         case QLRN():
             return lrn(inputs[0], layer, zeros[0], network.tensors[layer.name].zero_point)
         case QSoftmax():

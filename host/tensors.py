@@ -2,9 +2,10 @@
 import numpy as np
 
 from arch.program import Program, Tensor
+from nets.endings import finish
 from nets.int8.network import softmax_table
 from nets.preprocess import InputSpec
-from nets.scores import ranking
+from nets.scores import entries, ranking
 
 __all__ = ["pixels_of", "quantised_input", "scores", "tensor_of", "top", "words_of"]
 
@@ -41,22 +42,21 @@ def quantised_input(program: Program, pixels: np.ndarray) -> np.ndarray:
 
 
 def scores(program: Program, q: np.ndarray) -> np.ndarray:
-    """float64 (classes,) from the tensor that the machine leaves: probabilities.
+    """float64 (classes,) from the tensor that the machine leaves, as `nets.endings.finish` has them.
 
-    A softmax at the network's end is done here, in the integers of `nets.int8.network.QSoftmax`, so that equal scores are equal.
+    A softmax in integers is done here in those of `nets.int8.network.QSoftmax`, so that equal scores are equal.
     """
     kind, flat = program.meta["output"], q.ravel().astype(np.int64)
     if kind["softmax"]:
         table = softmax_table(kind["scale"]).astype(np.int64)
         powers = table[flat.max() - flat]
         return np.minimum((512 * powers + powers.sum()) // (2 * powers.sum()), 255) / 256
-    values = ((flat - kind["zero_point"]) * kind["scale"]).astype(np.float32).astype(np.float64)
-    powers = np.exp(values - values.max())
-    return powers / powers.sum()
+    values = ((q.astype(np.int64) - kind["zero_point"]) * kind["scale"]).astype(np.float32).astype(np.float64) + kind["offset"]
+    return finish(values, kind["endings"]).ravel()
 
 
 def top(program: Program, q: np.ndarray, count: int = 5) -> list[dict]:
-    """The best classes: `class`, `label` (the number as text where the network has none), `score`."""
-    found, names = scores(program, q), program.meta["labels"]
+    """The best classes, as `nets.scores.entries` lists them."""
+    found = scores(program, q)
     order = ranking(found if program.meta["output"]["softmax"] else q.ravel())
-    return [{"class": int(k), "label": names[k] if k < len(names) else str(k), "score": float(found[k])} for k in order[:count]]
+    return entries(found, order[:count], program.meta["labels"])

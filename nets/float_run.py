@@ -6,6 +6,7 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from nets.endings import ArgMax, LogSoftmax, Sigmoid
 from nets.graph import (
     LRN,
     Add,
@@ -26,6 +27,7 @@ from nets.graph import (
     Softmax,
     Window,
 )
+from nets.moves import Pad, Rearrange, Select
 
 __all__ = ["run", "walk"]
 
@@ -155,6 +157,15 @@ def _softmax(layer: Softmax, x: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=0)
 
 
+def _log_softmax(layer: LogSoftmax, x: np.ndarray) -> np.ndarray:
+    below = x - x.max(axis=0)
+    return below - np.log(np.exp(below).sum(axis=0))
+
+
+def _pad(layer: Pad, x: np.ndarray) -> np.ndarray:
+    return np.pad(x, tuple(zip(layer.before, layer.after, strict=True)), constant_values=np.float32(layer.value))
+
+
 def _linear(layer: Linear, x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(layer.weight, np.float32) @ x + layer.bias
 
@@ -176,6 +187,7 @@ def _shuffle(layer: ChannelShuffle, x: np.ndarray) -> np.ndarray:
 LAYERS: dict[type[Layer], Callable[..., np.ndarray]] = {
     Add: lambda layer, a, b: a + b,
     Affine: _affine,
+    ArgMax: lambda layer, x: x.argmax(axis=0, keepdims=True).astype(np.float32),
     AvgPool: _avg_pool,
     ChannelShuffle: _shuffle,
     Clip: _clip,
@@ -186,7 +198,12 @@ LAYERS: dict[type[Layer], Callable[..., np.ndarray]] = {
     GlobalAvgPool: lambda layer, x: x.mean(axis=(1, 2), keepdims=True),
     LRN: _lrn,
     Linear: _linear,
+    LogSoftmax: _log_softmax,
     MaxPool: _max_pool,
+    Pad: _pad,
+    Rearrange: lambda layer, x: x.reshape(layer.sizes).transpose(layer.order).reshape(layer.shape),
     Relu: lambda layer, x: np.maximum(x, np.float32(0)),
+    Select: lambda layer, x: x[layer.channels],
+    Sigmoid: lambda layer, x: np.exp(-np.logaddexp(np.float32(0), -x)),
     Softmax: _softmax,
 }

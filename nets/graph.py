@@ -13,7 +13,8 @@ import numpy as np
 from cli import RequestError
 
 __all__ = ["Add", "Affine", "AvgPool", "ChannelShuffle", "Clip", "Concat", "Conv", "Dropout", "Flatten", "GlobalAvgPool",
-           "Graph", "GraphError", "Input", "LRN", "Layer", "Linear", "MaxPool", "Problem", "Relu", "Softmax", "Window"]
+           "Graph", "GraphError", "Input", "LRN", "Layer", "Linear", "MaxPool", "Problem", "Relu", "Shape", "Softmax", "Window",
+           "image_shape"]
 
 Shape = tuple[int, ...]
 
@@ -80,16 +81,23 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
-    """A named operator; `inputs` are the names of the layers that it reads."""
+    """A named operator; `inputs` are the names of the layers that it reads, `origin` is what the file that the layer comes
+    from calls its operator."""
 
     name: str
     inputs: tuple[str, ...]
+    origin: str = ""
 
     arity = 1           # number of inputs; None: one or more
 
     @property
     def op(self) -> str:
         return type(self).__name__
+
+    @property
+    def called(self) -> str:
+        """The operator as its user knows it."""
+        return self.origin or self.op
 
     @property
     def parameters(self) -> int:
@@ -105,7 +113,8 @@ class Layer:
         return 0
 
 
-def _image(shape: Shape) -> Shape:
+def image_shape(shape: Shape) -> Shape:
+    """The shape, if it is (channels, height, width). Raises ValueError."""
     if len(shape) != 3:
         raise ValueError(f"input must be channels x height x width, not {shape}")
     return shape
@@ -141,7 +150,7 @@ class Conv(Layer):
         return self.weight.size + self.bias.size
 
     def infer(self, *shapes: Shape) -> Shape:
-        channels, height, width = _image(shapes[0])
+        channels, height, width = image_shape(shapes[0])
         if self.weight.ndim != 4 or self.weight.shape[2:] != self.window.kernel:
             raise ValueError(f"weight must be out x in x {self.window.kernel[0]} x {self.window.kernel[1]}, "
                              f"not {self.weight.shape}")
@@ -162,7 +171,7 @@ class _Pool(Layer):
     ceil_mode: bool = False
 
     def infer(self, *shapes: Shape) -> Shape:
-        channels, height, width = _image(shapes[0])
+        channels, height, width = image_shape(shapes[0])
         kernel, dilation = self.window.kernel, self.window.dilation
         for axis, size in enumerate((height, width)):
             padding = max(self.window.padding[axis], self.window.padding[axis + 2])
@@ -197,7 +206,7 @@ class GlobalAvgPool(Layer):
     """Mean over height and width: (C, H, W) -> (C, 1, 1)."""
 
     def infer(self, *shapes: Shape) -> Shape:
-        return (_image(shapes[0])[0], 1, 1)
+        return (image_shape(shapes[0])[0], 1, 1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -231,7 +240,7 @@ class ChannelShuffle(Layer):
     groups: int
 
     def infer(self, *shapes: Shape) -> Shape:
-        if self.groups < 1 or _image(shapes[0])[0] % self.groups:
+        if self.groups < 1 or image_shape(shapes[0])[0] % self.groups:
             raise ValueError(f"groups must divide the {shapes[0][0]} channels, not {self.groups}")
         return shapes[0]
 
@@ -318,7 +327,7 @@ class LRN(Layer):
     def infer(self, *shapes: Shape) -> Shape:
         if self.size < 1:
             raise ValueError(f"size must be at least 1, not {self.size}")
-        return _image(shapes[0])
+        return image_shape(shapes[0])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

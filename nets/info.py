@@ -1,4 +1,4 @@
-"""The layers of a network with shapes, parameters and multiply-accumulates (MACs)."""
+"""The layers of a network, float or quantised, with shapes, parameters and multiply-accumulates (MACs)."""
 import argparse
 from pathlib import Path
 import sys
@@ -8,14 +8,16 @@ from rich.text import Text
 
 from cli import print_notes, run_command, terminal, write_bytes, write_json
 from nets.graph import Graph
+from nets.int8.network import QNetwork
 from nets.load import add_model_arguments, model_from_arguments
+from nets.network import quantised_file_of
 from nets.plot import plot_costs
 from nets.zoo import catalogue as zoo
 
 __all__ = ["get_parser", "main", "record", "table"]
 
 
-def record(graph: Graph) -> dict:
+def record(graph: Graph | QNetwork) -> dict:
     """What `--json` writes: `parameters` and `macs` of the network and of each of its `layers`."""
     return {
         "model": graph.name,
@@ -28,7 +30,7 @@ def record(graph: Graph) -> dict:
     }
 
 
-def table(graph: Graph) -> Table:
+def table(graph: Graph | QNetwork) -> Table:
     """The layers as a table, with totals."""
     grid = Table(title=Text(graph.name), show_footer=True)
     grid.add_column("layer", "total", overflow="fold")
@@ -55,7 +57,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     args.model = zoo.with_family_arguments(args.model, args)
-    graph = model_from_arguments(args).graph
+    found = quantised_file_of(args)
+    graph = model_from_arguments(args).graph if found is None else found
     if args.plot:           # files first: where one cannot be written, the message stands alone
         write_bytes(args.plot, plot_costs(graph, args.plot.suffix))
     if args.json:

@@ -5,7 +5,11 @@ from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from nets.graph import Graph, Input
+import numpy as np
+
+from nets.endings import scores_of
+from nets.fold_affine import fold_into_preparation
+from nets.graph import Affine, Graph, Input
 from nets.model import Model, ModelError
 from nets.onnx.importer import import_onnx
 from nets.picture import BACKGROUNDS
@@ -16,6 +20,7 @@ __all__ = ["add_model_arguments", "load_model", "model_from_arguments"]
 # ImageNet's mean and deviation of RGB in 0..1, as torchvision's and most of the ONNX zoo's models are trained with.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_CROP = 256 / 224      # shorter side to crop
+LARGEST_OF_PIXELS = 1 / 32      # a network that scales its image by less takes pixels in 0..255
 
 
 def load_model(source: str | Path, *, side_file: str | Path | None = None, size: tuple[int, int] | None = None,
@@ -27,7 +32,8 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
     A file's preparation of images and its labels come from its side file (`side_file`, or `<model>.json` beside it, if there is
     one); the other arguments override single fields of that (see `nets.preprocess.InputSpec`), `labels` being a file with a
     label a line. Without a side file a network of 3 channels is fed as ImageNet models are, one of 1 channel with grey
-    images in 0..1; the model's notes say so.
+    images in 0..1, and one that scales pixels itself with pixels in 0..255; the model's notes say so. A network that begins by
+    scaling and shifting its image has that done by the preparation, where that can be.
 
     Raises ModelError, GraphError or PreprocessError; the message names the file.
     """
@@ -53,11 +59,9 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
     if size:
         graph = _resized(graph, size)
     if spec is None:
-        spec = _usual_spec(name, graph.input.shape)
+        spec, how = _usual_spec(name, graph)
         if mean is None and std is None and scale is None:
-            notes = (f"{path.name}: no side file {path.with_suffix('.json').name}: images are prepared as "
-                     + ("ImageNet's (RGB in 0..1, mean and deviation of ImageNet)" if spec.channels == "RGB"
-                        else "grey in 0..1"),)
+            notes = (f"{path.name}: no side file {path.with_suffix('.json').name}: images are prepared as {how}",)
     if labels:
         names = _read_labels(Path(labels))
     try:
@@ -65,7 +69,8 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
                            background=background)
     except (TypeError, ValueError) as error:
         raise ModelError(f"{name}: {error}") from None
-    classes = graph.shapes[graph.output][0]
+    graph, spec = fold_into_preparation(graph, spec)
+    classes = graph.shapes[scores_of(graph)[0].name][0]
     if names and len(names) != classes:
         notes += (f"{path.name}: {len(names)} labels for {classes} outputs",)
     return Model(graph=replace(graph, notes=graph.notes + notes), spec=spec, labels=names)
@@ -95,14 +100,19 @@ def _resized(graph: Graph, size: tuple[int, int]) -> Graph:
     return graph if graph.input.shape[1:] == tuple(size) else replace(graph, layers=tuple(layers))
 
 
-def _usual_spec(name: str, shape: tuple[int, ...]) -> InputSpec:
-    channels, height, width = shape
-    if channels == 3:
-        return InputSpec(size=(height, width), mean=IMAGENET_MEAN, std=IMAGENET_STD,
-                         resize=round(max(height, width) * IMAGENET_CROP))
-    if channels == 1:
-        return InputSpec(size=(height, width), channels="L", mean=(0.0,), std=(1.0,))
-    raise ModelError(f"{name}: images have 1 or 3 channels, but the network reads {channels}")
+def _usual_spec(name: str, graph: Graph) -> tuple[InputSpec, str]:
+    """The preparation that a network without a side file was most likely trained with, and what it is in words."""
+    channels, height, width = graph.input.shape
+    if channels not in (1, 3):
+        raise ModelError(f"{name}: images have 1 or 3 channels, but the network reads {channels}")
+    resize = round(max(height, width) * IMAGENET_CROP) if channels == 3 else 0
+    order, usual = ("RGB", InputSpec(size=(height, width), mean=IMAGENET_MEAN, std=IMAGENET_STD, resize=resize)) \
+        if channels == 3 else ("L", InputSpec(size=(height, width), channels="L", mean=(0.0,), std=(1.0,)))
+    first = [layer for layer in graph.consumers[graph.input.name] if isinstance(layer, Affine)]
+    if first and max(np.abs(layer.scale).max() for layer in first) < LARGEST_OF_PIXELS:
+        plain = replace(usual, scale=1.0, mean=(0.0,) * channels, std=(1.0,) * channels)
+        return plain, f"pixels in 0..255 ({order}), since the network scales them itself"
+    return usual, "ImageNet's (RGB in 0..1, mean and deviation of ImageNet)" if channels == 3 else "grey in 0..1"
 
 
 def _overridden(spec: InputSpec, *, size: tuple[int, int] | None, **fields) -> InputSpec:

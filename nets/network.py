@@ -9,7 +9,8 @@ from nets.load import add_model_arguments, model_from_arguments
 from nets.model import Model, ModelError
 from nets.quantise import CALIBRATION_LIMIT, outline, quantise_with
 
-__all__ = ["add_network_arguments", "network_and_model", "network_from_arguments", "outline_from_arguments"]
+__all__ = ["add_network_arguments", "network_and_model", "network_from_arguments", "outline_from_arguments",
+           "quantised_file_of"]
 
 # of add_model_arguments; a quantised file holds these
 FLOAT_ONLY = ("side_file", "size", "channels", "mean", "std", "scale", "resize", "background", "labels", "calibrate")
@@ -33,24 +34,24 @@ def network_from_arguments(args: Namespace) -> QNetwork:
 def outline_from_arguments(args: Namespace) -> QNetwork:
     """The same network's shapes (`nets.quantise.outline`), without a look at images; a quantised file as it is. Raises what
     `network_from_arguments` does."""
-    found = _quantised(args)
+    found = quantised_file_of(args)
     return outline(model_from_arguments(args)) if found is None else found
 
 
 def network_and_model(args: Namespace) -> tuple[QNetwork, Model | None]:
     """The quantised network, and the float model that it was made from: None for a quantised file."""
-    found = _quantised(args)
+    found = quantised_file_of(args)
     if found is not None:
         return found, None
     model = model_from_arguments(args)
     return quantise_with(model, args.calibrate, limit=args.calibration_limit), model
 
 
-def _quantised(args: Namespace) -> QNetwork | None:
+def quantised_file_of(args: Namespace) -> QNetwork | None:
     """The quantised file that the arguments name, if they name one."""
     if Path(args.model).suffix != quantised_file.SUFFIX:
         return None
-    given = [what for what in FLOAT_ONLY if getattr(args, what) is not None]
+    given = [what for what in FLOAT_ONLY if getattr(args, what, None) is not None]
     if given:
         raise ModelError(f"{args.model}: is quantised already: --{given[0].replace('_', '-')} cannot change it")
     return quantised_file.load(args.model)

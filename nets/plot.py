@@ -7,6 +7,7 @@ from matplotlib.ticker import EngFormatter
 
 from cli import OutputError
 from nets.graph import Graph
+from nets.int8.network import QNetwork
 
 __all__ = ["DPI", "HEAD_INCHES", "HEIGHT_INCHES", "PLOT_SUFFIXES", "ROW_INCHES", "plot_costs", "plot_suffix", "short_name"]
 
@@ -17,7 +18,7 @@ HEIGHT_INCHES = 200     # Agg draws at most 2**16 pixels: beyond it rows get thi
 DPI = 120
 
 
-def plot_costs(graph: Graph, suffix: str) -> bytes:
+def plot_costs(graph: Graph | QNetwork, suffix: str) -> bytes:
     """An image of MACs and parameters per layer: horizontal bars, the first layer on top.
 
     Layers that have neither are left out. `suffix`: one of `PLOT_SUFFIXES`. Raises OutputError.

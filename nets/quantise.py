@@ -60,7 +60,7 @@ def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.
     statistics = measure(graph, steps, (model.spec.normalise(pixels) for pixels in progress(images, "calibrating")))
     layers, tensors = lower(steps, graph.shapes, statistics, headroom=headroom)
     network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec,
-                       labels=model.labels, offset=offset,
+                       labels=model.labels, endings=steps.endings, offset=offset,
                        octaves={step.name: octaves[step.value] for step in steps.steps if step.value in octaves})
     losses = measure_losses(graph, steps, network, progress(sample, "measuring losses"))
     network = replace(network, losses=losses, notes=model.notes + steps.notes + notes + warnings(losses),
@@ -82,7 +82,7 @@ def outline(model: Model) -> QNetwork:
     steps = plan(model.graph)
     layers, tensors = lower(steps, model.graph.shapes, None)
     network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec, labels=model.labels,
-                       notes=model.notes + steps.notes)
+                       endings=steps.endings, notes=model.notes + steps.notes)
     check(network)
     return network
 

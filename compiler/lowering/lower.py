@@ -29,12 +29,14 @@ from nets.int8.network import (
     QLayer,
     QMaxPool,
     QNetwork,
+    QPad,
     QSoftmax,
     Requantise,
 )
 
 __all__ = ["identity", "lower"]
 
+POINT = Window(kernel=(1, 1))
 
 
 @dataclass(eq=False)
@@ -76,7 +78,7 @@ class _Lowering:
     def run(self) -> Stages:
         steps = {QInput: self._input, QConv: self._conv, QAdd: self._add, QConcat: self._concat, QFlatten: self._flatten,
                  QMaxPool: self._pool, QAvgPool: self._pool, QGlobalAvgPool: self._pool, QClamp: self._copy_like,
-                 QChannelShuffle: self._copy_like}
+                 QChannelShuffle: self._copy_like, QPad: self._pad}
         hidden = {concat.name for concat in self.arranged.pushed.values()} | ({self.network.output} if self.softmax else set())
         for layer in self.network.layers:
             if layer.name in hidden:
@@ -94,7 +96,7 @@ class _Lowering:
                       problems=tuple(self.problems), refused=frozenset(self.refused))
 
     def _refuse(self, layer: QLayer, reason: str):
-        self.problems.append(Problem(layer.name, layer.op, reason))
+        self.problems.append(Problem(layer.name, layer.called, reason))
 
     def _own(self, tensor: str, origin: Origin = Origin.STAGES) -> _View:
         """A view of a tensor where it was placed, or in a new buffer."""
@@ -212,16 +214,30 @@ class _Lowering:
             limits = (layer.low, layer.high) if isinstance(layer, QClamp) else (0, 255)
             self._copy(layer.name, layer.name, source, target, pool=pool, limits=limits)
 
+    def _pad(self, layer: QPad):
+        """A copy whose window reaches beyond the map."""
+        zero_point, edges = self.network.tensors[layer.name].zero_point, (*layer.before[1:], *layer.after[1:])
+        if self._flat(layer, layer.inputs[0]):
+            return
+        self.views[layer.name] = target = self._own(layer.name)
+        if layer.value != zero_point or layer.before[0] or layer.after[0]:
+            self._refuse(layer, "no unit of the engine pads channels, or with anything but zero: only the reference does "
+                                "(golden.run)")
+        else:
+            self._copy(layer.name, layer.name, layer.inputs[0], target, window=Window(kernel=(1, 1), padding=edges))
+
     def _copy(self, layer: str, tensor: str, source: str, target: _View, *, channel: int = 0, pool: QLayer | None = None,
-              limits: tuple[int, int] = (0, 255)):
-        """Copies a tensor, perhaps through a pool: a stage for each word of a pixel, or for a few where they are many."""
+              limits: tuple[int, int] = (0, 255), window: Window = POINT):
+        """Copies a tensor, perhaps through a pool or with padding around it: a stage for each word of a pixel, or for a few
+        where they are many."""
         view, (channels, _, _), zero_point = self.views[source], *self._kind(source)
         words = -(-channels // self.geometry.input_lanes)
         most = -(-words // costs.COPY_STAGES) * self.geometry.input_lanes
         for first in range(0, channels, most):
             part = slice(first, min(first + most, channels))
-            self._stage(layer, tensor, identity(layer, source, part.stop - first, zero_point, None, *limits), pool,
-                        _View(view.buffer, view.channels[part]), _View(target.buffer, target.channels[part]), channel + first)
+            conv = replace(identity(layer, source, part.stop - first, zero_point, None, *limits), window=window)
+            self._stage(layer, tensor, conv, pool, _View(view.buffer, view.channels[part]),
+                        _View(target.buffer, target.channels[part]), channel + first)
 
     def _kind(self, name: str) -> tuple[tuple[int, int, int], int]:
         return self.network.tensors[name].shape, self.network.tensors[name].zero_point
@@ -269,7 +285,10 @@ class _Lowering:
                         pixel_words=self.arranged.aligned(channels) // self.geometry.input_lanes)
         packed = _View(buffer, np.arange(channels), view.flat)
         conv = identity(self.output, self.output, channels, self.network.tensors[self.output].zero_point)
-        self._stage(self.output, self.output, conv, None, view, packed)
+        tensor = self.output
+        while isinstance(self.network.by_name[tensor], QFlatten):       # written as the map that it was
+            tensor = self.network.by_name[tensor].inputs[0]
+        self._stage(self.output, tensor, conv, None, view, packed)
         self.views[self.output] = packed
 
     # Stages
@@ -286,12 +305,12 @@ class _Lowering:
         work = Convolution(geometry=self.geometry, conv=conv, pool=pool, height=view.buffer.height, width=view.buffer.width,
                            zero_point=zero_point, tap_words=tap_words)
         start, named = int(target.channels[0]) // lanes, self.network.by_name[layer]
-        stage = Stage(layer=layer, op=named.op, tensor=tensor, channel=channel, work=work,
+        stage = Stage(layer=layer, op=named.called, tensor=tensor, channel=channel, work=work,
                       sources=(Slice(view.buffer, range(first, last + 1 + tap_words)),),
                       target=Slice(target.buffer, range(start, start + -(-len(target.channels) // lanes))))
         self.stages.append(stage)
         for culprit, reason in work.against():
-            problem = Problem(*((named.name, named.op) if culprit is conv else (culprit.name, culprit.op)), reason)
+            problem = Problem(*((named.name, named.called) if culprit is conv else (culprit.name, culprit.called)), reason)
             if problem not in self.problems:            # one pool behind several convolutions, several stages of a copy
                 self.problems.append(problem)
             self.refused.add(stage)

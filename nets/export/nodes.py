@@ -24,6 +24,9 @@ from nets.int8.network import (
     QLayer,
     QMaxPool,
     QNetwork,
+    QPad,
+    QRearrange,
+    QSelect,
     QSoftmax,
 )
 
@@ -96,6 +99,13 @@ class Exporter(ABC):
                 self.node("Clip", [*layer.inputs, *bounds], layer.name)
             case QFlatten():
                 self.node("Reshape", [*layer.inputs, self._shape(layer)], layer.name)
+            case QPad():
+                pads = self.array(f"{layer.name}/pads", np.array([0, *layer.before, 0, *layer.after], np.int64))
+                self.node("Pad", [*layer.inputs, pads, self.array(f"{layer.name}/value", np.uint8(layer.value))], layer.name)
+            case QSelect():
+                self.node("Gather", [*layer.inputs, self.array(f"{layer.name}/channels", layer.channels)], layer.name, axis=1)
+            case QRearrange():
+                self._rearrange(layer)
             case QLRN():
                 self._lrn(layer)
             case QSoftmax():
@@ -181,6 +191,12 @@ class Exporter(ABC):
         value = self.node("Reshape", [*layer.inputs, split], f"{name}/grouped")
         value = self.node("Transpose", [value], f"{name}/swapped", perm=[0, 2, 1, 3, 4])
         self.node("Reshape", [value, self._shape(layer)], name)
+
+    def _rearrange(self, layer: QRearrange) -> None:
+        sizes = self.array(f"{layer.name}/sizes", np.array([1, *layer.sizes], np.int64))
+        value = self.node("Reshape", [*layer.inputs, sizes], f"{layer.name}/split")
+        value = self.node("Transpose", [value], f"{layer.name}/moved", perm=[0, *(1 + axis for axis in layer.order)])
+        self.node("Reshape", [value, self._shape(layer)], layer.name)
 
     def _lrn(self, layer: QLRN) -> None:
         name, channels = layer.name, self.network.tensors[layer.inputs[0]].shape[0]

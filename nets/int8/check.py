@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from nets.endings import ENDINGS
 from nets.graph import AvgPool, ChannelShuffle, Concat, Conv, GlobalAvgPool, GraphError, Layer, MaxPool, Problem
 from nets.int8.network import (
     ADD_MULTIPLIER_MAX,
@@ -24,15 +25,20 @@ from nets.int8.network import (
     QLayer,
     QMaxPool,
     QNetwork,
+    QPad,
+    QRearrange,
+    QSelect,
     QSoftmax,
     Requantise,
     TensorType,
 )
+from nets.moves import Pad, Rearrange, Select
 
 __all__ = ["accumulator_range", "check"]
 
 INT32 = np.iinfo(np.int32)
-SAME_TYPE = (QMaxPool, QAvgPool, QConcat, QChannelShuffle, QClamp, QFlatten)    # scale and zero point of inputs and output
+# scale and zero point of inputs and output
+SAME_TYPE = (QMaxPool, QAvgPool, QConcat, QChannelShuffle, QClamp, QFlatten, QPad, QRearrange, QSelect)
 INPUTS = {QInput: 0, QAdd: 2, QConcat: None}                                    # others have one; None: at least one
 
 
@@ -44,11 +50,14 @@ def check(network: QNetwork) -> None:
         problems.append(Problem(network.name, "network", "must have exactly one input layer"))
     for layer in network.layers:
         reasons = list(_problems(network, layer, seen))
-        problems.extend(Problem(layer.name, layer.op, reason) for reason in reasons)
+        problems.extend(Problem(layer.name, layer.called, reason) for reason in reasons)
         seen.add(layer.name)
     if network.output not in seen:
         problems.append(Problem(network.output, "network", "output is produced by no layer"))
     problems.extend(_value_meanings(network))
+    unknown = [ending for ending in network.endings if ending not in ENDINGS]
+    if unknown:
+        problems.append(Problem(network.output, "network", f"ending {unknown[0]!r} is unknown"))
     if set(network.tensors) != seen:
         problems.append(Problem(network.name, "network", "tensors must be those of the layers"))
     if problems:
@@ -169,6 +178,10 @@ def _value_problems(layer: QLayer) -> Iterator[str]:
             yield from _clamp(layer.low, layer.high)
         case QClamp():
             yield from _clamp(layer.low, layer.high)
+        case QPad():
+            yield from _integer("value", layer.value, 0, 255)
+        case QSelect():
+            yield from _array("channels", layer.channels, np.int64, (None,), 0, 1 << 28)
         case QLRN():
             yield from _integer("size", layer.size, 1, 1 << 15)     # so that the sum of squares stays in int32
             yield from _array("table", layer.table, np.uint16, (None,), 0, 65535)
@@ -178,7 +191,7 @@ def _value_problems(layer: QLayer) -> Iterator[str]:
             yield from _array("table", layer.table, np.uint16, (256,), 0, 65535)
             if isinstance(layer.table, np.ndarray) and layer.table.size and not layer.table.flat[0]:
                 yield "table must not begin with 0: the largest value would divide by it"
-        case QMaxPool() | QAvgPool() | QInput() | QConcat() | QChannelShuffle() | QFlatten():
+        case QMaxPool() | QAvgPool() | QInput() | QConcat() | QChannelShuffle() | QFlatten() | QRearrange():
             pass
         case _:
             yield "is not an operator of nets.int8.network"
@@ -208,6 +221,12 @@ def _shape(layer: QLayer, shapes: list[tuple[int, ...]], own: tuple[int, ...]) -
             twin = ChannelShuffle(**named, groups=layer.groups)
         case QFlatten():
             return (math.prod(shapes[0]), 1, 1)
+        case QPad():
+            twin = Pad(**named, before=layer.before, after=layer.after)
+        case QSelect():
+            twin = Select(**named, channels=layer.channels)
+        case QRearrange():
+            twin = Rearrange(**named, sizes=layer.sizes, order=layer.order, shape=own)
         case _:
             if any(shape != shapes[0] for shape in shapes):
                 raise ValueError(f"inputs must have one shape, not {shapes}")

@@ -49,7 +49,8 @@ def save(network: QNetwork, path: str | Path) -> None:
     arrays: dict[str, np.ndarray] = {}
     record = {
         "name": network.name, "output": network.output,
-        "input": network.spec.to_json(), "labels": network.labels, "notes": network.notes, "provenance": network.provenance,
+        "input": network.spec.to_json(), "labels": network.labels, "endings": network.endings,
+        "notes": network.notes, "provenance": network.provenance,
         "offset": network.offset, "losses": [asdict(loss) for loss in network.losses],
         "layers": [_encode(layer, _Arrays(layer.name, arrays)) | {"tensor": asdict(network.tensors[layer.name])}
                    for layer in network.layers],
@@ -80,7 +81,8 @@ def _network(record: dict, arrays: dict[str, np.ndarray]) -> QNetwork:
     network = QNetwork(
         name=_typed("name", record["name"], str), layers=tuple(layers), tensors=tensors,
         output=_typed("output", record["output"], str), spec=InputSpec.from_json(record["input"]),
-        labels=_strings("labels", record["labels"]), notes=_strings("notes", record["notes"]),
+        labels=_strings("labels", record["labels"]), endings=_strings("endings", record["endings"]),
+        notes=_strings("notes", record["notes"]),
         provenance=_typed("provenance", record["provenance"], dict), offset=_typed("offset", record["offset"], float),
         octaves={name: _integers(octaves) for name, octaves in _typed("octaves", record["octaves"], dict).items()},
         losses=tuple(map(_loss, _typed("losses", record["losses"], list))))
@@ -171,7 +173,8 @@ CODECS: dict[type, tuple[Callable, Callable]] = {       # by the annotation of t
     int: _plain(int),
     str: _plain(str),
     np.ndarray: (_put_array, _take_array),
-    tuple[int, int]: ((lambda arrays, name, value: list(value)), (lambda arrays, name, value: _integers(value))),
+    **dict.fromkeys((tuple[int, int], tuple[int, int, int], tuple[int, ...]),
+                    ((lambda arrays, name, value: list(value)), (lambda arrays, name, value: _integers(value)))),
     tuple[str, ...]: ((lambda arrays, name, value: list(value)), (lambda arrays, name, value: _strings(name, value))),
     Window: (_put_window, _take_window),
     Requantise: (_put_requantise, _take_requantise),

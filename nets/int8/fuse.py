@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from nets.endings import ENDINGS, scores_of
 from nets.graph import (
     Add,
     Affine,
@@ -26,12 +27,14 @@ from nets.graph import (
     Softmax,
     Window,
 )
+from nets.moves import Pad, Rearrange, Select
 
 __all__ = ["ONE_SCALE", "Plan", "Step", "as_conv", "plan"]
 
 ARITHMETIC = (Conv, Linear, Affine, Add, GlobalAvgPool)     # requantise, so can clamp for nothing
 CLAMPS = (Relu, Clip)
-ONE_SCALE = (*CLAMPS, MaxPool, AvgPool, Concat, ChannelShuffle, Flatten)
+ONE_SCALE = (*CLAMPS, MaxPool, AvgPool, Concat, ChannelShuffle, Flatten, Pad, Rearrange, Select)
+FLOAT_ONLY = tuple(kind for kind in ENDINGS.values() if kind is not Softmax)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +58,12 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Steps in execution order, the name of the one that is the result, and for every step the leader of its group: steps of
-    one group share scale and zero point."""
+    """Steps in execution order, the name of the one that is the result, what the host computes of that, and for every step the
+    leader of its group: steps of one group share scale and zero point."""
 
     steps: tuple[Step, ...]
     output: str
+    endings: tuple[str, ...]
     leader: dict[str, str]
     notes: tuple[str, ...]
 
@@ -72,36 +76,37 @@ class Plan:
 def plan(graph: Graph) -> Plan:
     """How to run a graph on integers.
 
-    Dropout vanishes; ReLU and clip melt into the layer before where they are its only reader; a softmax at the end is left to
-    the host, since it does not change the ranking. Raises GraphError where nothing would be left.
+    Dropout vanishes; ReLU and clip melt into the layer before where they are its only reader; an ending (`nets.endings`) is left
+    to the host. Raises GraphError where nothing would be left, and naming every layer that integers cannot compute.
     """
-    notes = []
-    output = graph.by_name[graph.output]
-    while isinstance(output, Softmax | Dropout):
-        if isinstance(output, Softmax):
-            notes.append(f"{output.name}: softmax is left to the host, it does not change the ranking")
-        output = graph.by_name[output.inputs[0]]
+    output, endings = scores_of(graph)
+    notes = [f"{graph.name}: {ending.lower()} is left to the host, it does not change the ranking"
+             for ending in endings]
     if isinstance(output, Input):
         raise GraphError(graph.name, [Problem(output.name, output.op, "nothing to compute on integers")])
     used = _reachable(graph, output)
     readers: dict[str, int] = {}
     origin: dict[str, str] = {}                 # float layer -> the step that produces its value
     layers = [layer for layer in graph.layers if layer.name in used]
-    for layer in layers:                        # dropout is transparent: count through it
-        origin[layer.name] = origin[layer.inputs[0]] if isinstance(layer, Dropout) else layer.name
-        if not isinstance(layer, Dropout):
+    wrong = [Problem(layer.name, layer.called, "is not computed in integers: it may only end a network")
+             for layer in layers if isinstance(layer, FLOAT_ONLY)]
+    if wrong:
+        raise GraphError(graph.name, wrong)
+    for layer in layers:                        # what does nothing is transparent: count through it
+        origin[layer.name] = origin[layer.inputs[0]] if _nothing(graph, layer) else layer.name
+        if not _nothing(graph, layer):
             for name in layer.inputs:
                 readers[origin[name]] = readers.get(origin[name], 0) + 1
     steps: dict[str, Step] = {}
     for layer in layers:
-        if isinstance(layer, Dropout):
+        if _nothing(graph, layer):
             origin[layer.name] = origin[layer.inputs[0]]
             continue
         inputs = tuple(origin[name] for name in layer.inputs)
         if isinstance(layer, CLAMPS):
             low, high = (0.0, math.inf) if isinstance(layer, Relu) else (float(np.max(layer.low)), float(np.min(layer.high)))
             source = steps[inputs[0]]
-            if isinstance(source.layer, ARITHMETIC) and readers[source.value] == 1:
+            if isinstance(source.layer, ARITHMETIC + CLAMPS) and readers[source.value] == 1:
                 steps[source.name] = Step(
                     layer=source.layer, inputs=source.inputs, value=layer.name,
                     low=min(max(source.low, low), high), high=max(min(source.high, high), low))
@@ -110,8 +115,16 @@ def plan(graph: Graph) -> Plan:
             steps[layer.name] = Step(layer=layer, inputs=inputs, value=layer.name, low=low, high=high)
         else:
             steps[layer.name] = Step(layer=layer, inputs=inputs, value=layer.name)
-    return Plan(steps=tuple(steps.values()), output=origin[output.name],
+    return Plan(steps=tuple(steps.values()), output=origin[output.name], endings=endings,
                 leader=_groups(steps), notes=tuple(notes))
+
+
+def _nothing(graph: Graph, layer: Layer) -> bool:
+    """Whether the layer does nothing to integers: their tensors have three axes, flattened ones are (features, 1, 1)."""
+    if isinstance(layer, Rearrange):
+        before, after = ((*shape, 1, 1)[:3] for shape in (graph.shapes[layer.inputs[0]], layer.shape))
+        return before == after and list(layer.order) == sorted(layer.order)
+    return isinstance(layer, Dropout)
 
 
 def as_conv(layer: Conv | Linear | Affine) -> Conv:
@@ -119,11 +132,11 @@ def as_conv(layer: Conv | Linear | Affine) -> Conv:
     point = Window(kernel=(1, 1))
     match layer:
         case Linear():
-            return Conv(name=layer.name, inputs=layer.inputs, weight=layer.weight[:, :, None, None], bias=layer.bias,
-                        window=point)
+            return Conv(name=layer.name, inputs=layer.inputs, origin=layer.origin, weight=layer.weight[:, :, None, None],
+                        bias=layer.bias, window=point)
         case Affine():
-            return Conv(name=layer.name, inputs=layer.inputs, weight=layer.scale[:, None, None, None], bias=layer.offset,
-                        window=point, groups=len(layer.scale))
+            return Conv(name=layer.name, inputs=layer.inputs, origin=layer.origin, weight=layer.scale[:, None, None, None],
+                        bias=layer.offset, window=point, groups=len(layer.scale))
     return layer
 
 

@@ -44,12 +44,16 @@ from nets.int8.network import (
     QInput,
     QLayer,
     QMaxPool,
+    QPad,
+    QRearrange,
+    QSelect,
     QSoftmax,
     Requantise,
     TensorType,
     softmax_table,
 )
 from nets.int8.rounding import InputMoments, round_weights
+from nets.moves import Pad, Rearrange, Select
 
 __all__ = ["lower"]
 
@@ -116,7 +120,7 @@ def _largest_ratio(limit: float) -> float:
 
 def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: Statistics | None) -> QLayer:
     layer = step.layer
-    named = {"name": step.name, "inputs": step.inputs}
+    named = {"name": step.name, "inputs": step.inputs, "origin": layer.origin}
     match layer:
         case Input():
             return QInput(**named)
@@ -140,6 +144,13 @@ def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: S
             return QClamp(**named, low=low, high=high)
         case Flatten():
             return QFlatten(**named)
+        case Pad():
+            value = int(np.clip(np.floor(layer.value / kind.scale + 0.5) + kind.zero_point, 0, 255))
+            return QPad(**named, before=layer.before, after=layer.after, value=value)
+        case Select():
+            return QSelect(**named, channels=layer.channels)
+        case Rearrange():
+            return QRearrange(**named, sizes=layer.sizes, order=layer.order)
         case LRN():
             return _lrn(step, inputs[0], kind)
         case Softmax():
@@ -171,7 +182,7 @@ def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoment
     lost = np.einsum("gon,gn->go", weight - q * scales, moments.mean).ravel()      # the mean error, which the bias can mend
     bias = np.rint((conv.bias + lost) / (scale * source.scale)) - source.zero_point * q.sum(2, dtype=np.int64).ravel()
     limits = np.iinfo(np.int32)         # a bias beyond is refused with the accumulators, by nets.int8.check
-    return QConv(name=step.name, inputs=step.inputs, weight=q.reshape(conv.weight.shape), window=conv.window,
+    return QConv(name=step.name, inputs=step.inputs, origin=conv.origin, weight=q.reshape(conv.weight.shape), window=conv.window,
                  bias=np.clip(bias, limits.min, limits.max).astype(np.int32), groups=conv.groups,
                  requantise=_requantise(step, kind, ratios.ravel()))
 
@@ -179,15 +190,16 @@ def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoment
 def _outlined(step: Step) -> QConv:
     """A convolution's shape: it computes 0."""
     conv = as_conv(step.layer)
-    return QConv(name=step.name, inputs=step.inputs, weight=np.zeros(conv.weight.shape, np.int8), window=conv.window,
-                 bias=np.zeros(len(conv.weight), np.int32), groups=conv.groups,
+    return QConv(name=step.name, inputs=step.inputs, origin=conv.origin, weight=np.zeros(conv.weight.shape, np.int8),
+                 window=conv.window, bias=np.zeros(len(conv.weight), np.int32), groups=conv.groups,
                  requantise=Requantise(multiplier=np.array([0]), shift=np.array([1]), zero_point=0))
 
 
 def _add(step: Step, inputs: list[TensorType], kind: TensorType) -> QAdd:
     multipliers, shift = multipliers_of(tuple(source.scale / kind.scale for source in inputs))
     low, high = _bounds(step, kind)
-    return QAdd(name=step.name, inputs=step.inputs, multipliers=multipliers, shift=shift, low=low, high=high)
+    return QAdd(name=step.name, inputs=step.inputs, origin=step.layer.origin, multipliers=multipliers, shift=shift, low=low,
+                high=high)
 
 
 def _lrn(step: Step, source: TensorType, kind: TensorType) -> QLRN:
@@ -198,7 +210,7 @@ def _lrn(step: Step, source: TensorType, kind: TensorType) -> QLRN:
     middle = np.arange(LRN_ENTRIES) * 2.0 ** table_shift + (2.0 ** table_shift - 1) / 2
     factor = (layer.bias + layer.alpha / layer.size * source.scale ** 2 * middle) ** -layer.beta * source.scale / kind.scale
     shift = min(SHIFT_MAX, max(1, math.floor(math.log2(UINT16_MAX / factor.max()))))
-    return QLRN(name=step.name, inputs=step.inputs, size=layer.size, table=_uint16(factor * 2.0 ** shift),
+    return QLRN(name=step.name, inputs=step.inputs, origin=layer.origin, size=layer.size, table=_uint16(factor * 2.0 ** shift),
                 table_shift=table_shift, shift=shift)
 
 

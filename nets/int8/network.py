@@ -5,6 +5,7 @@ Every tensor is uint8 of shape (channels, height, width); value q stands for sca
 """
 from dataclasses import dataclass, field
 from functools import cached_property
+import math
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from nets.graph import Window
 from nets.preprocess import InputSpec
 
 __all__ = ["ADD_MULTIPLIER_MAX", "Loss", "MULTIPLIER_MAX", "OCTAVES_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp",
-           "QConcat", "QConv", "QFlatten", "QGlobalAvgPool", "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QSoftmax",
-           "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX", "softmax_table"]
+           "QConcat", "QConv", "QFlatten", "QGlobalAvgPool", "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QPad",
+           "QRearrange", "QSelect", "QSoftmax", "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX", "softmax_table"]
 
 WEIGHT_MAX = 127            # weights are -127..127: the packed multiplier has no room for -128
 MULTIPLIER_MAX = 255        # requantisation multipliers have 8 bits
@@ -48,14 +49,25 @@ class Requantise:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QLayer:
-    """A named integer operator; `inputs` are the names of the layers that it reads."""
+    """A named integer operator; `inputs` are the names of the layers that it reads, `origin` is what the user's file calls it."""
 
     name: str
     inputs: tuple[str, ...]
+    origin: str = ""
 
     @property
     def op(self) -> str:
         return type(self).__name__[1:]
+
+    @property
+    def called(self) -> str:
+        """The operator as its user knows it."""
+        return self.origin or self.op
+
+    @property
+    def parameters(self) -> int:
+        """Trained values held by the layer."""
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +90,10 @@ class QConv(QLayer):
     window: Window
     groups: int
     requantise: Requantise
+
+    @property
+    def parameters(self) -> int:
+        return self.weight.size + self.bias.size
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,6 +160,30 @@ class QFlatten(QLayer):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class QPad(QLayer):
+    """The tensor with `value` (0..255) around it: `before` and `after` each (channels, height, width)."""
+
+    before: tuple[int, int, int]
+    after: tuple[int, int, int]
+    value: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QRearrange(QLayer):
+    """q.reshape(sizes).transpose(order), in the output's shape."""
+
+    sizes: tuple[int, ...]
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QSelect(QLayer):
+    """Channels `channels`, int64 (n,), in that order."""
+
+    channels: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class QLRN(QLayer):
     """Local response normalisation by a table.
 
@@ -201,6 +241,7 @@ class QNetwork:
     output: str
     spec: InputSpec
     labels: tuple[str, ...] = ()
+    endings: tuple[str, ...] = ()       # what the host computes of the output (`nets.endings`)
     notes: tuple[str, ...] = ()
     provenance: dict = field(default_factory=dict)      # how it was made: calibration images, options, versions
     offset: float = 0.0             # of the output: its values are `offset` more than scale * (q - zero_point)
@@ -215,6 +256,22 @@ class QNetwork:
     @property
     def input(self) -> QInput:
         return next(layer for layer in self.layers if isinstance(layer, QInput))
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int, int]]:
+        return {name: kind.shape for name, kind in self.tensors.items()}
+
+    def macs(self, layer: QLayer) -> int:
+        """Multiply-accumulates of one layer for one image."""
+        return math.prod(self.tensors[layer.name].shape) * math.prod(layer.weight.shape[1:]) if isinstance(layer, QConv) else 0
+
+    @property
+    def parameters(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def total_macs(self) -> int:
+        return sum(self.macs(layer) for layer in self.layers)
 
     def quantise_input(self, x: np.ndarray) -> np.ndarray:
         """uint8 input tensor from the prepared float image of the same shape."""

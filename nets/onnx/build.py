@@ -1,4 +1,5 @@
 """The network while an ONNX file is being read: values as the file sees them, layers as `nets.graph` knows them."""
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 import math
 
@@ -6,32 +7,39 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from nets.graph import Flatten, Layer
+from nets.graph import ChannelShuffle, Flatten, Layer
+from nets.moves import Rearrange
 from nets.onnx.file import MAX_ELEMENTS, printable
+from nets.onnx.layout import Loops, along, joined, own_order
 
-__all__ = ["Builder", "Node", "Padding", "View"]
-
-
-@dataclass(frozen=True)
-class Padding:
-    """A Pad node whose padding the next convolution or pool takes over: (top, left, bottom, right) of `value`."""
-
-    node: str
-    edges: tuple[int, int, int, int]
-    value: float
+__all__ = ["Builder", "Node", "Stack", "View", "axis_of"]
 
 
 @dataclass(frozen=True)
 class View:
-    """An activation: the tensor of `layer`, in C order, under the `shape` that the file gives it, batch of 1 included.
+    """An activation: elements of the tensor of `layer` in the order of `loops` (`nets.onnx.layout`), under the `shape` that the
+    file gives them, batch of 1 included.
 
-    `name` is what a Flatten layer is called if a consumer needs one.
+    `name` is what the layer is called that makes such a tensor, if a consumer needs one.
     """
 
     layer: str
     shape: tuple[int, ...]
     name: str
-    padding: Padding | None = None
+    loops: Loops
+
+    @property
+    def in_order(self) -> bool:
+        return self.loops == own_order(math.prod(self.shape))
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Activations of one shape side by side along a new axis, `axis` of `shape`: only a mean or sum over it can be mapped."""
+
+    views: tuple[View, ...]
+    shape: tuple[int, ...]
+    axis: int
 
 
 @dataclass
@@ -43,8 +51,8 @@ class Builder:
 
     batch: int = 1
     taken: set[str] = field(default_factory=set)
-    flattened: dict[str, str] = field(default_factory=dict)
-    layers: list[Layer] = field(default_factory=list)
+    made: dict[tuple, str] = field(default_factory=dict)
+    layers: dict[str, Layer] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def add(self, layer: Layer) -> View:
@@ -52,22 +60,45 @@ class Builder:
         shape = layer.infer(*(self.shapes[name] for name in layer.inputs))
         if math.prod(shape) > MAX_ELEMENTS:
             raise ValueError(f"output {shape} has more than {MAX_ELEMENTS} elements")
-        self.layers.append(layer)
-        self.shapes[layer.name] = shape
-        return View(layer.name, (1, *shape), layer.name)
+        self.layers[layer.name] = layer
+        return self.pretend(layer.name, shape)
+
+    def pretend(self, name: str, shape: tuple[int, ...]) -> View:
+        """The output of a layer that there is not, for nodes to be checked that read it; `shape` is without the batch."""
+        self.shapes[name] = shape
+        return View(name, (1, *shape), name, own_order(math.prod(shape)))
 
     def tensor(self, view: View) -> str:
-        """Layer whose tensor has the view's own shape; a Flatten is added where that is needed."""
-        if view.padding:
-            raise ValueError(f"reads the padding of {view.padding.node}, which only a convolution or pool can take over")
-        shape = self.shapes[view.layer]
-        if view.shape[1:] == shape:
+        """Layer whose tensor has the view's own shape; one that flattens or rearranges is added where that is needed."""
+        own, shape = self.shapes[view.layer], view.shape[1:]
+        if view.in_order and shape == own:
             return view.layer
-        if len(view.shape) != 2:
-            raise ValueError(f"reads shape {view.shape}, a rearrangement of {shape} that is not supported")
-        if view.layer not in self.flattened:
-            self.flattened[view.layer] = self.add(Flatten(name=view.name, inputs=(view.layer,))).layer
-        return self.flattened[view.layer]
+        if len(shape) not in (1, 3) or view.shape[0] != 1:
+            raise ValueError(f"reads shape {view.shape}, a rearrangement of {own} that is not supported")
+        key = (view.layer, view.loops, shape)
+        if key not in self.made:
+            name = self.fresh(view.name) if view.name in self.shapes else view.name
+            self.made[key] = self.add(_rearranged(view, own, name)).layer
+        return self.made[key]
+
+    def in_order(self, view: View) -> View:
+        """The same view of a tensor in its own order."""
+        if view.in_order:
+            return view
+        flat = self.tensor(replace(view, shape=(1, math.prod(view.shape))))
+        return replace(view, layer=flat, loops=own_order(math.prod(view.shape)))
+
+    def channel_axis(self, view: View, axis: int) -> bool:
+        """Whether an axis of the view is that of the tensor's channels or features."""
+        channels, *rest = self.shapes[view.layer]
+        if view.shape[axis] != channels:
+            return False
+        if channels == 1:
+            return axis == (1 if view.in_order and view.shape[1:] == (channels, *rest) else len(view.shape) - 1)
+        try:
+            return along(view.loops, view.shape)[axis] == ((channels, math.prod(rest)),)
+        except ValueError:
+            return False
 
     def fresh(self, name: str) -> str:
         """A layer name that nothing else has, `name` itself if possible; it is taken from now on."""
@@ -79,15 +110,40 @@ class Builder:
         return unique
 
 
+def _rearranged(view: View, own: tuple[int, ...], name: str) -> Layer:
+    """The layer that makes the view's tensor of one of shape `own`."""
+    named = {"name": name, "inputs": (view.layer,)}
+    shape = view.shape[1:]
+    if view.in_order and len(shape) == 1:
+        return Flatten(**named)
+    if shape == own and len(own) == 3 and len(view.loops) in (2, 3):
+        area = own[1] * own[2]
+        inner, groups = view.loops[0][0], view.loops[1][0]
+        if view.loops == joined([(inner, area), (groups, inner * area), (area, 1)]):
+            return ChannelShuffle(**named, groups=groups)
+    steps = [step for _, step in view.loops]
+    by_step = sorted(range(len(steps)), key=lambda k: -steps[k])
+    return Rearrange(**named, sizes=tuple(view.loops[k][0] for k in by_step), shape=shape,
+                     order=tuple(by_step.index(k) for k in range(len(steps))))
+
+
 @dataclass(frozen=True)
 class Node:
     """A node with its inputs resolved: activations are `View`, constants arrays, optional ones left out None."""
 
     proto: onnx.NodeProto
     name: str
-    inputs: tuple[View | np.ndarray | None, ...]
+    inputs: tuple[View | Stack | np.ndarray | None, ...]
     opset: int
     net: Builder
+
+    def add(self, kind: type[Layer], *inputs: str, name: str | None = None, **fields) -> View:
+        """The output of a new layer, named after the node unless `name` is given. Raises ValueError as `Builder.add`."""
+        return self.net.add(kind(name=name or self.name, inputs=inputs, origin=self.proto.op_type, **fields))
+
+    def part(self, what: str | int) -> str:
+        """Name of one of several layers of the node."""
+        return self.net.fresh(f"{self.name}.{what}")
 
     def attribute(self, name: str, default=None):
         """Value of an attribute; strings are decoded."""
@@ -104,8 +160,13 @@ class Node:
         """The tensor's name in the file, for messages."""
         return printable(self.proto.input[index]) if index < len(self.proto.input) else f"number {index}"
 
+    def computed(self, index: int) -> bool:
+        return self.has(index) and isinstance(self.inputs[index], View | Stack)
+
     def view(self, index: int) -> View:
         """Activation. Raises ValueError for a constant."""
+        if self.has(index) and isinstance(self.inputs[index], Stack):
+            raise ValueError(f"input {self.called(index)} is a stack of tensors: only their mean or sum is supported")
         if not self.has(index) or not isinstance(self.inputs[index], View):
             raise ValueError(f"input {self.called(index)} must be computed from the image, not a constant")
         return self.inputs[index]
@@ -123,19 +184,29 @@ class Node:
                              f"not {self.view(index).shape}")
         return layer, shape
 
-    def padded_image(self, index: int) -> tuple[str, tuple[int, int, int], Padding]:
-        """As `image`, with the padding that a Pad node before this one asks for; the shape is without it."""
+    def each(self, index: int) -> View:
+        """An input for an operator that treats all elements alike: in whatever order its tensor has them, if the one that the
+        file sees would need more than flattening."""
         view = self.view(index)
-        padding = view.padding or Padding("", (0, 0, 0, 0), 0.0)
-        bare = replace(self, inputs=(*self.inputs[:index], replace(view, padding=None, shape=(1, *self.net.shapes[view.layer])),
-                                     *self.inputs[index + 1:])) if view.padding else self
-        return (*bare.image(index), padding)
+        if view.in_order and (view.shape[1:] == self.net.shapes[view.layer] or len(view.shape) == 2):
+            return replace(view, layer=self.net.tensor(view))
+        return view
+
+    def by_channel(self, index: int, axis: int) -> View:
+        """An input for an operator along channels, which must be this axis: as `each` if they are the tensor's channels.
+        Raises ValueError if they cannot be."""
+        view = self.each(index)
+        if self.net.channel_axis(view, axis):
+            return view
+        layer = self.tensor(index)
+        view = replace(view, layer=layer, loops=own_order(math.prod(view.shape)))
+        if not self.net.channel_axis(view, axis):
+            raise ValueError(f"axis {axis} of {view.shape} is not that of the channels")
+        return view
 
     def constant(self, index: int) -> np.ndarray:
         """Finite float32 values of an input that must be constant."""
-        if not self.has(index) or isinstance(self.inputs[index], View):
-            raise ValueError(f"input {self.called(index)} must be a constant, not computed from the image")
-        array = self.inputs[index]
+        array = self._constant(index)
         if array.dtype.kind not in "fiu":
             raise ValueError(f"input {self.called(index)} must be numbers, not {array.dtype}")
         with np.errstate(over="ignore"):        # a double beyond float32 becomes infinite and is refused below
@@ -145,12 +216,15 @@ class Node:
             raise ValueError(f"{self.called(index)} must be finite, but holds NaN or infinity")
         return array
 
-    def integers(self, index: int) -> list[int]:
-        """Values of an input that must be a constant list of integers."""
-        if not self.has(index) or isinstance(self.inputs[index], View):
+    def _constant(self, index: int) -> np.ndarray:
+        if not self.has(index) or self.computed(index):
             raise ValueError(f"input {self.called(index)} must be a constant, not computed from the image")
-        array = self.inputs[index]
-        if array.dtype.kind not in "iu" or array.size > 64:
+        return self.inputs[index]
+
+    def integers(self, index: int, most: int = 64) -> list[int]:
+        """Values of an input that must be a constant list of at most `most` integers."""
+        array = self._constant(index)
+        if array.dtype.kind not in "iu" or array.size > most:
             raise ValueError(f"input {self.called(index)} must be a few integers, not {array.dtype} of shape {array.shape}")
         return array.ravel().tolist()
 
@@ -159,7 +233,7 @@ class Node:
         if not self.has(index):
             return float(default)
         value = self.inputs[index]
-        if isinstance(value, View) or value.size != 1 or value.dtype.kind not in "fiu":
+        if self.computed(index) or value.size != 1 or value.dtype.kind not in "fiu":
             raise ValueError(f"input {self.called(index)} must be one constant number")
         return float(value.reshape(()))
 
@@ -174,3 +248,12 @@ def axis_of(axis: int, rank: int) -> int:
     if not -rank <= axis < rank:
         raise ValueError(f"axis must be {-rank}..{rank - 1}, not {axis}")
     return axis % rank
+
+
+def resized(view: View, axis: int, count: int, layer: View) -> View:
+    """The view of a layer made from the view's along its channels, which are `axis`: now of `count` channels."""
+    old, area = view.shape[axis], math.prod(view.shape) // view.shape[axis]
+    axes: Sequence[Loops] = along(view.loops, view.shape)
+    loops = joined(loop for k, own in enumerate(axes) for loop in (((count, area),) if k == axis else own))
+    shape = tuple(count if k == axis else size for k, size in enumerate(view.shape))
+    return View(layer.layer, shape, view.name if old != count else layer.name, loops)

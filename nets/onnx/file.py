@@ -11,11 +11,12 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import SparseTensorProto, TensorProto, numpy_helper
 
 from nets.model import ModelError
 
-__all__ = ["MAX_ELEMENTS", "OLDEST_OPSET", "opset_version", "printable", "read_model", "tensor_array"]
+__all__ = ["MAX_ELEMENTS", "OLDEST_OPSET", "opset_version", "printable", "read_model", "sparse_array",
+           "tensor_array"]
 
 OLDEST_OPSET = 7            # the first with today's broadcasting
 MAX_ELEMENTS = 1 << 28      # of one tensor: 1 GiB of float32; a file that declares more is damaged or hostile
@@ -71,6 +72,8 @@ def _texts(graph: onnx.GraphProto) -> Iterable[tuple[str, tuple[str | bytes, ...
     for index, tensor in enumerate(graph.initializer):
         texts = (text for entry in tensor.external_data for text in (entry.key, entry.value))
         yield f"initializer {index}", (tensor.name, *texts)
+    for index, tensor in enumerate(graph.sparse_initializer):
+        yield f"sparse initializer {index}", (tensor.values.name,)
     for what, values in (("input", graph.input), ("output", graph.output)):
         yield from ((f"{what} {index}", (value.name,)) for index, value in enumerate(values))
 
@@ -112,6 +115,27 @@ def tensor_array(tensor: TensorProto, folder: Path) -> np.ndarray:
     if held != wanted:
         raise ValueError(f"shape {shape} needs {wanted} {unit}, but {held} are stored")
     return numpy_helper.to_array(tensor)
+
+
+def sparse_array(tensor: SparseTensorProto, folder: Path) -> np.ndarray:
+    """The values of a sparse tensor, with the zeros between them. Raises ValueError with the reason."""
+    shape = tuple(tensor.dims)
+    if any(size < 0 for size in shape) or math.prod(shape) > MAX_ELEMENTS:
+        raise ValueError(f"shape {shape} must not be negative, nor have more than {MAX_ELEMENTS} elements")
+    values, places = tensor_array(tensor.values, folder), tensor_array(tensor.indices, folder)
+    count = values.size
+    if values.ndim != 1 or places.dtype != np.int64 or places.shape not in ((count,), (count, len(shape))):
+        raise ValueError(f"sparse tensor of shape {shape} must have one index, or {len(shape)}, for each of its {count} values, "
+                         f"not {places.dtype} {places.shape}")
+    limits = np.array([math.prod(shape)] if places.ndim == 1 else shape)
+    if count and ((places < 0).any() or (places.reshape(count, -1) >= limits).any()):
+        raise ValueError(f"sparse tensor of shape {shape} has values beyond it")
+    dense = np.zeros(shape, values.dtype)
+    if places.ndim == 1:
+        dense.reshape(-1)[places] = values
+    else:
+        dense[tuple(places.T)] = values
+    return dense
 
 
 def _external_bytes(tensor: TensorProto, folder: Path, count: int) -> bytes:

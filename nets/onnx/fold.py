@@ -11,9 +11,11 @@ import onnx
 from onnx import AttributeProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from nets.onnx.file import MAX_ELEMENTS, tensor_array
+from nets.onnx.file import MAX_ELEMENTS, sparse_array, tensor_array
 
 __all__ = ["FOLDABLE", "constant_value", "fold"]
+
+NEWER = 19      # the evaluator has no older (de)quantisation; what it adds to the older ones, they do not use
 
 Arrays = Sequence[np.ndarray | None]        # None: an optional input left out
 
@@ -57,9 +59,10 @@ def _sizes(array: np.ndarray) -> list[int]:
 
 # What may be folded, each with an upper bound of the elements that it produces.
 FOLDABLE: dict[str, Callable[[Arrays], int]] = {
-    **dict.fromkeys(("Abs", "Cast", "Ceil", "Exp", "Flatten", "Floor", "Identity", "Neg", "Not", "Reciprocal", "ReduceMax",
-                     "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Reshape", "Round", "Shape", "Size", "Slice",
-                     "Split", "Sqrt", "Squeeze", "Transpose", "Unsqueeze"), _largest),
+    **dict.fromkeys(("Abs", "Cast", "Ceil", "DequantizeLinear", "Exp", "Flatten", "Floor", "Identity", "Neg", "Not",
+                     "QuantizeLinear", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
+                     "ReduceSum", "ReduceSumSquare", "Reshape", "Round", "Shape", "Size", "Slice", "Split", "Sqrt", "Squeeze",
+                     "Transpose", "Unsqueeze"), _largest),
     **dict.fromkeys(("Add", "And", "Clip", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min",
                      "Mod", "Mul", "Or", "Pow", "Sub", "Sum", "Where"), _broadcast),
     "Concat": _total, "Expand": _expand, "Gather": _gather, "Range": _range, "Tile": _tile,
@@ -72,6 +75,8 @@ def fold(node: onnx.NodeProto, arrays: Arrays, opset: int) -> list[np.ndarray]:
         return [_constant_of_shape(node, arrays[0])]
     if _bound(node, arrays) > MAX_ELEMENTS:
         raise ValueError(f"would compute a constant of more than {MAX_ELEMENTS} elements")
+    if node.op_type in ("DequantizeLinear", "QuantizeLinear"):
+        opset = max(opset, NEWER)
     feeds = {name: array for name, array in zip(node.input, arrays, strict=True) if name}
     values = [[onnx.ValueInfoProto(name=name) for name in names if name] for names in (feeds, node.output)]
     try:
@@ -116,6 +121,8 @@ def constant_value(node: onnx.NodeProto, folder: Path) -> np.ndarray:
     attribute = node.attribute[0]
     if attribute.type == AttributeProto.TENSOR:
         return tensor_array(attribute.t, folder)
+    if attribute.type == AttributeProto.SPARSE_TENSOR:
+        return sparse_array(attribute.sparse_tensor, folder)
     if attribute.type in (AttributeProto.FLOAT, AttributeProto.FLOATS):
         return np.array(helper.get_attribute_value(attribute), np.float32)
     if attribute.type in (AttributeProto.INT, AttributeProto.INTS):

@@ -1,11 +1,12 @@
 """ONNX files as `nets.graph` networks: torchvision's exports, the ONNX zoo, operator sets 7 to current.
 
-The nodes are read once, in the file's order. What depends on constants and shapes alone is folded on the way; what is left
-becomes layers, named after their nodes, or after the tensors that these produce where nodes have no names of their own.
+The nodes are read once, each after those that it reads. What depends on constants and shapes alone is folded on the way; what is
+left becomes layers, named after their nodes, or after the tensors that these produce where nodes have no names of their own.
 """
 from collections import Counter
 from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
+from heapq import heapify, heappop, heappush
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
@@ -14,20 +15,22 @@ import onnx
 from onnx import TensorProto, checker
 
 from nets.fold_affine import fold_affines
-from nets.graph import Graph, GraphError, Input, Problem
+from nets.graph import Graph, GraphError, Input, Layer, Problem
 from nets.model import ModelError
-from nets.onnx.build import Builder, Node, View
-from nets.onnx.file import MAX_ELEMENTS, opset_version, printable, read_model, tensor_array
+from nets.onnx.build import Builder, Node, Stack, View
+from nets.onnx.file import MAX_ELEMENTS, opset_version, printable, read_model, sparse_array, tensor_array
 from nets.onnx.fold import FOLDABLE, constant_value, fold
+from nets.onnx.layout import channels_last
 from nets.onnx.ops import HANDLERS, why_unsupported
+from nets.onnx.shapes import FLOATS, ShapeGuess
 
 __all__ = ["import_onnx"]
 
 MAX_SIDE = 4096         # of the input image, as `nets.preprocess`
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 CONSTANTS = frozenset({"Constant", "ConstantOfShape", *FOLDABLE})
+ALIKE = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Relu", "Sub"})      # in any order of axes
 
-Value = View | np.ndarray | None        # None: could not be had, and has been reported
+Value = View | Stack | np.ndarray | None        # None: could not be had, and has been reported
 
 
 def import_onnx(path: str | Path, *, size: tuple[int, int] | None = None,
@@ -36,7 +39,7 @@ def import_onnx(path: str | Path, *, size: tuple[int, int] | None = None,
 
     `size`, (height, width), replaces that of the file; `open_shape`, (channels, height, width), is used where the file leaves
     its input open. Weights become float32. A batch normalisation or a product or sum with constants per channel is folded into
-    the convolution or linear layer before it, if nothing else reads that.
+    its neighbours where that is exact (`nets.fold_affine`); one of the image itself stays, for `nets.load` to see.
 
     Raises ModelError if the file cannot be read as an ONNX network, GraphError with every node that cannot be mapped.
     """
@@ -68,8 +71,9 @@ class _Import:
         self.context = checker.C.CheckerContext()
         self.context.ir_version = model.ir_version
         self.context.opset_imports = {"": self.opset}
-        self.initializers = {tensor.name: tensor for tensor in self.proto.initializer}
-        if len(self.initializers) != len(self.proto.initializer):
+        self.initializers = {tensor.name: (tensor_array, tensor) for tensor in self.proto.initializer}
+        self.initializers |= {tensor.values.name: (sparse_array, tensor) for tensor in self.proto.sparse_initializer}
+        if len(self.initializers) != len(self.proto.initializer) + len(self.proto.sparse_initializer):
             raise ModelError(f"{path}: two initializers have one name")
         self.output = self.proto.output[0].name
         self.nodes = self._ordered()
@@ -79,25 +83,46 @@ class _Import:
         self.readers = Counter(name for node in self.nodes for name in node.input)
         self.values: dict[str, Value] = {}
         self.problems: list[Problem] = []
-        first = self._channels_last()
-        shape = self._input_shape(size, open_shape or (None,) * 3, channels_last=first is not None)
+        last = self._channels_last()
+        shape = self._input_shape(size, open_shape or (None,) * 3, channels_last=last)
         image = self.net.add(Input(name=printable(self.input.name), shape=shape))
-        self.values[first.output[0] if first else self.input.name] = image
+        if last:
+            channels, height, width = shape
+            image = View(image.layer, (1, height, width, channels), image.name, channels_last(shape))
+        self.values[self.input.name] = image
+        self.guess = ShapeGuess(model, self.input.name, image.shape)
 
     def graph(self) -> Graph:
         for node, name in zip(self.nodes, self.names, strict=True):
-            if not any(output in self.values for output in node.output):        # the image, channels first, is there already
-                self._visit(node, name)
+            self._visit(node, name)
         result = self.values.get(self.output)
         if not self.problems and not isinstance(result, View):
-            self._report(printable(self.output), "output", "does not depend on the image")
+            self._report(printable(self.output), "output",
+                         "is a stack of tensors" if isinstance(result, Stack) else "does not depend on the image")
+        output = self._output(result) if not self.problems else ""
         if self.problems:
             raise GraphError(str(self.path), self.problems)
-        output = self.net.tensor(result) if len(result.shape) == 2 else result.layer
-        layers, output = fold_affines(self.net.layers, output)
-        return Graph(name=self.path.stem, layers=tuple(layers), output=output, notes=tuple(self._notes()))
+        graph = Graph(name=self.path.stem, layers=_used(self.net.layers, output), output=output, notes=tuple(self._notes(result)))
+        return fold_affines(graph)
 
-    def _notes(self) -> Iterable[str]:
+    def _output(self, result: View) -> str:
+        """The layer that is the result. A map with its channels last is given as it lies here, and a note says so."""
+        if result.in_order and len(result.shape) != 2 or self._turned(result):
+            return result.layer
+        try:
+            return self.net.tensor(result) if len(result.shape) in (2, 4) else self.net.in_order(result).layer
+        except ValueError as error:
+            self._report(printable(self.output), "output", str(error))
+            return ""
+
+    def _turned(self, result: View) -> bool:
+        own = self.net.shapes[result.layer]
+        return len(own) == 3 and not result.in_order and result.shape == (1, *own[1:], own[0]) and \
+            result.loops == channels_last(own)
+
+    def _notes(self, result: View) -> Iterable[str]:
+        if self._turned(result):
+            yield f"{self.path.name}: output {printable(self.output)} is given with the channels first"
         if len(self.proto.output) > 1:
             others = ", ".join(printable(value.name) for value in self.proto.output[1:])
             yield f"{self.path.name}: output {printable(self.output)} is used, {others} are not"
@@ -108,7 +133,8 @@ class _Import:
     # Structure: which nodes matter, and is their order one that can be executed?
 
     def _ordered(self) -> list[onnx.NodeProto]:
-        """The nodes that the output depends on, in file order. Raises GraphError if that is no order of execution."""
+        """The nodes that the output depends on, each after those that it reads, else in file order. Raises GraphError if there
+        is no such order."""
         producers: dict[str, int] = {}
         problems = []
         given = {value.name for value in self.proto.input} | set(self.initializers)
@@ -131,23 +157,19 @@ class _Import:
         if not needed and not problems:
             problems.append(Problem(printable(self.output), "output", "is produced by no node"))
         reads = {index: [producers[name] for name in nodes[index].input if name in producers] for index in needed}
-        try:
-            TopologicalSorter(reads).prepare()
-        except CycleError as error:
-            cycle = error.args[1][:-1]
-            around = " -> ".join(_label(nodes[index]) for index in cycle[:8]) + (" ..." if len(cycle) > 8 else "")
-            blame(min(cycle), f"is part of a cycle of {len(cycle)} nodes: {around}")
-            raise GraphError(str(self.path), problems) from None
         for index in sorted(needed):
             for name in dict.fromkeys(filter(None, nodes[index].input)):
                 if name not in producers and name not in given:
                     blame(index, f"reads {printable(name)}, which nothing produces")
-                elif producers.get(name, -1) >= index:
-                    blame(index, f"reads {printable(name)} before {_label(nodes[producers[name]])} produces it: "
-                                 f"nodes must be in order of execution")
+        try:
+            order = _execution_order(reads)
+        except CycleError as error:
+            cycle = error.args[1][:-1]
+            around = " -> ".join(_label(nodes[index]) for index in cycle[:8]) + (" ..." if len(cycle) > 8 else "")
+            blame(min(cycle), f"is part of a cycle of {len(cycle)} nodes: {around}")
         if problems:
             raise GraphError(str(self.path), problems)
-        return [nodes[index] for index in sorted(needed)]
+        return [nodes[index] for index in order]
 
     def _layer_names(self) -> list[str]:
         """A name for each node: its own if no other node has it, else that of its output."""
@@ -167,13 +189,24 @@ class _Import:
             raise ModelError(f"{self.path}: must have one input, the image, not {found}")
         return inputs[0]
 
-    def _channels_last(self) -> onnx.NodeProto | None:
-        """The transpose that a network of TensorFlow begins with; we feed what comes after it."""
-        readers = [node for node in self.nodes if self.input.name in node.input]
-        if self.readers[self.input.name] != 1 or (readers[0].domain, readers[0].op_type) != ("", "Transpose"):
-            return None
-        orders = [list(attribute.ints) for attribute in readers[0].attribute if attribute.name == "perm"]
-        return readers[0] if orders == [[0, 3, 1, 2]] and len(readers[0].output) == 1 else None
+    def _channels_last(self) -> bool:
+        """Whether the file takes its image with the channels last, as TensorFlow does: the first node that minds the order of
+        axes moves them to the front, or reshapes a grey image so."""
+        tensor, dims = self.input.name, self.input.type.tensor_type.shape.dim
+        grey = len(dims) == 4 and dims[3].dim_value == 1 and dims[1].dim_value != 1
+        for node in self.nodes:
+            if tensor not in node.input:
+                continue
+            if self.readers[tensor] != 1 or node.domain not in ("", "ai.onnx"):
+                return False
+            if node.op_type == "Transpose":
+                return [list(one.ints) for one in node.attribute if one.name == "perm"] == [[0, 3, 1, 2]]
+            if node.op_type == "Reshape":
+                return grey
+            if node.op_type not in ALIKE:
+                return False
+            tensor = node.output[0]
+        return False
 
     def _input_shape(self, size: tuple[int, int] | None, open_shape: tuple[int | None, ...],
                      channels_last: bool) -> tuple[int, ...]:
@@ -207,31 +240,41 @@ class _Import:
         op, domain = node.op_type, node.domain
         standard = domain in ("", "ai.onnx")
         values = [self._value(tensor) for tensor in node.input]
-        constant = not any(isinstance(value, View) for value in values)
+        constant = not any(isinstance(value, View | Stack) for value in values)
         supported = standard and (op in HANDLERS or op in ("Shape", "Size") or constant and op in CONSTANTS)
         broken = any(tensor and value is None for tensor, value in zip(node.input, values, strict=True))
         outputs: list[Value] = [None] * len(node.output)
+        refused = None
         if not supported:
-            self._report(name, op, why_unsupported(op, domain))
+            refused = why_unsupported(op, domain)
         elif not broken:
             try:
                 results = self._results(node, name, tuple(values))
                 outputs[:len(results)] = results
                 self._refuse_others(node, len(results))
             except (ValueError, checker.ValidationError) as error:
-                outputs = [None] * len(node.output)
-                self._report(name, op, _first_line(error))
+                refused = _first_line(error)
+        if refused:
+            self._report(name, op, refused)
+        if refused or broken:       # what reads it is checked all the same
+            outputs = [self._pretended(tensor, name) if tensor else None for tensor in node.output]
         self.values.update((tensor, value) for tensor, value in zip(node.output, outputs, strict=True) if tensor)
+
+    def _pretended(self, tensor: str, name: str) -> View | None:
+        shape = self.guess.shape(tensor)
+        return self.net.pretend(self.net.fresh(f"{name}, refused"), shape[1:]) if shape else None
 
     def _results(self, node: onnx.NodeProto, name: str, values: tuple[Value, ...]) -> list[Value]:
         if node.op_type == "Constant":
             return [constant_value(node, self.path.parent)]
         checker.check_node(node, self.context)
         if node.op_type in ("Shape", "Size"):       # the batch of the file is 1 from here on
-            values = tuple(np.broadcast_to(np.float32(0), value.shape) if isinstance(value, View) else value for value in values)
-        if not any(isinstance(value, View) for value in values) and node.op_type in CONSTANTS:
+            values = tuple(np.broadcast_to(np.float32(0), value.shape) if isinstance(value, View | Stack) else value
+                           for value in values)
+        if not any(isinstance(value, View | Stack) for value in values) and node.op_type in CONSTANTS:
             return fold(node, values, self.opset)
-        return [HANDLERS[node.op_type](Node(node, name, values, self.opset, self.net))]
+        result = HANDLERS[node.op_type](Node(node, name, values, self.opset, self.net))
+        return result if isinstance(result, list) else [result]
 
     def _refuse_others(self, node: onnx.NodeProto, count: int) -> None:
         for extra in filter(None, node.output[count:]):
@@ -242,7 +285,8 @@ class _Import:
         """Value of a tensor; initializers are read when they are first needed."""
         if name and name not in self.values:
             try:
-                self.values[name] = tensor_array(self.initializers[name], self.path.parent)
+                read, tensor = self.initializers[name]
+                self.values[name] = read(tensor, self.path.parent)
             except ValueError as error:
                 self.values[name] = None
                 self._report(printable(name), "initializer", str(error))
@@ -251,3 +295,28 @@ class _Import:
 
 def _label(node: onnx.NodeProto) -> str:
     return printable(node.name or next(filter(None, node.output), "?"))
+
+
+def _execution_order(reads: dict[int, list[int]]) -> list[int]:
+    """The nodes, each after those that it reads, and as early in the file's order as that allows. Raises CycleError."""
+    sorter = TopologicalSorter(reads)
+    sorter.prepare()
+    order, ready = [], list(sorter.get_ready())
+    heapify(ready)
+    while ready:
+        order.append(heappop(ready))
+        sorter.done(order[-1])
+        for index in sorter.get_ready():
+            heappush(ready, index)
+    return order
+
+
+def _used(layers: dict[str, Layer], output: str) -> tuple[Layer, ...]:
+    """The layers that the output depends on, and the input."""
+    used, waiting = {name for name, layer in layers.items() if isinstance(layer, Input)}, [output]
+    while waiting:
+        name = waiting.pop()
+        if name not in used:
+            used.add(name)
+            waiting += layers[name].inputs
+    return tuple(layer for name, layer in layers.items() if name in used)

@@ -4,143 +4,101 @@ A handler gets a node, adds layers to the node's network and returns the node's 
 if the node is one that cannot be mapped.
 """
 from collections.abc import Callable
+from dataclasses import replace
 import math
 
 import numpy as np
 
+from nets.endings import ArgMax, LogSoftmax, Sigmoid
 from nets.graph import (
     LRN,
     Add,
     Affine,
-    AvgPool,
     Clip,
-    Concat,
     Conv,
     Dropout,
     GlobalAvgPool,
+    Layer,
     Linear,
-    MaxPool,
     Relu,
     Softmax,
     Window,
 )
-from nets.onnx.build import Node, View, axis_of
-from nets.onnx.file import MAX_ELEMENTS
+from nets.onnx.build import Node, Stack, View, axis_of, resized
+from nets.onnx.layout import own_order, positions
 from nets.onnx.shape_ops import SHAPE_HANDLERS
+from nets.onnx.windows import WINDOW_HANDLERS, reduced, whole_map
 
 __all__ = ["HANDLERS", "why_unsupported"]
 
-MAX_WINDOW = 4096       # kernel, stride, dilation, padding; the largest image side of `nets.preprocess`
+def _like(view: View, made: View) -> View:
+    """What an operator on all elements alike makes of a view."""
+    return View(made.layer, view.shape, made.layer if view.in_order else view.name, view.loops)
 
 
-def _window(node: Node, kernel: tuple[int, ...], shape: tuple[int, int, int], extra: tuple[int, int, int, int]) -> Window:
-    """Window of a convolution or pool over an image of `shape`; `extra` is padding taken over from a Pad node."""
-    kernel = tuple(node.attribute("kernel_shape", kernel))
-    stride, dilation = (tuple(node.attribute(what, (1, 1))) for what in ("strides", "dilations"))
-    padding = tuple(node.attribute("pads", (0, 0, 0, 0)))
-    auto = node.attribute("auto_pad", "NOTSET")
-    if any(not -MAX_WINDOW <= v <= MAX_WINDOW for v in (*kernel, *stride, *dilation, *padding)):
-        raise ValueError(f"kernel, stride, dilation and padding must be at most {MAX_WINDOW}")
-    if auto == "VALID":
-        padding = (0, 0, 0, 0)
-    window = Window(kernel=kernel, stride=stride, padding=padding, dilation=dilation)       # checks what came from the file
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        before, after = [], []
-        for axis in range(2):
-            size = shape[1 + axis] + extra[axis] + extra[axis + 2]
-            reach = dilation[axis] * (kernel[axis] - 1) + 1
-            total = max(0, (-(-size // stride[axis]) - 1) * stride[axis] + reach - size)
-            before.append(total // 2 if auto == "SAME_UPPER" else total - total // 2)
-            after.append(total - before[-1])
-        padding = (*before, *after)
-    elif auto not in ("NOTSET", "VALID"):
-        raise ValueError(f"auto_pad must be NOTSET, VALID, SAME_UPPER or SAME_LOWER, not {auto!r}")
-    padding = tuple(a + b for a, b in zip(padding, extra, strict=True))
-    channels, height, width = shape
-    if channels * (height + padding[0] + padding[2]) * (width + padding[1] + padding[3]) > MAX_ELEMENTS:
-        raise ValueError(f"padding {padding} makes the input larger than {MAX_ELEMENTS} elements")
-    return Window(kernel=window.kernel, stride=window.stride, padding=padding, dilation=window.dilation)
-
-
-def _conv(node: Node) -> View:
-    layer, shape, padding = node.padded_image(0)
-    if padding.value:
-        raise ValueError(f"{padding.node} pads with {padding.value}, which is not zero")
-    weight = node.constant(1)
-    if weight.ndim != 4:
-        raise ValueError(f"weight must be out x in x height x width, not {weight.shape}")
-    bias = node.constant(2) if node.has(2) else np.zeros(weight.shape[0], np.float32)
-    return node.net.add(Conv(name=node.name, inputs=(layer,), weight=weight, bias=bias, groups=node.attribute("group", 1),
-                             window=_window(node, weight.shape[2:], shape, padding.edges)))
-
-
-def _max_pool(node: Node) -> View:
-    layer, shape, padding = node.padded_image(0)
-    if any(padding.edges) and not _cannot_win(node, layer, padding.value):
-        raise ValueError(f"{padding.node} pads with {padding.value}, which could be the maximum")
-    return node.net.add(MaxPool(name=node.name, inputs=(layer,), window=_window(node, (), shape, padding.edges),
-                                ceil_mode=_ceil_mode(node)))
-
-
-def _cannot_win(node: Node, layer: str, value: float) -> bool:
-    if value <= np.finfo(np.float32).min:
-        return True
-    producer = next(one for one in node.net.layers if one.name == layer)
-    return value <= 0 and isinstance(producer, Relu) or isinstance(producer, Clip) and value <= producer.low
-
-
-def _ceil_mode(node: Node) -> bool:
-    """With automatic padding both modes agree by definition, yet the formula of ceil mode may give one window more."""
-    return bool(node.attribute("ceil_mode", 0)) and node.attribute("auto_pad", "NOTSET") not in ("SAME_UPPER", "SAME_LOWER")
-
-
-def _avg_pool(node: Node) -> View:
-    layer, shape, padding = node.padded_image(0)
-    window = _window(node, (), shape, padding.edges)
-    include = bool(node.attribute("count_include_pad", 0))
-    if any(padding.edges):
-        if padding.value:
-            raise ValueError(f"{padding.node} pads with {padding.value}, which is not zero")
-        if not include and window.padding != padding.edges:
-            raise ValueError(f"counts the padding of {padding.node}, but not its own")
-        include = True
-    return node.net.add(AvgPool(name=node.name, inputs=(layer,), window=window, ceil_mode=_ceil_mode(node),
-                                count_include_pad=include))
-
-
-def _global_avg_pool(node: Node) -> View:
-    return node.net.add(GlobalAvgPool(name=node.name, inputs=(node.image(0)[0],)))
-
-
-def _global_max_pool(node: Node) -> View:
-    layer, shape = node.image(0)
-    return node.net.add(MaxPool(name=node.name, inputs=(layer,), window=Window(kernel=shape[1:])))
+def _each(kind: type[Layer]) -> Callable[[Node], View]:
+    """The handler of an operator that has no parameters and treats all elements alike."""
+    def handler(node: Node) -> View:
+        view = node.each(0)
+        return _like(view, node.add(kind, view.layer))
+    return handler
 
 
 def _reduce_mean(node: Node) -> View:
-    layer, shape = node.image(0)
-    axes = node.axes(1, 4)
-    if axes is None or sorted(axes) != [2, 3]:
-        raise ValueError(f"mean must be over height and width (axes 2 and 3), not {'all axes' if axes is None else axes}")
-    view = node.net.add(GlobalAvgPool(name=node.name, inputs=(layer,)))
-    if node.attribute("keepdims", 1):
-        return view
-    return View(view.layer, (1, shape[0]), node.net.fresh(f"{node.name}.flatten"))
+    if node.computed(0) and isinstance(node.inputs[0], Stack):
+        return _unstacked(node, node.inputs[0])
+    axes = node.axes(1, len(node.view(0).shape))
+    view = whole_map(node, axes)
+    if view is None:
+        raise ValueError(f"mean must be over height and width (axes 2 and 3), not {axes or 'all axes'}")
+    return reduced(node, view, axes, node.add(GlobalAvgPool, view.layer))
+
+
+def _reduce_sum(node: Node) -> View:
+    if node.computed(0) and isinstance(node.inputs[0], Stack):
+        return _unstacked(node, node.inputs[0])
+    axes = node.axes(1, len(node.view(0).shape))
+    view = whole_map(node, axes)
+    if view is None:
+        raise ValueError(f"sum must be over height and width (axes 2 and 3), not {axes or 'all axes'}")
+    mean = node.add(GlobalAvgPool, view.layer, name=node.part("mean"))
+    area = math.prod(node.net.shapes[view.layer][1:])
+    return reduced(node, view, axes, _affine(node, mean, np.full(mean.shape[1], area), np.zeros(mean.shape[1])))
+
+
+def _unstacked(node: Node, stack: Stack) -> View:
+    """The sum of stacked tensors, or their mean."""
+    axes = node.axes(1, len(stack.shape))
+    if axes != [stack.axis]:
+        raise ValueError(f"must be over the axis that was stacked, {stack.axis}, not {axes}")
+    mean = node.proto.op_type == "ReduceMean"
+    total = _total(node, list(stack.views), node.part("sum") if mean else node.name)
+    if mean:
+        channels, count = node.net.shapes[total.layer][0], len(stack.views)
+        total = _like(total, _affine(node, total, np.full(channels, 1 / count), np.zeros(channels)))
+    shape = stack.shape
+    keep = (1,) if node.attribute("keepdims", 1) else ()
+    return replace(total, shape=(*shape[:stack.axis], *keep, *shape[stack.axis + 1:]))
 
 
 def _linear(node: Node, weight: np.ndarray, bias: np.ndarray | None) -> View:
-    """`weight`: (in, out)."""
-    layer = node.tensor(0)
-    if len(node.net.shapes[layer]) != 1:
-        raise ValueError(f"input {node.called(0)} must be batch x features, not {node.view(0).shape}")
+    """`weight`: (in, out). A tensor that is flattened in another order than its own moves the order into the weights."""
+    view = node.view(0)
+    if len(view.shape) != 2 or view.shape[0] != 1:
+        raise ValueError(f"input {node.called(0)} must be batch x features, not {view.shape}")
     if weight.ndim != 2:
         raise ValueError(f"weight must have two axes, not shape {weight.shape}")
     count = weight.shape[1]
     bias = np.zeros(1, np.float32) if bias is None else bias
     if bias.size not in (1, count) or bias.shape[-1:] not in ((), (1,), (count,)):
         raise ValueError(f"bias must have 1 or {count} values, not shape {bias.shape}")
-    return node.net.add(Linear(name=node.name, inputs=(layer,), weight=weight.T,
-                               bias=np.broadcast_to(bias.ravel(), (count,)).astype(np.float32)))
+    size = view.shape[1]
+    if weight.shape[0] == size and not view.in_order:
+        order = np.empty(size, np.int64)
+        order[positions(view.loops)] = np.arange(size)
+        view, weight = replace(view, loops=own_order(size)), weight[order]
+    return node.add(Linear, node.net.tensor(view), weight=weight.T,
+                    bias=np.broadcast_to(bias.ravel(), (count,)).astype(np.float32))
 
 
 def _gemm(node: Node) -> View:
@@ -157,19 +115,26 @@ def _gemm(node: Node) -> View:
 
 
 def _mat_mul(node: Node) -> View:
-    return _linear(node, node.constant(1), None)
+    view, weight = node.view(0), node.constant(1)
+    last = len(view.shape) - 1
+    own = node.net.shapes[view.layer]
+    if last > 1 and len(own) == 3 and weight.ndim == 2 and node.net.channel_axis(view, last):       # a dense layer of each pixel
+        made = node.add(Conv, view.layer, weight=weight.T[:, :, None, None], bias=np.zeros(weight.shape[1], np.float32),
+                        window=Window(kernel=(1, 1)))
+        return resized(view, last, weight.shape[1], made)
+    return _linear(node, weight, None)
 
 
-def _affine(node: Node, layer: str, scale: np.ndarray, offset: np.ndarray) -> View:
+def _affine(node: Node, view: View, scale: np.ndarray, offset: np.ndarray) -> View:
     with np.errstate(over="ignore"):
         scale, offset = (np.asarray(array).astype(np.float32) for array in (scale, offset))
     if not (np.isfinite(scale).all() and np.isfinite(offset).all()):
         raise ValueError("scale and offset must be finite: the constants overflow or divide by zero")
-    return node.net.add(Affine(name=node.name, inputs=(layer,), scale=scale, offset=offset))
+    return _like(view, node.add(Affine, view.layer, scale=scale, offset=offset))
 
 
 def _batch_norm(node: Node) -> View:
-    layer = node.tensor(0)
+    view = node.by_channel(0, 1)
     if node.attribute("training_mode", 0):
         raise ValueError("is in training mode: export the model in evaluation mode")
     if not node.attribute("spatial", 1):
@@ -182,20 +147,18 @@ def _batch_norm(node: Node) -> View:
     if not (spread > 0).all():
         raise ValueError("variance must be positive")
     scale = scale / np.sqrt(spread)
-    return _affine(node, layer, scale, bias - mean * scale)
+    return _affine(node, view, scale, bias - mean * scale)
 
 
 def _arithmetic(node: Node) -> View:
     """Add, Sub, Mul, Div, Sum: of an activation and a constant per channel, or the sum of two activations."""
     op = node.proto.op_type
-    first, second = (isinstance(value, View) for value in node.inputs)
+    first, second = (node.computed(k) for k in range(2))
     if first and second:
         if op not in ("Add", "Sum"):
             raise ValueError(f"{op} of two computed tensors is not supported")
-        return node.net.add(Add(name=node.name, inputs=(node.tensor(0), node.tensor(1))))
-    index = 0 if first else 1
-    layer = node.tensor(index)
-    value = _per_channel(node, 1 - index, node.net.shapes[layer])
+        return _total(node, [node.view(0), node.view(1)], node.name)
+    view, value = _per_channel(node, 0 if first else 1)
     one, zero = np.ones_like(value), np.zeros_like(value)
     with np.errstate(divide="ignore"):          # found out by _affine
         if op in ("Add", "Sum"):
@@ -208,79 +171,138 @@ def _arithmetic(node: Node) -> View:
             scale, offset = 1 / value, zero
         else:
             raise ValueError("division by a computed tensor is not supported")
-    return _affine(node, layer, scale, offset)
+    return _affine(node, view, scale, offset)
 
 
-def _per_channel(node: Node, index: int, shape: tuple[int, ...]) -> np.ndarray:
-    """float64 (channels,) from a constant that broadcasts to (1, *shape) and varies with the channel alone."""
-    array = node.constant(index)
-    rank = len(shape) + 1
+def _total(node: Node, views: list[View], name: str) -> View:
+    """The sum of tensors, two at a time: as they lie if all lie alike."""
+    alike = len({(view.loops, view.shape, node.net.shapes[view.layer]) for view in views}) == 1
+    view = views[0]
+    layers = [one.layer for one in views] if alike and not view.in_order else [node.net.tensor(one) for one in views]
+    for k, other in enumerate(layers[1:], 1):
+        last = k == len(layers) - 1
+        layers[0] = node.add(Add, layers[0], other, name=name if last else node.part(k)).layer
+    return View(layers[0], view.shape, name if view.in_order or not alike else view.name,
+                view.loops if alike else own_order(math.prod(view.shape)))
+
+
+def _per_channel(node: Node, index: int) -> tuple[View, np.ndarray]:
+    """The input `index`, and the other one, a constant that varies with its channels alone, as float64 (channels,)."""
+    view, array = node.each(index), node.constant(1 - index)
+    rank = len(view.shape)
     full = (1,) * (rank - array.ndim) + array.shape
-    if len(full) != rank or full[1] not in (1, shape[0]) or any(size != 1 for k, size in enumerate(full) if k != 1):
-        raise ValueError(f"constant {node.called(index)} must be one value or one for each of the {shape[0]} channels, "
-                         f"not shape {array.shape}")
-    return np.broadcast_to(array.astype(np.float64).ravel(), shape[:1]).copy()
+    varying = [axis for axis, size in enumerate(full) if size != 1]
+    channels = node.net.shapes[view.layer][0]
+    reason = f"constant {node.called(1 - index)} must be one value or one for each of the {channels} channels, not {array.shape}"
+    if len(full) != rank or len(varying) > 1 or any(full[axis] != view.shape[axis] for axis in varying):
+        raise ValueError(reason)
+    if varying:
+        try:
+            view = node.by_channel(index, varying[0])
+        except ValueError:
+            raise ValueError(reason) from None
+    channels = node.net.shapes[view.layer][:1]
+    return view, np.broadcast_to(array.astype(np.float64).ravel(), channels).copy()
 
 
 def _sum(node: Node) -> View:
+    views = [node.view(k) for k in range(len(node.inputs)) if node.computed(k)]
     if len(node.inputs) == 1:
         return node.view(0)
     if len(node.inputs) == 2:
         return _arithmetic(node)
-    total, *others = (node.tensor(k) for k in range(len(node.inputs)))
-    for k, other in enumerate(others[:-1], 1):
-        total = node.net.add(Add(name=node.net.fresh(f"{node.name}.{k}"), inputs=(total, other))).layer
-    return node.net.add(Add(name=node.name, inputs=(total, others[-1])))
+    if len(views) != len(node.inputs):
+        raise ValueError("a sum of more than two must be of computed tensors")
+    return _total(node, views, node.name)
 
 
-def _concat(node: Node) -> View:
-    rank = len(node.view(0).shape)
-    if axis_of(node.attribute("axis"), rank) != 1:
-        raise ValueError(f"axis must be 1, the channels, not {node.attribute('axis')}")
-    return node.net.add(Concat(name=node.name, inputs=tuple(node.tensor(k) for k in range(len(node.inputs)))))
+def _mean(node: Node) -> View:
+    views = [node.view(k) for k in range(len(node.inputs))]
+    if len(views) == 1:
+        return views[0]
+    total = _total(node, views, node.part("sum"))
+    channels = node.net.shapes[total.layer][0]
+    return _affine(node, total, np.full(channels, 1 / len(views)), np.zeros(channels))
 
 
-def _relu(node: Node) -> View:
-    return node.net.add(Relu(name=node.name, inputs=(node.tensor(0),)))
+def _clamp(node: Node, low: float, high: float) -> View:
+    view = node.each(0)
+    if low == 0 and high >= np.finfo(np.float32).max:
+        return _like(view, node.add(Relu, view.layer))
+    return _like(view, node.add(Clip, view.layer, low=low, high=high))
 
 
 def _clip(node: Node) -> View:
-    low, high = (node.number(index, node.attribute(what, default))
-                 for index, what, default in ((1, "min", -math.inf), (2, "max", math.inf)))
-    if low == 0 and high >= np.finfo(np.float32).max:
-        return _relu(node)
-    return node.net.add(Clip(name=node.name, inputs=(node.tensor(0),), low=low, high=high))
+    return _clamp(node, *(node.number(index, node.attribute(what, default))
+                          for index, what, default in ((1, "min", -math.inf), (2, "max", math.inf))))
+
+
+def _extreme(node: Node) -> View:
+    """Min and Max of an activation and constants, each one number, are clamps."""
+    op = node.proto.op_type
+    computed = [k for k in range(len(node.inputs)) if node.computed(k)]
+    if len(computed) > 1:
+        raise ValueError(f"{op} of two computed tensors is not supported")
+    limits = [node.number(k, 0.0) for k in range(len(node.inputs)) if k not in computed]
+    if any(np.ndim(node.inputs[k]) > len(node.view(computed[0]).shape) for k in range(len(node.inputs)) if k not in computed):
+        raise ValueError("constants must not have more axes than the tensor")
+    if not limits:
+        return node.view(0)
+    if any(map(math.isnan, limits)):
+        raise ValueError(f"limit must be a number, not {limits}")
+    node = replace(node, inputs=(node.inputs[computed[0]],))
+    return _clamp(node, max(limits), math.inf) if op == "Max" else _clamp(node, -math.inf, min(limits))
 
 
 def _lrn(node: Node) -> View:
     numbers = {what: node.attribute(what, default) for what, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))}
     if not all(map(math.isfinite, numbers.values())):
         raise ValueError(f"alpha, beta and bias must be finite, not {numbers}")
-    return node.net.add(LRN(name=node.name, inputs=(node.image(0)[0],), size=node.attribute("size"), **numbers))
+    return node.add(LRN, node.image(0)[0], size=node.attribute("size"), **numbers)
 
 
 def _softmax(node: Node) -> View:
-    layer = node.tensor(0)
-    shape = node.view(0).shape
+    """Softmax and LogSoftmax."""
+    op, shape = node.proto.op_type, node.view(0).shape
     axis = axis_of(node.attribute("axis", 1 if node.opset < 13 else -1), len(shape))
-    # Up to opset 12 all axes from `axis` on are taken together.
-    taken = shape[axis:] if node.opset < 13 else shape[axis:axis + 1]
-    if axis != 1 or math.prod(taken) != shape[1]:
-        raise ValueError(f"softmax must be over the channels, not over axis {axis} of {shape}")
-    return node.net.add(Softmax(name=node.name, inputs=(layer,)))
+    taken = shape[axis:] if node.opset < 13 else shape[axis:axis + 1]       # up to opset 12 all axes from `axis` on
+    wrong = f"{op.lower()} must be over the channels, not over axis {axis} of {shape}"
+    if math.prod(taken) != shape[axis]:
+        raise ValueError(wrong)
+    try:
+        view = node.by_channel(0, axis)
+    except ValueError:
+        raise ValueError(wrong) from None
+    return _like(view, node.add(Softmax if op == "Softmax" else LogSoftmax, view.layer))
+
+
+def _arg_max(node: Node) -> View:
+    shape = node.view(0).shape
+    axis = axis_of(node.attribute("axis", 0), len(shape))
+    if node.attribute("select_last_index", 0):
+        raise ValueError("select_last_index must be 0")
+    try:
+        view = node.by_channel(0, axis)
+    except ValueError:
+        raise ValueError(f"the largest must be sought among the channels, not over axis {axis} of {shape}") from None
+    made = node.add(ArgMax, view.layer)
+    view = resized(view, axis, 1, made)
+    if not node.attribute("keepdims", 1):
+        view = replace(view, shape=(*view.shape[:axis], *view.shape[axis + 1:]))
+    return view
 
 
 def _dropout(node: Node) -> View:
-    if node.has(2) and not isinstance(node.inputs[2], View) and node.inputs[2].any():
+    if node.has(2) and not node.computed(2) and node.inputs[2].any():
         raise ValueError("is in training mode: export the model in evaluation mode")
-    return node.net.add(Dropout(name=node.name, inputs=(node.tensor(0),)))
+    return _each(Dropout)(node)
 
 
-HANDLERS: dict[str, Callable[[Node], View]] = {
-    "Add": _arithmetic, "AveragePool": _avg_pool, "BatchNormalization": _batch_norm, "Clip": _clip, "Concat": _concat,
-    "Conv": _conv, "Div": _arithmetic, "Dropout": _dropout, "Gemm": _gemm, "GlobalAveragePool": _global_avg_pool,
-    "GlobalMaxPool": _global_max_pool, "LRN": _lrn, "MatMul": _mat_mul, "MaxPool": _max_pool, "Mul": _arithmetic,
-    "ReduceMean": _reduce_mean, "Relu": _relu, "Softmax": _softmax, "Sub": _arithmetic, "Sum": _sum, **SHAPE_HANDLERS,
+HANDLERS: dict[str, Callable[[Node], View | Stack | list[View]]] = {
+    "Add": _arithmetic, "ArgMax": _arg_max, "BatchNormalization": _batch_norm, "Clip": _clip, "Div": _arithmetic,
+    "Dropout": _dropout, "Gemm": _gemm, "LRN": _lrn, "LogSoftmax": _softmax, "MatMul": _mat_mul, "Max": _extreme, "Mean": _mean,
+    "Min": _extreme, "Mul": _arithmetic, "ReduceMean": _reduce_mean, "ReduceSum": _reduce_sum, "Relu": _each(Relu),
+    "Sigmoid": _each(Sigmoid), "Softmax": _softmax, "Sub": _arithmetic, "Sum": _sum, **SHAPE_HANDLERS, **WINDOW_HANDLERS,
 }
 
 QUANTISED = frozenset({"ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",

@@ -1,31 +1,24 @@
-"""ONNX operators that move no data, or channels only: reshapes, transposes, padding, and what does nothing at all."""
-from collections.abc import Callable
+"""ONNX operators that move values: reshapes, transposes, padding, selections of channels, and what does nothing at all."""
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 import math
 
-from onnx import TensorProto
+import numpy as np
 
-from nets.graph import ChannelShuffle
-from nets.onnx.build import Node, Padding, View, axis_of
+from nets.graph import Concat
+from nets.moves import Pad, Select
+from nets.onnx.build import Node, Stack, View, axis_of, resized
+from nets.onnx.layout import along, channels_last, transposed
+from nets.onnx.shapes import FLOATS
 
 __all__ = ["SHAPE_HANDLERS"]
 
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
-
-
-def _bare(node: Node) -> View:
-    """The input, which must not wait for a convolution to take over its padding."""
-    view = node.view(0)
-    if view.padding:
-        node.net.tensor(view)       # raises
-    return view
-
 
 def _reshaped(node: Node, shape: tuple[int, ...]) -> View:
-    view = _bare(node)
+    view = node.view(0)
     if math.prod(shape) != math.prod(view.shape):
         raise ValueError(f"cannot reshape {view.shape} to {shape}")
-    return View(view.layer, tuple(shape), node.name)
+    return replace(view, shape=tuple(shape), name=node.name if view.in_order else view.name)
 
 
 def _identity(node: Node) -> View:
@@ -79,26 +72,22 @@ def _unsqueeze(node: Node) -> View:
 
 
 def _transpose(node: Node) -> View:
-    """Nothing, if only axes of one element move; a channel shuffle, if the two axes that make up the channels swap."""
-    view = _bare(node)
+    """Nothing yet: whoever reads it may not mind the order, or the next transpose brings the old one back."""
+    view = node.view(0)
     rank = len(view.shape)
     order = node.attribute("perm", list(range(rank))[::-1])
     if sorted(order) != list(range(rank)):
         raise ValueError(f"perm must hold each of the {rank} axes once, not {order}")
-    shape = tuple(view.shape[axis] for axis in order)
-    moved = [axis for axis in order if view.shape[axis] != 1]
-    if moved == sorted(moved):
-        return View(view.layer, shape, node.name)
-    tensor = node.net.shapes[view.layer]
-    swapped = [moved[1], moved[0], *moved[2:]]
-    groups, size = view.shape[moved[1]], view.shape[moved[0]]
-    if swapped != sorted(moved) or len(tensor) != 3 or groups * size != tensor[0]:
-        raise ValueError(f"order {tuple(order)} of {view.shape} is not a channel shuffle")
-    return replace(node.net.add(ChannelShuffle(name=node.name, inputs=(view.layer,), groups=groups)), shape=shape)
+    try:
+        loops = transposed(view.loops, view.shape, order)
+    except ValueError:                          # a reshape cut across the axes of an earlier transpose
+        view = node.net.in_order(view)
+        loops = transposed(view.loops, view.shape, order)
+    return View(view.layer, tuple(view.shape[axis] for axis in order), node.name, loops)
 
 
 def _pad(node: Node) -> View:
-    view = _bare(node)
+    view = node.view(0)
     rank = len(view.shape)
     mode = node.attribute("mode", "constant")
     pads = node.integers(1) if node.opset >= 11 else node.attribute("pads", ())
@@ -112,17 +101,117 @@ def _pad(node: Node) -> View:
     before, after = ({axis: pads[k + start] for k, axis in enumerate(axes)} for start in (0, len(axes)))
     if not any(pads):
         return view
-    if any(size < 0 for size in pads) or rank != 4 or any(edge.get(axis) for edge in (before, after) for axis in (0, 1)):
-        raise ValueError(f"pads must add to height and width only, not {pads}")
-    edges = tuple(edge.get(axis, 0) for edge in (before, after) for axis in (2, 3))
-    top, left, bottom, right = edges
-    count, channels, height, width = view.shape
-    node.net.tensor(view)           # the padding is understood only around the layer's own shape
-    return View(view.layer, (count, channels, height + top + bottom, width + left + right), node.name,
-                Padding(node.name, edges, value))
+    if any(size < 0 for size in pads) or rank != 4 or before.get(0) or after.get(0):
+        raise ValueError(f"pads must add to channels, height and width, not {pads}")
+    own = node.net.shapes[view.layer]
+    last = len(own) == 3 and view.shape[1:] != own and view.shape == (1, *own[1:], own[0]) and view.loops == channels_last(own)
+    layer, order = (view.layer, (3, 1, 2)) if last else (node.image(0)[0], (1, 2, 3))
+    value = max(value, float(np.finfo(np.float32).min))         # minus infinity serves a maximum, and a number does as well
+    made = node.add(Pad, layer, value=value, before=tuple(before.get(axis, 0) for axis in order),
+                    after=tuple(after.get(axis, 0) for axis in order))
+    channels, height, width = made.shape[1:]
+    return View(made.layer, (1, height, width, channels), node.name, channels_last(made.shape[1:])) if last else made
 
 
-SHAPE_HANDLERS: dict[str, Callable[[Node], View]] = {
-    "Cast": _cast, "Flatten": _flatten, "Identity": _identity, "Pad": _pad, "Reshape": _reshape, "Squeeze": _squeeze,
-    "Transpose": _transpose, "Unsqueeze": _unsqueeze,
+def _selected(node: Node, view: View, axis: int, channels: Sequence[int], name: str) -> View:
+    """Those channels of a view whose channels are `axis`."""
+    if list(channels) == list(range(view.shape[axis])):
+        return view
+    made = node.add(Select, view.layer, name=name, channels=np.array(channels, np.int64))
+    return resized(view, axis, len(channels), made)
+
+
+def _gather(node: Node) -> View:
+    view = node.view(0)
+    axis = axis_of(node.attribute("axis", 0), len(view.shape))
+    size = view.shape[axis]
+    index = node.integers(1, most=size * 16)
+    rank = node.inputs[1].ndim
+    if rank > 1 or not index or not all(-size <= k < size for k in index):
+        raise ValueError(f"must gather channels by one list of numbers from {-size} to {size - 1}")
+    if axis == 0:
+        return view if rank else replace(view, shape=view.shape[1:])
+    view = node.by_channel(0, axis)
+    found = _selected(node, view, axis, [k % size for k in index], node.name)
+    return found if rank else replace(found, shape=(*found.shape[:axis], *found.shape[axis + 1:]))
+
+
+def _slice(node: Node) -> View:
+    view = node.view(0)
+    rank = len(view.shape)
+    if node.opset < 10:
+        starts, ends, axes, steps = (node.attribute(what) for what in ("starts", "ends", "axes", "steps"))
+    else:
+        starts, ends = node.integers(1), node.integers(2)
+        axes, steps = (node.integers(k) if node.has(k) else None for k in (3, 4))
+    axes = list(range(len(starts))) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise ValueError("starts, ends, axes and steps must be as many, and no step 0")
+    for start, end, axis, step in zip(starts, ends, (axis_of(axis, rank) for axis in axes), steps, strict=True):
+        chosen = range(view.shape[axis])[slice(start, end, step)]
+        if chosen == range(view.shape[axis]):
+            continue
+        if not chosen:
+            raise ValueError(f"selects nothing of axis {axis} of {view.shape}")
+        held = replace(node, inputs=(view, *node.inputs[1:]))
+        try:
+            view = held.by_channel(0, axis)
+        except ValueError:
+            raise ValueError(f"slice must be of channels, not of axis {axis} of {view.shape}") from None
+        view = _selected(node, view, axis, chosen, node.name)
+    return view
+
+
+def _split(node: Node) -> list[View]:
+    view = node.view(0)
+    axis = axis_of(node.attribute("axis", 0), len(view.shape))
+    count, size = len(node.proto.output), view.shape[axis]
+    sizes = node.integers(1, most=size) if node.has(1) else node.attribute("split")
+    if sizes is None:
+        part = -(-size // count)
+        sizes = [max(0, min(part, size - k * part)) for k in range(count)]
+    if len(sizes) != count or sum(sizes) != size or min(sizes) < 1:
+        raise ValueError(f"cannot split {size} channels into {count} parts of {list(sizes)}")
+    if count == 1:
+        return [view]
+    view = node.by_channel(0, axis)
+    ends = np.cumsum(sizes).tolist()
+    return [_selected(node, view, axis, range(end - part, end), node.part(k)) for k, (part, end) in
+            enumerate(zip(sizes, ends, strict=True))]
+
+
+def _concat(node: Node) -> View | Stack:
+    views = [node.view(k) for k in range(len(node.inputs))]
+    rank = len(views[0].shape)
+    axis = axis_of(node.attribute("axis"), rank)
+    if any(len(view.shape) != rank for view in views):
+        raise ValueError(f"inputs must have one rank, not shapes {', '.join(str(view.shape) for view in views)}")
+    shape = tuple(sum(view.shape[axis] for view in views) if k == axis else size for k, size in enumerate(views[0].shape))
+    if all(view.shape == views[0].shape and view.shape[axis] == 1 and not node.net.channel_axis(view, axis) for view in views):
+        return Stack(tuple(replace(view, shape=(*view.shape[:axis], *view.shape[axis + 1:])) for view in views), shape, axis)
+    try:
+        parts = [node.by_channel(k, axis) for k in range(len(views))]
+    except ValueError:
+        raise ValueError(f"axis must be 1, the channels, not {node.attribute('axis')}") from None
+    if not _alike(node, parts, axis):
+        parts = [node.net.in_order(view) for view in views]
+        parts = [replace(view, layer=node.net.tensor(view)) for view in parts]
+        if axis != 1:
+            raise ValueError(f"axis must be 1, the channels, not {node.attribute('axis')}")
+    made = node.add(Concat, *(part.layer for part in parts))
+    return made if shape == made.shape and axis == 1 else resized(parts[0], axis, shape[axis], made)
+
+
+def _alike(node: Node, views: list[View], axis: int) -> bool:
+    """Whether the views order all but their channels alike, and so do their tensors."""
+    orders = {(tuple(own for k, own in enumerate(along(view.loops, view.shape)) if k != axis), node.net.shapes[view.layer][1:])
+              for view in views}
+    return len(orders) == 1
+
+
+SHAPE_HANDLERS: dict[str, Callable[[Node], View | Stack | list[View]]] = {
+    "Cast": _cast, "Concat": _concat, "Flatten": _flatten, "Gather": _gather, "Identity": _identity, "Pad": _pad,
+    "Reshape": _reshape, "Slice": _slice, "Split": _split, "Squeeze": _squeeze, "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
 }

@@ -1,0 +1,43 @@
+"""Shapes of tensors that could not be mapped, by ONNX's own inference, so that what reads them can be checked all the same."""
+from collections.abc import Sequence
+from functools import cached_property
+
+import onnx
+from onnx import TensorProto, shape_inference
+
+__all__ = ["FLOATS", "ShapeGuess"]
+
+FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
+
+
+class ShapeGuess:
+    """Shapes of a model's tensors for an image of shape `shape` at its input `name`; asked for when something is refused."""
+
+    def __init__(self, model: onnx.ModelProto, name: str, shape: Sequence[int]):
+        self._model, self._name, self._shape = model, name, tuple(shape)
+
+    def shape(self, tensor: str) -> tuple[int, ...] | None:
+        """The shape of a float tensor, batch of 1 first; None where it cannot be known."""
+        return self._known.get(tensor)
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[int, ...]]:
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        for value in model.graph.input:
+            if value.name == self._name:
+                for dim, size in zip(value.type.tensor_type.shape.dim, self._shape, strict=True):
+                    dim.dim_value = size
+        for value in model.graph.output:                # what they declare may be of the file's own batch
+            value.type.tensor_type.ClearField("shape")
+        del model.graph.value_info[:]
+        try:
+            inferred = shape_inference.infer_shapes(model, data_prop=True).graph
+        except Exception:       # it runs on what a file says; what it cannot tell is not checked
+            return {}
+        known = {}
+        for value in (*inferred.value_info, *inferred.output):
+            sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+            if value.type.tensor_type.elem_type in FLOATS and len(sizes) > 1 and sizes[0] == 1 and min(sizes) > 0:
+                known[value.name] = tuple(sizes)
+        return known
