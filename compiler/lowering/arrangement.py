@@ -1,6 +1,7 @@
 """Which layers run together, and which bytes of a pixel each tensor gets: parts of a concatenation share the pixels of one
 buffer, and so do the inputs of an addition."""
 from dataclasses import dataclass, replace
+import math
 
 from arch.geometry import Geometry
 from compiler.convolution import Pool
@@ -79,6 +80,9 @@ class Arrangement:
         for conv in [layer] if isinstance(layer, QConv) else [self.network.by_name[name] for name in layer.inputs]:
             if isinstance(conv, QConv):
                 channels, height, width = self.network.tensors[conv.inputs[0]].shape
+                if conv.inputs == (self.network.input.name,):       # the windows that the gather makes lie there, not the image
+                    channels *= math.prod(conv.window.kernel)
+                    height, width = conv.window.output_size(height, width)
                 words = height * width * self.aligned(channels) // self.geometry.input_lanes
                 if words + self.aligned(len(conv.weight)) // self.geometry.input_lanes > self.geometry.activation_words:
                     return False

@@ -28,7 +28,7 @@ __all__ = ["import_onnx"]
 
 MAX_SIDE = 4096         # of the input image, as `nets.preprocess`
 CONSTANTS = frozenset({"Constant", "ConstantOfShape", *FOLDABLE})
-ALIKE = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Relu", "Sub"})      # in any order of axes
+ALIKE = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Pad", "Relu", "Sub"})    # in any order
 
 Value = View | Stack | np.ndarray | None        # None: could not be had, and has been reported
 
