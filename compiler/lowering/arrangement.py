@@ -6,9 +6,11 @@ import math
 from arch.geometry import Geometry
 from compiler.convolution import Pool
 from compiler.stages import Buffer, Origin
-from nets.int8.network import QAdd, QConcat, QConv, QFlatten, QGlobalAvgPool, QInput, QLayer, QNetwork
+from nets.int8.network import QAdd, QConcat, QConv, QFlatten, QGlobalAvgPool, QInput, QLayer, QNetwork, QSelect
 
 __all__ = ["Arrangement", "Part"]
+
+VIEWS = QInput | QFlatten | QSelect         # no stage writes them: they are seen in another's pixels
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Arrangement:
         inputs = self.pushed[name].inputs if name in self.pushed else by_name[name].inputs
         for part in inputs:
             free = part not in self.places and inputs.count(part) == 1 and part != self.output
-            copied = name not in self.pushed and (not free or isinstance(by_name[part], QInput | QFlatten))
+            copied = name not in self.pushed and (not free or isinstance(by_name[part], VIEWS))
             parts.append(Part(part, at, copied))
             if not copied:
                 self.places[part] = buffer, at
@@ -118,7 +120,7 @@ class Arrangement:
         parts = []
         for part, at in zip(layer.inputs, (0, width), strict=True):
             free = part not in self.places and layer.inputs.count(part) == 1 and part != self.output
-            copied = not free or isinstance(self.network.by_name[part], QInput | QFlatten) or not self._is_dense(part)
+            copied = not free or isinstance(self.network.by_name[part], VIEWS) or not self._is_dense(part)
             parts.append(Part(part, at, copied))
             if not copied:
                 self.places[part] = buffer, at

@@ -30,6 +30,7 @@ from nets.int8.network import (
     QMaxPool,
     QNetwork,
     QPad,
+    QSelect,
     QSoftmax,
     Requantise,
 )
@@ -78,7 +79,7 @@ class _Lowering:
     def run(self) -> Stages:
         steps = {QInput: self._input, QConv: self._conv, QAdd: self._add, QConcat: self._concat, QFlatten: self._flatten,
                  QMaxPool: self._pool, QAvgPool: self._pool, QGlobalAvgPool: self._pool, QClamp: self._copy_like,
-                 QChannelShuffle: self._copy_like, QPad: self._pad}
+                 QChannelShuffle: self._copy_like, QPad: self._pad, QSelect: self._select}
         hidden = {concat.name for concat in self.arranged.pushed.values()} | ({self.network.output} if self.softmax else set())
         for layer in self.network.layers:
             if layer.name in hidden:
@@ -273,6 +274,14 @@ class _Lowering:
         view, shape = self.views[layer.inputs[0]], self.network.tensors[layer.inputs[0]].shape
         flat = view.flat or (shape if shape[1:] != (1, 1) else None)
         self.views[layer.name] = _View(view.buffer, view.channels, flat)
+
+    def _select(self, layer: QSelect):
+        """Nothing moves: whoever reads them reads some of the channels."""
+        if len(set(layer.channels.tolist())) < len(layer.channels):
+            self._refuse(layer, "no unit of the engine takes a channel twice: only the reference does (golden.run)")
+        elif not self._flat(layer, layer.inputs[0]):
+            view = self.views[layer.inputs[0]]
+            self.views[layer.name] = _View(view.buffer, view.channels[layer.channels])
 
     def _pack_output(self):
         """The output alone in a buffer, in the order of its channels."""
