@@ -2,10 +2,12 @@
 
 >>> import fireline
 >>> net = fireline.load("digits").quantise()
+>>> net
+QuantisedModel('digits': 1x32x32 to 10 classes, 23 layers)
 >>> net.classify("nets/digits/images/3_1602.png").top5[0]
 <3 97.0%>
->>> net.compile("versa-ecp5").predict().frames_per_s
-2483.361279427833
+>>> net.compile("versa-ecp5").predict().cycles
+40268
 """
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ interrupt.guard_start()
 if TYPE_CHECKING:       # editors read this; Python imports what is asked for, when it is asked for
     from arch.geometry import Geometry
     from boards import BOARDS, Board
-    from cli import OutputError
+    from cli import OutputError, RequestError, WorkError
     from compiler.program_file import ProgramFileError
     from compiler.stages import NetworkError
     from fireline.connection import Connection, connect
@@ -58,7 +60,7 @@ _MODULES = {
     "host.link": ("LinkError",),
     "host.protocol": ("ProtocolError",),
     "host.runner": ("MachineError",),
-    "cli": ("OutputError",),
+    "cli": ("OutputError", "RequestError", "WorkError"),
     "nets.graph": ("GraphError",),
     "nets.model": ("ModelError",),
     "nets.preprocess": ("PreprocessError",),
@@ -69,7 +71,7 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = ["BOARDS", "Accuracy", "Board", "BoardInfo", "BoardRun", "Classification", "Connection", "Geometry", "GraphError",
            "Layer", "LayerPrediction", "LayerRun", "LinkError", "MachineError", "Model", "ModelError", "NetworkError",
            "OutputError", "Prediction", "PreprocessError", "Program", "ProgramFileError", "ProtocolError", "QuantisedModel",
-           "Resource", "Run", "Score", "SimulationError", "TopClass", "connect", "load"]
+           "RequestError", "Resource", "Run", "Score", "SimulationError", "TopClass", "WorkError", "connect", "load"]
 
 
 def __getattr__(name: str) -> object:

@@ -100,7 +100,7 @@ class Model:
     def layers(self) -> tuple[Layer, ...]:
         """In the order in which they are computed, the input first."""
         graph = self.model.graph
-        return tuple(Layer(layer.name, layer.op, graph.shapes[layer.name], layer.parameters, graph.macs(layer))
+        return tuple(Layer(layer.name, layer.op, layer.inputs, graph.shapes[layer.name], layer.parameters, graph.macs(layer))
                      for layer in graph.layers)
 
     def __repr__(self) -> str:
@@ -143,9 +143,6 @@ class Model:
 class QuantisedModel:
     """A network in int8, as the chip computes it. `network` is what Fireline's other modules work with (`QNetwork`), `model` the
     float network that it was made of, None where it came from a file.
-
-    >>> load("digits").quantise()
-    QuantisedModel('digits': 1x32x32 to 10 classes, 23 layers)
     """
 
     network: QNetwork

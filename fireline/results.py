@@ -10,11 +10,12 @@ __all__ = ["Accuracy", "BoardInfo", "BoardRun", "Classification", "Layer", "Laye
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a network: `shape` of its output (channels, height, width) or (features,), `parameters`, and `macs`,
-    multiply-accumulates an image."""
+    """A layer of a network: `inputs` are the names of the layers that it reads, `shape` that of its output (channels, height,
+    width) or (features,), `macs` multiply-accumulates an image."""
 
     name: str
     op: str
+    inputs: tuple[str, ...]
     shape: tuple[int, ...]
     parameters: int
     macs: int
@@ -110,7 +111,8 @@ class Prediction:
     """What a board will make of a network, computed in seconds; cycles are those that it will count.
 
     - `model`, `board`: their names.
-    - `cycles` a frame, `clock_mhz`, `frames_per_s` and `latency_ms` of the chip, without the serial line.
+    - `cycles` a frame, `clock_mhz`, `frames_per_s` and `latency_ms` of the chip, without the serial line; `line_ms` that the line
+      takes for an image and its result at the board's rate, `frames_per_s_line` with both.
     - `macs` of a frame, `utilisation` of the multipliers 0..1.
     - `layers`: the convolutions in the order in which they are computed.
     - `resources`: by name ("lut4", "ff", "block_ram", "multipliers"); hard blocks exactly, the others within some percent.
@@ -125,6 +127,8 @@ class Prediction:
     clock_mhz: float
     frames_per_s: float
     latency_ms: float
+    line_ms: float
+    frames_per_s_line: float
     macs: int
     utilisation: float
     layers: tuple[LayerPrediction, ...]
@@ -134,7 +138,8 @@ class Prediction:
 
     def __repr__(self) -> str:
         return (f"Prediction({self.model} on {self.board}: {self.cycles:,} cycles at {self.clock_mhz:g} MHz, "
-                f"{self.frames_per_s:,.1f} frames/s, {self.utilisation:.1%} of the multipliers)")
+                f"{self.frames_per_s:,.1f} frames/s on the chip, {self.frames_per_s_line:,.1f} with the line, "
+                f"{self.utilisation:.1%} of the multipliers)")
 
 
 @dataclass(frozen=True, kw_only=True)

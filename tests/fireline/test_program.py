@@ -26,8 +26,10 @@ def test_prediction_is_the_estimate_of_the_command(program, tmp_path, capsys):
     assert hw_build.main(["--board", "versa-ecp5", "--model", "digits", "--estimate", "--json", str(path)]) == 0
     capsys.readouterr()
     wanted, found = json.loads(path.read_text()), program.predict()
-    for name in ("cycles", "clock_mhz", "frames_per_s", "latency_ms", "utilisation", "storage_bytes", "model", "board"):
+    for name in ("cycles", "clock_mhz", "frames_per_s", "frames_per_s_line", "latency_ms", "utilisation", "storage_bytes",
+                 "model", "board"):
         assert getattr(found, name) == pytest.approx(wanted[name]), name
+    assert found.line_ms == pytest.approx(wanted["line"]["ms"])
     assert {name: asdict(entry) for name, entry in found.resources.items()} == wanted["resources"]
     assert [layer.cycles for layer in found.layers] == [layer["cycles"] for layer in wanted["layers"]]
     assert sum(layer.macs for layer in found.layers) == found.macs
