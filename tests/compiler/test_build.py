@@ -14,10 +14,13 @@ from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
+from nets.graph import Concat, Conv, Flatten, Graph, Input, MaxPool, Relu, Window
 from nets.int8.network import QNetwork
 from nets.load import load_model
+from nets.model import Model
+from nets.moves import Pad, Select
 from nets.preprocess import InputSpec
-from nets.quantise import outline, quantise_with
+from nets.quantise import outline, quantise, quantise_with, synthetic_images
 from tests.sim.networks import describe, networks, single_conv
 
 SMALL = (Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64),
@@ -164,3 +167,25 @@ def test_meta_is_all_that_a_host_needs(digits):
     assert InputSpec.from_json(meta["spec"]) == digits.spec and meta["labels"] == list(digits.labels)
     assert meta["output"]["shape"] == [10, 1, 1] and meta["output"]["scale"] == digits.tensors[digits.output].scale
     assert meta["input"] == {"scale": digits.tensors["input"].scale, "zero_point": digits.tensors["input"].zero_point}
+
+
+@pytest.mark.parametrize("last", ["pad", "select", "concat", "flat", "image"])
+def test_values_that_only_move(last):
+    """Padding around a map, channels picked from one, and outputs that were flattened, or are the image."""
+    rng = np.random.default_rng(3)
+
+    def conv(name: str, source: str, out: int, into: int) -> Conv:
+        return Conv(name=name, inputs=(source,), weight=rng.normal(size=(out, into, 3, 3)).astype(np.float32),
+                    bias=rng.normal(size=out).astype(np.float32), window=Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
+
+    layers = (Input(name="x", shape=(3, 9, 8)), conv("c", "x", 12, 3), Relu(name="r", inputs=("c",)),
+              Pad(name="p", inputs=("r",), before=(0, 1, 2), after=(0, 3, 0)),
+              MaxPool(name="m", inputs=("p",), window=Window(kernel=(2, 2), stride=(2, 2)), ceil_mode=True),
+              Select(name="s", inputs=("m",), channels=np.array([9, 2, 3, 11])), conv("d", "s", 5, 4), conv("e", "m", 7, 12),
+              Concat(name="k", inputs=("d", "s", "e")))
+    layers = layers[:{"pad": 4, "select": 6, "concat": 9, "flat": 9, "image": 1}[last]]
+    if last in ("flat", "image"):
+        layers += (Flatten(name="f", inputs=(layers[-1].name,)),)
+    spec = InputSpec(size=(9, 8), crop="none")
+    network = quantise(Model(graph=Graph(name="moves", layers=layers, output=layers[-1].name), spec=spec), synthetic_images(spec))
+    check_values(network, compile_network(network, PRESETS["25f"]), random_input(network))

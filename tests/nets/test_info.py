@@ -8,7 +8,11 @@ from rich.console import Console
 
 from nets import info
 from nets.graph import Conv, Graph, Input, Window
+from nets.int8.file import save
+from nets.model import Model
 from nets.plot import plot_costs
+from nets.preprocess import InputSpec
+from nets.quantise import quantise
 
 
 def shown(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -58,6 +62,19 @@ def test_names_of_any_kind_are_shown_and_drawn(capsys):
     Console(width=200).print(info.table(graph))
     out = capsys.readouterr().out
     assert "$[/]$" in out and "$x^{[bold]deep/" in out
+
+
+def test_a_quantised_file_is_listed_with_its_names_as_they_are(capsys, tmp_path):
+    layers = (Input(name="x", shape=(1, 4, 4)), Conv(name="[/b] conv", inputs=("x",), weight=np.ones((2, 1, 3, 3), np.float32),
+                                                     bias=np.zeros(2, np.float32), window=Window(kernel=(3, 3))))
+    spec = InputSpec(size=(4, 4), channels="L", mean=(0.0,), std=(1.0,))
+    model = Model(graph=Graph(name="[/i]", layers=layers, output="[/b] conv"), spec=spec)
+    save(quantise(model, [np.full((1, 4, 4), 9, np.uint8)]), tmp_path / "net.fln")
+    code, out, _ = shown(capsys, "--model", str(tmp_path / "net.fln"), "--json", str(tmp_path / "info.json"),
+                         "--plot", str(tmp_path / "costs.png"))
+    record = json.loads((tmp_path / "info.json").read_text(encoding="utf-8"))
+    assert code == 0 and "[/b] conv" in out and "2x2x2" in out and record["model"] == "[/i]"
+    assert (record["parameters"], record["macs"]) == (20, 72)
 
 
 def test_names_stay_whole_where_nobody_watches(capsys):
