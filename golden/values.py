@@ -157,12 +157,10 @@ def global_avg_pool(q: np.ndarray, layer: QGlobalAvgPool, zero_point: int) -> np
     return requantise(acc, layer.requantise)
 
 
-def add(a: np.ndarray, b: np.ndarray, layer: QAdd, zero_points: tuple[int, int], zero_point: int) -> np.ndarray:
-    """Sum of two tensors of their own scales; `zero_points` are the inputs', `zero_point` the output's."""
-    total = np.int64(1 << layer.shift - 1)
-    for q, multiplier, zero in zip((a, b), layer.multipliers, zero_points, strict=True):
-        total = total + (q.astype(np.int64) - zero) * multiplier
-    return np.clip(zero_point + (total >> layer.shift), layer.low, layer.high).astype(np.uint8)
+def add(a: np.ndarray, b: np.ndarray, layer: QAdd, zero_points: tuple[int, int]) -> np.ndarray:
+    """Sum of two tensors of their own scales; `zero_points` are the inputs'."""
+    acc = sum((q.astype(np.int32) - zero) * weight for q, weight, zero in zip((a, b), layer.weights, zero_points, strict=True))
+    return requantise(acc, layer.requantise)
 
 
 def concat(parts: list[np.ndarray]) -> np.ndarray:
@@ -226,7 +224,7 @@ def step(network: QNetwork, layer: QLayer, inputs: list[np.ndarray]) -> np.ndarr
         case QGlobalAvgPool():
             return global_avg_pool(inputs[0], layer, zeros[0])
         case QAdd():
-            return add(*inputs, layer, tuple(zeros), network.tensors[layer.name].zero_point)
+            return add(*inputs, layer, tuple(zeros))
         case QConcat():
             return concat(inputs)
         case QChannelShuffle():

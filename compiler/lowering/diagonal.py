@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nets.graph import Window
-from nets.int8.addition import factored
-from nets.int8.network import QAdd, QConv, Requantise
+from nets.int8.network import QAdd, QConv
 
 __all__ = ["Dense", "addition", "dense", "without_holes"]
 
@@ -63,17 +62,11 @@ def _part(conv: QConv, weight: np.ndarray, outputs: range) -> QConv:
                    requantise=replace(how, multiplier=multiplier, shift=shift))
 
 
-def addition(layer: QAdd, channels: int, zero_points: tuple[int, int], zero_point: int) -> QConv | None:
+def addition(layer: QAdd, channels: int, zero_points: tuple[int, int]) -> QConv:
     """The sum of two maps that lie side by side in each pixel, of so many channels, as a convolution whose kernel has a tap for
-    each map. Its window pads one column, which no tap reads. None where the multipliers are no products that the engine has."""
-    found = factored(layer.multipliers)
-    if found is None:
-        return None
-    weights, multiplier = found
+    each map. Its window pads one column, which no tap reads."""
     weight = np.zeros((channels, channels, 1, 2), np.int8)
-    weight[np.arange(channels), np.arange(channels), 0] = weights
-    bias = -sum(w * zero for w, zero in zip(weights, zero_points, strict=True))
+    weight[np.arange(channels), np.arange(channels), 0] = layer.weights
+    bias = -sum(w * zero for w, zero in zip(layer.weights, zero_points, strict=True))
     return QConv(name=layer.name, inputs=layer.inputs, weight=weight, bias=np.full(channels, bias, np.int32), groups=1,
-                 window=Window(kernel=(1, 2), padding=(0, 0, 0, 1)),
-                 requantise=Requantise(multiplier=np.array(multiplier), shift=np.array(layer.shift), zero_point=zero_point,
-                                       low=layer.low, high=layer.high))
+                 window=Window(kernel=(1, 2), padding=(0, 0, 0, 1)), requantise=layer.requantise)

@@ -177,12 +177,9 @@ class _Lowering:
         zero_points = tuple(self._kind(part.name)[1] for part in parts)
         for first in range(0, channels, lanes):
             count = min(lanes, channels - first)
-            conv = addition(layer, count, zero_points, self._kind(layer.name)[1])
-            if conv is None:
-                self._refuse(layer, "multipliers must be an int8 weight each, times a common factor of 8 bits")
-                return
-            self._stage(layer.name, layer.name, conv, None, _View(buffer, first + np.arange(count)),
-                        _View(target.buffer, target.channels[first:first + count]), first, tap_words=parts[1].start // lanes)
+            self._stage(layer.name, layer.name, addition(layer, count, zero_points), None,
+                        _View(buffer, first + np.arange(count)), _View(target.buffer, target.channels[first:first + count]),
+                        first, tap_words=parts[1].start // lanes)
 
     def _gathered(self, conv: QConv) -> tuple[_View, QConv]:
         """The windows that the gather makes, and the 1x1 convolution of them."""

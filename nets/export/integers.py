@@ -38,6 +38,7 @@ class IntegerExporter(Exporter):
         self.round(layer, total, (how.multiplier * 2.0 ** -how.shift)[:, None, None], how.low, how.high)
 
     def addition(self, layer: QAdd) -> None:
-        parts = [self.steps(f"{layer.name}/{index}", self.less_zero(layer, index), ("Mul", multiplier, np.int64))
-                 for index, multiplier in enumerate(layer.multipliers)]
-        self.round(layer, self.node("Add", parts, f"{layer.name}/total"), 2.0 ** -layer.shift, layer.low, layer.high)
+        parts = [self.steps(f"{layer.name}/{index}", self.less_zero(layer, index), ("Mul", weight, np.int64))
+                 for index, weight in enumerate(layer.weights)]
+        how = layer.requantise
+        self.round(layer, self.node("Add", parts, f"{layer.name}/total"), how.multiplier * 2.0 ** -how.shift, how.low, how.high)

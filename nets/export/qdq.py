@@ -55,7 +55,13 @@ class QdqExporter(Exporter):
         self.quantise(layer, mean, layer.requantise.low, layer.requantise.high)
 
     def addition(self, layer: QAdd) -> None:
-        scale = self.network.tensors[layer.name].scale
-        parts = [self.floats(layer, index, multiplier * 2.0 ** -layer.shift * scale)
-                 for index, multiplier in enumerate(layer.multipliers)]
-        self.quantise(layer, self.node("Add", parts, f"{layer.name}/sum"), layer.low, layer.high)
+        how = layer.requantise
+        unit = float(how.multiplier[0] * 2.0 ** -how.shift[0]) * self.network.tensors[layer.name].scale
+        parts = []
+        for index, weight in enumerate(layer.weights):
+            value = self.floats(layer, index, abs(weight) * unit or 1.0)            # a scale must be positive
+            if weight <= 0:
+                sign = self.array(f"{value}/sign", np.float32(np.sign(weight)))
+                value = self.node("Mul", [value, sign], f"{value}/signed")
+            parts.append(value)
+        self.quantise(layer, self.node("Add", parts, f"{layer.name}/sum"), how.low, how.high)

@@ -7,7 +7,6 @@ import numpy as np
 from nets.endings import ENDINGS
 from nets.graph import AvgPool, ChannelShuffle, Concat, Conv, GlobalAvgPool, GraphError, Layer, MaxPool, Problem
 from nets.int8.network import (
-    ADD_MULTIPLIER_MAX,
     MULTIPLIER_MAX,
     OCTAVES_MAX,
     QLRN,
@@ -170,12 +169,11 @@ def _value_problems(layer: QLayer) -> Iterator[str]:
         case QGlobalAvgPool():
             yield from _requantise(layer.requantise, None)
         case QAdd():
-            for value in layer.multipliers:
-                yield from _integer("multiplier", value, 0, ADD_MULTIPLIER_MAX)
-            if len(layer.multipliers) != 2:
-                yield f"multipliers must be two, not {len(layer.multipliers)}"
-            yield from _integer("shift", layer.shift, 1, SHIFT_MAX)
-            yield from _clamp(layer.low, layer.high)
+            for value in layer.weights:
+                yield from _integer("weight", value, -WEIGHT_MAX, WEIGHT_MAX)
+            if len(layer.weights) != 2:
+                yield f"weights must be two, not {len(layer.weights)}"
+            yield from _requantise(layer.requantise, 1)
         case QClamp():
             yield from _clamp(layer.low, layer.high)
         case QPad():

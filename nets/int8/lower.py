@@ -26,13 +26,13 @@ from nets.graph import (
     Relu,
     Softmax,
 )
-from nets.int8.addition import multipliers_of
 from nets.int8.calibrate import Statistics
 from nets.int8.clip import RATIOS, best_clip, choose_ratios, scale_and_zero, split_ratio
 from nets.int8.fuse import Plan, Step, as_conv
 from nets.int8.network import (
     QLRN,
     SHIFT_MAX,
+    WEIGHT_MAX,
     QAdd,
     QAvgPool,
     QChannelShuffle,
@@ -60,6 +60,8 @@ __all__ = ["lower"]
 LRN_ENTRIES = 1024
 UINT16_MAX = 65535
 SOFTMAX_TYPE = (1 / 256, 0)             # scale and zero point
+SUM_TRIED = 64                          # multipliers, two octaves
+SUM_WIDEST = 1.05                       # of the scale that a sum needs
 
 
 def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics | None, *,
@@ -105,6 +107,9 @@ def _choose_type(step: Step, plan: Plan, statistics: Statistics | None, types: d
     if isinstance(step.layer, GlobalAvgPool):
         unit = _average_unit(types[step.inputs[0]])
         scale = float(np.float32(unit / _largest_ratio(unit / scale)))
+        zero_point = min(zero_point, int(np.floor(-low / scale + 0.5)))
+    if isinstance(step.layer, Add):
+        scale = _sum_scale([types[name] for name in step.inputs], scale)
         zero_point = min(zero_point, int(np.floor(-low / scale + 0.5)))
     return scale, zero_point
 
@@ -195,11 +200,29 @@ def _outlined(step: Step) -> QConv:
                  requantise=Requantise(multiplier=np.array([0]), shift=np.array([1]), zero_point=0))
 
 
+def _sum_scale(sources: list[TensorType], least: float) -> float:
+    """A scale of `least` or a little more for a sum of two tensors, for which weights and a multiplier mean nearly what they
+    should: a wrong ratio of the weights costs, and so do coarser steps."""
+    first, second = (source.scale for source in sources)
+    weight = np.arange(1, WEIGHT_MAX + 1)[:, None]
+    scale = first / (weight * RATIOS)
+    other = np.clip(np.rint(weight * second / first), 0, WEIGHT_MAX)
+    error = np.abs(weight * second / first - other) * RATIOS * 255        # in steps of the sum, at the end of the range
+    cost = np.where((scale >= least) & (scale <= SUM_WIDEST * least), (error / 3) ** 2 + (scale / least - 1) / 6, np.inf)
+    best = cost.argmin()
+    return float(np.float32(scale.flat[best])) if np.isfinite(cost.flat[best]) else least
+
+
 def _add(step: Step, inputs: list[TensorType], kind: TensorType) -> QAdd:
-    multipliers, shift = multipliers_of(tuple(source.scale / kind.scale for source in inputs))
-    low, high = _bounds(step, kind)
-    return QAdd(name=step.name, inputs=step.inputs, origin=step.layer.origin, multipliers=multipliers, shift=shift, low=low,
-                high=high)
+    """Weights and multiplier whose products come nearest to what each input should count."""
+    factors = np.array([source.scale / kind.scale for source in inputs])[:, None]
+    finest = min(int(np.searchsorted(RATIOS, factors.max() / WEIGHT_MAX * (1 - 1e-6))), len(RATIOS) - 1)
+    tried = RATIOS[finest:finest + SUM_TRIED]
+    weights = np.minimum(np.rint(factors / tried), WEIGHT_MAX)
+    best = int(np.abs(weights * tried - factors).sum(0).argmin())
+    first, second = weights[:, best].astype(int).tolist()
+    return QAdd(name=step.name, inputs=step.inputs, origin=step.layer.origin, weights=(first, second),
+                requantise=_requantise(step, kind, np.array([finest + best])))
 
 
 def _lrn(step: Step, source: TensorType, kind: TensorType) -> QLRN:

@@ -12,13 +12,12 @@ import numpy as np
 from nets.graph import Window
 from nets.preprocess import InputSpec
 
-__all__ = ["ADD_MULTIPLIER_MAX", "Loss", "MULTIPLIER_MAX", "OCTAVES_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp",
+__all__ = ["Loss", "MULTIPLIER_MAX", "OCTAVES_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp",
            "QConcat", "QConv", "QFlatten", "QGlobalAvgPool", "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QPad",
            "QRearrange", "QSelect", "QSoftmax", "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX", "softmax_table"]
 
 WEIGHT_MAX = 127            # weights are -127..127: the packed multiplier has no room for -128
 MULTIPLIER_MAX = 255        # requantisation multipliers have 8 bits
-ADD_MULTIPLIER_MAX = 32767     # those of an addition 15
 OCTAVES_MAX = 20            # channels are equalised by factors of 2**-20..2**20
 SHIFT_MAX = 39              # and shifts 1..39, so that acc * multiplier + rounding stays in 41 bits
 
@@ -123,15 +122,13 @@ class QGlobalAvgPool(QLayer):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QAdd(QLayer):
-    """q = clamp(zero_point + ((sum of multipliers[i] * (q_i - zero_point_i) + 2**(shift - 1)) >> shift), low, high).
+    """acc = sum of weights[i] * (q_i - zero_point_i); then `requantise`. `weights` -127..127 each.
 
-    `multipliers` 0..32767 each, `shift` 1..39.
+    So an addition is what a convolution with diagonal weights makes of both inputs, one after the other.
     """
 
-    multipliers: tuple[int, int]
-    shift: int
-    low: int
-    high: int
+    weights: tuple[int, int]
+    requantise: Requantise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

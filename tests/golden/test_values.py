@@ -171,12 +171,30 @@ def test_add_weighs_both_sides(data):
     a = data.draw(tensors())
     b = data.draw(st.sampled_from([a, 255 - a, np.roll(a, 1)]))
     zeros, zero_point = data.draw(st.tuples(zero_points, zero_points)), data.draw(zero_points)
-    layer = QAdd(name="sum", inputs=("a", "b"), multipliers=data.draw(st.tuples(*[st.integers(0, 32767)] * 2)),
-                 shift=data.draw(st.integers(1, 39)), low=3, high=250)
-    got = values.add(a, b, layer, zeros, zero_point)
+    how = Requantise(multiplier=np.array([data.draw(st.integers(0, 255))]), shift=np.array([data.draw(st.integers(1, 39))]),
+                     zero_point=zero_point, low=3, high=250)
+    layer = QAdd(name="sum", inputs=("a", "b"), weights=data.draw(st.tuples(*[st.integers(-127, 127)] * 2)), requantise=how)
+    got = values.add(a, b, layer, zeros)
     for place in np.ndindex(*a.shape):
-        total = sum(m * (int(q[place]) - z) for m, q, z in zip(layer.multipliers, (a, b), zeros, strict=True))
-        assert got[place] == min(max(zero_point + ((total + (1 << layer.shift - 1)) >> layer.shift), 3), 250)
+        total = sum(w * (int(q[place]) - z) for w, q, z in zip(layer.weights, (a, b), zeros, strict=True))
+        assert got[place] == rounded(total, layer.requantise, 0)
+
+
+@quick
+@given(st.data())
+def test_add_is_a_convolution_with_diagonal_weights(data):
+    """Of both maps, one behind the other: what accumulation passes compute. Padding does not matter, there is none."""
+    a = data.draw(tensors())
+    b, zeros = np.roll(a, 1), data.draw(st.tuples(zero_points, zero_points))
+    how = Requantise(multiplier=np.array([data.draw(st.integers(0, 255))]), shift=np.array([data.draw(st.integers(1, 39))]),
+                     zero_point=data.draw(zero_points))
+    weights, eye = data.draw(st.tuples(*[st.integers(-127, 127)] * 2)), np.eye(len(a), dtype=np.int8)
+    bias = np.full(len(a), -sum(w * z for w, z in zip(weights, zeros, strict=True)), np.int32)
+    twin = QConv(**NAMED, weight=np.concatenate([w * eye for w in weights], 1)[:, :, None, None].astype(np.int8), bias=bias,
+                 window=Window(kernel=(1, 1)), groups=1, requantise=how)
+    wanted = values.conv(np.concatenate([a, b]), twin, 0)
+    layer = QAdd(name="sum", inputs=("a", "b"), weights=weights, requantise=how)
+    np.testing.assert_array_equal(values.add(a, b, layer, zeros), wanted)
 
 
 @quick

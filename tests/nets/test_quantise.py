@@ -8,7 +8,7 @@ import pytest
 from golden import values
 from golden.evaluate import evaluate
 from nets import digits, float_run
-from nets.graph import Conv, Graph, GraphError, Input, Softmax, Window
+from nets.graph import Add, Conv, Graph, GraphError, Input, Softmax, Window
 from nets.int8.calibrate import HALF, Histogram
 from nets.int8.check import check
 from nets.int8.clip import RATIOS, best_clip, scale_and_zero, split_ratio
@@ -50,7 +50,7 @@ def test_every_tensor_is_close_to_its_float(model, network):
 
 def test_clamps_are_fused_where_they_can_be(network):
     assert [layer.name for layer in network.layers if isinstance(layer, QClamp)] == ["both/relu"]
-    assert network.by_name["sum"].low == network.tensors["sum"].zero_point
+    assert network.by_name["sum"].requantise.low == network.tensors["sum"].zero_point
     clip, kind = network.by_name["affine"].requantise, network.tensors["affine"]
     assert kind.scale * (clip.low - kind.zero_point) == pytest.approx(-1, abs=kind.scale)
     assert clip.low > 0 or kind.scale * -kind.zero_point == pytest.approx(-1, abs=kind.scale)
@@ -261,3 +261,23 @@ def test_bad_limits_are_refused(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         main([*arguments, "--out", "x.fln"])
     assert "must be a positive number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_addition_counts_each_input_as_it_should(seed):
+    """To half a step of the sum, at the end of the range of both: inputs whose ranges are alike, or far apart."""
+    rng = np.random.default_rng(seed)
+    gain = 10 ** rng.uniform(-2, 2)
+    sides = [Conv(name=name, inputs=("image",), weight=(size * rng.normal(0, 1, (4, 1, 1, 1))).astype(np.float32),
+                  bias=(size * rng.normal(0, 1, 4)).astype(np.float32), window=Window(kernel=(1, 1)))
+             for name, size in (("a", 1.0), ("b", gain))]
+    model = one_conv([1], [0], *sides, Add(name="sum", inputs=("a", "b")))
+    network = quantise(model, synthetic_images(model.spec))
+    layer, kinds = network.by_name["sum"], network.tensors
+    unit = float(layer.requantise.multiplier[0] * 2.0 ** -layer.requantise.shift[0])
+    octaves = {name: network.octaves.get(name, (0,) * 4) for name in ("a", "b", "sum")}
+    assert octaves["a"] == octaves["b"] == octaves["sum"]
+    for name, weight in zip(layer.inputs, layer.weights, strict=True):
+        wrong = abs(weight * unit - kinds[name].scale / kinds["sum"].scale) * 255
+        assert wrong < 0.5, f"seed {seed}: {name} is wrong by {wrong:.2f} steps"
+    assert network.losses[-1].snr > 35, f"seed {seed}"

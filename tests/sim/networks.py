@@ -95,12 +95,12 @@ class _Maker:
         """Two tensors of one shape, or a tensor and itself."""
         shape = self.shapes[source]
         other = other or self.draw(st.sampled_from([name for name, found in self.shapes.items() if found == shape]))
-        common = self.draw(st.integers(128, 255))
         low, high = sorted(self.draw(st.tuples(*[st.integers(0, 255)] * 2)))
         inputs = self.draw(st.permutations([source, other]))
-        multipliers = tuple(common * self.draw(st.integers(1, 127)) for _ in inputs)
-        shift = self.draw(st.integers(7, 16))
-        layer = QAdd(name=self.fresh("sum"), inputs=tuple(inputs), multipliers=multipliers, shift=shift, low=low, high=high)
+        how = Requantise(multiplier=np.array([self.draw(st.integers(128, 255))]), shift=np.array([self.draw(st.integers(7, 16))]),
+                         zero_point=self.zero, low=low, high=high)
+        weights = tuple(self.draw(st.integers(-127, 127)) for _ in inputs)
+        layer = QAdd(name=self.fresh("sum"), inputs=tuple(inputs), weights=weights, requantise=how)
         return self.add(layer, shape, self.zero)
 
     def fire(self, source: str) -> str:

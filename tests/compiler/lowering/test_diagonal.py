@@ -7,7 +7,7 @@ import pytest
 from compiler.lowering.diagonal import addition, dense, without_holes
 from golden import values
 from nets.graph import Window
-from nets.int8.network import QAdd
+from nets.int8.network import QAdd, Requantise
 from tests.hw.engine.layers import conv_of
 
 
@@ -38,11 +38,11 @@ def test_a_kernel_with_holes(dilation):
 
 def test_a_sum_is_a_convolution_of_both_maps_side_by_side():
     rng = np.random.default_rng(6)
-    layer = QAdd(name="sum", inputs=("a", "b"), multipliers=(200 * 3, 200 * 127), shift=13, low=5, high=250)
+    layer = QAdd(name="sum", inputs=("a", "b"), weights=(3, -127), requantise=Requantise(
+        multiplier=np.array([200]), shift=np.array([13]), zero_point=30, low=5, high=250))
     a, b = rng.integers(0, 256, (2, 4, 5, 6), np.uint8)
-    conv = addition(layer, 4, (17, 200), 30)
-    wanted = values.add(a, b, layer, (17, 200), 30)
+    conv = addition(layer, 4, (17, 200))
+    wanted = values.add(a, b, layer, (17, 200))
     for x in range(6):          # a pixel of each map is a column, the taps of one output
         pair = np.stack([a[..., x], b[..., x]], axis=-1)
         np.testing.assert_array_equal(values.conv(pair, conv, 99)[..., 0], wanted[..., x])
-    assert addition(replace(layer, multipliers=(32749, 32719)), 4, (0, 0), 0) is None
