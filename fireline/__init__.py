@@ -4,8 +4,8 @@
 >>> net = fireline.load("digits").quantise()
 >>> net
 QuantisedModel('digits': 1x32x32 to 10 classes, 23 layers)
->>> net.classify("nets/digits/images/3_1602.png").top5[0]
-<3 97.0%>
+>>> net.classify("nets/digits/images/3_1602.png").top5[0].label
+'3'
 >>> net.compile("versa-ecp5").predict().cycles
 40268
 """
@@ -43,6 +43,7 @@ if TYPE_CHECKING:       # editors read this; Python imports what is asked for, w
     from host.protocol import ProtocolError
     from host.runner import MachineError
     from nets.graph import GraphError
+    from nets.int8.network import Loss
     from nets.model import ModelError
     from nets.preprocess import PreprocessError
     from sim.verilog.export import SimulationError
@@ -59,9 +60,10 @@ _MODULES = {
     "compiler.stages": ("NetworkError",),
     "host.link": ("LinkError",),
     "host.protocol": ("ProtocolError",),
-    "host.runner": ("MachineError",),
+    "host.runner": ("Loss", "MachineError",),
     "cli": ("OutputError", "RequestError", "WorkError"),
     "nets.graph": ("GraphError",),
+    "nets.int8.network": ("Loss",),
     "nets.model": ("ModelError",),
     "nets.preprocess": ("PreprocessError",),
     "sim.verilog.export": ("SimulationError",),
@@ -69,7 +71,7 @@ _MODULES = {
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = ["BOARDS", "Accuracy", "Board", "BoardInfo", "BoardRun", "Classification", "Connection", "Geometry", "GraphError",
-           "Layer", "LayerPrediction", "LayerRun", "LinkError", "MachineError", "Model", "ModelError", "NetworkError",
+           "Layer", "LayerPrediction", "LayerRun", "LinkError", "Loss", "MachineError", "Model", "ModelError", "NetworkError",
            "OutputError", "Prediction", "PreprocessError", "Program", "ProgramFileError", "ProtocolError", "QuantisedModel",
            "RequestError", "Resource", "Run", "Score", "SimulationError", "TopClass", "WorkError", "connect", "load"]
 

@@ -16,7 +16,7 @@ from nets import float_run
 from nets import model as float_model
 from nets.graph import Softmax
 from nets.int8 import file as quantised_file
-from nets.int8.network import QNetwork
+from nets.int8.network import Loss, QNetwork
 from nets.labelled import labelled_images, own_images
 from nets.load import load_model
 from nets.model import ModelError
@@ -166,6 +166,11 @@ class QuantisedModel:
     def notes(self) -> tuple[str, ...]:
         """What one should know of the network, as that it was calibrated on noise."""
         return self.network.notes
+
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        """What rounding cost each layer but the input, in dB of signal to noise over calibration images."""
+        return self.network.losses
 
     def __repr__(self) -> str:
         classes = self.network.tensors[self.network.output].shape[0]

@@ -3,8 +3,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 import io
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 
@@ -41,6 +39,10 @@ def plot_losses(name: str, losses: Sequence[Loss], suffix: str) -> bytes:
 
     `suffix`: one of `nets.plot.PLOT_SUFFIXES`. Raises OutputError.
     """
+    # Not above: what draws nothing need not wait for it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     kind = plot_suffix(suffix)
     figure = Figure(figsize=(8, min(HEAD_INCHES + ROW_INCHES * len(losses), HEIGHT_INCHES)), layout="constrained", dpi=DPI)
     FigureCanvasAgg(figure)

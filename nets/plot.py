@@ -1,10 +1,6 @@
 """A drawing of where a network spends its multiply-accumulates (MACs) and its parameters."""
 import io
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
-
 from cli import OutputError
 from nets.graph import Graph
 from nets.int8.network import QNetwork
@@ -23,6 +19,11 @@ def plot_costs(graph: Graph | QNetwork, suffix: str) -> bytes:
 
     Layers that have neither are left out. `suffix`: one of `PLOT_SUFFIXES`. Raises OutputError.
     """
+    # Not above: what draws nothing need not wait for it.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter
+
     kind = plot_suffix(suffix)
     layers = [layer for layer in graph.layers if layer.parameters or graph.macs(layer)]
     layers = layers or list(graph.layers)

@@ -1,4 +1,5 @@
 """Completion by argcomplete's protocol, as a shell speaks it, and in bash itself."""
+import argparse
 import os
 from pathlib import Path
 import shutil
@@ -10,6 +11,7 @@ import pytest
 from boards import ALIASES, BOARDS
 from fireline.__main__ import main
 from fireline.commands import COMMANDS
+from fireline.completion import complete_parser
 from nets.zoo.catalogue import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,11 +37,20 @@ def test_commands(asked):
     assert asked("fireline --v") == {"--version"}
 
 
+def options(parser: argparse.ArgumentParser) -> set[str]:
+    return {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
-def test_options_of_every_command(name, asked):
-    options = {option for action in COMMANDS[name].load().get_parser()._actions for option in action.option_strings
-               if option.startswith("--")}
-    assert asked(f"fireline {name} --") == options
+def test_every_command_has_its_options_when_it_is_chosen(name):
+    (commands,) = (action for action in complete_parser(name)._actions if isinstance(action.choices, dict))
+    assert options(commands.choices[name]) == options(COMMANDS[name].load().get_parser())
+    assert all(options(commands.choices[other]) == {"--help"} for other in COMMANDS if other != name)
+
+
+def test_options(asked):
+    assert asked("fireline run --") == options(COMMANDS["run"].load().get_parser())
+    assert asked("fireline build --est") == {"--estimate"}
 
 
 def test_names_of_networks_and_model_files(asked, tmp_path):

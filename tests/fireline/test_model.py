@@ -92,6 +92,11 @@ def test_quantised_on_a_list_of_images_is_the_same_as_on_their_folder(model):
     assert listed.network.provenance == model.quantise([array(path) for path in paths]).network.provenance
 
 
+def test_losses_name_every_layer_but_the_input(net):
+    assert [loss.layer for loss in net.losses] == [layer.name for layer in net.network.layers[1:]]
+    assert all(loss.snr > 20 for loss in net.losses if loss.op == "Conv")
+
+
 def test_saved_and_loaded(net, tmp_path):
     path = tmp_path / "digits.fln"
     net.save(path)
