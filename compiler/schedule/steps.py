@@ -108,11 +108,12 @@ class Cuts:
 
     def bands(self, stage: Stage, rows: int) -> list[Band]:
         """Bands of so many rows of a stage's convolution; the first of a single row where the gather makes what it reads, so that
-        the engine starts early."""
+        the engine starts early, but not where a global average has sums of several blocks, and room for one of them."""
         key = stage, rows
         if key not in self._bands:
-            gathered = any(buffer.origin is Origin.GATHER for buffer in stage.inputs)
-            self._bands[key] = stage.work.bands(row_bands(stage.work.size[0], rows, 1 if gathered else None))
+            early = (any(buffer.origin is Origin.GATHER for buffer in stage.inputs)
+                     and not (stage.work.average and stage.work.blocks > 1))
+            self._bands[key] = stage.work.bands(row_bands(stage.work.size[0], rows, 1 if early else None))
         return self._bands[key]
 
     def steps(self, stage: Stage, rows: int, blocks: range) -> list[Step]:

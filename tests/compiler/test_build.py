@@ -14,7 +14,7 @@ from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
-from nets.graph import Concat, Conv, Flatten, Graph, Input, MaxPool, Relu, Window
+from nets.graph import Concat, Conv, Flatten, GlobalAvgPool, Graph, Input, Linear, MaxPool, Relu, Window
 from nets.int8.network import QNetwork
 from nets.load import load_model
 from nets.model import Model
@@ -167,6 +167,23 @@ def test_meta_is_all_that_a_host_needs(digits):
     assert InputSpec.from_json(meta["spec"]) == digits.spec and meta["labels"] == list(digits.labels)
     assert meta["output"]["shape"] == [10, 1, 1] and meta["output"]["scale"] == digits.tensors[digits.output].scale
     assert meta["input"] == {"scale": digits.tensors["input"].scale, "zero_point": digits.tensors["input"].zero_point}
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_global_average_right_behind_the_image(seed):
+    """Of several blocks of channels, each with a sum of its own, whatever bands the image is gathered in."""
+    rng = np.random.default_rng(seed)
+    channels, classes, side = (int(n) for n in (rng.integers(3, 40), rng.integers(2, 12), rng.integers(5, 20)))
+    layers = (Input(name="x", shape=(3, side, side)),
+              Conv(name="c", inputs=("x",), weight=rng.normal(size=(channels, 3, 3, 3)).astype(np.float32),
+                   bias=rng.normal(size=channels).astype(np.float32), window=Window(kernel=(3, 3), padding=(1, 1, 1, 1))),
+              Relu(name="r", inputs=("c",)), GlobalAvgPool(name="g", inputs=("r",)), Flatten(name="f", inputs=("g",)),
+              Linear(name="l", inputs=("f",), weight=rng.normal(size=(classes, channels)).astype(np.float32),
+                     bias=rng.normal(size=classes).astype(np.float32)))
+    spec = InputSpec(size=(side, side), crop="none")
+    network = quantise(Model(graph=Graph(name=f"seed {seed}", layers=layers, output="l"), spec=spec), synthetic_images(spec))
+    for preset in ("25f", "85f"):
+        check_values(network, compile_network(network, PRESETS[preset]), random_input(network))
 
 
 @pytest.mark.parametrize("last", ["pad", "select", "concat", "flat", "image"])
