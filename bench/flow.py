@@ -7,8 +7,8 @@ from amaranth import Elaboratable
 from amaranth.back import rtlil
 
 from bench.heatmap import draw, read_maps
-from hw.ecp5 import Ecp5
 from hw.ecp5.floorplan import plan_netlist
+from hw.primitives import Ecp5
 from hw.tools import flow
 from hw.tools.flow import Part, Routed
 

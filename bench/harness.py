@@ -6,7 +6,7 @@ from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.ecp5 import Copy
+from hw.primitives import Copy
 
 __all__ = ["Harness"]
 

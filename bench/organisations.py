@@ -10,9 +10,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.ecp5 import BlockRam, Copy, Multiplier
 from hw.engine.mac_array import Column, MacArray, beat_layout
 from hw.engine.mac_lane import PackedLane
+from hw.primitives import BlockRam, Copy, Multiplier
 
 __all__ = ["OutputStationary", "SharedWeight", "WeightStationary"]
 

@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch.geometry import Geometry
 from arch.protocol import Identity
 from arch.sdram import Timing
-from hw.ecp5 import Copy
 from hw.link.boot import Boot
 from hw.link.link import Link
 from hw.link.spi import SpiPins
@@ -14,6 +13,7 @@ from hw.link.uart import byte_layout
 from hw.machine import Machine
 from hw.parts.reset import own_reset
 from hw.parts.slot import Slot
+from hw.primitives import Copy
 from hw.storage.ram import StorageRam
 from hw.storage.sdram import Sdram, SdramPins
 

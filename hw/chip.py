@@ -1,7 +1,7 @@
 """A whole chip: pins, clocks, serial line, lights, and the accelerator."""
 from collections.abc import Sequence
 
-from amaranth import Cat, Elaboratable, Module, Signal
+from amaranth import Cat, ClockDomain, Elaboratable, Module, Signal
 from amaranth.lib import io
 
 from arch.geometry import Geometry
@@ -9,10 +9,10 @@ from arch.pll import Pll
 from arch.protocol import Identity
 from arch.sdram import Timing
 from hw.accelerator import Accelerator
-from hw.ecp5 import ConfigClock, Copy
-from hw.ecp5.pll import LATER, Clocks
+from hw.device import LATER
 from hw.link.uart import UartReceiver, UartTransmitter
 from hw.parts.reset import own_reset
+from hw.primitives import ConfigClock, Copy, device_of
 
 __all__ = ["Chip"]
 
@@ -46,8 +46,8 @@ class Chip(Elaboratable):
 
     def elaborate(self, platform):
         m = Module()
-        m.domains += Clocks.domains()
-        m.submodules.clocks = Clocks(self.pll)
+        m.domains += [ClockDomain("sync"), ClockDomain(LATER, reset_less=True)]
+        m.submodules.clocks = device_of(platform).clocks(self.pll)
         accelerator = self.accelerator
         own_reset(m, "accelerator", accelerator)
         clock_hz = float(self.pll.clock_mhz) * 1e6

@@ -11,8 +11,8 @@ from arch.instruction import STORAGE, Opcode, PixelTransfer, Transfer
 from arch.record import ADDRESS
 from arch.transfer import BURST_WORDS, FIRST_BURST, FIRST_RUN, NEXT_BURST, NEXT_RUN, NEXT_TRANSFER, burst_words, places
 from hw.dma.run_check import RunCheck, chosen
-from hw.ecp5 import Copy
 from hw.parts.layout import record_layout
+from hw.primitives import Copy
 from hw.storage.arbiter import source_layout, tag_layout
 
 __all__ = ["Bursts", "burst_layout", "load_layout"]

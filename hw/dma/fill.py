@@ -8,9 +8,9 @@ from arch.geometry import Geometry
 from arch.instruction import Opcode
 from arch.record import ADDRESS
 from arch.transfer import FETCHED, LOADED, ROUTED, WRITE, places
-from hw.ecp5 import Copy
 from hw.engine.memory_ports import MemoryWrites
 from hw.parts.delay import delayed
+from hw.primitives import Copy
 from hw.storage.arbiter import LOADS, routed_layout, tag_layout, word_layout
 
 __all__ = ["DmaFill", "pixel_word_layout"]

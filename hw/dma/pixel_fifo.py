@@ -6,11 +6,11 @@ from amaranth.lib.wiring import In, Out, connect
 
 from arch.transfer import PIXEL, PIXEL_BACK, PIXELS, ROUTED
 from hw.dma.pixel_gearbox import PixelGearbox, entry_layout
-from hw.ecp5 import BlockRam
 from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.queue import Queue
 from hw.parts.slot import Skid
+from hw.primitives import BlockRam
 
 __all__ = ["PixelFifo"]
 

@@ -10,11 +10,11 @@ from arch.geometry import Geometry
 from arch.instruction import STORAGE
 from arch.transfer import STORE_BACK, STORE_READ, STORE_REQUEST, STORE_WORDS, STORED
 from hw.dma.bursts import burst_layout
-from hw.ecp5 import Copy
 from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.queue import Queue
 from hw.parts.reset import own_reset
+from hw.primitives import Copy
 from hw.storage.arbiter import source_layout
 
 __all__ = ["DmaStore"]

@@ -1,9 +1,1 @@
-"""Vendor primitives, each with a behavioural twin of the same latency behind the same ports."""
-
-from .block_ram import BlockRam
-from .config_clock import ConfigClock
-from .flop import Copy
-from .multiplier import Multiplier
-from .platform import Ecp5
-
-__all__ = ["BlockRam", "ConfigClock", "Copy", "Ecp5", "Multiplier"]
+"""The ECP5: its cells as `hw.device.Device` wants them, its places, and the rules of its silicon."""

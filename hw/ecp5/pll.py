@@ -1,12 +1,11 @@
 """The clocks of a chip: the PLL of an ECP5, and the reset that lasts until it has locked."""
-from amaranth import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth import ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import cdc, io
 
 from arch.pll import Pll
+from hw.device import LATER
 
-__all__ = ["LATER", "Clocks"]
-
-LATER = "later"                 # domain of the second output, without a reset
+__all__ = ["Clocks"]
 
 
 class Clocks(Elaboratable):
@@ -17,10 +16,6 @@ class Clocks(Elaboratable):
 
     def __init__(self, pll: Pll):
         self.pll = pll
-
-    @staticmethod
-    def domains() -> list[ClockDomain]:
-        return [ClockDomain("sync"), ClockDomain(LATER, reset_less=True)]
 
     def elaborate(self, platform):
         m = Module()

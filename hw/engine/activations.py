@@ -6,11 +6,11 @@ from amaranth.utils import ceil_log2
 
 from arch import pipeline
 from arch.geometry import Geometry
-from hw.ecp5 import Copy
 from hw.engine.mac_array import beat_layout
 from hw.engine.window import issue_layout
 from hw.parts.banked_ram import BankedRam
 from hw.parts.delay import delayed
+from hw.primitives import Copy
 
 __all__ = ["Activations"]
 

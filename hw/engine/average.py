@@ -6,14 +6,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch.geometry import Geometry
 from arch.unit import average
 from arch.unit.average import AverageConfig
-from hw.ecp5 import Copy
-from hw.ecp5.gated_add import GatedAdd
 from hw.engine.requantise_lane import RequantiseLane
 from hw.parts.countdown import Countdown
 from hw.parts.credits import Credits
 from hw.parts.latch import SLICE_BITS, taken_while_idle
 from hw.parts.layout import record_layout, vector_layout
 from hw.parts.queue import Queue
+from hw.primitives import Copy
+from hw.primitives.gated_add import GatedAdd
 
 __all__ = ["GlobalAverage"]
 

@@ -6,11 +6,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch import pipeline
 from arch.command import Command
 from arch.geometry import Geometry
-from hw.ecp5 import Copy
 from hw.engine.weights import RULES, rules_layout
 from hw.parts.credits import Credits
 from hw.parts.layout import command_layout, record_layout
 from hw.parts.reset import own_reset
+from hw.primitives import Copy
 
 __all__ = ["Dispatch"]
 

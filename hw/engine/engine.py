@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch import pipeline
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
-from hw.ecp5 import Copy
 from hw.engine.average import GlobalAverage
 from hw.engine.convolver import Convolver
 from hw.engine.dispatch import Dispatch
@@ -19,6 +18,7 @@ from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.layout import command_layout, record_layout
 from hw.parts.reset import own_reset
+from hw.primitives import Copy
 
 __all__ = ["Engine"]
 

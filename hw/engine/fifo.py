@@ -5,11 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch import pipeline
-from hw.ecp5 import BlockRam
 from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.layout import vector_layout
 from hw.parts.queue import Queue
+from hw.primitives import BlockRam
 
 __all__ = ["OutputFifo"]
 

@@ -5,9 +5,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.ecp5 import BlockRam, Copy
 from hw.engine.mac_lane import WEIGHT_BITS, LutLane, PackedLane, pack
 from hw.parts.delay import delayed
+from hw.primitives import BlockRam, Copy
 
 __all__ = ["MacArray", "beat_layout", "load_layout", "result_layout"]
 

@@ -5,8 +5,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.ecp5 import Multiplier
-from hw.ecp5.gated_add import GatedAdd
+from hw.primitives import Multiplier
+from hw.primitives.gated_add import GatedAdd
 
 __all__ = ["WEIGHT_BITS", "LutLane", "PackedLane", "pack"]
 

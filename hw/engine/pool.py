@@ -7,14 +7,14 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch.geometry import Geometry
 from arch.unit import pool
 from arch.unit.pool import PoolConfig
-from hw.ecp5 import BlockRam, Copy
-from hw.ecp5.gated_add import GatedAdd
 from hw.engine.pool_lane import MEAN, OLDER, RESULT_BITS, PoolLane
 from hw.engine.pool_steps import PoolSteps
 from hw.parts.credits import Credits
 from hw.parts.layout import record_layout, vector_layout
 from hw.parts.queue import Queue
 from hw.parts.reset import late_domain
+from hw.primitives import BlockRam, Copy
+from hw.primitives.gated_add import GatedAdd
 
 __all__ = ["Pool"]
 

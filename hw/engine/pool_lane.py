@@ -3,7 +3,7 @@ from amaranth import Cat, Const, Module, Mux, Shape, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.ecp5.gated_add import GatedAdd, GatedSubtract
+from hw.primitives.gated_add import GatedAdd, GatedSubtract
 
 __all__ = ["MEAN", "PoolLane", "RESULT_BITS"]
 

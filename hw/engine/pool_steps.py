@@ -5,11 +5,11 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.unit.pool import POOL_AVERAGE, POOL_NONE, PoolConfig
-from hw.ecp5 import Copy
 from hw.parts.countdown import Countdown
 from hw.parts.credits import Credits
 from hw.parts.layout import record_layout
 from hw.parts.queue import Queue
+from hw.primitives import Copy
 
 __all__ = ["PLACE_BITS", "PoolSteps", "position_layout", "step_layout"]
 

@@ -5,9 +5,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.unit.requantise import latency
-from hw.ecp5 import Copy
 from hw.engine.requantise_lane import RequantiseLane
 from hw.parts.layout import vector_layout
+from hw.primitives import Copy
 
 __all__ = ["Requantise", "parameter_layout", "rule_layout", "sum_layout"]
 

@@ -4,8 +4,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from arch import pipeline
-from hw.ecp5 import Copy, Multiplier
-from hw.ecp5.gated_add import GatedAdd
+from hw.primitives import Copy, Multiplier
+from hw.primitives.gated_add import GatedAdd
 
 __all__ = ["RequantiseLane"]
 

@@ -8,10 +8,10 @@ from arch import pipeline
 from arch.geometry import Geometry
 from arch.record import ADDRESS, SIZE
 from arch.unit.window import WindowConfig
-from hw.ecp5 import Copy
 from hw.parts.delay import delayed
 from hw.parts.latch import taken_while_idle
 from hw.parts.layout import record_layout
+from hw.primitives import Copy
 
 __all__ = ["PassGenerator", "WindowGenerator", "issue_layout"]
 

@@ -8,13 +8,13 @@ from arch import pipeline
 from arch.gather import line_bytes, line_memory
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
-from hw.ecp5 import BlockRam
 from hw.gather.line_fill import PIXEL_BYTES, LineFill
 from hw.gather.packer import Packer
 from hw.gather.window_read import WindowRead
 from hw.parts.delay import delayed
 from hw.parts.latch import taken_when
 from hw.parts.layout import record_layout
+from hw.primitives import BlockRam
 
 __all__ = ["Gather"]
 

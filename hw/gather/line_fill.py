@@ -5,11 +5,11 @@ from amaranth.lib.wiring import In, Out
 
 from arch import pipeline
 from arch.unit.gather import GatherConfig
-from hw.ecp5 import Copy
 from hw.gather.packer import Packer
 from hw.parts.countdown import Countdown
 from hw.parts.delay import delayed
 from hw.parts.layout import record_layout
+from hw.primitives import Copy
 
 __all__ = ["LineFill", "PIXEL_BYTES"]
 

@@ -4,8 +4,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from hw.ecp5 import Copy
 from hw.parts.delay import delayed
+from hw.primitives import Copy
 
 __all__ = ["Packer", "chunk_layout"]
 

@@ -6,10 +6,10 @@ from amaranth.utils import ceil_log2
 
 from arch import pipeline
 from arch.unit.gather import GatherConfig
-from hw.ecp5 import BlockRam, Copy
 from hw.parts.countdown import Countdown
 from hw.parts.delay import delayed
 from hw.parts.layout import record_layout
+from hw.primitives import BlockRam, Copy
 
 __all__ = ["WindowRead"]
 

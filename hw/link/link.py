@@ -4,7 +4,6 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch.protocol import COUNTERS, REFUSED, REPLY, Identity, Refusal
-from hw.ecp5 import BlockRam
 from hw.link.check import HEAD_WORDS, FrameCheck
 from hw.link.checksum import LinkChecksum
 from hw.link.exchange import LinkExchange
@@ -18,6 +17,7 @@ from hw.link.words import LENGTHS, LinkWords, status_layout
 from hw.link.write import LinkWrite
 from hw.parts.slot import Slot
 from hw.parts.states import States
+from hw.primitives import BlockRam
 from hw.storage.arbiter import request_layout, word_layout
 
 __all__ = ["Link", "status_layout"]

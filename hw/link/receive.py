@@ -5,8 +5,8 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
 from arch.protocol import ESCAPE, FLAG, FLIP, FRAME_WORDS
-from hw.ecp5 import BlockRam
 from hw.link.uart import byte_layout
+from hw.primitives import BlockRam
 
 __all__ = ["LinkReceiver", "frame_layout"]
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from arch import protocol
 from arch.protocol import COUNTERS, Identity, State
-from hw.ecp5 import Copy
+from hw.primitives import Copy
 
 __all__ = ["LENGTHS", "LinkWords", "status_layout"]
 

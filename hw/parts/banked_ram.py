@@ -5,9 +5,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
-from hw.ecp5 import BlockRam, Copy
-from hw.ecp5.block_ram import tile_shape
 from hw.parts.delay import delayed
+from hw.primitives import BlockRam, Copy
+from hw.primitives.block_ram import tile_shape
 
 __all__ = ["BankedRam"]
 

@@ -1,7 +1,7 @@
 """Taking a command: a record has too many bits for one enabling line."""
 from amaranth import Module, ResetSignal, Signal
 
-from hw.ecp5 import Copy
+from hw.primitives import Copy
 
 __all__ = ["SLICE_BITS", "taken_when", "taken_while_idle"]
 

@@ -2,7 +2,7 @@
 from amaranth import ClockDomain, ClockSignal, Module, ResetSignal
 from amaranth.hdl import DomainRenamer
 
-from hw.ecp5 import Copy
+from hw.primitives import Copy
 
 __all__ = ["late_domain", "own_reset"]
 

@@ -4,10 +4,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch import control
-from hw.ecp5 import BlockRam
 from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.queue import Queue
+from hw.primitives import BlockRam
 
 __all__ = ["WordFifo"]
 

@@ -7,11 +7,11 @@ from arch import control
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Opcode, PixelTransfer, Transfer, records, word_ranges
 from arch.unit.gather import GatherConfig
-from hw.ecp5 import Copy
 from hw.parts.delay import delayed
 from hw.parts.layout import command_layout, record_layout
 from hw.parts.queue import Queue
 from hw.parts.word_fifo import WordFifo
+from hw.primitives import Copy
 
 __all__ = ["CommandQueue", "TOKENS", "queue_layout", "word_layout"]
 

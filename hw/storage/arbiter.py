@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out
 from arch.instruction import STORAGE, Opcode
 from arch.record import ADDRESS
 from arch.transfer import BURST_WORDS, DECIDE, ROUTED
-from hw.ecp5 import Copy
 from hw.parts.queue import Queue
+from hw.primitives import Copy
 from hw.storage.sdram import word_layout
 from hw.storage.sdram_segments import LENGTH_BITS
 

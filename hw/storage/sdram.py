@@ -4,9 +4,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch.sdram import BANKS, COLUMN, PULL, Timing
-from hw.ecp5 import Copy
 from hw.parts.delay import delayed
 from hw.parts.pause import Pause
+from hw.primitives import Copy
 from hw.storage.sdram_rows import SdramRows
 from hw.storage.sdram_segments import SdramSegments, request_layout
 from hw.storage.sdram_upkeep import SdramUpkeep, command_layout

@@ -4,8 +4,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.sdram import BANKS, LOOKUP, Timing
-from hw.ecp5 import Copy
 from hw.parts.pause import Pause
+from hw.primitives import Copy
 from hw.storage.sdram_segments import segment_layout
 from hw.storage.sdram_upkeep import ACTIVATE, ALL_BANKS, PRECHARGE, command_layout
 

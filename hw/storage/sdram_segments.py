@@ -4,7 +4,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.sdram import BANKS, SEGMENT, Timing
-from hw.ecp5 import Copy
+from hw.primitives import Copy
 
 __all__ = ["LENGTH_BITS", "SdramSegments", "request_layout", "segment_layout"]
 

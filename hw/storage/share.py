@@ -3,8 +3,8 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.ecp5 import Copy
 from hw.parts.slot import Slot
+from hw.primitives import Copy
 from hw.storage.arbiter import request_layout, word_layout
 from hw.storage.pulled_words import PulledWords
 

@@ -5,10 +5,10 @@ from arch.instruction import QUEUES
 from arch.protocol import FRAME_WORDS
 from arch.transfer import PIXELS
 from hw.dma.pixel_gearbox import entry_layout
-from hw.ecp5 import BlockRam
 from hw.engine.pool_lane import RESULT_BITS
 from hw.engine.weights import bias_layout, scale_layout, weight_layout
 from hw.parts.banked_ram import BankedRam
+from hw.primitives import BlockRam
 from hw.sequencer.command_queue import word_layout
 
 __all__ = ["AVAILABLE", "block_rams", "resources"]

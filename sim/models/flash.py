@@ -7,8 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
 from arch.flash import BLOCK_BYTES, PAGE_BYTES, Command, Status
-from hw.ecp5 import ConfigClock
 from hw.link.spi import SpiPins
+from hw.primitives import ConfigClock
 from sim.verilog.export import Rtl
 
 __all__ = ["ADDRESS_BITS", "FlashChip", "SpiFlash", "with_flash"]

@@ -9,7 +9,7 @@ from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from hw.ecp5 import Ecp5
+from hw.primitives import Ecp5
 from sim.verilog.export import Port, Rtl, SimulationError
 from sim.verilog.native import Design
 from sim.verilog.verilate import BUILD

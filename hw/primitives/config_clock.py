@@ -1,7 +1,9 @@
-"""The clock of the flash that configures an ECP5 (sysCONFIG usage guide, FPGA-TN-02039): its pin is no ordinary one."""
-from amaranth import Instance, Module, ResetSignal
+"""The clock of the flash that configures the chip: its pin is no ordinary one."""
+from amaranth import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from hw.primitives.platform import device_of
 
 __all__ = ["ConfigClock"]
 
@@ -24,6 +26,5 @@ class ConfigClock(wiring.Component):
         if platform is None:
             m.d.comb += self.pin.eq(self.clk)
         else:
-            # Lattice's tools want the second pin driven by a signal.
-            m.submodules.driver = Instance("USRMCLK", i_USRMCLKI=self.clk, i_USRMCLKTS=ResetSignal())
+            device_of(platform).config_clock(m, self)
         return m

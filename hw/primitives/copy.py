@@ -1,8 +1,10 @@
 """Registers that synthesis must not merge."""
 
-from amaranth import ClockSignal, Const, Instance, Module, Signal
+from amaranth import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from hw.primitives.platform import device_of
 
 __all__ = ["Copy"]
 
@@ -34,8 +36,5 @@ class Copy(wiring.Component):
             m.d.sync += q.eq(self.d)
             m.d.comb += self.q.eq(q)
         else:
-            m.submodules.ff = Instance(
-                "TRELLIS_FF", p_GSR="DISABLED", p_CEMUX="1", p_CLKMUX="CLK", p_LSRMUX="LSR",
-                p_REGSET="SET" if self.init else "RESET", p_SRMODE="LSR_OVER_CE",
-                i_CLK=ClockSignal(), i_LSR=Const(0), i_CE=Const(1), i_DI=self.d, o_Q=self.q)
+            device_of(platform).copy(m, self)
         return m

@@ -5,8 +5,8 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
-from hw.ecp5 import BlockRam, Copy, Multiplier
-from hw.ecp5.block_ram import tile_shape
+from hw.primitives import BlockRam, Copy, Ecp5, Multiplier, device_of
+from hw.primitives.block_ram import tile_shape
 
 
 def simulate(dut, bench):
@@ -74,7 +74,7 @@ def test_block_ram_reads_what_was_written(depth, width, seed=21):
 def test_block_ram_counts_its_tiles(depth, width, tiles):
     ram = BlockRam(depth=depth, width=width)
     assert ram.block_rams == tiles
-    instances = [sub for sub, *_ in Fragment.get(ram, object()).subfragments]
+    instances = [sub for sub, *_ in Fragment.get(ram, Ecp5()).subfragments]
     assert len(instances) == tiles and {instance.type for instance in instances} == {"DP16KD"}
 
 
@@ -90,3 +90,10 @@ def test_tile_is_the_widest_that_is_deep_enough(depth, shape):
 def test_bad_sizes_are_refused(depth, width, message):
     with pytest.raises(ValueError, match=message):
         BlockRam(depth=depth, width=width)
+
+
+@pytest.mark.parametrize("platform", [object(), "ecp5", None])
+def test_a_family_without_a_record_is_refused(platform):
+    name = type(platform).__name__
+    with pytest.raises(ValueError, match=f"platform must be of a family of ecp5, not {name}: hw/device.py says"):
+        device_of(platform)

@@ -1,8 +1,10 @@
-"""Signed 18x18 multiplier with all its registers (ECP5 sysDSP usage guide, FPGA-TN-02205)."""
+"""Signed 18x18 multiplier with all its registers."""
 
-from amaranth import ClockSignal, Const, Instance, Module, Signal, signed
+from amaranth import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+
+from hw.primitives.platform import device_of
 
 __all__ = ["Multiplier"]
 
@@ -57,20 +59,5 @@ class Multiplier(wiring.Component):
                 stage = p
             m.d.comb += self.p.eq(stage)
             return m
-
-        # Operand pins tied to a constant cost nothing; CE, RST, SIGNED and SOURCE are wires.
-        # CLK, CE and RST 0 serve every register, so that all multipliers of a block agree.
-        m.submodules.mult = Instance(
-            "MULT18X18D",
-            p_REG_INPUTA_CLK="CLK0", p_REG_INPUTA_CE="CE0", p_REG_INPUTA_RST="RST0",
-            p_REG_INPUTB_CLK="CLK0", p_REG_INPUTB_CE="CE0", p_REG_INPUTB_RST="RST0",
-            p_REG_PIPELINE_CLK="CLK0" if self.pipeline else "NONE",
-            p_REG_OUTPUT_CLK="CLK0", p_REG_OUTPUT_RST="RST0", p_GSR="DISABLED",
-            i_CLK0=ClockSignal(), i_CE0=Const(1), i_RST0=Const(0),
-            i_SIGNEDA=Const(1), i_SIGNEDB=Const(1), i_SOURCEA=Const(0), i_SOURCEB=Const(0),
-            **{f"i_A{n}": self.a[n] for n in range(18)},
-            **{f"i_B{n}": self.b[n] for n in range(18)},
-            **{f"i_C{n}": Const(0) for n in range(18)},
-            **{f"o_P{n}": self.p[n] for n in range(36)},
-        )
+        device_of(platform).multiplier(m, self)
         return m

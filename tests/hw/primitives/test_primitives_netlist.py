@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out
 import numpy as np
 import pytest
 
-from hw.ecp5 import BlockRam, Copy, Multiplier
 from hw.engine.mac_array import MacArray
+from hw.primitives import BlockRam, Copy, Multiplier
 from sim.verilog.native import Design
 from sim.verilog.netlist import Netlist
 from tests.hw.engine.test_mac_array import Script

@@ -1,0 +1,11 @@
+"""The ECP5 as the gateware sees it."""
+from hw.device import Device
+from hw.ecp5 import cells
+from hw.ecp5.pll import Clocks
+
+__all__ = ["ECP5"]
+
+ECP5 = Device(
+    name="ecp5", tiles=tuple((rows, width) for rows, width, _ in cells.TILES), block_ram=cells.block_ram,
+    multiplier=cells.multiplier, copy=cells.copy, gated_add=cells.gated_add, gated_subtract=cells.gated_subtract,
+    config_clock=cells.config_clock, clocks=Clocks)
