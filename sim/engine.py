@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 import time
 
-from amaranth import Cat, Module, Shape
+from amaranth import Cat, Module, Value
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.wiring import In, connect, flipped
+from amaranth.lib.wiring import In, Out, connect, flipped
 import numpy as np
 
 from arch import pipeline
@@ -33,22 +33,25 @@ EVENTS = ("command", "done", "gather_command", "pixels", "gathered", "gather_don
 SETTLE = 8                  # cycles from the last word loaded to the first command
 DRAIN = 100                 # cycles after the last beat, in which no other may come
 
-# Write ports of the memories: what enables them, and what makes up a beat of the stream that stands for them.
-PORTS = {name: (f"memories__writes__{name}__en", (f"memories__writes__{name}__addr", f"memories__writes__{name}__data"))
-         for name in ("activations", "weights", "parameters")}
+MEMORIES = ("activations", "weights", "parameters")
 
 
 class EngineTop(wiring.Component):
-    """The engine, with its memories' write ports as streams that are always ready, and probes at every stream boundary."""
+    """The engine, with its memories' write ports as streams of `addr` and `data` that are always ready, plain ports for the
+    grants and the read port, and probes at every stream boundary."""
 
     def __init__(self, geometry: Geometry):
         self.engine = engine = Engine(geometry)
-        own = engine.signature.members
-        inner = {name for enable, parts in PORTS.values() for name in (enable, *parts)}
-        self.outer = {name: own[name] for name in own if name not in inner}
-        streams = {name: data.StructLayout({part: Shape.cast(own[part].shape).width for part in parts})
-                   for name, (_, parts) in PORTS.items()}
-        super().__init__(self.outer | {name: In(stream.Signature(layout)) for name, layout in streams.items()})
+        self.outer = {name: member for name, member in engine.signature.members.items() if name != "memories"}
+        memories = engine.memories
+        streams = {}
+        for name in MEMORIES:
+            port = getattr(memories.writes, name)
+            streams[name] = In(stream.Signature(data.StructLayout({
+                part: len(Value.cast(getattr(port, part))) for part in ("addr", "data")})))
+        super().__init__(self.outer | streams | {
+            "read_grant": In(1), "write_grant": In(1), "h_addr": In(len(memories.read.addr)),
+            "h_data": Out(len(memories.read.data))})
 
     def elaborate(self, platform):
         m = Module()
@@ -59,10 +62,13 @@ class EngineTop(wiring.Component):
                 connect(m, flipped(port), own)
             else:
                 m.d.comb += own.eq(port) if member.flow is In else port.eq(own)
-        for name, (enable, parts) in PORTS.items():
-            port, en = getattr(self, name), getattr(engine, enable)
-            m.d.comb += [port.ready.eq(1), en.eq(port.valid.replicate(len(en)))]
-            m.d.comb += [Cat(getattr(engine, part)).eq(port.payload[part]) for part in parts]
+        memories = engine.memories
+        for name in MEMORIES:
+            given, port = getattr(self, name), getattr(memories.writes, name)
+            m.d.comb += [given.ready.eq(1), port.en.eq(given.valid.replicate(len(port.en))), port.addr.eq(given.payload.addr),
+                         Value.cast(port.data).eq(given.payload.data)]
+        m.d.comb += [memories.read_grant.eq(self.read_grant), memories.write_grant.eq(self.write_grant),
+                     memories.read.addr.eq(self.h_addr), self.h_data.eq(memories.read.data)]
         return m
 
     def probes(self) -> Mapping[str, Boundary]:
@@ -151,7 +157,7 @@ class EngineBench:
         done, gathered = sim.get("done"), sim.get("gathered")
         for port, values in (("read_grant", read_grant), ("write_grant", write_grant)):
             pattern = np.ones(1, bool) if values is None else values
-            sim.pattern(f"memories__{port}", np.roll(pattern, origin % len(pattern)))
+            sim.pattern(port, np.roll(pattern, origin % len(pattern)))
         if gather:
             sim.feed("gather_command", [command.pack() for command in gather])
             sim.feed("pixels", pixels)
@@ -195,13 +201,13 @@ class EngineBench:
 
     def memory(self, sim: Simulation) -> np.ndarray:
         """The activation memory, read through the host's port: from now on a pattern denies the read grant."""
-        sim.pattern("memories__read_grant", np.zeros(1, bool))
+        sim.pattern("read_grant", np.zeros(1, bool))
         latency = pipeline.WINDOW + pipeline.ACTIVATION_READ
         words = []
         for address in range(self.geometry.activation_words + latency):
-            sim.set("memories__read__addr", address % self.geometry.activation_words)
+            sim.set("h_addr", address % self.geometry.activation_words)
             if address >= latency:
-                words.append(sim.get("memories__read__data").to_bytes(self.geometry.input_lanes, "little"))
+                words.append(sim.get("h_data").to_bytes(self.geometry.input_lanes, "little"))
             sim.step()
         return np.frombuffer(bytearray().join(words), np.uint8).reshape(-1, self.geometry.input_lanes)
 
@@ -266,5 +272,5 @@ class CocotbBench:
         return replay(self.program, loads=images(geometry, memory[:used], plan.phases),
                       command=beats_of_ints((command.pack() for command in plan.commands), Command.bits()),
                       expected={name: Beats(getattr(line, name), values.payload(name)) for name in BOUNDARIES},
-                      grants={"memories__read_grant": always if read_grant is None else read_grant,
-                              "memories__write_grant": always if write_grant is None else write_grant}, settle=SETTLE)
+                      grants={"read_grant": always if read_grant is None else read_grant,
+                              "write_grant": always if write_grant is None else write_grant}, settle=SETTLE)

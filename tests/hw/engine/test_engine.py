@@ -119,19 +119,19 @@ def test_host_reads_in_cycles_without_grant(bench):
     rng = np.random.default_rng(2)
     with bench.design.simulate() as sim:
         bench.load(sim, plan, memory)
-        sim.set("memories__write_grant", 1)
+        sim.set("write_grant", 1)
         sim.feed("command", [command.pack() for command in plan.commands])
         due = []
         for cycle in range(3000):
             granted, address = bool(rng.random() < 0.6), int(rng.integers(source.base, source.base + source.words))
-            sim.set("memories__read_grant", granted)
-            sim.set("memories__read__addr", address)
+            sim.set("read_grant", granted)
+            sim.set("h_addr", address)
             due.append(None if granted else address)
             if cycle >= latency and due[cycle - latency] is not None:
                 word = memory[due[cycle - latency]].tobytes()
-                assert sim.get("memories__read__data").to_bytes(geometry.input_lanes, "little") == word
+                assert sim.get("h_data").to_bytes(geometry.input_lanes, "little") == word
             sim.step()
-        sim.set("memories__read_grant", 1)
+        sim.set("read_grant", 1)
         sim.run_until(beats=("done", len(plan.commands)), deadline=100_000)
         np.testing.assert_array_equal(target.fetch(geometry, bench.memory(sim)), expected(bench, layer, plan, target).output)
 
@@ -147,8 +147,8 @@ def test_reset_in_the_middle(bench, cycles):
     cycles = {"emitting": int(line.array[10]) - 5, "pooling": int(line.fifo[10]) + 1}.get(cycles, cycles)
     with bench.design.simulate() as sim:
         bench.load(sim, plan, memory)
-        sim.set("memories__read_grant", 1)
-        sim.set("memories__write_grant", 1)
+        sim.set("read_grant", 1)
+        sim.set("write_grant", 1)
         # As many as are taken before: what is offered stays.
         number = min(pipeline.COMMANDS, 1 + (cycles - 1 - pipeline.COMMAND_TAKEN) // pipeline.COMMAND_SPACING)
         sim.feed("command", [command.pack() for command in plan.commands[:number]])
@@ -229,8 +229,8 @@ def test_rings_of_rows(bench):
             y = range(max(command.window.first_row, 0), min(command.window.first_row + command.window.rows + 2, height))
             memory.reshape(-1)[source.bytes_of(geometry, y)] = layer.x[:, y]
             bench.load(sim, plan, memory)               # without a grant
-            sim.pattern("memories__read_grant", np.ones(1, bool))
-            sim.set("memories__write_grant", 1)
+            sim.pattern("read_grant", np.ones(1, bool))
+            sim.set("write_grant", 1)
             sim.feed("command", [command.pack()])
             sim.run_until(beats=("done", number + 1), deadline=100_000)
             sim.step(4)
