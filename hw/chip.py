@@ -9,7 +9,7 @@ from arch.pll import Pll
 from arch.protocol import Identity
 from arch.sdram import Timing
 from hw.accelerator import Accelerator
-from hw.device import LATER
+from hw.family.device import LATER
 from hw.link.uart import UartReceiver, UartTransmitter
 from hw.parts.reset import own_reset
 from hw.primitives import ConfigClock, Copy, device_of

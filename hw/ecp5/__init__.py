@@ -1,1 +1,1 @@
-"""The ECP5: its cells as `hw.device.Device` wants them, its places, and the rules of its silicon."""
+"""The ECP5: its cells as `hw.family.device.Device` wants them, its places, and the rules of its silicon."""

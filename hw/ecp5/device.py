@@ -1,7 +1,7 @@
 """The ECP5 as the gateware sees it."""
-from hw.device import Device
 from hw.ecp5 import cells
 from hw.ecp5.pll import Clocks
+from hw.family.device import Device
 
 __all__ = ["ECP5"]
 

@@ -3,7 +3,7 @@ from amaranth import ClockSignal, Const, Elaboratable, Instance, Module, Signal
 from amaranth.lib import cdc, io
 
 from arch.pll import Pll
-from hw.device import LATER
+from hw.family.device import LATER
 
 __all__ = ["Clocks"]
 

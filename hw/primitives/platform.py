@@ -1,6 +1,6 @@
 """Which family of FPGAs a platform stands for."""
-from hw.device import Device
 from hw.ecp5.device import ECP5
+from hw.family.device import Device
 
 __all__ = ["DEVICES", "Ecp5", "device_of"]
 
@@ -18,5 +18,5 @@ def device_of(platform) -> Device:
     family = getattr(platform, "family", None)
     if family not in DEVICES:
         raise ValueError(f"platform must be of a family of {', '.join(DEVICES)}, not {type(platform).__name__}: "
-                         "hw/device.py says what another one has to fill in")
+                         "hw/family/device.py says what another one has to fill in")
     return DEVICES[family]

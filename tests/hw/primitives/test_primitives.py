@@ -95,5 +95,5 @@ def test_bad_sizes_are_refused(depth, width, message):
 @pytest.mark.parametrize("platform", [object(), "ecp5", None])
 def test_a_family_without_a_record_is_refused(platform):
     name = type(platform).__name__
-    with pytest.raises(ValueError, match=f"platform must be of a family of ecp5, not {name}: hw/device.py says"):
+    with pytest.raises(ValueError, match=f"platform must be of a family of ecp5, not {name}: hw/family/device.py says"):
         device_of(platform)

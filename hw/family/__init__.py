@@ -1,0 +1,1 @@
+"""What a family of FPGAs has to fill in for the gateware."""
