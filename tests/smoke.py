@@ -8,6 +8,7 @@ knows nothing but ASCII and a network whose name is markup. tests/test_project.p
 """
 import argparse
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 import json
@@ -93,8 +94,8 @@ QUICK = ("golden.run", "nets.info", "sim.run")          # what a Python must be 
 
 
 def environment_of(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment without what changes how output looks, and with `extra`."""
-    dropped = ("COLUMNS", "PYTHONPATH", "LANG", "LC_CTYPE", *PLAIN)
+    """This process's environment without what changes how output looks or what is found, and with `extra`."""
+    dropped = ("COLUMNS", "FIRELINE_DATA", "PYTHONPATH", "LANG", "LC_CTYPE", *PLAIN)
     return {name: value for name, value in os.environ.items() if name not in dropped} | dict(extra)
 
 
@@ -180,8 +181,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _all(smoke: Smoke, *, once: bool) -> None:
-    for module in dict.fromkeys([*(run.module for run in (*RUNS, *ON_A_BOARD)), SERVER]):
-        smoke.help(module)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(smoke.help, dict.fromkeys([*(run.module for run in (*RUNS, *ON_A_BOARD)), SERVER])))
     for run in (*FIRELINE, *RUNS):
         smoke.check(run)
     with smoke.board():
