@@ -12,9 +12,9 @@ from rich.table import Table
 
 from cli import bar, terminal
 from nets import digits
-from tests.smoke import PLAIN, RUNS, environment_of
+from tests.smoke import PLAIN, RUNS, calibrated, environment_of
 
-NAMES = [run for run in RUNS if not run.slow and "{model}" in run.words]
+NAMES = [calibrated(run) for run in RUNS if not run.slow and "{model}" in run.words]
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,6 @@ def odd(tmp_path_factory) -> dict[str, str]:
 @pytest.mark.parametrize("environment", [{}, PLAIN], ids=["UTF-8", "ASCII"])
 def test_commands_print_any_name_on_any_stream(odd, run, environment):
     words = run.words.format_map(odd).split()
-    if run.module == "compiler.disasm":
-        words = [str(digits.MODEL)]
     environment = environment_of({"COLUMNS": "80", "PYTHONPATH": str(Path.cwd()), **environment})
     done = subprocess.run([sys.executable, "-m", run.module, *words], cwd=odd["folder"], env=environment, capture_output=True)
     out, err = (text.decode(errors="surrogateescape") for text in (done.stdout, done.stderr))
