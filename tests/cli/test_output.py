@@ -48,7 +48,7 @@ def test_commands_print_any_name_on_any_stream(odd, run, environment):
     if environment.get("PYTHONIOENCODING"):
         assert (out + err).isascii()
     elif run.module == "nets.info":
-        assert "[/red]é" in out and "[bold]_é" in out
+        assert "[/b]é" in out and "[bold]_é" in out
     if run.module not in ("compiler.compile",):
         assert max(map(len, out.splitlines())) <= 80
 
