@@ -223,7 +223,7 @@ def mismatches(beats: Mapping[str, Beats], cycles: Timeline, values: Expected) -
 
     Beats that are missing or too many differ in both.
     """
-    return {name: _mismatch(beats[name], values.payload(name), getattr(cycles, name)) for name in BOUNDARIES}
+    return {name: _mismatch(beats[name], values.payload(name), when) for name, when in cycles.passed.items()}
 
 
 def gather_mismatches(beats: Mapping[str, Beats], cycles: GatherTimeline, values: np.ndarray) -> dict[str, tuple[int, int, int]]:
@@ -271,6 +271,6 @@ class CocotbBench:
         from sim.benches.replay import replay
         return replay(self.program, loads=images(geometry, memory[:used], plan.phases),
                       command=beats_of_ints((command.pack() for command in plan.commands), Command.bits()),
-                      expected={name: Beats(getattr(line, name), values.payload(name)) for name in BOUNDARIES},
+                      expected={name: Beats(when, values.payload(name)) for name, when in line.passed.items()},
                       grants={"read_grant": always if read_grant is None else read_grant,
                               "write_grant": always if write_grant is None else write_grant}, settle=SETTLE)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from arch.geometry import Geometry
 from arch.unit import average
 from arch.unit.average import AverageConfig
 from golden.cycles.streams import PLACES, Readiness, issue
@@ -19,8 +20,9 @@ class State:
     free: int = 0
 
 
-def passed(commands: Sequence[AverageConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
-           lanes: int, taker: np.ndarray | None = None, state: State | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def passed(geometry: Geometry, commands: Sequence[AverageConfig], offered: np.ndarray, vector_offered: np.ndarray,
+           ready: Readiness, taker: np.ndarray | None = None, state: State | None = None
+           ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cycles in which commands and vectors are taken and vectors leave, from those in which they are offered and the taker's.
 
     `taker`: for each vector that leaves a cycle before which it is not taken. With a `state` the commands follow others, and
@@ -38,7 +40,7 @@ def passed(commands: Sequence[AverageConfig], offered: np.ndarray, vector_offere
         latency = average.PASS
         if config.enable:
             gives = (np.arange(1, count + 1) % config.pixels == 0) & bool(config.last)
-            pause, latency = np.zeros(count, np.int64), average.latency(lanes)
+            pause, latency = np.zeros(count, np.int64), average.latency(geometry.output_lanes)
             pause[1:][gives[:-1]] = latency - 1     # the next vector waits for the result
         earliest = np.maximum(vector_offered[position:position + count], start + 3)
         made, left = issue(earliest, pause=pause, gives=gives, latency=latency, left=left, ready=ready, taker=taker,

@@ -1,15 +1,14 @@
-"""Cycles of the output queue."""
+"""Cycles of the output queue, between what cannot wait and what can."""
 import numpy as np
 
 from arch import pipeline
-from golden.cycles.streams import Readiness, depart
 
-__all__ = ["taken"]
+__all__ = ["offered"]
 
 
-def taken(given: np.ndarray, ready: Readiness) -> np.ndarray:
-    """Cycles in which vectors leave, from those in which they come and those in which the taker is ready.
+def offered(given: np.ndarray) -> np.ndarray:
+    """Cycles from which on vectors are offered, each when those before it were taken, from those in which they come.
 
     The place of vector i can be reserved again `pipeline.OUTPUT_FIFO_BACK` cycles after it is taken.
     """
-    return depart(np.asarray(given, np.int64) + pipeline.OUTPUT_FIFO, ready)
+    return np.asarray(given, np.int64) + pipeline.OUTPUT_FIFO

@@ -11,8 +11,8 @@ from arch.instruction import QUEUES, Instruction, Opcode
 from arch.sdram import Timing
 from arch.transfer import PIXEL, STORE_READ, WRITE
 from golden.cycles.dma import DmaCycles
-from golden.cycles.engine_steps import EngineCycles
-from golden.cycles.gather_steps import UNKNOWN, GatherCycles
+from golden.cycles.engine import EngineCycles
+from golden.cycles.gather_port import UNKNOWN, GatherCycles
 from golden.cycles.sequencer import SequencerCycles
 from golden.cycles.storage import RamCycles, SdramStorage
 

@@ -5,6 +5,7 @@ from functools import cache
 
 import numpy as np
 
+from arch.geometry import Geometry
 from arch.unit.pool import LATENCY, POOL_NONE, PoolConfig
 from golden.cycles.streams import PLACES, Readiness, issue
 
@@ -46,7 +47,7 @@ class State:
     free: int = 0
 
 
-def passed(commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
+def passed(geometry: Geometry, commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
            taker: np.ndarray | None = None, state: State | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cycles in which commands and vectors are taken and results leave, from those in which they are offered and the taker's.
 

@@ -1,7 +1,11 @@
 """Stream boundaries in time: when beats that are ready to go are taken by somebody who is not always ready."""
+from bisect import bisect_left
+from collections.abc import Sequence
+from functools import cached_property
+
 import numpy as np
 
-__all__ = ["NEVER", "PLACES", "Readiness", "depart", "issue"]
+__all__ = ["NEVER", "PLACES", "Denials", "Readiness", "depart", "issue"]
 
 NEVER = 1 << 62         # a cycle that does not come
 
@@ -55,6 +59,44 @@ class Readiness:
     def following(self, cycle):
         """The first ready cycle that is not before the given cycles."""
         return self.cycle(self.index(cycle))
+
+
+class Denials(Readiness):
+    """All cycles but the given ones (sorted)."""
+
+    def __init__(self, cycles: Sequence[int]):
+        super().__init__()
+        self._denied = list(cycles)
+
+    @cached_property
+    def _cycles(self) -> np.ndarray:
+        return np.array(self._denied, np.int64)
+
+    @cached_property
+    def _shift(self) -> np.ndarray:
+        return self._cycles - np.arange(len(self._cycles))
+
+    @property
+    def always(self) -> bool:
+        return not self._denied
+
+    def index(self, cycle):
+        return cycle - np.searchsorted(self._cycles, cycle)
+
+    def cycle(self, index):
+        return index + np.searchsorted(self._shift, index, side="right")
+
+    def after(self, cycle: int, count: int = 0) -> int:
+        denied = self._denied
+        number = bisect_left(denied, cycle)
+        cycle += count
+        while number < len(denied) and denied[number] <= cycle:
+            number, cycle = number + 1, cycle + 1
+        return cycle
+
+    def clear(self, cycle: int) -> int:
+        number = bisect_left(self._denied, cycle)
+        return self._denied[number] - cycle if number < len(self._denied) else NEVER
 
 
 def depart(offered: np.ndarray, ready: Readiness, apart: int = 1) -> np.ndarray:

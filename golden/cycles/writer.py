@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from arch import pipeline
+from arch.geometry import Geometry
 from arch.unit.writer import WriterConfig
 from golden.cycles.streams import Readiness, depart
 
-__all__ = ["State", "addresses", "taken", "vectors", "written"]
+__all__ = ["State", "passed", "vectors"]
 
 
 def vectors(config: WriterConfig) -> int:
@@ -23,11 +24,12 @@ class State:
     free: int = 0
 
 
-def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
-          state: State | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Cycles in which commands and vectors are taken, from those in which they are offered and those after one with a grant.
+def passed(geometry: Geometry, commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered: np.ndarray,
+           ready: Readiness, taker: None = None, state: State | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cycles in which commands and vectors are taken and vectors written, from those in which they are offered and those after
+    one with a grant.
 
-    With a `state` the commands follow others, and it is brought up to date.
+    Nobody takes what is written: `taker` is None. With a `state` the commands follow others, and it is brought up to date.
     """
     state = state or State()
     command_cycles, cycles, position, free = [], [], 0, state.free
@@ -41,18 +43,5 @@ def taken(commands: Sequence[WriterConfig], offered: np.ndarray, vector_offered:
         position += count
         free = int(went[-1]) + 1 if count else start + 2
     state.free = free
-    return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *cycles])
-
-
-def written(vector_taken: np.ndarray) -> np.ndarray:
-    """Cycles of the writes."""
-    return np.asarray(vector_taken, np.int64) + pipeline.WRITE_GRANT - 1
-
-
-def addresses(config: WriterConfig, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Word and lane group of each vector of a command, in order; `groups` vectors share a word."""
-    block, row, column = np.ogrid[:config.output_blocks, :config.rows, :config.columns]
-    place = config.lane + block
-    word = (config.base + place // groups + (config.row_start + row * config.row_words) % config.ring_words
-            + column * config.pixel_words) % (1 << 15)
-    return word.ravel(), np.broadcast_to(place % groups, word.shape).ravel()
+    took = np.concatenate([np.zeros(0, np.int64), *cycles])
+    return np.array(command_cycles, np.int64), took, took + pipeline.WRITE_GRANT - 1

@@ -58,9 +58,9 @@ def test_cycles_of_a_layer_by_hand():
     # Records are taken in 4. Weights are read in 6 and 7, the first of which lets the pass start; it is seen in 7, the pass
     # starts in 9 with its first beat. The second one waits for its parameters, read in 23 and 24, a cycle longer than for beats.
     assert line.issued.tolist() == [[9, 24], [26, 41]]
-    assert line.array.tolist() == [n + pipeline.operand(SMALL) + 10 for n in (*range(9, 25), *range(26, 42))]
-    assert line.requantised.tolist() == [n + 12 for n in line.array.tolist()]
-    assert line.requantised[0] == 9 + units.vector(SMALL)
+    assert line.passed["array"].tolist() == [n + pipeline.operand(SMALL) + 10 for n in (*range(9, 25), *range(26, 42))]
+    assert line.passed["requantised"].tolist() == [n + 12 for n in line.passed["array"].tolist()]
+    assert line.passed["requantised"][0] == 9 + units.vector(SMALL)
 
 
 @settings(max_examples=60, deadline=None)
@@ -72,12 +72,13 @@ def test_stalls_only_delay(channels, out, kernel, size, pool, seed):
     free = at_once(plan, SMALL)
     grants = [np.append(rng.random(97) < rng.choice([0.1, 0.5, 0.9]), True) for _ in range(2)]
     slow = at_once(plan, SMALL, read_grant=Readiness(grants[0]), write_grant=Readiness(grants[1]))
-    for name in ("issued", "array", "requantised", "fifo", "pooled", "averaged", "written", "done"):
-        fast, late = getattr(free, name), getattr(slow, name)
+    assert (*free.passed,) == (*slow.passed,) == units.boundaries(SMALL)
+    for name in ("issued", "done", *free.passed):
+        fast, late = (line.passed[name] if name in line.passed else getattr(line, name) for line in (free, slow))
         assert fast.shape == late.shape and np.all(fast <= late), name
         assert np.all(np.diff(late.reshape(-1, 2)[:, 0] if name == "issued" else late) > 0), name
-    assert len(free.array) == sum(c.window.pixels * c.window.output_blocks for c in plan.commands)
+    assert len(free.passed["array"]) == sum(c.window.pixels * c.window.output_blocks for c in plan.commands)
     assert np.all(grants[1][(slow.written - pipeline.WRITE_GRANT) % 98]), "written without a grant"
     # The FIFO never holds, nor is promised, more than its places.
-    behind = slow.array - SMALL.input_lanes - 6 - pipeline.operand(SMALL)
-    assert np.all(slow.fifo[:-SMALL.fifo_words] < behind[SMALL.fifo_words:])
+    behind = slow.passed["array"] - SMALL.input_lanes - 6 - pipeline.operand(SMALL)
+    assert np.all(slow.passed["fifo"][:-SMALL.fifo_words] < behind[SMALL.fifo_words:])

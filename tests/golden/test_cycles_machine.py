@@ -12,13 +12,11 @@ from arch.sdram import CHIPS
 from compiler.bands import bands
 from compiler.layer import plan_layer
 from compiler.maps import Map
-from golden.cycles.engine import timeline
-from golden.cycles.engine_steps import Denials, EngineCycles
-from golden.cycles.gather_port import gather_timeline
-from golden.cycles.gather_steps import UNKNOWN, GatherCycles
+from golden.cycles.engine import EngineCycles, timeline
+from golden.cycles.gather_port import UNKNOWN, GatherCycles, gather_timeline
 from golden.cycles.machine import _Run, run, storage_of
 from golden.cycles.sdram import Request
-from golden.cycles.streams import Readiness
+from golden.cycles.streams import Denials, Readiness
 from nets.graph import Window
 from nets.int8.network import QGlobalAvgPool, QMaxPool, Requantise
 from sim.cases import Case

@@ -20,8 +20,11 @@ PLAIN = dict(enable=0, first=0, last=0, start=0, multiplier=0, shift=1, zero_poi
 
 @pytest.fixture(scope="module")
 def designs() -> dict[int, Design]:
-    return {lanes: Design(GlobalAverage(Geometry(input_lanes=lanes * 2, output_lanes=lanes, activation_words=512,
-                                                 weight_words=512))) for lanes in LANES}
+    return {lanes: Design(GlobalAverage(geometry_of(lanes))) for lanes in LANES}
+
+
+def geometry_of(lanes: int) -> Geometry:
+    return Geometry(input_lanes=lanes * 2, output_lanes=lanes, activation_words=512, weight_words=512)
 
 
 def _vectors(q: np.ndarray, lanes: int) -> list[int]:
@@ -75,7 +78,8 @@ def test_values_and_cycles(designs, lanes, kinds, chances, seed):
     def offers(pattern, cycles):
         return Readiness(pattern).following(np.concatenate(([0], cycles[:-1] + 1))) if len(cycles) else cycles
     assert seen["o"].payload.tobytes() == beats_of_ints(out, 8 * lanes).tobytes()
-    expected = passed(configs, offers(slow, seen["command"].cycle), offers(allow, seen["i"].cycle), Readiness(ready), lanes)
+    expected = passed(geometry_of(lanes), configs, offers(slow, seen["command"].cycle), offers(allow, seen["i"].cycle),
+                      Readiness(ready))
     for name, cycles in zip(("command", "i", "o"), expected, strict=True):
         assert seen[name].cycle.tolist() == cycles.tolist(), name
 

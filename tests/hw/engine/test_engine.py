@@ -58,7 +58,7 @@ def check_cycles(run: Run, line: Timeline, gather: GatherTimeline | None = None)
     for name, part in (("gather_command", "taken"), ("pixels", "pixels"), ("gathered", "written"), ("gather_done", "done")):
         when[name] = none if gather is None else getattr(gather, part) - 3 * (part == "done")
     for name, beats in run.beats.items():
-        np.testing.assert_array_equal(beats.cycle, when[name] if name in when else getattr(line, name), name)
+        np.testing.assert_array_equal(beats.cycle, when[name] if name in when else line.passed[name], name)
 
 
 def check(bench: EngineBench, layer: Case, read_grant: np.ndarray | None, write_grant: np.ndarray | None, **places: int):
@@ -144,7 +144,7 @@ def test_reset_in_the_middle(bench, cycles):
                                              ceil_mode=True))
     plan, source, target, memory = plan_of(bench, layer)
     line = predicted(geometry, plan, np.zeros(len(plan.commands), np.int64))
-    cycles = {"emitting": int(line.array[10]) - 5, "pooling": int(line.fifo[10]) + 1}.get(cycles, cycles)
+    cycles = {"emitting": int(line.passed["array"][10]) - 5, "pooling": int(line.passed["fifo"][10]) + 1}.get(cycles, cycles)
     with bench.design.simulate() as sim:
         bench.load(sim, plan, memory)
         sim.set("read_grant", 1)

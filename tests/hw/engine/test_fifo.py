@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 import numpy as np
 import pytest
 
-from golden.cycles.fifo import taken
-from golden.cycles.streams import Readiness
+from golden.cycles.fifo import offered
+from golden.cycles.streams import Readiness, depart
 from hw.engine.fifo import OutputFifo
 from hw.parts.credits import Credits
 from hw.parts.layout import vector_layout
@@ -60,7 +60,7 @@ def test_every_vector_in_its_cycle(design, seed):
         sim.run_until(beats=("o", len(values)), deadline=200_000)
         entered, left = sim.beats("i").cycle, sim.beats("o")
     assert ints_of_beats(left.payload) == values
-    assert left.cycle.tolist() == taken(entered + WAY, Readiness(ready)).tolist()
+    assert left.cycle.tolist() == depart(offered(entered + WAY), Readiness(ready)).tolist()
     # Beat i enters as soon as it is offered, its turn, and there is room.
     offer, expected = Readiness(allow), []
     for n in range(len(values)):

@@ -112,8 +112,8 @@ def check(design, commands, allow, slow, ready):
     def offers(pattern, cycles):
         return Readiness(pattern).following(np.concatenate(([0], cycles[:-1] + 1))) if len(cycles) else cycles
     assert seen["o"].payload.tobytes() == beats_of_ints(out, 8 * LANES).tobytes()
-    command_cycles, taken, left = passed(configs, offers(slow, seen["command"].cycle), offers(allow, seen["i"].cycle),
-                                         Readiness(ready))
+    command_cycles, taken, left = passed(GEOMETRY, configs, offers(slow, seen["command"].cycle),
+                                         offers(allow, seen["i"].cycle), Readiness(ready))
     assert seen["command"].cycle.tolist() == command_cycles.tolist()
     assert seen["i"].cycle.tolist() == taken.tolist()
     assert seen["o"].cycle.tolist() == left.tolist()

@@ -6,7 +6,7 @@ from amaranth.sim import Simulator
 import numpy as np
 import pytest
 
-from golden.cycles.requantise import vectors
+from arch.unit.requantise import latency
 from hw.engine.requantise import Requantise
 from hw.engine.requantise_lane import RequantiseLane
 
@@ -132,8 +132,7 @@ def test_vectors_and_their_cycles(lanes, tight):
     sim.add_clock(1e-6)
     sim.add_testbench(bench)
     sim.run()
-    cycles = vectors(np.array([cycle for cycle, _ in script.expected]), lanes)
-    assert [cycle for cycle, _ in seen] == cycles.tolist(), seed
+    assert [cycle for cycle, _ in seen] == [cycle + latency(lanes) for cycle, _ in script.expected], seed
     assert [values for _, values in seen] == [values for _, values in script.expected], seed
 
 

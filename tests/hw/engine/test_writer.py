@@ -7,7 +7,8 @@ import pytest
 from arch.geometry import Geometry
 from arch.unit.writer import WriterConfig
 from golden.cycles.streams import Readiness
-from golden.cycles.writer import addresses, taken, vectors, written
+from golden.cycles.writer import passed, vectors
+from golden.places import writer_places
 from hw.engine.writer import Writer
 from sim.verilog.export import Boundary
 from sim.verilog.native import Design, ints_of_beats
@@ -59,15 +60,16 @@ def test_every_write(designs, commands, groups, seed):
     def offers(pattern, cycles):
         """Cycle in which each beat is first offered."""
         return Readiness(pattern).following(np.concatenate(([0], cycles[:-1] + 1))) if len(cycles) else cycles
-    command_cycles, cycles = taken(commands, offers(slow, seen["command"].cycle), offers(allow, seen["i"].cycle),
-                                   Readiness(grant).later())
+    command_cycles, cycles, written = passed(geometry, commands, offers(slow, seen["command"].cycle),
+                                             offers(allow, seen["i"].cycle), Readiness(grant).later())
     assert seen["command"].cycle.tolist() == command_cycles.tolist()
     assert seen["i"].cycle.tolist() == cycles.tolist()
-    assert seen["write"].cycle.tolist() == written(cycles).tolist()
-    places = [addresses(config, groups) for config in commands]
+    assert seen["write"].cycle.tolist() == written.tolist()
+    places = [writer_places(geometry, config) for config in commands]
     bits = len(bin(geometry.activation_words)) - 3
-    assert ints_of_beats(seen["write"].payload) == [int(word) % (1 << bits) for words, _ in places for word in words]
-    assert ints_of_beats(seen["enable"].payload) == [1 << int(lane) for _, lanes in places for lane in lanes]
+    assert ints_of_beats(seen["write"].payload) == [int(word) % (1 << bits) for words, _ in places for word in words.ravel()]
+    lanes = [lane for words, lanes in places for lane in lanes.repeat(words[0].size)]
+    assert ints_of_beats(seen["enable"].payload) == [1 << int(lane) for lane in lanes]
     assert ints_of_beats(seen["data"].payload) == [sum(value << width * n for n in range(groups)) for value in values]
     ends = np.cumsum([vectors(config) for config in commands if config.rows]) - 1
-    assert seen["last"].cycle.tolist() == written(cycles)[ends.astype(int)].tolist()
+    assert seen["last"].cycle.tolist() == written[ends.astype(int)].tolist()
