@@ -7,14 +7,12 @@ from arch.command import Command
 from arch.record import ADDRESS
 from arch.unit.average import AverageConfig
 from arch.unit.load import LoadConfig
-from arch.unit.pool import POOL_AVERAGE, POOL_MAX, POOL_NONE, PoolConfig
 from arch.unit.requantise import RequantiseConfig
 from arch.unit.window import WindowConfig
 from arch.unit.writer import WriterConfig
 from compiler.bands import Band
 from compiler.convolution import Convolution
 from compiler.maps import Map
-from nets.int8.network import QAvgPool, QMaxPool
 
 __all__ = ["command"]
 
@@ -33,7 +31,7 @@ def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Ban
                    load=LoadConfig(weights=weights, parameters=parameters, passes=work.passes, output_blocks=len(blocks)),
                    requantise=RequantiseConfig(**{name: getattr(work.conv.requantise, name)
                                                   for name in ("zero_point", "low", "high")}),
-                   pool=_pool(work, band, blocks, pool_base), average=_average(work, band, blocks),
+                   pool=work.pool_record(band, blocks, pool_base), average=_average(work, band, blocks),
                    writer=_writer(work, target, band, blocks, place))
 
 
@@ -52,21 +50,6 @@ def _window(work: Convolution, source: Map, band: Band, blocks: range) -> Window
         height=source.height, width=source.width + beside, kernel_y=window.kernel[0], kernel_x=window.kernel[1],
         stride_y=window.stride[0], stride_x=window.stride[1], blocks=-(-source.channels // work.geometry.input_lanes),
         output_blocks=len(blocks), rows=len(band.rows), columns=work.size[1], zero_point=work.zero_point)
-
-
-def _pool(work: Convolution, band: Band, blocks: range, base: int) -> PoolConfig:
-    pool, window, columns, out_columns = work.pool, work.pool_window, work.size[1], work.pooled[1]
-    mode = POOL_MAX if isinstance(pool, QMaxPool) else POOL_AVERAGE if isinstance(pool, QAvgPool) else POOL_NONE
-    top, left, bottom, right = window.padding
-    overhang = (out_columns - 1) * window.stride[1] - left + window.kernel[1] - columns
-    reaches_top = band.pooled and band.pooled[0] * window.stride[0] < top
-    return PoolConfig(
-        mode=mode, kernel_y=window.kernel[0], kernel_x=window.kernel[1], stride_y=window.stride[0], stride_x=window.stride[1],
-        left=left, rows=len(band.rows), columns=columns, out_rows=len(band.pooled), out_columns=out_columns,
-        output_blocks=len(blocks), history=min(window.kernel[0] - 1, band.rows.start), lead=band.lead,
-        overhang_rows=band.overhang, include_padding=int(getattr(pool, "count_include_pad", False)),
-        top=top if reaches_top else 0, padded_right=max(0, min(overhang, right)), padded_bottom=min(band.overhang, bottom),
-        zero_point=work.conv.requantise.zero_point, base=base)
 
 
 def _average(work: Convolution, band: Band, blocks: range) -> AverageConfig:

@@ -7,7 +7,7 @@ import numpy as np
 
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
-from arch.unit.pool import PoolConfig
+from arch.unit.pool import POOL_AVERAGE, POOL_MAX, POOL_NONE, PoolConfig
 from arch.unit.window import WindowConfig
 from compiler.bands import Band, cut_bands
 from compiler.images import parameter_image, weight_image
@@ -133,6 +133,26 @@ class Convolution:
     def places(self) -> int:
         """Places of the pool's line memory that an output block takes."""
         return self.pooled[1] if self.pool is not None and self.pool_window.kernel[0] > 1 else 0
+
+    @property
+    def most_places(self) -> int:
+        """Places of the pool's line memory that there are."""
+        return self.geometry.pool_words
+
+    def pool_record(self, band: Band, blocks: range, base: int) -> PoolConfig:
+        """What the pool is told with the command of a band and a range of output blocks, whose places begin at `base`."""
+        pool, window, columns, out_columns = self.pool, self.pool_window, self.size[1], self.pooled[1]
+        mode = POOL_MAX if isinstance(pool, QMaxPool) else POOL_AVERAGE if isinstance(pool, QAvgPool) else POOL_NONE
+        top, left, bottom, right = window.padding
+        overhang = (out_columns - 1) * window.stride[1] - left + window.kernel[1] - columns
+        reaches_top = band.pooled and band.pooled[0] * window.stride[0] < top
+        return PoolConfig(
+            mode=mode, kernel_y=window.kernel[0], kernel_x=window.kernel[1], stride_y=window.stride[0],
+            stride_x=window.stride[1], left=left, rows=len(band.rows), columns=columns, out_rows=len(band.pooled),
+            out_columns=out_columns, output_blocks=len(blocks), history=min(window.kernel[0] - 1, band.rows.start),
+            lead=band.lead, overhang_rows=band.overhang, include_padding=int(getattr(pool, "count_include_pad", False)),
+            top=top if reaches_top else 0, padded_right=max(0, min(overhang, right)),
+            padded_bottom=min(band.overhang, bottom), zero_point=self.conv.requantise.zero_point, base=base)
 
     @property
     def macs(self) -> int:

@@ -94,7 +94,7 @@ def plan_layer(geometry: Geometry, conv: QConv, *, source: Map, target: Map, zer
 def _block_ranges(work: Convolution, single: bool) -> Iterator[range]:
     """Output blocks of each phase: all of them, or so few that two phases fit the memories; one if `single`."""
     geometry, blocks, per_block = work.geometry, work.blocks, work.block_words
-    most = geometry.pool_words // work.pooled[1]
+    most = work.most_places // work.pooled[1]
     if blocks * per_block > geometry.weight_words or blocks * geometry.pairs > geometry.parameter_words:
         most = min(most, geometry.weight_words // (2 * per_block), geometry.parameter_words // (2 * geometry.pairs))
     most = 1 if single else max(1, most)

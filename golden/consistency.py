@@ -7,8 +7,8 @@ import numpy as np
 from arch.geometry import Geometry
 from arch.instruction import CONTROL, Instruction, InstructionError, Opcode, decode, encode
 from arch.program import Part, Program, Tensor
-from arch.unit.pool import POOL_NONE
 from cli import RequestError
+from golden import places, units
 from golden.hazards import check_hazards
 
 __all__ = ["ProgramError", "check_program"]
@@ -110,10 +110,13 @@ def _part(geometry: Geometry, number: int, command, part: Part) -> Iterator[str]
         yield f"rows of part {number} must be {command.window.rows}, not {len(part.rows)}"
     if not (blocks - 1) * lanes < len(part.channels) <= blocks * lanes:
         yield f"channels of part {number} must be {(blocks - 1) * lanes + 1}..{blocks * lanes}, not {len(part.channels)}"
-    if not command.average.enable and len(part.pooled) != command.writer.rows:
-        yield f"pooled rows of part {number} must be {command.writer.rows}, not {len(part.pooled)}"
-    if command.pool.mode == POOL_NONE and command.pool.out_rows != command.pool.rows:
-        yield f"out_rows of part {number}, which has no pool, must be {command.pool.rows}, not {command.pool.out_rows}"
+    written = places.written_shape(command)[1]
+    if units.rows(geometry, command) != written:
+        yield f"rows written by part {number} must be {units.rows(geometry, command)}, not {written}"
+    if len(part.pooled) != written:
+        yield f"pooled rows of part {number} must be {written}, not {len(part.pooled)}"
+    for problem in units.problems(geometry, command):
+        yield f"{problem}, in part {number}"
 
 
 def _meet(a: range, b: range) -> bool:

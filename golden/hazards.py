@@ -116,7 +116,7 @@ def _following_writers(program: Program) -> list[int]:
     following, after = [], len(commands) + 1
     for number in range(len(commands), -1, -1):
         following.append(after)
-        if number and commands[number - 1].writer.rows:
+        if number and places.writes(commands[number - 1]):
             after = number
     return following[::-1]
 

@@ -10,12 +10,12 @@ from arch.instruction import Instruction, Opcode, PixelTransfer, Transfer, stora
 from arch.record import ADDRESS
 from arch.unit.gather import GatherConfig
 from arch.unit.load import LoadConfig
-from arch.unit.pool import POOL_NONE
 from arch.unit.window import WindowConfig
 from arch.unit.writer import WriterConfig
 
 __all__ = ["ACTIVATIONS", "Access", "LOADED", "MEMORIES", "PARAMETERS", "STORED", "WEIGHTS", "accesses", "gather_places",
-           "load_places", "memory_words", "pixel_places", "taps", "transfer_places", "writer_places"]
+           "inside_ring", "load_places", "memory_words", "pixel_places", "taps", "transfer_places", "writer_places", "writes",
+           "written_places", "written_shape"]
 
 STORED, ACTIVATIONS, WEIGHTS, PARAMETERS = MEMORIES = ("storage", "activations", "weights", "parameters")
 LOADED = {Opcode.LOAD_WEIGHTS: WEIGHTS, Opcode.LOAD_PARAMETERS: PARAMETERS, Opcode.LOAD_ACTIVATIONS: ACTIVATIONS}
@@ -54,6 +54,26 @@ def load_places(geometry: Geometry, load: LoadConfig) -> tuple[np.ndarray, np.nd
     parameters = load.output_blocks * geometry.pairs
     return ((load.weights + np.arange(weights)) % geometry.weight_words,
             (load.parameters + np.arange(parameters)) % geometry.parameter_words)
+
+
+def writes(command: Command) -> bool:
+    """Whether a command writes anything."""
+    return command.writer.rows > 0
+
+
+def written_shape(command: Command) -> tuple[int, int, int]:
+    """Output blocks, rows and columns of the vectors that a command writes."""
+    return command.writer.output_blocks, command.writer.rows, command.writer.columns
+
+
+def inside_ring(command: Command) -> bool:
+    """Whether what is written keeps to the words of its ring."""
+    return command.writer.row_start < command.writer.ring_words >= command.writer.row_words
+
+
+def written_places(geometry: Geometry, command: Command) -> tuple[np.ndarray, np.ndarray]:
+    """`writer_places` of a command."""
+    return writer_places(geometry, command.writer)
 
 
 def writer_places(geometry: Geometry, writer: WriterConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -119,11 +139,11 @@ def accesses(geometry: Geometry, instruction: Instruction) -> tuple[Access, ...]
 def _trailing_words(command: Command) -> np.ndarray:
     """Activation words that are read behind the beat of the last vector written: the last pass's, where a pool leaves the end of
     the band unused or keeps it for the next one."""
-    window, pool = command.window, command.pool
+    window = command.window
+    first, used = next((record.completing for record in command.present().values() if hasattr(record, "completing")),
+                       (window.rows, window.columns))
     line, column, inside_y, inside_x = taps(window)
     line, column = line[:, -1], column[:, -1] + window.blocks - 1
-    first = pool.rows if pool.mode == POOL_NONE else pool.lead + (pool.out_rows - 1) * pool.stride_y
-    used = pool.columns if pool.mode == POOL_NONE else (pool.out_columns - 1) * pool.stride_x - pool.left + pool.kernel_x
     places = [(line[rows] + column[columns, None])[inside_x[columns, -1]][:, inside_y[rows, -1]].ravel() for rows, columns in (
         (slice(first, first + 1), slice(used, None)), (slice(first + 1, None), slice(None)))]
     return np.unique(np.concatenate(places)) % (1 << ADDRESS)
@@ -131,8 +151,8 @@ def _trailing_words(command: Command) -> np.ndarray:
 
 def _command(geometry: Geometry, command: Command) -> tuple[Access, ...]:
     weights, parameters = load_places(geometry, command.load)
-    written = writer_places(geometry, command.writer)[0].ravel()
-    silent = command.writer.rows == 0           # its token comes at once
+    written = written_places(geometry, command)[0].ravel()
+    silent = not writes(command)                # its token comes at once
     trailing = () if silent else (Access(ACTIVATIONS, False, _trailing_words(command), late=True),)
     return (Access(ACTIVATIONS, False, _window_words(command.window), silent), Access(WEIGHTS, False, weights, silent),
             Access(PARAMETERS, False, parameters, silent), *trailing, Access(ACTIVATIONS, True, written))

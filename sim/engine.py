@@ -1,6 +1,7 @@
 """The engine under test: runs the plan of a layer on its RTL, and holds every beat against golden's values and cycles."""
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+import math
 from pathlib import Path
 import time
 
@@ -13,10 +14,12 @@ from arch import pipeline
 from arch.command import Command
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
+from arch.units import boundaries
 from compiler.layer import LayerPlan, Phase
 from golden.cycles.engine import Timeline, timeline
 from golden.cycles.gather_port import GatherTimeline
 from golden.cycles.streams import Readiness
+from golden.places import written_shape
 from hw.engine.engine import Engine
 from sim.cases import Case
 from sim.expected import Expected, pack_columns
@@ -24,10 +27,9 @@ from sim.verilog.export import Boundary
 from sim.verilog.native import Beats, Design, Simulation, beats_of_ints
 from sim.verilog.verilate import BUILD
 
-__all__ = ["BOUNDARIES", "EVENTS", "CocotbBench", "EngineBench", "EngineTop", "Run", "differences", "gather_mismatches", "images",
+__all__ = ["EVENTS", "CocotbBench", "EngineBench", "EngineTop", "Run", "differences", "gather_mismatches", "images",
            "mismatches", "predicted", "vectors"]
 
-BOUNDARIES = ("array", "requantised", "fifo", "pooled", "averaged", "written")
 # Commands taken and completed (with the count before); commands, pixels and words of the gather, and its commands completed.
 EVENTS = ("command", "done", "gather_command", "pixels", "gathered", "gather_done")
 SETTLE = 8                  # cycles from the last word loaded to the first command
@@ -41,6 +43,7 @@ class EngineTop(wiring.Component):
     grants and the read port, and probes at every stream boundary."""
 
     def __init__(self, geometry: Geometry):
+        self.geometry = geometry
         self.engine = engine = Engine(geometry)
         self.outer = {name: member for name, member in engine.signature.members.items() if name != "memories"}
         memories = engine.memories
@@ -73,14 +76,13 @@ class EngineTop(wiring.Component):
 
     def probes(self) -> Mapping[str, Boundary]:
         """What `sim.verilog.export.convert` makes visible."""
-        engine, convolver, writer, gather = self.engine, self.engine.convolver, self.engine.writer, self.engine.gather
-        return {
-            "array": Boundary(convolver.array.results[0].valid, convolver.array.results[0].acc),
-            "requantised": Boundary(convolver.o.valid, convolver.o.vector.as_value()),
-            "fifo": Boundary(engine.fifo.o.valid, engine.fifo.o.payload.as_value(), engine.fifo.o.ready),
-            "pooled": Boundary(engine.pool.o.valid, engine.pool.o.payload.as_value(), engine.pool.o.ready),
-            "averaged": Boundary(engine.average.o.valid, engine.average.o.payload.as_value(), engine.average.o.ready),
-            "written": Boundary(writer.w_en.any(), Cat(writer.w_en, writer.w_addr, writer.w_data)),
+        engine, convolver, writer, gather = self.engine, self.engine.convolver, self.engine.last, self.engine.gather
+        array = convolver.array.results[0]
+        passing = (Boundary(array.valid, array.acc), Boundary(convolver.o.valid, convolver.o.vector.as_value()),
+                   *(Boundary(unit.o.valid, unit.o.payload.as_value(), unit.o.ready)
+                     for unit in engine.units.values() if unit is not writer),
+                   Boundary(writer.w_en.any(), Cat(writer.w_en, writer.w_addr, writer.w_data)))
+        return dict(zip(boundaries(self.geometry), passing, strict=True)) | {
             "done": Boundary(engine.finished, engine.done),
             "gathered": Boundary(gather.w_en, Cat(gather.w_addr, gather.w_data)),
             "gather_done": Boundary(gather.done, engine.gathered),
@@ -105,12 +107,12 @@ def images(geometry: Geometry, memory: np.ndarray, phases: tuple[Phase, ...]) ->
 
 def vectors(commands: tuple[Command, ...]) -> int:
     """Vectors that commands write."""
-    return sum(c.writer.rows * c.writer.columns * c.writer.output_blocks for c in commands)
+    return sum(math.prod(written_shape(command)) for command in commands)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """What passed each of `BOUNDARIES` and `EVENTS` in one run, and the activation memory after it.
+    """What passed each of `arch.units.boundaries` and `EVENTS` in one run, and the activation memory after it.
 
     Cycles count from the offer of the first command. `offered`: cycle from which on each command was offered; `seconds` of
     processor time for `simulated` cycles.
@@ -153,7 +155,7 @@ class EngineBench:
         """As `run`, in a simulation whose engine is idle and whose beats nobody took."""
         self.load(sim, plan, memory, deadline=deadline)
         origin, started = sim.cycle, time.process_time()
-        passed = {name: len(sim.beats(name)) for name in (*BOUNDARIES, *EVENTS)}
+        passed = {name: len(sim.beats(name)) for name in (*boundaries(self.geometry), *EVENTS)}
         done, gathered = sim.get("done"), sim.get("gathered")
         for port, values in (("read_grant", read_grant), ("write_grant", write_grant)):
             pattern = np.ones(1, bool) if values is None else values
@@ -270,7 +272,7 @@ class CocotbBench:
         always = np.ones(1, bool)
         from sim.benches.replay import replay
         return replay(self.program, loads=images(geometry, memory[:used], plan.phases),
-                      command=beats_of_ints((command.pack() for command in plan.commands), Command.bits()),
+                      command=beats_of_ints((command.pack() for command in plan.commands), Command.bits(geometry)),
                       expected={name: Beats(when, values.payload(name)) for name, when in line.passed.items()},
                       grants={"read_grant": always if read_grant is None else read_grant,
                               "write_grant": always if write_grant is None else write_grant}, settle=SETTLE)

@@ -35,23 +35,33 @@ class Expected:
         elif pool is not None:
             output = values.global_avg_pool(self._vectors, pool, zero)
         self._pooled, self._output = pooled, output
-        self._order = self._walk(plan, conv, isinstance(pool, QGlobalAvgPool))
+        self._order = self._walk(plan, conv, pool)
 
     @property
     def output(self) -> np.ndarray:
         """The layer's output tensor."""
         return self._output[:self.target.channels]
 
-    def _walk(self, plan: LayerPlan, conv: QConv, whole: bool) -> dict[str, np.ndarray]:
+    def _completed(self, rows: int, pool: Pool | None) -> int:
+        """Rows behind the pool that the first `rows` rows of the convolution complete."""
+        if not isinstance(pool, QMaxPool | QAvgPool):
+            return rows
+        window, most = pool.window, self._pooled.shape[1]
+        if rows == self._vectors.shape[1]:
+            return most
+        return min(max((rows + window.padding[0] - window.kernel[0]) // window.stride[0] + 1, 0), most)
+
+    def _walk(self, plan: LayerPlan, conv: QConv, pool: Pool | None) -> dict[str, np.ndarray]:
         """For each kind of tensor the (output block, row, column) of its vectors, in the order in which they pass."""
         made, pooled, last, block = [], [], [], 0
+        whole = isinstance(pool, QGlobalAvgPool)
         for phase in plan.phases:
             done = 0
             for c in phase.commands:
                 first = (c.window.first_row + conv.window.padding[0]) // conv.window.stride[0]
                 blocks = range(block, block + c.window.output_blocks)
                 made.append(_grid(blocks, range(first, first + c.window.rows), self._vectors.shape[2]))
-                rows = range(done, done + c.pool.out_rows)
+                rows = range(done, self._completed(first + c.window.rows, pool))
                 pooled.append(_grid(blocks, rows, self._pooled.shape[2]))
                 done = rows.stop
                 if not whole:

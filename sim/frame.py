@@ -14,7 +14,7 @@ from arch.sdram import Timing
 from golden.account import Requests
 from golden.cycles import machine
 from golden.machine import get_tensor, put_tensor
-from golden.places import writer_places
+from golden.places import written_places
 from hw.storage.arbiter import request_layout
 from sim.machine import MachineBench
 from sim.models.sdram import LOAD_WORDS
@@ -98,7 +98,7 @@ def written_vectors(program: Program, beats: Beats) -> tuple[tuple[np.ndarray, .
     for instruction in program.instructions:
         if instruction.opcode is not Opcode.COMPUTE:
             continue
-        wanted, group = writer_places(geometry, instruction.body.writer)
+        wanted, group = written_places(geometry, instruction.body)
         part = slice(at, at + wanted.size)
         at += wanted.size
         found = np.zeros((wanted.size, geometry.output_lanes), np.uint8)

@@ -72,7 +72,7 @@ class MachineTop(wiring.Component):
     def probes(self) -> dict[str, Boundary]:
         """Start of the program; requests to storage; words written on the chip; commands taken and completed."""
         machine = self.machine
-        engine, writer, sequencer = machine.engine, machine.engine.writer, machine.sequencer
+        engine, writer, sequencer = machine.engine, machine.engine.last, machine.sequencer
         boundaries = {
             "started": Boundary(sequencer.start, sequencer.program),
             "request": Boundary(machine.request.valid, machine.request.payload.as_value(), machine.request.ready),

@@ -43,3 +43,12 @@ class PoolConfig(Record):
     zero_point: int = number(0, 255, "")
     base: int = number(0, 2047, "places", default=0,
                        doc="first place of the line memory, so that interleaved maps do not meet")
+
+    @property
+    def completing(self) -> tuple[int, int]:
+        """The row whose vectors complete the band's last pooled row, and how many of its columns do: what follows makes nothing
+        in this command."""
+        if self.mode == POOL_NONE:
+            return self.rows, self.columns
+        return (self.lead + (self.out_rows - 1) * self.stride_y,
+                (self.out_columns - 1) * self.stride_x - self.left + self.kernel_x)

@@ -160,7 +160,7 @@ def _chunks(geometry: Geometry, stage: Stage, cut: int, words: int, held: int = 
         most = max(1, words // (held * work.block_words))
     most = min(most, max(1, geometry.parameter_words // (2 * geometry.pairs)))
     if work.places:
-        most = min(most, max(1, geometry.pool_words // work.places))
+        most = min(most, max(1, work.most_places // work.places))
     if work.average and cut > 1:
         most = 1
     if most < work.blocks and most >= geometry.blocks_per_word:
@@ -179,7 +179,7 @@ def _chunked(geometry: Geometry, stage: Stage, rows: int) -> Iterator[Order]:
     share = geometry.pairs * geometry.input_lanes / max(rows * work.size[1], shortest_pass(geometry))
     held = (costs.FEW_CHUNKS_HELD, costs.CHUNKS_HELD) if share <= costs.FEW_CHUNKS_SHARE else (costs.CHUNKS_HELD,)
     whole = weight_words(stage) <= geometry.weight_words and work.blocks * geometry.pairs <= geometry.parameter_words
-    too_many = work.places * work.blocks > geometry.pool_words
+    too_many = work.places * work.blocks > work.most_places
     for chunks in dict.fromkeys(tuple(_chunks(geometry, stage, len(cut), geometry.weight_words, count)) for count in held):
         parts = [Step.of(stage, cut, blocks, turn) for turn, blocks in enumerate(chunks)]
         yield Order([stage], list(chain(*parts)), Way.CHUNKS, frozenset())

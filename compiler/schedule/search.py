@@ -80,7 +80,7 @@ class _Scheduler:
     def _too_big(self, first: int, last: int) -> bool:
         part, geometry = self.stages[first:last], self.geometry
         return (sum(map(weight_words, part)) > costs.STREAMED_WEIGHTS * geometry.weight_words
-                or sum(stage.work.blocks * stage.work.places for stage in part) > geometry.pool_words)
+                or sum(stage.work.blocks * stage.work.places for stage in part) > part[0].work.most_places)
 
     def _orders(self, first: int, last: int) -> Iterator[Order]:
         if last == first + 1:

@@ -15,7 +15,7 @@ from hw.parts.queue import Queue
 from hw.primitives import Copy
 from hw.primitives.gated_add import GatedAdd
 
-__all__ = ["GlobalAverage"]
+__all__ = ["GlobalAverage", "UNIT"]
 
 SUM_BITS = 28               # 1023 x 1023 bytes of 255
 LANES_PER_COPY = 2          # lanes served by one copy of a control line
@@ -45,6 +45,11 @@ class GlobalAverage(wiring.Component):
         vector = vector_layout(self.lanes)
         super().__init__({"command": In(stream.Signature(record_layout(AverageConfig))), "i": In(stream.Signature(vector)),
                           "o": Out(stream.Signature(vector))})
+
+    @staticmethod
+    def block_rams(geometry: Geometry) -> int:
+        """Block RAMs that it takes."""
+        return 0
 
     def elaborate(self, platform):
         m = Module()
@@ -157,3 +162,6 @@ class GlobalAverage(wiring.Component):
             own = copies(index[2:], f"late_index{n}")
             m.d.sync += chosen[span].eq(Array(group[span] for group in groups)[own] if len(groups) > 1 else groups[0][span])
         return chosen, last[1]
+
+
+UNIT = GlobalAverage        # as `hw.engine.engine` finds it

@@ -1,4 +1,8 @@
 """The convolution engine: commands in, activation memory to activation memory."""
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -6,13 +10,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch import pipeline
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
-from hw.engine.average import GlobalAverage
+from arch.units import queued
 from hw.engine.convolver import Convolver
 from hw.engine.dispatch import Dispatch
 from hw.engine.fifo import OutputFifo
 from hw.engine.memory_ports import MemoryAccess
-from hw.engine.pool import Pool
-from hw.engine.writer import Writer
 from hw.gather.port import GatherPort
 from hw.parts.credits import Credits
 from hw.parts.delay import delayed
@@ -20,16 +22,21 @@ from hw.parts.layout import command_layout, record_layout
 from hw.parts.reset import own_reset
 from hw.primitives import Copy
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "queued_units"]
 
 
 BITS_PER_COPY = 36      # of a word written, served by one copy of the selecting lines
 
 
+def queued_units(geometry: Geometry) -> dict[str, Any]:
+    """The component of each unit behind the output queue, by name and in order: `UNIT` of its file."""
+    return {unit.name: import_module(f"hw.engine.{unit.name}").UNIT for unit in queued(geometry)[1:]}
+
+
 class Engine(wiring.Component):
     """Runs `arch.command.Command`s, one after the other, overlapped so that the array does not wait.
 
-    Window generator -> activation memory -> array -> requantiser -> FIFO -> pool -> global average -> writer -> the same memory.
+    Window generator -> activation memory -> array -> requantiser -> queue -> units of `arch.units` -> the same memory.
     Weights, parameters and activations that a command reads must be in their memories when it is given, and stay until it is
     done; what it writes must not be read before it is done (commands in the queues run ahead of each other's writes).
 
@@ -58,17 +65,21 @@ class Engine(wiring.Component):
             "busy": Out(1), "done": Out(32), "digest": Out(64),
             "gather_command": In(stream.Signature(record_layout(GatherConfig))), "pixels": In(stream.Signature(32)),
             "gathered": Out(32)})
-        self.dispatch, self.convolver, self.writer = Dispatch(geometry), Convolver(geometry), Writer(geometry)
-        self.fifo, self.pool = OutputFifo(lanes=geometry.output_lanes, depth=geometry.fifo_words), Pool(geometry)
-        self.average, self.gather = GlobalAverage(geometry), GatherPort(geometry)
+        self.dispatch, self.convolver, self.gather = Dispatch(geometry), Convolver(geometry), GatherPort(geometry)
+        # What vectors pass as streams: the queue behind the convolver, the units, and at the end the writer.
+        self.fifo = OutputFifo(lanes=geometry.output_lanes, depth=geometry.fifo_words)
+        self.units = {queued(geometry)[0].name: self.fifo} | {
+            name: unit(geometry) for name, unit in queued_units(geometry).items()}
+        *_, self.last = self.units.values()
 
     def elaborate(self, platform):
         m = Module()
-        dispatch, convolver, fifo, pool = self.dispatch, self.convolver, self.fifo, self.pool
-        average, gather, writer, memories = self.average, self.gather, self.writer, self.memories
+        dispatch, convolver, fifo, gather, writer = self.dispatch, self.convolver, self.fifo, self.gather, self.last
+        memories = self.memories
         m.submodules.dispatch, m.submodules.convolver = dispatch, convolver       # which have resets for each of their units
-        for name in ("fifo", "pool", "average", "gather", "writer"):
-            own_reset(m, name, getattr(self, name))
+        *before, last = self.units
+        for name, unit in (*((name, self.units[name]) for name in before), ("gather", gather), (last, writer)):
+            own_reset(m, name, unit)
 
         connect(m, flipped(self.command), dispatch.command)
         connect(m, flipped(self.gather_command), gather.command)
@@ -76,9 +87,8 @@ class Engine(wiring.Component):
         for name in ("weights", "parameters"):
             connect(m, flipped(getattr(memories.writes, name)), getattr(convolver.writes, name))
         for o, i in ((dispatch.window, convolver.window), (dispatch.load, convolver.load), (dispatch.scale, convolver.scale),
-                     (dispatch.pool, pool.command),
-                     (dispatch.average, average.command), (dispatch.writer, writer.command), (fifo.o, pool.i),
-                     (pool.o, average.i), (average.o, writer.i)):
+                     *((getattr(dispatch, name), unit.command) for name, unit in self.units.items() if unit is not fifo),
+                     *((unit.o, following.i) for unit, following in pairwise(self.units.values()))):
             connect(m, o, i)
         m.d.comb += [
             convolver.read_grant.eq(memories.read_grant), convolver.h_addr.eq(memories.read.addr),
@@ -91,7 +101,7 @@ class Engine(wiring.Component):
 
     def _writes(self, m):
         """The activation memory's write port: the writer's words first, then the host's, then the gather's."""
-        writer, gather, given, writes = self.writer, self.gather, self.memories.writes.activations, self.convolver.writes
+        writer, gather, given, writes = self.last, self.gather, self.memories.writes.activations, self.convolver.writes
         own, host = writer.w_en.any(), given.en.any()
         m.d.comb += gather.free.eq(~(own | host))
 
@@ -118,11 +128,11 @@ class Engine(wiring.Component):
     def _status(self, m):
         m.submodules.outstanding = outstanding = Credits(4 * pipeline.COMMANDS)
         done = Signal(32)
-        # A command without a write is done when the one before is: its writes are at most WRITER - 1 cycles behind.
-        silent = self.writer.command.valid & self.writer.command.ready & (self.writer.command.payload.rows == 0)
+        # A command without a write is done when the one before is: its writes are at most WRITE_GRANT - 1 cycles behind.
+        silent = self.last.command.valid & self.last.command.ready & (self.last.command.payload.rows == 0)
         silent = delayed(m, silent, pipeline.WRITE_GRANT, "silent", reset=True)
         # Counted when the last word can be read.
-        end = self.finished = delayed(m, self.writer.last | silent, pipeline.ACTIVATION_WRITE, "finished", reset=True)
+        end = self.finished = delayed(m, self.last.last | silent, pipeline.ACTIVATION_WRITE, "finished", reset=True)
         with m.If(end):
             m.d.sync += done.eq(done + 1)
         m.d.comb += [outstanding.give.eq(self.command.valid & self.command.ready), outstanding.take.eq(end),

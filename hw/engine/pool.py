@@ -16,7 +16,7 @@ from hw.parts.reset import late_domain
 from hw.primitives import BlockRam, Copy
 from hw.primitives.gated_add import GatedAdd
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "UNIT"]
 
 LANES_PER_COPY = 4          # lanes served by one copy of a control line
 
@@ -54,6 +54,11 @@ class Pool(wiring.Component):
         vector = vector_layout(self.lanes)
         super().__init__({"command": In(stream.Signature(record_layout(PoolConfig))), "i": In(stream.Signature(vector)),
                           "o": Out(stream.Signature(vector))})
+
+    @staticmethod
+    def block_rams(geometry: Geometry) -> int:
+        """Block RAMs that it takes: the line memory."""
+        return BlockRam.tiles(depth=geometry.pool_words, width=2 * RESULT_BITS * geometry.output_lanes)
 
     def elaborate(self, platform):
         m = Module()
@@ -165,3 +170,6 @@ class Pool(wiring.Component):
         division = at(MEAN, Cat((late == 2) | (late == 6), late == 4), "halve", since=MEAN)
         factor = at(MEAN + 1, Cat((late == 3) | (late == 6), (late == 1) | (late == 2) | (late == 4)), "factor", since=MEAN)
         return at(MEAN - 1, offset, "offset", since=7), division, factor[0], factor[1]
+
+
+UNIT = Pool        # as `hw.engine.engine` finds it

@@ -10,7 +10,7 @@ from arch.unit.writer import WriterConfig
 from hw.parts.countdown import Countdown
 from hw.parts.layout import record_layout, vector_layout
 
-__all__ = ["Writer"]
+__all__ = ["UNIT", "Writer"]
 
 
 class Writer(wiring.Component):
@@ -46,6 +46,11 @@ class Writer(wiring.Component):
             "command": In(stream.Signature(record_layout(WriterConfig))),
             "i": In(stream.Signature(vector_layout(geometry.output_lanes))), "grant": In(1),
             "w_en": Out(self.groups), "w_addr": Out(self.bits), "w_data": Out(8 * geometry.input_lanes), "last": Out(1)})
+
+    @staticmethod
+    def block_rams(geometry: Geometry) -> int:
+        """Block RAMs that it takes."""
+        return 0
 
     def elaborate(self, platform):
         m = Module()
@@ -116,3 +121,6 @@ class Writer(wiring.Component):
                      self.w_data.eq(vector.replicate(self.groups))]
         assert self.LATENCY == 5
         return m
+
+
+UNIT = Writer        # as `hw.engine.engine` finds it

@@ -5,7 +5,7 @@ from arch.instruction import QUEUES
 from arch.protocol import FRAME_WORDS
 from arch.transfer import PIXELS
 from hw.dma.pixel_gearbox import entry_layout
-from hw.engine.pool_lane import RESULT_BITS
+from hw.engine.engine import queued_units
 from hw.engine.weights import bias_layout, scale_layout, weight_layout
 from hw.parts.banked_ram import BankedRam
 from hw.primitives import BlockRam
@@ -43,8 +43,8 @@ def block_rams(geometry: Geometry, storage_words: int | None) -> int:
         + BankedRam.tiles(depth=words, lanes=1, lane_bits=bias_layout().size)
         + BankedRam.tiles(depth=words, lanes=1, lane_bits=scale_layout().size)
         + lanes * BlockRam.tiles(depth=geometry.band_pixels, width=32)                  # partial sums
-        + BlockRam.tiles(depth=512, width=8 * lanes)                                    # vectors that wait for the pool
-        + BlockRam.tiles(depth=geometry.pool_words, width=2 * RESULT_BITS * lanes))     # lines of the pool
+        + BlockRam.tiles(depth=512, width=8 * lanes)                                    # vectors that wait
+        + sum(unit.block_rams(geometry) for unit in queued_units(geometry).values()))
     if geometry.input_lanes % 4 == 0:
         engine += BlockRam.tiles(depth=gather.line_memory(geometry), width=8 * gather.line_bytes(geometry))
     around = (
