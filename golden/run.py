@@ -12,7 +12,7 @@ from golden import values
 from nets.int8.network import QNetwork
 from nets.labelled import own_images
 from nets.network import add_network_arguments, network_from_arguments
-from nets.preprocess import find_images, load_image
+from nets.preprocess import check_image, find_images, load_image
 from nets.scores import score_table, top
 
 __all__ = ["dump", "get_parser", "main"]
@@ -49,6 +49,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.image:
+        check_image(args.image)
     network = network_from_arguments(args)
     image = args.image or find_images(own_images(network, "--image"))[0]
     x = network.spec.normalise(load_image(image, network.spec))

@@ -1,4 +1,6 @@
 """From an image file to the network's input, as the model's side file says."""
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 import json
 import math
@@ -11,7 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from cli import RequestError, RequestWarning
 from nets.picture import BACKGROUNDS, plain
 
-__all__ = ["IMAGE_SUFFIXES", "ImageWarning", "InputSpec", "PreprocessError", "find_images", "load_image", "read_side_file"]
+__all__ = ["IMAGE_SUFFIXES", "ImageWarning", "InputSpec", "PreprocessError", "check_image", "find_images", "load_image",
+           "read_side_file"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 CHANNEL_ORDERS = {"RGB": 3, "BGR": 3, "L": 1}
@@ -160,19 +163,31 @@ def load_image(path: str | Path, spec: InputSpec) -> np.ndarray:
 
     Raises PreprocessError if it cannot be read. Warns with ImageWarning, once, of what is odd about it.
     """
+    with _opened(path) as file:
+        image, concerns = plain(file, spec.background)
+        concerns += spec.misfits(image.size)
+        pixels = spec.pixels(image)
+    if concerns:
+        warnings.warn(f"{path}: {'; '.join(concerns)}", ImageWarning, stacklevel=2)
+    return pixels
+
+
+def check_image(path: str | Path) -> None:
+    """Raises PreprocessError if a file is missing or no image: at once, where a network is calibrated before it is read."""
+    with _opened(path):
+        pass
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as file:      # Pillow's, of odd files that it then reads
-            image, concerns = plain(file, spec.background)
-            concerns += spec.misfits(image.size)
-            pixels = spec.pixels(image)
+            yield file
     except UnidentifiedImageError:
         raise PreprocessError(f"{path}: is not an image that Pillow can read") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise PreprocessError(f"{path}: cannot be read: {reason}") from None
-    if concerns:
-        warnings.warn(f"{path}: {'; '.join(concerns)}", ImageWarning, stacklevel=2)
-    return pixels
 
 
 def find_images(folder: str | Path) -> list[Path]:

@@ -22,7 +22,7 @@ from nets.int8.network import QNetwork
 from nets.labelled import own_images
 from nets.network import add_network_arguments, network_from_arguments
 from nets.plot import PLOT_SUFFIXES
-from nets.preprocess import find_images, load_image
+from nets.preprocess import check_image, find_images, load_image
 from nets.scores import ranking, score_table, top
 from sim import summary
 from sim.frame import Frame, FrameBench, Prediction, predict
@@ -143,6 +143,8 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.plot and args.plot.suffix.lower() not in PLOT_SUFFIXES:
         raise OutputError(f"{args.plot}: must end in {' or '.join(PLOT_SUFFIXES)}")
+    if args.image and not args.image.is_dir():
+        check_image(args.image)
 
 
 def _record(network: QNetwork, program: Program, target: Target, images: list[Path], checked: list[Checked],
