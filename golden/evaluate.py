@@ -25,7 +25,7 @@ from nets.loss_report import loss_records, loss_table, plot_losses
 from nets.model import Model
 from nets.network import add_network_arguments, network_and_model
 from nets.plot import PLOT_SUFFIXES
-from nets.preprocess import load_image
+from nets.preprocess import find_images, load_image
 from nets.quantise import spread
 from nets.scores import ranking
 
@@ -132,6 +132,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.images:
+        find_images(args.images)        # what is missing is told at once, not behind minutes of calibration
     network, model = network_and_model(args)
     classes = network.tensors[network.output].shape[0]
     images = labelled_images(args.images or own_images(network, "--images"), classes, network.labels)

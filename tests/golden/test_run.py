@@ -97,5 +97,5 @@ def test_a_dump_that_cannot_be_written_is_one_line(file, capsys):
 
 def test_a_missing_image_is_told_before_anything_is_calibrated(monkeypatch, capsys):
     monkeypatch.setattr("golden.run.network_from_arguments", lambda args: pytest.fail("was asked for"))
-    assert main(["--model", "squeezenet1_1", "--image", "/none.png"]) == 2
+    assert run.main(["--model", "squeezenet1_1", "--image", "/none.png"]) == 2
     assert capsys.readouterr().err == "error: /none.png: cannot be read: No such file or directory\n"
