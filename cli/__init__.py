@@ -6,9 +6,10 @@ guard_start()               # before anything slow is imported
 from cli.command import positive, print_error, print_notes, run_command
 from cli.errors import RequestError, RequestWarning, WorkError
 from cli.extras import needs_extra
-from cli.files import OutputError, write_bytes, write_json
+from cli.files import OutputError, readable, write_bytes, write_json
 from cli.meters import counting, meter, progress, waiting
 from cli.output import bar, terminal
 
-__all__ = ["OutputError", "RequestError", "RequestWarning", "WorkError", "bar", "counting", "meter", "needs_extra", "positive",
-           "print_error", "print_notes", "progress", "run_command", "terminal", "waiting", "write_bytes", "write_json"]
+__all__ = ["OutputError", "RequestError", "RequestWarning", "WorkError", "bar", "counting", "meter", "needs_extra",
+           "positive", "print_error", "print_notes", "progress", "readable", "run_command", "terminal", "waiting",
+           "write_bytes", "write_json"]

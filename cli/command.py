@@ -32,6 +32,10 @@ def run_command(work: Callable[[Namespace], int | None], args: Namespace, *error
     except WorkError as error:
         code = 1
         print_error(error)
+    except UnicodeEncodeError as error:         # a name for a file system, or a tool, that has no such characters
+        code = 2
+        print_error(f"{error.object[error.start:error.end]!r} cannot be written in {error.encoding}, as the locale wants it: set "
+                    f"PYTHONUTF8=1")
     except KeyboardInterrupt:
         code = INTERRUPTED
         exec("")        # interrupted in code made from text, as dataclasses are, CPython would end by the signal: it forgets that

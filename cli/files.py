@@ -5,11 +5,16 @@ from pathlib import Path
 
 from cli.errors import RequestError
 
-__all__ = ["OutputError", "write_bytes", "write_json"]
+__all__ = ["OutputError", "readable", "write_bytes", "write_json"]
 
 
 class OutputError(RequestError):
     """A file that the user named cannot be written; the message names it."""
+
+
+def readable(text: str) -> str:
+    """A file's name as text: bytes that the locale does not know, which Python keeps as lone surrogates, are read as UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
@@ -44,4 +49,4 @@ def write_json(path: str | Path, record: dict | list) -> None:
     """
     text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False,
                       default=lambda value: value.tolist())
-    write_bytes(path, (text + "\n").encode())
+    write_bytes(path, (readable(text) + "\n").encode())

@@ -25,7 +25,7 @@ def dump(network: QNetwork, tensors: dict[str, np.ndarray], folder: Path) -> Non
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for layer in network.layers:
-            stem = name = re.sub(r"[^\w.-]", "_", layer.name)[:100]
+            stem = name = re.sub(r"[^\w.-]", "_", layer.name, flags=re.ASCII)[:100]
             while name in taken:
                 name = f"{stem}_{len(taken)}"
             taken.add(name)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cli import readable
 from nets.graph import Conv, Graph
 from nets.model import Model, ModelError
 from nets.preprocess import InputSpec, read_side_file
@@ -121,7 +122,7 @@ def load(path: str | Path) -> Model:
     side = path.with_suffix(".json")
     spec, labels = read_side_file(side) if side.is_file() else (None, ())
     spec = spec or SPEC
-    graph = squeezenet(CONFIG.with_size(spec.size), name=path.stem)
+    graph = squeezenet(CONFIG.with_size(spec.size), name=readable(path.stem))
     graph = decode(content, graph, source=str(path))
     return Model(graph=replace(graph, notes=(_note(graph),)), spec=spec, labels=labels)
 

@@ -64,7 +64,7 @@ RUNS = (
     Run(module="bench.accuracy", words="--json accuracy.json", says="top-1"),
     Run(module="bench.bad_files", words="--count 12 --json bad.json", says="12 damaged files"),
     Run(module="bench.float_reference", words="--count 2 --json float.json", says="ONNX Runtime", needs="bench"),
-    Run(module="bench.qdq", words="--model {model} --images {images} --limit 1 --integers --json qdq.json", says="differ",
+    Run(module="bench.qdq", words="--model {model} --images {images} --limit 1 --integers --json qdq.json", says="end to end",
         needs="bench"),
     Run(module="bench.random_networks", words="--count 3 --json random.json", says="networks", needs="test"),
     Run(module="bench.engine", words="--model {model} --image {image} --preset 25f --layers conv1 --json engine.json",

@@ -22,7 +22,7 @@ def digest_of_files(paths: Sequence[Path]) -> str:
     """Digest of files' names and contents."""
     digest = hashlib.sha256()
     for path in sorted(paths):
-        digest.update(f"{path.name}\0{_sha256(path)}\0".encode())
+        digest.update(os.fsencode(path.name) + f"\0{_sha256(path)}\0".encode())
     return digest.hexdigest()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, checker
 
+from cli import readable
 from nets.fold_affine import fold_affines
 from nets.graph import Graph, GraphError, Input, Layer, Problem
 from nets.model import ModelError
@@ -102,7 +103,8 @@ class _Import:
         output = self._output(result) if not self.problems else ""
         if self.problems:
             raise GraphError(str(self.path), self.problems)
-        graph = Graph(name=self.path.stem, layers=_used(self.net.layers, output), output=output, notes=tuple(self._notes(result)))
+        graph = Graph(name=readable(self.path.stem), layers=_used(self.net.layers, output), output=output,
+                      notes=tuple(self._notes(result)))
         return fold_affines(graph)
 
     def _output(self, result: View) -> str:

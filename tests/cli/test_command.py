@@ -8,7 +8,18 @@ import warnings
 import numpy as np
 import pytest
 
-from cli import OutputError, RequestError, RequestWarning, WorkError, needs_extra, positive, run_command, write_bytes, write_json
+from cli import (
+    OutputError,
+    RequestError,
+    RequestWarning,
+    WorkError,
+    needs_extra,
+    positive,
+    readable,
+    run_command,
+    write_bytes,
+    write_json,
+)
 
 
 def raising(error: BaseException):
@@ -25,6 +36,8 @@ def raising(error: BaseException):
     (raising(FileNotFoundError(2, "No such file", "f")), 1, "error: f: No such file\n"),
     (raising(KeyboardInterrupt()), 130, "interrupted\n"),
     (raising(LookupError("its own")), 2, "error: its own\n"),
+    (raising(UnicodeEncodeError("ascii", "aé", 1, 2, "")), 2,
+     "error: 'é' cannot be written in ascii, as the locale wants it: set PYTHONUTF8=1\n"),
 ])
 def test_exit_code_and_one_line(capsys, work, code, said):
     assert run_command(work, Namespace(), LookupError) == code
@@ -83,3 +96,11 @@ def test_files_are_whole_or_not_there(tmp_path):
     with pytest.raises(OutputError, match="absent/r.json: cannot be written: No such file"):
         write_bytes(tmp_path / "absent" / "r.json", b"")
     assert [path.name for path in tmp_path.iterdir()] == ["r.json"]
+
+
+def test_bytes_that_the_locale_does_not_know_are_read_as_utf8(tmp_path):
+    assert readable("[/b] é") == "[/b] é"
+    assert readable("é".encode().decode("ascii", "surrogateescape")) == "é"
+    assert readable("\udcff.png") == "\ufffd.png"
+    write_json(tmp_path / "r.json", {"image": "\udcff\udcc3\udca9"})
+    assert json.loads((tmp_path / "r.json").read_bytes()) == {"image": "\ufffdé"}
