@@ -17,7 +17,7 @@ def text_of(path: Path) -> str:
 
 def missing_paths(text: str) -> list[str]:
     """Paths below our packages and docs/ that a text names and that do not exist."""
-    found = re.findall(rf"\b((?:{'|'.join(sorted(SOURCES | {'docs', 'examples'}))})/[\w/.]*\w)", text)
+    found = re.findall(rf"\b((?:{'|'.join(sorted(SOURCES | {'docs', 'examples'}))})/[\w/.]*\w)(?![\w/<]|\.\w)", text)
     return [name for name in found if "..." not in name and not (ROOT / name).exists() and name not in WRITTEN]
 
 
@@ -39,7 +39,7 @@ def test_what_documents_name_exists(path):
 
 
 def test_what_does_not_exist_is_found(tmp_path):
-    assert missing_paths("see hw/engine/flux.py and hw/engine/pool.py") == ["hw/engine/flux.py"]
+    assert missing_paths("see hw/engine/pool.py and hw/engine/test_<unit>.py, hw/engine/flux.py.") == ["hw/engine/flux.py"]
     assert missing_modules("python -m sim.walk --all; python -m sim.run") == ["sim.walk"]
     page = tmp_path / "page.md"
     page.write_text("[here](page.md) [there](nowhere.md) [web](https://example.org)")

@@ -294,7 +294,8 @@ class DmaCycles:
             self._reader = max(self._reader, taken + 1)
         else:
             burst = self._loads.take(taken)
-        if burst.end or source == 2 and self._loads.missing is not None:        # who gives pixels' places back may have news
+        # Whoever gives the pixels' places back may have changed.
+        if burst.end or source == 2 and self._loads.missing is not None:
             self._expect(cycle + DECIDED)
         served = self.storage.request(
             Request(write=source == 1, address=burst.address, length=burst.length, offered=taken + 1))

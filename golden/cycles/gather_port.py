@@ -84,8 +84,8 @@ class GatherCycles:
 
     @property
     def short(self) -> int:
-        """Pixels that must still come before the first command that does not have all of its own can have news: up to those that
-        its windows need, if they are not there, else all. 0 if there is no such command."""
+        """Pixels that must still come before the first command that does not have all of its own can have an event: up to those
+        that its windows need, if they are not there, else all. 0 if there is no such command."""
         missing = self._states[-1].position - len(self._offered)
         for config, _ in self._given[len(self._states) - 1:]:
             rows = min(config.first_row + (config.rows - 1) * config.stride + config.kernel, config.height) - config.next_row

@@ -20,8 +20,8 @@ __all__ = ["MachineTimeline", "run", "storage_of"]
 
 NEXT = 2                # least cycles from an event to an offer that follows from it
 
-# Commands behind which the gather may have news earlier than was known: pixels for it, or other writes, which come or move. (One
-# write moved may change by more than a cycle when the gather stops: it notices late that too many of its words wait.)
+# Commands behind which events of the gather may come earlier than was known: pixels for it, or other writes, which come or move.
+# (One write moved may change by more than a cycle when the gather stops: it notices late that too many of its words wait.)
 ABOUT_GATHER = frozenset((Opcode.GATHER, Opcode.COMPUTE, Opcode.LOAD_PIXELS, Opcode.LOAD_ACTIVATIONS, Opcode.STORE))
 
 
@@ -104,27 +104,27 @@ class _Run:
             gathered=self.gather.written, requests=self.dma.requests)
 
     def _tell(self) -> None:
-        """Tells each part what the others did up to now, until nobody has news."""
+        """Tells each part what the others did up to now, until no part changes any more."""
         dma, sequencer = self.dma, self.sequencer
-        news = True
+        changed = True
         if dma.missing != self.missing:
             self.missing, self.due = dma.missing, self.now
-        while news:
-            news = False
+        while changed:
+            changed = False
             for _ in dma.new("fetch_taken"):
                 sequencer.asked()
             words = dma.new("fetched")
             if words:
                 sequencer.arrive(words)
-                news = True
+                changed = True
             for queue in ("load", "store"):
                 for what in ("taken", "done"):
                     for cycle in dma.new(f"{queue}_{what}"):
                         self._event(queue, what, cycle)
-                        news = True
+                        changed = True
             self._lend()
-            news |= self._units()
-            news |= self._offers()
+            changed |= self._units()
+            changed |= self._offers()
 
     def _event(self, queue: str, what: str, cycle: int) -> None:
         self.events[queue, what].append(cycle)
@@ -149,33 +149,33 @@ class _Run:
         if self.denied and (due or self._next("compute") <= self.now):
             self.engine.follow()
             self.denied, self.stale = False, True
-        news = self._events("compute")
+        changed = self._events("compute")
         if due:
             if self.stale:
                 self.gather.follow(self._others(self.gather.since), self.now)
                 self.stale = False
-            news |= self._events("gather")
+            changed |= self._events("gather")
             until = bisect_right(self.gather.pixels_taken, self.now, lo=self.pixels)
             self.dma.take_pixels(self.gather.pixels_taken[self.pixels:until])
-            self.pixels, news = until, news or until > self.pixels
+            self.pixels, changed = until, changed or until > self.pixels
             self.due = self._due()
-        return news
+        return changed
 
     def _events(self, queue: str) -> bool:
         """Tells the sequencer what happened in a unit up to now."""
-        news = False
+        changed = False
         for what in ("taken", "done"):
             for cycle in self._cycles(queue, what):
                 if cycle > self.now:
                     break
                 self._event(queue, what, cycle)
                 self.told[queue, what] += 1
-                news = True
-        return news
+                changed = True
+        return changed
 
     def _due(self) -> int:
-        """The first cycle in which the gather may have news: an event, or a pixel taken for which the DMA waits. That holds until
-        it waits for another, or one of `ABOUT_GATHER` is offered."""
+        """The first cycle in which something of the gather may concern others: an event, or a pixel taken for which the DMA
+        waits. That holds until it waits for another, or one of `ABOUT_GATHER` is offered."""
         due, missing, known = self._next("gather"), self.dma.missing, self.gather.pixels_taken
         if missing is not None and missing > self.pixels:
             at = known[missing - 1] if missing <= len(known) else UNKNOWN
@@ -223,7 +223,7 @@ class _Run:
 
     def _offers(self) -> bool:
         """Commands that the sequencer offers, to their units."""
-        news, offered = False, self.sequencer.offered
+        changed, offered = False, self.sequencer.offered
         for queue in QUEUES:
             while self.given[queue] < len(offered[queue]):
                 command, cycle = self.commands[queue][self.given[queue]], offered[queue][self.given[queue]]
@@ -240,16 +240,16 @@ class _Run:
                         self.engine.give(command.body, cycle)
                 if command.opcode in ABOUT_GATHER:
                     self.due = self.now
-                self.stale, news = True, True
+                self.stale, changed = True, True
         fetches = self.sequencer.fetches
         if self.fetched < len(fetches) and fetches[self.fetched] <= self.now:
             self.dma.fetch((self.address + self.fetched * control.BURST) % self.space, control.BURST, fetches[self.fetched])
-            self.fetched, news = self.fetched + 1, True
-        return news
+            self.fetched, changed = self.fetched + 1, True
+        return changed
 
     def _until(self) -> int | None:
-        """A cycle before which nobody but the DMA can have news for it; None if there is nobody who could."""
+        """A cycle before which no part but the DMA itself can cause an event for it; None if no part could."""
         bounds = [self.sequencer.fetches[-1]] if self.fetched < len(self.sequencer.fetches) else []
-        news = [self._next("compute"), self.due if self._gathering else UNKNOWN]
-        bounds += [cycle + NEXT for cycle in news if cycle < UNKNOWN]
+        events = [self._next("compute"), self.due if self._gathering else UNKNOWN]
+        bounds += [cycle + NEXT for cycle in events if cycle < UNKNOWN]
         return min(bounds, default=None)

@@ -76,7 +76,7 @@ class SequencerCycles:
     def taken(self, queue: str, cycle: int) -> None:
         """The next command of a queue was taken by its unit."""
         self._queues[queue].taken.append(cycle)
-        self._queues[queue].news = True
+        self._queues[queue].changed = True
         self._advance()
 
     def done(self, queue: str, cycle: int) -> None:
@@ -131,7 +131,7 @@ class SequencerCycles:
                         if at < queue.left[place] + control.SPREAD_FREE:
                             at = queue.left[place] + control.SPREAD_FREE
                     queue.came.append(at + control.SPREAD)
-                    queue.news = True
+                    queue.changed = True
                 gave.append(at)
                 n += 1
                 moved = True
@@ -186,14 +186,14 @@ class _Queue:
         self.ready: list[int] = []
         self.taken: list[int] = []
         self.done: list[int] = []
-        self.news = False                       # more words, or commands taken
+        self.changed = False                    # more words, or commands taken
         self._ends = _ends(program)
 
     def advance(self) -> None:
         """Follows all that is known."""
-        if not self.news:
+        if not self.changed:
             return
-        self.news = False
+        self.changed = False
         came, left, took = self.came, self.left, self.took
         fifo, places = control.FIFO, control.FIFO_PLACES
         while True:
