@@ -15,20 +15,16 @@ from hw.engine.memory_ports import MemoryAccess
 from hw.parts.credits import Credits
 from hw.parts.layout import record_layout
 from hw.parts.reset import own_reset
+from hw.sequencer.sequencer import fault_layout
 from hw.storage.arbiter import LOADS, StorageArbiter, request_layout, source_layout, word_layout
 
-__all__ = ["Dma", "fault_layout", "load_layout", "store_layout"]
+__all__ = ["Dma", "load_layout", "store_layout"]
 
 WAITING = 31            # commands that may be under way: one is walked through, others have words to come
 
 
 def store_layout() -> data.StructLayout:
     return record_layout(Transfer)
-
-
-def fault_layout() -> data.StructLayout:
-    """`code`: one of `arch.transfer.TransferFault`."""
-    return data.StructLayout({"valid": 1, "code": range(max(TransferFault) + 1)})
 
 
 class Dma(wiring.Component):

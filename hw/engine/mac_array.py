@@ -9,7 +9,7 @@ from hw.engine.mac_lane import WEIGHT_BITS, LutLane, PackedLane, pack
 from hw.parts.delay import delayed
 from hw.primitives import BlockRam, Copy
 
-__all__ = ["MacArray", "beat_layout", "load_layout", "result_layout"]
+__all__ = ["MacArray", "beat_layout", "pair_weights_layout", "result_layout"]
 
 
 def beat_layout(lanes: int, depth: int) -> data.StructLayout:
@@ -19,7 +19,7 @@ def beat_layout(lanes: int, depth: int) -> data.StructLayout:
         "x": data.ArrayLayout(unsigned(8), lanes)})
 
 
-def load_layout(lanes: int) -> data.StructLayout:
+def pair_weights_layout(lanes: int) -> data.StructLayout:
     """Weights and biases of one column pair; index 0 is the even column."""
     return data.StructLayout({
         "valid": 1, "weights": data.ArrayLayout(data.ArrayLayout(signed(8), 2), lanes),
@@ -184,7 +184,7 @@ class MacArray(wiring.Component):
     Members
     -------
     beat : ``In(beat_layout(lanes, depth))``
-    load : ``In(load_layout(lanes))``
+    load : ``In(pair_weights_layout(lanes))``
         Weights in [-127, 127] (-128 gives wrong sums); biases any signed 32 bits.
     results : ``Out(ArrayLayout(result_layout(), columns))``
         Sums modulo 2**32, as signed.
@@ -201,7 +201,7 @@ class MacArray(wiring.Component):
             raise ValueError(f"Pairs on lookup tables must be 0..{columns // 2}, not {lut_pairs!r}")
         self.lanes, self.columns, self.depth, self.lut_pairs = lanes, columns, depth, lut_pairs
         super().__init__({
-            "beat": In(beat_layout(lanes, depth)), "load": In(load_layout(lanes)),
+            "beat": In(beat_layout(lanes, depth)), "load": In(pair_weights_layout(lanes)),
             "results": Out(data.ArrayLayout(result_layout(), columns))})
 
     # Cycles from the beat port to the control bits of columns 0 and 1: one x register before the pair.

@@ -13,7 +13,7 @@ from hw.parts.queue import Queue
 from hw.parts.word_fifo import WordFifo
 from hw.primitives import Copy
 
-__all__ = ["CommandQueue", "TOKENS", "queue_layout", "word_layout"]
+__all__ = ["CommandQueue", "TOKENS", "queue_layout", "instruction_word_layout"]
 
 TOKENS = 17             # bits of a count of tokens; it stays where its upper bit is set, above any that is waited for
 PLACES_PER_COPY = 16    # words of a record that share a copy of what they take
@@ -26,7 +26,7 @@ def queue_layout(geometry: Geometry, queue: str) -> data.StructLayout:
             "store": record_layout(Transfer), "gather": record_layout(GatherConfig), "compute": command_layout(geometry)}[queue]
 
 
-def word_layout() -> data.StructLayout:
+def instruction_word_layout() -> data.StructLayout:
     """A word of an instruction, whether it is the header, and whether it is the last."""
     return data.StructLayout({"word": 16, "header": 1, "last": 1})
 
@@ -58,7 +58,7 @@ class CommandQueue(wiring.Component):
     Members
     -------
     w_en : ``In(1)``
-    w_data : ``In(word_layout())``
+    w_data : ``In(instruction_word_layout())``
     leaves : ``Out(1)``
         A place for a word is free again.
     tokens : ``In(ArrayLayout(17, 4))``
@@ -72,17 +72,17 @@ class CommandQueue(wiring.Component):
 
     def __init__(self, geometry: Geometry, queue: str, *, words: int = control.QUEUE_WORDS, places: int = Queue.PLACES):
         self.geometry, self.queue, self.words, self.places = geometry, queue, words, places
-        super().__init__({"w_en": In(1), "w_data": In(word_layout()), "leaves": Out(1),
+        super().__init__({"w_en": In(1), "w_data": In(instruction_word_layout()), "leaves": Out(1),
                           "tokens": In(data.ArrayLayout(TOKENS, len(QUEUES))), "halt": In(1),
                           "o": Out(stream.Signature(queue_layout(geometry, queue))), "waiting": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.words = words = WordFifo(depth=self.words, width=word_layout().size, places=self.places)
+        m.submodules.words = words = WordFifo(depth=self.words, width=instruction_word_layout().size, places=self.places)
         m.d.comb += [words.w_en.eq(self.w_en), words.w_data.eq(self.w_data), self.leaves.eq(words.leaves)]
 
         full, taken = Signal(), Signal()
-        head = data.View(word_layout(), words.o.payload)
+        head = data.View(instruction_word_layout(), words.o.payload)
         m.d.comb += [words.o.ready.eq(~full), taken.eq(words.o.valid & ~full)]
         sent = self.o.valid & self.o.ready
         with m.If(taken & head.last):
@@ -90,7 +90,7 @@ class CommandQueue(wiring.Component):
         with m.Elif(sent):
             m.d.sync += full.eq(0)
         came = delayed(m, taken, 1, "came", reset=True)
-        word = Signal(word_layout(), reset_less=True)
+        word = Signal(instruction_word_layout(), reset_less=True)
         m.d.sync += word.eq(head)
 
         needs, ready = self._unpack(m, taken, came, word)

@@ -13,10 +13,10 @@ from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.reset import own_reset
 from hw.sequencer.check import Checker
-from hw.sequencer.command_queue import TOKENS, CommandQueue, queue_layout, word_layout
+from hw.sequencer.command_queue import TOKENS, CommandQueue, instruction_word_layout, queue_layout
 from hw.sequencer.counters import BITS, WHAT, Counters
 from hw.sequencer.program_fetch import ProgramFetch, fetch_layout
-from hw.storage.arbiter import word_layout as storage_word_layout
+from hw.storage.arbiter import word_layout
 
 __all__ = ["Sequencer", "error_layout", "fault_layout", "region_layout"]
 
@@ -78,7 +78,7 @@ class Sequencer(wiring.Component):
         self.geometry, self.silence = geometry, silence
         super().__init__({
             "start": In(1), "program": In(STORAGE), "fetch": Out(stream.Signature(fetch_layout())),
-            "fetched": In(storage_word_layout()),
+            "fetched": In(word_layout()),
             **{name: Out(stream.Signature(queue_layout(geometry, name))) for name in QUEUES},
             "done": In(len(QUEUES)), "fault": In(fault_layout()), "alive": In(1), "region": Out(region_layout()),
             "running": Out(1), "finished": Out(1), "error": Out(error_layout()), "cycles": Out(32),
@@ -105,7 +105,8 @@ class Sequencer(wiring.Component):
     def _spread(self, m, words):
         """Words to their queues; returns whether the end came, whether a full queue holds up the rest, and whether a new
         instruction was given to each queue."""
-        word, ended, blocked, ready = Signal(word_layout(), reset_less=True), Signal(), Signal(), [words.payload.to[-1]]
+        word = Signal(instruction_word_layout(), reset_less=True)
+        ended, blocked, ready = Signal(), Signal(), [words.payload.to[-1]]
         m.d.sync += [word.word.eq(words.payload.word), word.header.eq(words.payload.header), word.last.eq(words.payload.last)]
         given = []
         for n, (name, queue) in enumerate(self.queues.items()):
@@ -113,7 +114,7 @@ class Sequencer(wiring.Component):
             go = words.payload.to[n] & places.any
             # Queues may be far from each other: each has registers of its own on both ways.
             give, freed, new = Signal(name=f"{name}_give"), Signal(name=f"{name}_freed"), Signal(name=f"{name}_new")
-            own = Signal(word_layout(), name=f"{name}_word", reset_less=True)
+            own = Signal(instruction_word_layout(), name=f"{name}_word", reset_less=True)
             m.d.sync += [give.eq(words.valid & go), queue.w_en.eq(give), freed.eq(queue.leaves), new.eq(give & word.header)]
             with m.If(give):
                 m.d.sync += own.eq(word)

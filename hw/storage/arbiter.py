@@ -10,16 +10,11 @@ from arch.transfer import BURST_WORDS, DECIDE, ROUTED
 from hw.parts.queue import Queue
 from hw.primitives import Copy
 from hw.storage.sdram import word_layout
-from hw.storage.sdram_segments import LENGTH_BITS
+from hw.storage.sdram_segments import request_layout
 
 __all__ = ["LOADS", "StorageArbiter", "request_layout", "routed_layout", "source_layout", "tag_layout", "word_layout"]
 
 LOADS = (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS, Opcode.LOAD_PIXELS)
-
-
-def request_layout(address_bits: int) -> data.StructLayout:
-    """`length` words from word `address` on, as storage is asked for them."""
-    return data.StructLayout({"write": 1, "address": address_bits, "length": LENGTH_BITS})
 
 
 def source_layout(address_bits: int) -> data.StructLayout:

@@ -52,7 +52,7 @@ class Sdram(wiring.Component):
 
     Members
     -------
-    request : ``In(stream.Signature(request_layout(timing)))``
+    request : ``In(stream.Signature(request_layout(timing.address_bits)))``
     take, w : ``Out(1)``, ``In(16)``
     r : ``Out(word_layout())``
         ``timing.read`` cycles after the column was given.
@@ -62,7 +62,7 @@ class Sdram(wiring.Component):
 
     def __init__(self, timing: Timing):
         self.timing = timing
-        super().__init__({"request": In(stream.Signature(request_layout(timing))), "take": Out(1), "w": In(16),
+        super().__init__({"request": In(stream.Signature(request_layout(timing.address_bits))), "take": Out(1), "w": In(16),
                           "r": Out(word_layout()), "pins": Out(SdramPins())})
 
     def elaborate(self, platform):

@@ -11,9 +11,9 @@ __all__ = ["LENGTH_BITS", "SdramSegments", "request_layout", "segment_layout"]
 LENGTH_BITS = 17
 
 
-def request_layout(timing: Timing) -> data.StructLayout:
-    """`length` words from word `address` on."""
-    return data.StructLayout({"write": 1, "address": timing.address_bits, "length": LENGTH_BITS})
+def request_layout(address_bits: int) -> data.StructLayout:
+    """`length` words from word `address` on, as storage is asked for them."""
+    return data.StructLayout({"write": 1, "address": address_bits, "length": LENGTH_BITS})
 
 
 def segment_layout(timing: Timing) -> data.StructLayout:
@@ -29,14 +29,14 @@ class SdramSegments(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(request_layout(timing)))``
+    i : ``In(stream.Signature(request_layout(timing.address_bits)))``
     o : ``Out(stream.Signature(segment_layout(timing)))``
         `count` comes late: it is right in the cycle after the segment was taken.
     """
 
     def __init__(self, timing: Timing):
         self.timing = timing
-        super().__init__({"i": In(stream.Signature(request_layout(timing))),
+        super().__init__({"i": In(stream.Signature(request_layout(timing.address_bits))),
                           "o": Out(stream.Signature(segment_layout(timing)))})
 
     def elaborate(self, platform):

@@ -9,7 +9,7 @@ from hw.engine.engine import queued_units
 from hw.engine.weights import bias_layout, scale_layout, weight_layout
 from hw.parts.banked_ram import BankedRam
 from hw.primitives import BlockRam
-from hw.sequencer.command_queue import word_layout
+from hw.sequencer.command_queue import instruction_word_layout
 
 __all__ = ["AVAILABLE", "block_rams", "resources"]
 
@@ -49,7 +49,7 @@ def block_rams(geometry: Geometry, storage_words: int | None) -> int:
         engine += BlockRam.tiles(depth=gather.line_memory(geometry), width=8 * gather.line_bytes(geometry))
     around = (
         BlockRam.tiles(depth=PIXELS, width=entry_layout().size)
-        + len(QUEUES) * BlockRam.tiles(depth=control.QUEUE_WORDS, width=word_layout().size)
+        + len(QUEUES) * BlockRam.tiles(depth=control.QUEUE_WORDS, width=instruction_word_layout().size)
         + BlockRam.tiles(depth=control.PROGRAM_WORDS, width=16)
         + BlockRam.tiles(depth=2 * FRAME_WORDS, width=16))                              # two frames from the host
     storage = 0 if storage_words is None else BankedRam.tiles(depth=storage_words, lanes=1, lane_bits=16)

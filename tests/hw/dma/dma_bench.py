@@ -14,9 +14,10 @@ from arch.sdram import Timing
 from golden.cycles.dma import SOURCES, DmaCycles
 from golden.cycles.storage import RamCycles, SdramStorage
 from golden.cycles.streams import Readiness, depart
-from hw.dma.dma import Dma, fault_layout, load_layout, store_layout
+from hw.dma.dma import Dma, load_layout, store_layout
 from hw.parts.delay import delayed
 from hw.parts.queue import Queue
+from hw.sequencer.sequencer import fault_layout
 from hw.storage.arbiter import request_layout, source_layout
 from hw.storage.pulled_words import PulledWords
 from hw.storage.ram import StorageRam

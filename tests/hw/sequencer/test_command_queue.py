@@ -8,7 +8,7 @@ import pytest
 from arch import control
 from arch.instruction import QUEUE_OF, QUEUES, Instruction, Opcode, Waits, encode
 from hw.parts.credits import Credits
-from hw.sequencer.command_queue import TOKENS, CommandQueue, queue_layout, word_layout
+from hw.sequencer.command_queue import TOKENS, CommandQueue, instruction_word_layout, queue_layout
 from sim.verilog.export import Boundary
 from sim.verilog.native import Design, ints_of_beats
 from tests.hw.instructions import GEOMETRY, body, payload
@@ -21,7 +21,7 @@ class Top(wiring.Component):
         self.queues = {name: CommandQueue(GEOMETRY, name) for name in QUEUES}
         members = {"tokens": In(data.ArrayLayout(TOKENS, len(QUEUES))), "halt": In(1)}
         for name in QUEUES:
-            members |= {f"{name}_words": In(stream.Signature(word_layout())),
+            members |= {f"{name}_words": In(stream.Signature(instruction_word_layout())),
                         name: Out(stream.Signature(queue_layout(GEOMETRY, name))),
                         f"{name}_waiting": Out(1)}
         super().__init__(members)

@@ -29,7 +29,7 @@ class System(wiring.Component):
 
     def __init__(self, timing: Timing):
         self.sdram, self.chip = Sdram(timing), SdramChip(timing)
-        super().__init__({"request": In(stream.Signature(request_layout(timing))), "w": In(stream.Signature(16)),
+        super().__init__({"request": In(stream.Signature(request_layout(timing.address_bits))), "w": In(stream.Signature(16)),
                           "timing": In(ChipTiming), "load": self.chip.signature.members["load"]})
 
     def elaborate(self, platform):
@@ -47,7 +47,7 @@ class System(wiring.Component):
 
 
 def request_bits(timing: Timing, request: Request) -> int:
-    return request_layout(timing).const(
+    return request_layout(timing.address_bits).const(
         {"write": request.write, "address": request.address, "length": request.length}).as_bits()
 
 
