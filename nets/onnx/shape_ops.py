@@ -103,6 +103,8 @@ def _pad(node: Node) -> View:
         return view
     if any(size < 0 for size in pads) or rank != 4 or before.get(0) or after.get(0):
         raise ValueError(f"pads must add to channels, height and width, not {pads}")
+    if not value < np.inf:
+        raise ValueError(f"value must be a number or minus infinity, not {value}")
     own = node.net.shapes[view.layer]
     last = len(own) == 3 and view.shape[1:] != own and view.shape == (1, *own[1:], own[0]) and view.loops == channels_last(own)
     layer, order = (view.layer, (3, 1, 2)) if last else (node.image(0)[0], (1, 2, 3))
@@ -129,8 +131,8 @@ def _gather(node: Node) -> View:
     rank = node.inputs[1].ndim
     if rank > 1 or not index or not all(-size <= k < size for k in index):
         raise ValueError(f"must gather channels by one list of numbers from {-size} to {size - 1}")
-    if axis == 0:
-        return view if rank else replace(view, shape=view.shape[1:])
+    if size == 1 and len(index) == 1:           # the batch, or another axis of which there is but one
+        return view if rank else replace(view, shape=(*view.shape[:axis], *view.shape[axis + 1:]))
     view = node.by_channel(0, axis)
     found = _selected(node, view, axis, [k % size for k in index], node.name)
     return found if rank else replace(found, shape=(*found.shape[:axis], *found.shape[axis + 1:]))

@@ -141,7 +141,7 @@ def whole_map(node: Node, axes: list[int] | None) -> View | None:
     """The input, if these axes are together its height and width, and the others its channels."""
     view = node.view(0)
     own = node.net.shapes[view.layer]
-    if len(own) != 3 or axes is None:
+    if len(own) != 3 or not axes:
         return None
     try:
         loops = along(view.loops, view.shape)

@@ -214,3 +214,25 @@ def test_refusals_are_complete(tmp_path):
         import_onnx(save(tmp_path, model(nodes, weights(w=(6, 5, 3, 3)), opset=14)))
     assert [(problem.name, problem.op) for problem in caught.value.problems] == [
         ("one", "Tanh"), ("two", "Conv"), ("three", "HardSwish"), ("four", "Softmax"), ("five", "Conv")]
+
+
+@pytest.mark.parametrize("index", [[3, 1, 0, 2], [3, 1], [3]])
+@pytest.mark.parametrize("around", [("Squeeze", "Unsqueeze"), ("Transpose", "Transpose")])
+def test_channels_gathered_along_the_first_axis(tmp_path, index, around):
+    """Axis 0 is the batch only where it is of size 1: behind a Squeeze or a Transpose it is the channels."""
+    how = {"perm": [1, 0, 2, 3]} if around[0] == "Transpose" else {}
+    axes = "" if how else " a"
+    nodes = [node(around[0], "x" + axes, "s", **how), node("Gather", "s i", "g", axis=0), node(around[1], "g" + axes, "u", **how),
+             node("Relu", "u")]
+    graph = agree(save(tmp_path, model(nodes, {"a": [0], "i": index})))
+    assert graph.shapes[graph.output][0] == len(index)
+
+
+@pytest.mark.parametrize("nodes, constants, opset", [
+    ([node("Gather", "x i", "g", axis=0), node("Relu", "g")], {"i": [0, 0]}, 13),
+    ([node("GlobalAveragePool", "x", "p"), node("ReduceMean", "p a")], {"a": np.zeros(0, np.int64)}, 18),
+    ([node("GlobalAveragePool", "x", "p"), node("ReduceMax", "p a")], {"a": np.zeros(0, np.int64)}, 18),
+    ([node("Pad", "x p v", "z"), node("Relu", "z")], {"p": [0, 0, 1, 1, 0, 0, 1, 1], "v": np.array(np.nan, np.float32)}, 13)])
+def test_more_than_one_batch_all_axes_and_no_number_are_refused(tmp_path, nodes, constants, opset):
+    with pytest.raises(GraphError):
+        import_onnx(save(tmp_path, model(nodes, constants, opset=opset)))
