@@ -1,7 +1,7 @@
 from dataclasses import replace
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from tests.hw.engine.layers import conv_of
 GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=64)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 64), st.integers(1, 3))
 def test_bands_cover_all_rows_within_their_size(rows, columns, least):
     cut = bands(rows, columns, 64, least)

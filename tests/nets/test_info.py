@@ -77,7 +77,8 @@ def test_a_quantised_file_is_listed_with_its_names_as_they_are(capsys, tmp_path)
     assert (record["parameters"], record["macs"]) == (20, 72)
 
 
-def test_names_stay_whole_where_nobody_watches(capsys):
+def test_names_stay_whole_where_nobody_watches(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     code, out, _ = shown(capsys, "--model", "squeezenet1_1")
     assert code == 0 and "fire2/relu_squeeze1x1 " in out and "total" in out
 
