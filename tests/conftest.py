@@ -12,6 +12,13 @@ from sim.verilog.native import Design
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--waves", type=Path, metavar="DIR",
                      help="write every simulation of a test as a waveform to DIR/FILE-OF-TESTS/*.vcd")
+    parser.addoption("--no-skips", action="store_true", help="a test that is skipped for want of something fails the run")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if session.config.getoption("--no-skips") and reporter and reporter.stats.get("skipped") and not session.exitstatus:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -71,7 +71,7 @@ def test_heat_maps_are_read_in_the_routers_order(tmp_path):
 def test_the_fastest_seed_comes_first(monkeypatch, tmp_path):
     clocks, ends = {1: 140.0, 2: None, 3: 150.0}, []
 
-    def route(netlist, device, *, freq_mhz, seed, stop_after, heatmap):
+    def route(netlist, device, *, freq_mhz, seed, stop_after, heatmap, stop):
         if clocks[seed] is None:
             raise ToolError("no room")
         resources = {key: Resource(used=1, available=2) for key in ("lut4", "ff", "block_ram", "multipliers")}
@@ -91,11 +91,16 @@ def test_the_fastest_seed_comes_first(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("main", "arguments", "message"), [
-    (fmax.main, ["--preset", "85f", "--seeds", "0"], "--seeds must be at least 1, not 0"),
-    (cores.main, ["systolic"], "Organisation must be one of weight-stationary, .*, not 'systolic'"),
+    (cores.main, ["systolic"], "an organisation must be one of weight-stationary, .*, not 'systolic'"),
     (cores.main, ["weight-stationary", "--columns", "6"], "--columns must be a multiple of 4, 4..32, not 6"),
     (cores.main, ["--router", "router1", "--heatmap", "heat.png"], "--heatmap must go with router2, not router1"),
     (cores.main, ["weight-stationary", "--lanes", "1"], "--lanes must be a multiple of 2, 2..32, not 1")])
 def test_bad_requests_are_refused_in_a_line(main, arguments, message, capsys, tmp_path):
     assert main([*arguments, "--build", str(tmp_path)]) == 2
     assert re.search(message, capsys.readouterr().err)
+
+
+def test_no_seeds_at_all_are_refused_by_the_parser(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        fmax.main(["--preset", "85f", "--seeds", "0"])
+    assert "argument --seeds: must be a positive number, not '0'" in capsys.readouterr().err

@@ -24,19 +24,24 @@ from nets.graph import (
 from nets.model import Model
 from nets.preprocess import InputSpec
 
-RNG = np.random.default_rng(11)
+
+def drawn(name: str) -> np.random.Generator:
+    """Random numbers for a layer: the same whatever was drawn before."""
+    return np.random.default_rng(list(name.encode()))
 
 
 def conv(name, source, out, per_group, kernel=3, groups=1, **window):
-    weight = RNG.normal(0, (2 / (per_group * kernel * kernel)) ** 0.5, (out, per_group, kernel, kernel)).astype(np.float32)
-    bias = RNG.normal(0, 0.1, out).astype(np.float32)
+    rng = drawn(name)
+    weight = rng.normal(0, (2 / (per_group * kernel * kernel)) ** 0.5, (out, per_group, kernel, kernel)).astype(np.float32)
+    bias = rng.normal(0, 0.1, out).astype(np.float32)
     return Conv(name=name, inputs=(source,), weight=weight, bias=bias, groups=groups,
                 window=Window(kernel=(kernel, kernel), **window))
 
 
 def every_operator() -> Model:
     """All operators but those that end a network; signed and unsigned tensors, shared scales, fused and lone clamps."""
-    affine = {"scale": RNG.normal(1, 0.3, 16).astype(np.float32), "offset": RNG.normal(0, 0.3, 16).astype(np.float32)}
+    rng = drawn("affine")
+    affine = {"scale": rng.normal(1, 0.3, 16).astype(np.float32), "offset": rng.normal(0, 0.3, 16).astype(np.float32)}
     layers = (
         Input(name="image", shape=(3, 21, 19)),
         conv("stem", "image", 16, 3, stride=(2, 2), padding=(1, 1, 1, 1)),
@@ -64,8 +69,8 @@ def every_operator() -> Model:
         Add(name="gated", inputs=("gate/softmax", "mean/padded")),
         GlobalAvgPool(name="global", inputs=("gated",)),
         Flatten(name="features", inputs=("global",)),
-        Linear(name="classes", inputs=("features",), weight=RNG.normal(0, 0.3, (10, 24)).astype(np.float32),
-               bias=RNG.normal(0, 0.1, 10).astype(np.float32)),
+        Linear(name="classes", inputs=("features",), weight=rng.normal(0, 0.3, (10, 24)).astype(np.float32),
+               bias=rng.normal(0, 0.1, 10).astype(np.float32)),
         Softmax(name="probabilities", inputs=("classes",)),
     )
     spec = InputSpec(size=(21, 19), mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), crop="none")

@@ -1,4 +1,6 @@
 """Scales and shifts of channels fold into every neighbour that can take them, and the network computes what it did."""
+import sys
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,11 @@ from nets.preprocess import InputSpec
 RNG = np.random.default_rng(5)
 POOL = Window(kernel=(2, 2), stride=(2, 2))
 PADDED = Window(kernel=(3, 3), padding=(1, 1, 1, 1))
+
+
+@pytest.fixture(autouse=True)
+def _the_same_numbers_in_any_order(monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "RNG", np.random.default_rng(5))
 
 
 def conv(name, source, out=4, into=4, window=PADDED, groups=1):

@@ -19,16 +19,28 @@ from tests.nets.onnx.cases import runtime
 # Without an operator here, one line each says so.
 REFUSED = {"act_hardswish": r"r \(HardSwish\): operator is not supported", "act_leakyrelu": r"r \(LeakyRelu\): operator is not",
            "act_tanh": r"r \(Tanh\): operator is not supported", "se_block": r"r2 \(Mul\): Mul of two computed tensors is not"}
-WIDE_RANGES = {"q_channel_ranges_100", "q_concat_ranges_1000"}      # their accuracy is the quantiser's to show
+WIDE_RANGES = {"q_channel_ranges_100", "q_concat_ranges_1000"}      # tests/nets/int8/test_equalise.py has their accuracy
 LEAST_DB = 25
 NAMES = sorted(path.stem for path in (DEFAULT_DATA / "cases").glob("*.onnx"))
 
 
+COMPUTED = [name for name in NAMES if name not in REFUSED and name not in WIDE_RANGES]
+
+
+def found(data: Path, name: str | None) -> Path:
+    if name is None or not (data / "cases" / f"{name}.onnx").exists():
+        pytest.skip("needs the folder cases/ of FIRELINE_DATA")
+    return data / "cases" / f"{name}.onnx"
+
+
 @pytest.fixture(params=NAMES or [None])
 def path(request, data) -> Path:
-    if request.param is None or not (data / "cases" / f"{request.param}.onnx").exists():
-        pytest.skip("needs the folder cases/ of FIRELINE_DATA")
-    return data / "cases" / f"{request.param}.onnx"
+    return found(data, request.param)
+
+
+@pytest.fixture(params=COMPUTED or [None])
+def computed(request, data) -> Path:
+    return found(data, request.param)
 
 
 def judged(path: Path, graph: Graph, x: np.ndarray) -> np.ndarray:
@@ -50,21 +62,19 @@ def test_float_reference_computes_what_onnx_runtime_does(path):
     assert np.abs(got.ravel() - wanted.ravel()).max() <= 1e-4 * span
 
 
-def test_integers_follow_the_float_network_and_rank_its_classes(path):
-    if path.stem in REFUSED | dict.fromkeys(WIDE_RANGES):
-        pytest.skip("not computed in integers, or not well without the quantiser's help")
-    model = load_model(path)
+def test_integers_follow_the_float_network_and_rank_its_classes(computed):
+    model = load_model(computed)
     network = quantise_with(model)
     x = model.spec.normalise(synthetic_images(model.spec, count=1, seed=5)[0])
     last, endings = scores_of(model.graph)
     assert network.endings == endings
     exact = run(model.graph, x, keep=(last.name,))[last.name]
     q = values.run(network, network.quantise_input(x))[network.output]
-    found = network.dequantise(network.output, q)
-    noise = float(np.square(exact.ravel() - found.ravel()).mean())
+    close = network.dequantise(network.output, q)
+    noise = float(np.square(exact.ravel() - close.ravel()).mean())
     assert 10 * np.log10(float(np.square(exact).mean()) / max(noise, 1e-30)) >= LEAST_DB
     shown = probabilities(network, q)
     np.testing.assert_allclose(shown, finish(exact, endings).ravel(), atol=0.1 * max(1.0, float(np.abs(exact).max())))
-    if path.stem == "end_argmax":
+    if computed.stem == "end_argmax":
         wanted = run(model.graph, x)[model.graph.output]
         assert abs(shown[ranking(q)[0]] - shown[int(wanted[0])]) < 0.02
