@@ -2,7 +2,6 @@
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -89,9 +88,7 @@ def _from_zoo(name: str) -> Model:
         return zoo.load(name)
     if Path(name).suffix or "/" in name:
         raise ModelError(f"{name}: a model file must end in .onnx or .net")
-    near = get_close_matches(name, zoo.NAMES, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise ModelError(f"{name}: is no model; {hint}The zoo has {', '.join(zoo.NAMES)}; a file must end in .onnx or .net")
+    raise ModelError(f"{name}: is no model; {zoo.unknown(name)}; a file must end in .onnx or .net")
 
 
 def _resized(graph: Graph, size: tuple[int, int]) -> Graph:

@@ -1,6 +1,7 @@
 """Networks by name: the embedded digits, and every family of the zoo with its options."""
 import argparse
 from dataclasses import replace
+from difflib import get_close_matches
 import os
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from nets.preprocess import InputSpec, find_images, load_image, read_side_file
 from nets.zoo.families import COMMON, FAMILIES, SQUEEZENET_OPTIONS, Family, Option
 from nets.zoo.weights import initialise, normalised, with_weights_of
 
-__all__ = ["IMAGENET", "NAMES", "add_family_arguments", "is_name", "load", "with_family_arguments"]
+__all__ = ["IMAGENET", "NAMES", "add_family_arguments", "is_name", "load", "unknown", "with_family_arguments"]
 
 NAMES = ("digits", *FAMILIES)
 ALIASES = {"squeezenet": "squeezenet1_0"}           # what else may stand before the colon
@@ -28,6 +29,13 @@ MEASURED = 8            # images that the statistics of batch normalisations are
 def is_name(text: str) -> bool:
     """Whether a text names a network of the zoo (with options or not), rather than a file."""
     return text in NAMES or _base(text) in FAMILIES
+
+
+def unknown(name: str) -> str:
+    """What the zoo has instead of a name that is none of it: the nearest one first."""
+    near = get_close_matches(_base(name), NAMES, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{hint}The zoo has {', '.join(NAMES)}; all but digits take options, as squeezenet:sr=0.25"
 
 
 def _base(name: str) -> str:
@@ -117,8 +125,7 @@ def _parse(name: str) -> tuple[Family, dict[str, str]]:
     """The family of a name, and its options as they are written."""
     family = FAMILIES.get(_base(name))
     if family is None:
-        raise ModelError(f"{name}: must be one of {', '.join(NAMES)}, or one of them but digits with options, as in "
-                         f"squeezenet:sr=0.25")
+        raise ModelError(f"{name}: is no network; {unknown(name)}")
     options, known = {}, {**family.options, **COMMON}
     _, colon, text = name.partition(":")
     for item in text.split(",") if colon else ():

@@ -11,7 +11,7 @@ from nets.zoo.lenet import lenet5
 from nets.zoo.mobilenet import mobilenet_v1, mobilenet_v2
 from nets.zoo.nin import nin, nin_cifar
 from nets.zoo.resnet import preact_resnet, resnet, stochastic_resnet, wide_resnet
-from nets.zoo.shufflenet import shufflenet_v1
+from nets.zoo.shufflenet import shufflenet_v1, shufflenet_v2
 from nets.zoo.squeezenet import V1_0, V1_1, Bypass, SqueezeNetConfig, squeezenet
 
 __all__ = ["COMMON", "FAMILIES", "SQUEEZENET_OPTIONS", "Family", "Option"]
@@ -129,6 +129,8 @@ FAMILIES: dict[str, Family] = {
     "mobilenet_v1": Family(build=mobilenet_v1, options=_WIDTH),
     "mobilenet_v2": Family(build=mobilenet_v2, options=_WIDTH),
     "shufflenet_v1": Family(build=shufflenet_v1, options={"groups": Option("1, 2, 3, 4 or 8", _count)}),
+    "shufflenet_v2": Family(build=shufflenet_v2, options={
+        "width": Option("factor of all channels: 0.5, 1.0, 1.5 or 2.0", _positive)}),
     "lenet5": Family(build=lenet5, shape=(1, 32, 32), classes=10, options={
         "activation": Option("relu", _one_of("relu"))}),
 }

@@ -1,6 +1,7 @@
 """The zoo: every name loads, options reach the configuration, notes tell where weights are from."""
 import argparse
 from dataclasses import replace
+from pathlib import Path
 import re
 import shutil
 
@@ -40,6 +41,15 @@ def test_names_and_what_is_none():
     assert not any(map(zoo.is_name, ("resnet19", "digits.onnx", "./digits", "digits:size=64", "")))
 
 
+def test_the_page_of_networks_lists_all_of_them_with_their_options():
+    page = (Path(__file__).parents[3] / "docs" / "networks.md").read_text(encoding="utf-8")
+    table = page.partition("## The zoo\n")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1:-1] for row in table.splitlines() if row.startswith("| `")]
+    listed = {name: set(re.findall(r"`(\w+)=", options)) for names, _, _, options in rows
+              for name in re.findall(r"`(\w+)`", names)}
+    assert listed == {name: set(family.options) for name, family in zoo.FAMILIES.items()} | {"digits": set()}
+
+
 def test_random_weights_follow_the_seed_and_are_announced():
     first, same, other = (convolutions(zoo.load(SMALL, seed=seed).graph)[0].weight
                           for seed in (0, 0, 1))
@@ -66,8 +76,9 @@ def test_options_change_only_what_they_name():
 
 
 @pytest.mark.parametrize("name, message", [
-    ("resnet19", "resnet19: must be one of digits, squeezenet1_0"),
-    ("digits:size=8", "digits:size=8: must be one of"),
+    ("resnet19", "resnet19: is no network; did you mean resnet1.*[?] The zoo has digits, squeezenet1_0"),
+    ("shufflnet_v2:width=2", "did you mean shufflenet_v2[?]"),
+    ("digits:size=8", "digits:size=8: is no network; did you mean digits[?] .* all but digits take options"),
     ("squeezenet:", "'' must be option=value with one of base_e"),
     ("squeezenet:depth=3", "'depth=3' must be option=value with one of base_e"),
     ("squeezenet:sr", "'sr' must be option=value"),

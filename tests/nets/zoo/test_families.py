@@ -25,7 +25,7 @@ def graph_of(name: str, **options: object):
     ("resnet18", 11_689_512, 1814), ("resnet34", 21_797_672, 3664), ("resnet50", 25_557_032, 4089),
     ("resnet101", 44_549_160, 7801), ("resnet152", 60_192_808, 11514), ("wide_resnet50_2", 68_883_240, 11398),
     ("resnext50_32x4d", 25_028_904, 4230), ("densenet121", 7_978_856, 2834), ("densenet169", 14_149_480, 3360),
-    ("googlenet_bn", 6_624_904, 1498), ("mobilenet_v2", 3_504_872, 301)])
+    ("googlenet_bn", 6_624_904, 1498), ("mobilenet_v2", 3_504_872, 301), ("shufflenet_v2", 2_278_604, 145)])
 def test_published_sizes(name, parameters, mmacs):
     graph = graph_of(name)
     counted = sum(layer.weight.size + (layer.bias.size if isinstance(layer, Linear) else 0)
@@ -51,7 +51,8 @@ def test_sizes_of_the_papers(name, mmacs, layers):
 @pytest.mark.parametrize("name, shape, count", [
     ("mobilenet_v1:width=0.25,size=128", (3, 128, 128), "conv13/pointwise"), ("densenet121:growth=8,size=64", (3, 64, 64), None),
     ("lenet5:size=28,activation=relu", (1, 28, 28), None), ("shufflenet_v1:groups=8,size=64", (3, 64, 64), None),
-    ("resnet110_stochastic:shortcut=pad", (3, 32, 32), None), ("fractalnet:columns=2", (3, 32, 32), None)])
+    ("resnet110_stochastic:shortcut=pad", (3, 32, 32), None), ("fractalnet:columns=2", (3, 32, 32), None),
+    ("shufflenet_v2:width=0.5,size=64", (3, 64, 64), None), ("googlenet_bn:transform_input=1,size=64", (3, 64, 64), None)])
 def test_options(name, shape, count):
     model = zoo.load(name)
     assert model.spec.shape == shape and model.name == name
@@ -59,6 +60,19 @@ def test_options(name, shape, count):
         assert model.graph.shapes[count][0] == 256
     with np.errstate(all="raise"):
         assert np.isfinite(float_run.run(model.graph, np.zeros(shape, np.float32))[model.graph.output]).all()
+
+
+@pytest.mark.parametrize("width, parameters", [(0.5, 1_366_792), (1.5, 3_503_624), (2.0, 7_393_996)])
+def test_shufflenet_v2_has_torchvision_s_parameters_at_every_width(width, parameters):
+    graph = graph_of("shufflenet_v2", width=width)
+    normalised = sum(len(layer.weight) for layer in graph.layers if isinstance(layer, Conv))       # have no bias there
+    assert graph.parameters - normalised == parameters
+
+
+def test_shufflenet_v2_s_branches_straddle_words_of_channels():
+    graph = graph_of("shufflenet_v2")
+    unit = graph.by_name["stage2.1.through"]
+    assert unit.channels.tolist() == list(range(58, 116)) and graph.shapes["stage2.1.around"] == (58, 28, 28)
 
 
 def test_a_transformed_input_is_one_more_layer():
@@ -97,6 +111,7 @@ def test_statistics_are_measured_layer_by_layer():
     ("mobilenet_v1:width=0", "width must be factor of all channels, such as 0.25, not '0'"),
     ("mobilenet_v1:growth=3", "'growth=3' must be option=value with one of width, classes, size"),
     ("shufflenet_v1:groups=5", "groups must be one of 1, 2, 3, 4, 8, not 5"),
+    ("shufflenet_v2:width=0.75", "width must be one of 0.5, 1.0, 1.5, 2.0, not 0.75"),
     ("resnet110_stochastic:shortcut=none", "shortcut must be conv or pad"),
     ("resnet18:size=0", "input shape must be positive"),
     ("nin:size=20", "pool3|pool2|conv3"),
