@@ -15,7 +15,7 @@ import sys
 import numpy as np
 
 from boards import BOARDS, find
-from cli import run_command
+from cli import run_command, write_json
 from hw.chip import Chip
 from hw.tools import toolchain
 
@@ -105,14 +105,19 @@ def get_parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", nargs="+", default=list(BOARDS), metavar="B", help="boards (all)")
     parser.add_argument("--build", type=Path, default=Path("build/digest"), metavar="DIR", help="folder of files (%(default)s)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the digests as JSON")
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
-    for name in args.board:
-        folder = args.build / find(name).name
+    digests = {}
+    for name in dict.fromkeys(find(name).name for name in args.board):
+        folder = args.build / name
         folder.mkdir(parents=True, exist_ok=True)
-        print(find(name).name, digest_of_chip(name, folder), flush=True)
+        digests[name] = digest_of_chip(name, folder)
+        print(name, digests[name], flush=True)
+    if args.json:
+        write_json(args.json, digests)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of a command: one line on stderr, exit code 130.
+"""Ctrl-C at any moment of a command, and a start where nothing is installed: one line on stderr each.
 
 A command lives through three times. While its modules are imported, and while the process ends, there is nothing to put away:
 Ctrl-C ends it at once. In between, Ctrl-C raises KeyboardInterrupt, so that half-written files are removed and tools stopped;
@@ -34,6 +34,16 @@ def guard_start() -> None:
             stream.reconfigure(errors="replace")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:       # else it is ignored, as behind nohup
         signal.signal(signal.SIGINT, _leave)
+    sys.excepthook = _uninstalled
+
+
+def _uninstalled(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """What a command's imports died of."""
+    if isinstance(error, ModuleNotFoundError):
+        os.write(2, f"error: {error}: use the environment in which Fireline is installed, or set one up: python3 -m venv .venv && "
+                    f".venv/bin/pip install -e .\n".encode(errors="replace"))
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 def guarded() -> bool:
