@@ -40,8 +40,8 @@ def guard_start() -> None:
 def _uninstalled(kind: type[BaseException], error: BaseException, trace: object) -> None:
     """What a command's imports died of."""
     if isinstance(error, ModuleNotFoundError):
-        os.write(2, f"error: {error}: use the environment in which Fireline is installed, or set one up: python3 -m venv .venv && "
-                    f".venv/bin/pip install -e .\n".encode(errors="replace"))
+        os.write(2, f"error: {error}: use the environment in which Fireline is installed, or set one up: "
+                    f"python3 -m venv .venv && .venv/bin/pip install -e .\n".encode(errors="replace"))
     else:
         sys.__excepthook__(kind, error, trace)
 
