@@ -18,11 +18,12 @@ __all__ = ["command"]
 
 
 def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Band, blocks: range, weights: int, parameters: int,
-            place: int | None = None, pool_base: int = 0) -> Command:
+            place: int | None = None, pool_base: int = 0, running: bool = False) -> Command:
     """The command of a band of a convolution and a range of its output blocks, whose weights and parameters begin at these
     words; it reads one source.
 
-    `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's.
+    `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's. `running`: a
+    global average writes what it has so far, also before the last band.
     """
     if place is None:
         place = target.offset // work.geometry.output_lanes + blocks.start
@@ -31,8 +32,8 @@ def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Ban
                    load=LoadConfig(weights=weights, parameters=parameters, passes=work.passes, output_blocks=len(blocks)),
                    requantise=RequantiseConfig(**{name: getattr(work.conv.requantise, name)
                                                   for name in ("zero_point", "low", "high")}),
-                   pool=work.pool_record(band, blocks, pool_base), average=_average(work, band, blocks),
-                   writer=_writer(work, target, band, blocks, place))
+                   pool=work.pool_record(band, blocks, pool_base), average=_average(work, band, blocks, running or band.last),
+                   writer=_writer(work, target, band, blocks, place, running or band.last))
 
 
 def _window(work: Convolution, source: Map, band: Band, blocks: range) -> WindowConfig:
@@ -52,23 +53,23 @@ def _window(work: Convolution, source: Map, band: Band, blocks: range) -> Window
         output_blocks=len(blocks), rows=len(band.rows), columns=work.size[1], zero_point=work.zero_point)
 
 
-def _average(work: Convolution, band: Band, blocks: range) -> AverageConfig:
+def _average(work: Convolution, band: Band, blocks: range, emits: bool) -> AverageConfig:
     pixels = len(band.pooled) * work.pooled[1]
     if not work.average:
         return AverageConfig(enable=0, first=1, last=1, pixels=pixels, output_blocks=len(blocks), start=0, multiplier=0, shift=1,
                              zero_point=0, low=0, high=255)
     how = work.pool.requantise
     return AverageConfig(
-        enable=1, first=int(band.first), last=int(band.last), pixels=pixels, output_blocks=len(blocks),
+        enable=1, first=int(band.first), last=int(emits), pixels=pixels, output_blocks=len(blocks),
         start=-work.pooled[0] * work.pooled[1] * work.conv.requantise.zero_point, multiplier=int(np.max(how.multiplier)),
         shift=int(np.max(how.shift)), zero_point=how.zero_point, low=how.low, high=how.high)
 
 
-def _writer(work: Convolution, target: Map, band: Band, blocks: range, place: int) -> WriterConfig:
+def _writer(work: Convolution, target: Map, band: Band, blocks: range, place: int, emits: bool) -> WriterConfig:
     per_word = work.geometry.blocks_per_word
     first = 0 if work.average else band.pooled.start % target.ring_rows
     return WriterConfig(
         base=target.base + place // per_word, lane=place % per_word, row_start=first * target.row_words,
         row_words=target.row_words, ring_words=target.words, pixel_words=target.pixel_words,
-        rows=int(band.last) if work.average else len(band.pooled), columns=1 if work.average else target.width,
+        rows=int(emits) if work.average else len(band.pooled), columns=1 if work.average else target.width,
         output_blocks=len(blocks))

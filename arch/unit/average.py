@@ -21,7 +21,8 @@ def latency(lanes: int) -> int:
 class AverageConfig(Record):
     """Global average: sums every vector of an output block; `start` is -pixels * zero point, of all commands together.
 
-    With `enable` 0 vectors pass. A map of several bands uses one output block per command: `first` loads `start`, `last` emits.
+    With `enable` 0 vectors pass. A map of several bands uses one output block per command: `first` begins anew, `last` emits.
+    Sums stay when they are emitted: a band that is not the first adds to them all the same.
     q = clamp(zero_point + ((sum * multiplier + 2**(shift - 1)) >> shift), low, high).
     """
 

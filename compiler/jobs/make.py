@@ -78,7 +78,7 @@ class _Maker:
         first = stage.target.words.start - target.together(step.output_words).start
         body = command(
             stage.work, sources=maps, target=target.map_of(step.output_words, lanes), band=step.band, blocks=step.blocks,
-            weights=weights, parameters=parameters, pool_base=pool_base,
+            weights=weights, parameters=parameters, pool_base=pool_base, running=step.running,
             place=first * self.geometry.blocks_per_word + step.blocks.start)
         after = set()
         for source in step.sources:

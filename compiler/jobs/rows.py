@@ -130,9 +130,9 @@ class Departures:
 
     def _complete(self, step: Step, resident: Stored, words: range) -> int:
         if resident.by_chunk:
-            return step.output_rows.stop if step.output_words.stop == words.stop else 0
+            return step.complete if step.output_words.stop == words.stop else 0
         complete = self.complete.setdefault(resident.buffer, {stage: 0 for stage in self.stages
                                                               if stage.target.buffer is resident.buffer})
         if step.blocks.stop == step.stage.work.blocks:
-            complete[step.stage] = step.output_rows.stop
+            complete[step.stage] = step.complete
         return min(complete.values())

@@ -181,8 +181,9 @@ def _chunked(geometry: Geometry, stage: Stage, rows: int) -> Iterator[Order]:
     whole = weight_words(stage) <= geometry.weight_words and work.blocks * geometry.pairs <= geometry.parameter_words
     too_many = work.places * work.blocks > work.most_places
     for chunks in dict.fromkeys(tuple(_chunks(geometry, stage, len(cut), geometry.weight_words, count)) for count in held):
-        parts = [Step.of(stage, cut, blocks, turn) for turn, blocks in enumerate(chunks)]
-        yield Order([stage], list(chain(*parts)), Way.CHUNKS, frozenset())
+        for running in (False, True) if work.average and len(cut) > 1 else (False,):
+            parts = [Step.of(stage, cut, blocks, turn, running=running) for turn, blocks in enumerate(chunks)]
+            yield Order([stage], list(chain(*parts)), Way.CHUNKS, frozenset())
         if len(chunks) > 1 and (work.average and len(cut) > 1 or too_many or _silent(stage, cut)):
             continue
         parts = [Step.of(stage, cut, blocks) for blocks in chunks]

@@ -16,7 +16,8 @@ __all__ = ["Cuts", "Step", "band_rows", "row_bands", "shortest_pass", "step_cycl
 class Step:
     """One compute command: a band of a stage for some of its output blocks. `turn` counts how often the stage began anew.
 
-    `input_rows` of its sources are read, `output_rows` of its target written.
+    `input_rows` of its sources are read, `output_rows` of its target written. `running`: of a global average, writes the mean of
+    what its bands have brought so far, so that its token ends what it reads; the last band's is the one that stays.
     """
 
     stage: Stage
@@ -25,13 +26,19 @@ class Step:
     input_rows: range
     output_rows: range
     turn: int = 0
+    running: bool = False
 
     @classmethod
-    def of(cls, stage: Stage, cut: Sequence[Band], blocks: range, turn: int = 0) -> "list[Step]":
+    def of(cls, stage: Stage, cut: Sequence[Band], blocks: range, turn: int = 0, *, running: bool = False) -> "list[Step]":
         """Steps of a stage for each band of a cut."""
         work = stage.work
-        return [cls(stage, band, blocks, work.input_rows(band.rows), range(int(band.last)) if work.average else band.pooled, turn)
-                for band in cut]
+        return [cls(stage, band, blocks, work.input_rows(band.rows),
+                    range(int(band.last or running)) if work.average else band.pooled, turn, running) for band in cut]
+
+    @property
+    def complete(self) -> int:
+        """Rows of the target that are complete when it is through, as far as its blocks go."""
+        return 0 if self.running and not self.band.last else self.output_rows.stop
 
     @cached_property
     def late_rows(self) -> range:

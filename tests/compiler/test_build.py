@@ -186,6 +186,30 @@ def test_global_average_right_behind_the_image(seed):
         check_values(network, compile_network(network, PRESETS[preset]), random_input(network))
 
 
+@pytest.mark.parametrize("name, side, channels, room", [
+    ("image", (40, 33), 12, 512), ("convolution", (48, 30), 20, 512), ("pool", (61, 40), 9, 1024),
+    ("convolution", (30, 48), 8, 4096)])
+def test_global_average_of_a_map_that_does_not_fit(name, side, channels, room):
+    """Its sums are kept from band to band, while rows that are through make room; where it fits, bands write nothing."""
+    rng, window = np.random.default_rng(channels), Window(kernel=(3, 3), padding=(1, 1, 1, 1))
+
+    def conv(name: str, source: str, out: int, into: int) -> Conv:
+        return Conv(name=name, inputs=(source,), weight=rng.normal(size=(out, into, 3, 3)).astype(np.float32),
+                    bias=rng.normal(size=out).astype(np.float32), window=window)
+
+    middle = {"image": (), "convolution": (conv("d", "c", channels, channels), Relu(name="r", inputs=("d",))),
+              "pool": (MaxPool(name="r", inputs=("c",), window=Window(kernel=(2, 2), stride=(1, 1))),)}[name]
+    layers = (Input(name="x", shape=(3, *side)), conv("c", "x", channels, 3), *middle,
+              GlobalAvgPool(name="g", inputs=(middle[-1].name if middle else "c",)))
+    spec = InputSpec(size=side, crop="none")
+    network = quantise(Model(graph=Graph(name="mean", layers=layers, output="g"), spec=spec), synthetic_images(spec))
+    for lanes in (4, 8):
+        geometry = Geometry(input_lanes=lanes, output_lanes=4, activation_words=room, weight_words=512, band_pixels=64)
+        compiled = compile_network(network, geometry)
+        assert any(step.running for group in compiled.groups for step in group.order.steps) == (room < 4096)
+        check_values(network, compiled, random_input(network))
+
+
 @pytest.mark.parametrize("last", ["pad", "select", "concat", "flat", "image"])
 def test_values_that_only_move(last):
     """Padding around a map, channels picked from one, and outputs that were flattened, or are the image."""

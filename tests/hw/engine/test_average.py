@@ -9,9 +9,9 @@ from arch.geometry import Geometry
 from arch.unit.average import AverageConfig
 from golden.cycles.average import passed
 from golden.cycles.streams import Readiness
-from golden.values import global_avg_pool
+from golden.values import requantise
 from hw.engine.average import GlobalAverage
-from nets.int8.network import QGlobalAvgPool, Requantise
+from nets.int8.network import Requantise
 from sim.verilog.native import Design, beats_of_ints
 
 LANES = (6,)
@@ -40,20 +40,21 @@ def passing(rng, lanes: int):
 
 
 def averaging(rng, lanes: int):
-    """Commands for a map: at once, or in bands of one output block."""
+    """Commands for a map: at once, or in bands of one output block, which may all say what the sums are so far."""
     blocks, bands = (int(rng.integers(1, 4)), 1) if rng.random() < 0.5 else (1, int(rng.integers(1, 4)))
     sizes = rng.integers(1, 40, bands)
     q = rng.choice([rng.integers(0, 256, (lanes * blocks, sizes.sum())), np.full((lanes * blocks, sizes.sum()), 255)])
     zero_point, shift = int(rng.integers(0, 256)), int(rng.integers(1, 14))
     low, high = sorted(rng.integers(0, 256, 2).tolist())
     rule = dict(multiplier=int(rng.integers(0, 256)), shift=shift, zero_point=int(rng.integers(0, 256)), low=low, high=high)
-    layer = QGlobalAvgPool(name="average", inputs=("x",), requantise=Requantise(
-        multiplier=np.array([rule["multiplier"]]), shift=np.array([shift]), zero_point=rule["zero_point"], low=low, high=high))
-    out = _vectors(global_avg_pool(q[:, None].astype(np.uint8), layer, zero_point), lanes)
-    edges = np.concatenate(([0], np.cumsum(sizes)))
-    return [(AverageConfig(enable=1, first=int(n == 0), last=int(n == bands - 1), pixels=int(sizes[n]), output_blocks=blocks,
-                           start=-zero_point * int(sizes.sum()), **rule),
-             _vectors(q[:, edges[n]:edges[n + 1]], lanes), out if n == bands - 1 else []) for n in range(bands)]
+    how = Requantise(multiplier=np.array([rule["multiplier"]]), shift=np.array([shift]), zero_point=rule["zero_point"], low=low,
+                     high=high)
+    edges, start, running = np.concatenate(([0], np.cumsum(sizes))), -zero_point * int(sizes.sum()), rng.random() < 0.5
+    said = [running or n == bands - 1 for n in range(bands)]
+    return [(AverageConfig(enable=1, first=int(n == 0), last=int(said[n]), pixels=int(sizes[n]), output_blocks=blocks,
+                           start=start, **rule), _vectors(q[:, edges[n]:edges[n + 1]], lanes),
+             _vectors(requantise(q[:, :edges[n + 1]].sum(1, keepdims=True) + start, how), lanes) if said[n] else [])
+            for n in range(bands)]
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
