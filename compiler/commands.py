@@ -1,5 +1,6 @@
 """The compute command of a band of a convolution: a record for each unit of the engine."""
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,6 +29,8 @@ def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Ban
     if place is None:
         place = target.offset // work.geometry.output_lanes + blocks.start
     (source,) = sources
+    if work.whole:                      # whose rows, all of them there, lie one behind the other
+        source = replace(source, height=1, width=1, pixel_words=source.words, ring_rows=1)
     return Command(window=_window(work, source, band, blocks),
                    load=LoadConfig(weights=weights, parameters=parameters, passes=work.passes, output_blocks=len(blocks)),
                    requantise=RequantiseConfig(**{name: getattr(work.conv.requantise, name)

@@ -20,7 +20,7 @@ Pool = QMaxPool | QAvgPool | QGlobalAvgPool
 NO_POOL = Window(kernel=(1, 1))
 # Limits of the commands' records.
 MOST_KERNEL, MOST_STRIDE, MOST_SIDE = (WindowConfig.most(name) for name in ("kernel_y", "stride_y", "height"))
-MOST_PADDING = GatherConfig.most("left")
+MOST_BLOCKS, MOST_PADDING = WindowConfig.most("blocks"), GatherConfig.most("left")
 MOST_POOL = {"kernel": PoolConfig.most("kernel_y"), "stride": PoolConfig.most("stride_y"), "padding": PoolConfig.most("left")}
 
 
@@ -30,7 +30,8 @@ class Convolution:
 
     `spare`: computes all of the convolution's output, even what no window of the pool reads. `tap_words`: words of activation
     memory from one column of the kernel to the next, if they are not a pixel's: taps then read maps that lie side by side in each
-    pixel, and none is padding.
+    pixel, and none is padding. `whole`: the input is read as a single pixel, its channels those of all pixels, row by row, each
+    with all its words; the convolution is 1x1.
 
     What an engine cannot run can be made too, and asked what stands `against` it.
     """
@@ -43,6 +44,7 @@ class Convolution:
     zero_point: int
     spare: bool = False
     tap_words: int = 0
+    whole: bool = False
 
     def against(self) -> Iterator[tuple[QLayer, str]]:
         """What stands against it on this engine, whatever its memories hold: whether convolution or pool, and why."""
@@ -55,8 +57,11 @@ class Convolution:
             if max(getattr(window, what)) > most:
                 yield self.conv, f"{what} must be at most {most}, not {getattr(window, what)}"
         for what, value in (("rows", self.height), ("columns", self.width)):
-            if value > MOST_SIDE:
+            if value > MOST_SIDE and not self.whole:
                 yield self.conv, f"input {what} must be at most {MOST_SIDE}, not {value}: make the image smaller (--size)"
+        if self.passes > MOST_BLOCKS and self.whole:
+            yield self.conv, (f"a map that is read at once must have at most {MOST_BLOCKS} words of "
+                              f"{geometry.input_lanes} channels, not {self.passes}")
         for what, unit, used, name in (
                 (f"weights of {geometry.output_lanes} channels", "words", self.block_words, "weight_words"),
                 ("output rows", "pixels", self.size[1], "band_pixels"),
@@ -87,7 +92,7 @@ class Convolution:
     @cached_property
     def size(self) -> tuple[int, int]:
         """Height and width of the convolution's output, as far as it is computed."""
-        size, window = self.conv.window.output_size(self.height, self.width), self.pool_window
+        size, window = self.conv.window.output_size(*((1, 1) if self.whole else (self.height, self.width))), self.pool_window
         if self.spare or window == NO_POOL:
             return size
         pooled = window.output_size(*size, ceil_mode=getattr(self.pool, "ceil_mode", False))
@@ -165,6 +170,8 @@ class Convolution:
 
     def input_rows(self, rows: range) -> range:
         """Rows of the input that these rows of the convolution's output are made of."""
+        if self.whole:
+            return range(self.height)
         window = self.conv.window
         first = rows.start * window.stride[0] - window.padding[0]
         last = (rows.stop - 1) * window.stride[0] - window.padding[0] + window.kernel[0]

@@ -138,9 +138,8 @@ class _Lowering:
         tensor = pool.name if pool else conv.name
         view, lowered = self.views[conv.inputs[0]], conv
         if view.flat:
-            if max(view.flat[1:]) > MOST_KERNEL or conv.window != Window(kernel=(1, 1)) or conv.groups != 1:
-                self._refuse(conv, f"a layer of a flattened tensor must have at most {MOST_KERNEL}x{MOST_KERNEL} positions, "
-                                   f"not {view.flat[1]}x{view.flat[2]}")
+            if conv.window != POINT or conv.groups != 1:
+                self._refuse(conv, "a convolution of a flattened tensor must be a fully connected layer: 1x1, in one group")
                 self.views[tensor] = self._own(tensor)
                 return
             lowered = replace(conv, weight=conv.weight.reshape(len(conv.weight), *view.flat),
@@ -301,18 +300,24 @@ class _Lowering:
 
     def _stage(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, view: _View, target: _View, channel: int = 0, *,
                tap_words: int = 0):
-        """Adds a stage; its weights are spread over the channels of the source's pixels."""
-        lanes = self.geometry.input_lanes
-        first, last = int(view.channels.min()) // lanes, int(view.channels.max()) // lanes
-        spread = np.zeros((len(conv.weight), int(view.channels.max()) + 1 - first * lanes, *conv.window.kernel), np.int8)
+        """Adds a stage; its weights are spread over the channels of the source's pixels, and over all pixels where a kernel that
+        the engine has not is as large as the map."""
+        lanes, kernel = self.geometry.input_lanes, conv.window.kernel
+        whole = (max(kernel) > MOST_KERNEL and kernel == (view.buffer.height, view.buffer.width) and not any(conv.window.padding))
+        first, end = int(view.channels.min()) // lanes, int(view.channels.max()) + 1
+        if whole:
+            first, end = 0, view.buffer.pixel_words * lanes
+        spread = np.zeros((len(conv.weight), end - first * lanes, *kernel), np.int8)
         spread[:, view.channels - first * lanes] = conv.weight
+        if whole:
+            conv, spread = replace(conv, window=POINT), spread.transpose(0, 2, 3, 1).reshape(len(spread), -1, 1, 1)
         conv = replace(conv, weight=spread)
         zero_point = self.network.tensors[conv.inputs[0]].zero_point
         work = Convolution(geometry=self.geometry, conv=conv, pool=pool, height=view.buffer.height, width=view.buffer.width,
-                           zero_point=zero_point, tap_words=tap_words)
+                           zero_point=zero_point, tap_words=tap_words, whole=whole)
         start, named = int(target.channels[0]) // lanes, self.network.by_name[layer]
         stage = Stage(layer=layer, op=named.called, tensor=tensor, channel=channel, work=work,
-                      sources=(Slice(view.buffer, range(first, last + 1 + tap_words)),),
+                      sources=(Slice(view.buffer, range(first, -(-end // lanes) + tap_words)),),
                       target=Slice(target.buffer, range(start, start + -(-len(target.channels) // lanes))))
         self.stages.append(stage)
         for culprit, reason in work.against():

@@ -46,9 +46,9 @@ class Step:
         own: all if this one writes nothing, else those that only rows behind the last one that completes a pooled row need."""
         if not len(self.output_rows):
             return self.input_rows
-        if not len(self.band.pooled):
-            return range(0)
         work = self.stage.work
+        if not len(self.band.pooled) or work.whole:
+            return range(0)
         window, pool = work.conv.window, work.pool_window
         complete = self.band.pooled[-1] * pool.stride[0] - pool.padding[0] + pool.kernel[0]
         first = complete * window.stride[0] - window.padding[0] + window.kernel[0] - 1      # its last tap

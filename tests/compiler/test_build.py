@@ -186,6 +186,23 @@ def test_global_average_right_behind_the_image(seed):
         check_values(network, compile_network(network, PRESETS[preset]), random_input(network))
 
 
+@pytest.mark.parametrize("side, parts", [((13, 13), (8,)), ((12, 3), (5, 9)), ((1, 20), (3,)), ((14, 12), (4, 4, 2))])
+def test_fully_connected_layer_of_a_map_larger_than_kernels(side, parts):
+    """Also of maps side by side in the pixels of a concatenation; on chips that keep the map, and on one that does not."""
+    rng, window = np.random.default_rng(len(parts)), Window(kernel=(3, 3), padding=(1, 1, 1, 1))
+    layers = (Input(name="x", shape=(3, *side)), *(
+        Conv(name=f"c{n}", inputs=("x",), weight=rng.normal(size=(out, 3, 3, 3)).astype(np.float32),
+             bias=rng.normal(size=out).astype(np.float32), window=window) for n, out in enumerate(parts)))
+    features = sum(parts) * side[0] * side[1]
+    layers += (Concat(name="k", inputs=tuple(f"c{n}" for n in range(len(parts)))), Flatten(name="f", inputs=("k",)),
+               Linear(name="l", inputs=("f",), weight=rng.normal(size=(7, features)).astype(np.float32),
+                      bias=rng.normal(size=7).astype(np.float32)))
+    spec = InputSpec(size=side, crop="none")
+    network = quantise(Model(graph=Graph(name="dense", layers=layers, output="l"), spec=spec), synthetic_images(spec, count=4))
+    for geometry in (PRESETS["25f"], Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=1024)):
+        check_values(network, compile_network(network, geometry), random_input(network))
+
+
 @pytest.mark.parametrize("name, side, channels, room", [
     ("image", (40, 33), 12, 512), ("convolution", (48, 30), 20, 512), ("pool", (61, 40), 9, 1024),
     ("convolution", (30, 48), 8, 4096)])

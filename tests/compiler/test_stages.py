@@ -80,6 +80,29 @@ def test_flattened_map_is_read_by_a_kernel_of_its_size():
     assert found.stages[0].work.conv.window.kernel == (4, 4) and found.softmax and found.output_name == "a"
 
 
+def test_flattened_map_larger_than_kernels_is_read_as_one_pixel():
+    """Channels of all its pixels, row by row, each with all words of a pixel."""
+    weight = np.arange(4 * 9 * 12 * 2).reshape(4, 9, 12, 2) % 127
+    dense = replace(conv("a", "f", (4, 216, 1, 1)), weight=weight.reshape(4, -1, 1, 1).astype(np.int8))
+    (stage,) = lower(network(QFlatten(name="f", inputs=("x",)), dense, shape=(9, 12, 2), f=(216, 1, 1), a=(4, 1, 1)),
+                     GEOMETRY).stages
+    spread = stage.work.conv.weight.reshape(4, 12, 2, 16)
+    np.testing.assert_array_equal(spread[..., :9], weight.transpose(0, 2, 3, 1))
+    assert not spread[..., 9:].any() and stage.work.whole and stage.sources[0].words == range(2)
+
+
+def test_flattened_maps_that_are_too_large_are_told():
+    """By the words that are read at once, by the weights of a block, and what is no fully connected layer."""
+    flat = QFlatten(name="f", inputs=("x",))
+    net = network(flat, conv("a", "f", (4, 4608, 1, 1)), replace(conv("b", "f", (4, 1, 1, 1)), groups=4608),
+                  shape=(8, 24, 24), f=(4608, 1, 1), a=(4, 1, 1), b=(4608, 1, 1))
+    assert problems_of(net) == [
+        "a (Conv): weights of 4 channels must be at most 512 words (weight_words), not 1152: 640 are missing",
+        "b (Conv): a convolution of a flattened tensor must be a fully connected layer: 1x1, in one group"]
+    net = network(flat, conv("a", "f", (4, 32776, 1, 1)), shape=(8, 17, 241), f=(32776, 1, 1), a=(4, 1, 1))
+    assert problems_of(net)[0] == "a (Conv): a map that is read at once must have at most 4095 words of 8 channels, not 4097"
+
+
 def test_global_average_is_fused_only_if_its_input_fits():
     how = Requantise(multiplier=np.array(1), shift=np.array(6), zero_point=0)
     layers = conv("a", "x", (4, 8, 1, 1)), QGlobalAvgPool(name="g", inputs=("a",), requantise=how)
