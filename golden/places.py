@@ -13,9 +13,9 @@ from arch.unit.load import LoadConfig
 from arch.unit.window import WindowConfig
 from arch.unit.writer import WriterConfig
 
-__all__ = ["ACTIVATIONS", "Access", "LOADED", "MEMORIES", "PARAMETERS", "STORED", "WEIGHTS", "accesses", "gather_places",
-           "inside_ring", "load_places", "memory_words", "pixel_places", "taps", "transfer_places", "writer_places", "writes",
-           "written_places", "written_shape"]
+__all__ = ["ACTIVATIONS", "Access", "LOADED", "MEMORIES", "PARAMETERS", "STORED", "WEIGHTS", "accesses", "block_offsets",
+           "gather_places", "inside_ring", "load_places", "memory_words", "pixel_places", "taps", "transfer_places",
+           "writer_places", "writes", "written_places", "written_shape"]
 
 STORED, ACTIVATIONS, WEIGHTS, PARAMETERS = MEMORIES = ("storage", "activations", "weights", "parameters")
 LOADED = {Opcode.LOAD_WEIGHTS: WEIGHTS, Opcode.LOAD_PARAMETERS: PARAMETERS, Opcode.LOAD_ACTIVATIONS: ACTIVATIONS}
@@ -29,7 +29,7 @@ def memory_words(geometry: Geometry) -> dict[str, int]:
 def taps(window: WindowConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Rows (rows, ky) and columns (columns, kx) of a command's taps: offsets in words, and whether they are inside the map.
 
-    Input block b of a tap is word (row + column + b) mod 2**15.
+    Input block b of a tap is, for an output block, word (row + column + offset + b) mod 2**15, see `block_offsets`.
     """
     y, ky = np.ogrid[:window.rows, :window.kernel_y]
     x, kx = np.ogrid[:window.columns, :window.kernel_x]
@@ -40,10 +40,15 @@ def taps(window: WindowConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     return line, column, (iy >= 0) & (iy < window.height), (ix >= 0) & (ix < window.width)
 
 
+def block_offsets(window: WindowConfig) -> np.ndarray:
+    """How many words further on each output block reads: (output blocks,)."""
+    return np.arange(window.output_blocks) // window.block_repeat * window.block_step
+
+
 def _window_words(window: WindowConfig) -> np.ndarray:
     """Activation words that a command reads, padding left out."""
     line, column, inside_y, inside_x = taps(window)
-    blocks = np.arange(window.blocks)
+    blocks = np.unique(block_offsets(window)[:, None] + np.arange(window.blocks))
     first = np.unique(column[inside_x])
     return (np.unique(line[inside_y])[:, None, None] + first[:, None] + blocks).ravel() % (1 << ADDRESS)
 
@@ -137,13 +142,13 @@ def accesses(geometry: Geometry, instruction: Instruction) -> tuple[Access, ...]
 
 
 def _trailing_words(command: Command) -> np.ndarray:
-    """Activation words that are read behind the beat of the last vector written: the last pass's, where a pool leaves the end of
-    the band unused or keeps it for the next one."""
+    """Activation words that are read behind the beat of the last vector written: the last output block's last pass, where a pool
+    leaves the end of the band unused or keeps it for the next one."""
     window = command.window
     first, used = next((record.completing for record in command.present().values() if hasattr(record, "completing")),
                        (window.rows, window.columns))
     line, column, inside_y, inside_x = taps(window)
-    line, column = line[:, -1], column[:, -1] + window.blocks - 1
+    line, column = line[:, -1], column[:, -1] + block_offsets(window)[-1] + window.blocks - 1
     places = [(line[rows] + column[columns, None])[inside_x[columns, -1]][:, inside_y[rows, -1]].ravel() for rows, columns in (
         (slice(first, first + 1), slice(used, None)), (slice(first + 1, None), slice(None)))]
     return np.unique(np.concatenate(places)) % (1 << ADDRESS)

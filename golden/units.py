@@ -63,17 +63,22 @@ def convolve(geometry: Geometry, window: WindowConfig, load: LoadConfig, rule: R
     how = Requantise(multiplier=_channels(parameters.multipliers[parameter_places], geometry), shift=shift,
                      zero_point=rule.zero_point, low=rule.low, high=rule.high)
     number = values.exact_float(weight)
-    acc = weight.astype(number) @ _columns(window, activations).astype(number).T
+    # One product for all output blocks that read the same words.
+    offsets, blocks = np.unique(places.block_offsets(window), return_inverse=True)
+    rows = np.repeat(blocks, geometry.output_lanes)
+    acc = np.concatenate([weight[rows == n].astype(number) @ _columns(window, activations, offset).astype(number).T
+                          for n, offset in enumerate(offsets)])
     acc = acc.astype(np.int64) + _channels(parameters.biases[parameter_places], geometry)[:, None]
     require(np.abs(acc).max() < 1 << 31, "accumulators must stay within 32 bits")
     q = values.requantise(acc, how)
     return q.reshape(load.output_blocks, geometry.output_lanes, window.rows, window.columns)
 
 
-def _columns(window: WindowConfig, activations: np.ndarray) -> np.ndarray:
-    """What the array is fed: uint8 (rows * columns, passes * PI)."""
+def _columns(window: WindowConfig, activations: np.ndarray, offset: int) -> np.ndarray:
+    """What the array is fed for an output block that reads `offset` words further on: uint8 (rows * columns, passes * PI)."""
     line, column, inside_y, inside_x = places.taps(window)
-    word = (line[:, None, :, None, None] + column[None, :, None, :, None] + np.arange(window.blocks)) % (1 << ADDRESS)
+    blocks = offset + np.arange(window.blocks)
+    word = (line[:, None, :, None, None] + column[None, :, None, :, None] + blocks) % (1 << ADDRESS)
     inside = np.broadcast_to((inside_y[:, None, :, None] & inside_x[None, :, None, :])[..., None], word.shape)
     used = word[inside]
     require(not used.size or used.max() < len(activations), f"words read must be below {len(activations)}, "

@@ -11,7 +11,9 @@ class WindowConfig(Record):
     """What the window generator reads. One output row is `columns` beats, a pass `rows` of them.
 
     The tap (ky, kx) of output (y, x) of the band is at input row first_row + y * stride_y + ky, column
-    first_column + x * stride_x + kx; outside height x width it is padding and reads as `zero_point`.
+    first_column + x * stride_x + kx; outside height x width it is padding and reads as `zero_point`. Output block n reads
+    `blocks` words of a tap from (n // block_repeat) * block_step words further on than `start` says, modulo 2**15: with a step
+    of 0 all of them read the same words, with another one those of their own input channels.
     """
 
     start: int = address(memory="", doc="base + first_column * pixel_words modulo 2**15; base: row 0, column 0, first block")
@@ -31,6 +33,8 @@ class WindowConfig(Record):
     stride_x: int = number(1, 4, "columns")
     blocks: int = number(1, 4095, "input blocks")
     output_blocks: int = number(1, 4095, "output blocks")
+    block_step: int = number(0, 4095, "words", default=0, doc="further on in the pixel after every block_repeat output blocks")
+    block_repeat: int = number(1, 4095, "output blocks", default=1, doc="that read the same words")
     rows: int = number(1, 1023, "output rows")
     columns: int = number(1, 1023, "output columns", doc="rows * columns <= geometry.band_pixels")
     zero_point: int = number(0, 255, "")

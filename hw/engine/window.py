@@ -1,5 +1,5 @@
 """The window generator: which word is read in which cycle, and what the array does with it."""
-from amaranth import Module, Mux, Signal, signed
+from amaranth import Module, Mux, ResetSignal, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
@@ -98,17 +98,20 @@ class PassGenerator(wiring.Component):
             waiting.eq(delayed(m, move, 2, "moved", reset=True) | waiting & ~allowed),
             self.ready.eq(allowed | self.ready & ~self.start)]
 
-        # What the step may load, worked out ahead. `corner` is `column` of the current kx at input block 0.
-        corner, along, beside, below, forward = (
-            Signal(ADDRESS, name=name, reset_less=True) for name in ("corner", "along", "beside", "below", "forward"))
+        # What the step may load, worked out ahead. `corner` is `column` of the current kx at input block 0, `own` of the first
+        # kx, `next_own` that in the next output block; `near` is the next tap's `corner` within an output block.
+        corner, along, beside, near, below, forward = (
+            Signal(ADDRESS, name=name, reset_less=True) for name in ("corner", "along", "beside", "near", "below", "forward"))
+        own, next_own = self._own_corners(m, c, next_idle, new_block)
         around, back = Signal(signed(ADDRESS + 2), reset_less=True), Signal(signed(ADDRESS + 2), reset_less=True)
-        m.d.sync += [along.eq(o.column + 1), beside.eq(corner + c.pixel_words), around.eq(c.row_words - c.ring_words),
-                     forward.eq(o.line + c.row_words), back.eq(o.line + around), below.eq(Mux(back[-1], forward, back))]
+        m.d.sync += [along.eq(o.column + 1), beside.eq(corner + c.pixel_words), near.eq(Mux(last_kx, own, beside)),
+                     around.eq(c.row_words - c.ring_words), forward.eq(o.line + c.row_words), back.eq(o.line + around),
+                     below.eq(Mux(back[-1], forward, back))]
         with m.If(move):
-            m.d.sync += [o.first.eq(to_out), o.column.eq(Mux(to_block, along, Mux(to_kx, beside, c.start))),
+            m.d.sync += [o.first.eq(to_out), o.column.eq(Mux(to_block, along, Mux(to_out, next_own, near))),
                          blocks.eq(Mux(to_block, blocks - 1, c.blocks))]
         with m.If(new_tap):
-            m.d.sync += [corner.eq(Mux(to_kx, beside, c.start)), o.ix.eq(Mux(to_kx, o.ix + 1, c.first_column)),
+            m.d.sync += [corner.eq(Mux(to_out, next_own, near)), o.ix.eq(Mux(to_kx, o.ix + 1, c.first_column)),
                          kx.eq(Mux(to_kx, kx - 1, c.kernel_x))]
         with m.If(new_row):
             m.d.sync += [o.line.eq(Mux(to_ky, below, c.row_start)), o.iy.eq(Mux(to_ky, o.iy + 1, c.first_row)),
@@ -118,6 +121,26 @@ class PassGenerator(wiring.Component):
         with m.Elif(new_block):
             m.d.sync += blocks_out.eq(blocks_out - 1)
         return m
+
+    def _own_corners(self, m, c, next_idle, new_block):
+        """`column` of the first tap of the present output block and, three cycles after it began, of the next one."""
+        own, next_own, further = (Signal(ADDRESS, name=name, reset_less=True) for name in ("own", "next_own", "further"))
+        repeats, last_repeat = Signal.like(c.block_repeat, name="repeats_left", reset_less=True), Signal(reset_less=True)
+        began = delayed(m, new_block, 1, "began", reset=True)
+        m.submodules.take_own = idle = Copy(init=1)
+        m.d.comb += idle.d.eq(next_idle | ResetSignal())
+        m.d.sync += [further.eq(next_own + c.block_step), last_repeat.eq(repeats == 1)]
+        moves_on = delayed(m, began & last_repeat, 1, "moves_on", reset=True)
+        with m.If(new_block):
+            m.d.sync += own.eq(next_own)
+        with m.If(idle.q):
+            m.d.sync += [next_own.eq(self.config.payload.start), repeats.eq(self.config.payload.block_repeat)]
+        with m.Else():
+            with m.If(moves_on):
+                m.d.sync += next_own.eq(further)
+            with m.If(began):
+                m.d.sync += repeats.eq(Mux(last_repeat, c.block_repeat, repeats - 1))
+        return own, next_own
 
 
 class WindowGenerator(wiring.Component):

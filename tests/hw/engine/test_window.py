@@ -1,7 +1,9 @@
 from collections import deque
 from dataclasses import replace
+from functools import partial
 import random
 
+from amaranth import ClockDomain, Module
 from amaranth.sim import Simulator
 import pytest
 
@@ -10,97 +12,109 @@ from arch.geometry import Geometry
 from arch.record import ADDRESS
 from arch.unit.window import WindowConfig
 from hw.engine.window import WindowGenerator
+from tests.hw.engine.windows import beats, draw
 
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=2048, weight_words=512, band_pixels=64)
 
 
-def draw(rng: random.Random) -> WindowConfig:
-    """A convolution's band anywhere in a ring of rows."""
-    kernel_y, kernel_x = rng.choice([(1, 1), (3, 3), (rng.randint(1, 11), rng.randint(1, 5))])
-    stride_y, stride_x = rng.randint(1, 4), rng.randint(1, 4)
-    rows, columns = rng.choice([(1, 1), (rng.randint(1, 4), rng.randint(1, 6))])
-    blocks, output_blocks = rng.randint(1, 3), rng.randint(1, 2)
-    pixel_words, width = blocks + rng.randint(0, 1), rng.randint(1, 20)
-    ring_rows, row_words = rng.randint(1, 8), pixel_words * width
-    base, first_row, left = rng.randint(0, 100), rng.randint(-10, 30), rng.randint(0, 10)
-    return WindowConfig(
-        start=(base - left * pixel_words) % (1 << ADDRESS), first_row=first_row, first_column=-left,
-        row_start=first_row % ring_rows * row_words, row_words=row_words if ring_rows > 1 else 0,
-        row_step=stride_y % ring_rows * row_words, ring_words=ring_rows * row_words, pixel_words=pixel_words,
-        column_step=stride_x * pixel_words, height=rng.randint(1, 40), width=width, kernel_y=kernel_y, kernel_x=kernel_x,
-        stride_y=stride_y, stride_x=stride_x, blocks=blocks, output_blocks=output_blocks, rows=rows, columns=columns,
-        zero_point=rng.randint(0, 255))
+def drawn(rng: random.Random, most: float) -> list[WindowConfig]:
+    """Commands of at most so many beats each."""
+    return [c for c in (draw(rng) for _ in range(30)) if c.passes * c.pixels * c.output_blocks < most]
 
 
-def beats(c: WindowConfig):
-    """(address or None for padding, swap, emit_start, first, last, pixel, zero point) of each beat, in order."""
-    base = c.start - c.first_column * c.pixel_words
-    ring_rows = c.ring_words // c.row_words if c.row_words else 1
-    for _ in range(c.output_blocks):
-        for n in range(c.passes):
-            ky, kx, block = n // c.blocks // c.kernel_x, n // c.blocks % c.kernel_x, n % c.blocks
-            for pixel in range(c.pixels):
-                y = c.first_row + pixel // c.columns * c.stride_y + ky
-                x = c.first_column + pixel % c.columns * c.stride_x + kx
-                inside = 0 <= y < c.height and 0 <= x < c.width
-                address = (base + y % ring_rows * c.row_words + x * c.pixel_words + block) % GEOMETRY.activation_words
-                last = n == c.passes - 1
-                yield (address if inside else None, pixel == 0, pixel == 0 and last, n == 0, last, pixel, c.zero_point)
+async def feed(ctx, dut, configs):
+    for c in configs:
+        ctx.set(dut.config.payload, type(dut.config.payload).shape(dut.config.payload).from_bits(c.pack()))
+        ctx.set(dut.config.valid, 1)
+        await ctx.tick().until(dut.config.ready)
+        ctx.set(dut.config.valid, 0)
 
 
-@pytest.mark.parametrize("density", [1.0, 0.5, 0.1])
-def test_beats_in_order_within_grant_and_room(density):
+async def watch(ctx, dut, configs, rng: random.Random, density: float, note: str):
+    """Holds the beats against those of the commands; grant and room come in a share `density` of the cycles, weights and
+    parameters as long after the last ones were used up."""
+    want, got, seen = [beat for c in configs for beat in beats(c)], 0, {}
+    granted = deque([(0, 0)] * pipeline.WINDOW)           # of the cycles between a beat's and now
+    cycle = 0
+    while got < len(want):
+        issue = ctx.get(dut.issue)
+        if issue.valid:
+            address = ctx.get(dut.address) if issue.row and issue.column else None
+            expected = want[got]
+            if expected.address is not None:
+                expected = expected._replace(address=expected.address % dut.geometry.activation_words)
+            assert (address, issue.swap, issue.emit_start, issue.first, issue.last, issue.addr,
+                    issue.zero_point) == expected, f"beat {got}, {note}"
+            got += 1
+            assert granted[0][0] and (granted[1][1] or not issue.last)
+            assert cycle - seen.get(issue.addr, -99) >= pipeline.MIN_REVISIT
+            seen[issue.addr] = cycle
+        else:
+            assert not issue.swap and not issue.emit_start
+        allowed, room = rng.random() < density, rng.random() < density
+        granted.append((allowed, room))
+        granted.popleft()
+        ctx.set(dut.read_grant, allowed)
+        ctx.set(dut.room, room)
+        # What is issued in a cycle reserves its place in the next one, if there is room then.
+        assert ctx.get(dut.reserve) <= (granted[-2][0] and room)
+        for ready, used in ((dut.weights_ready, dut.pass_start), (dut.parameters_ready, dut.block_start)):
+            ctx.set(ready, not ctx.get(used) and (ctx.get(ready) or rng.random() < density))
+        cycle += 1
+        assert cycle < 200 * len(want) + 1000, note
+        await ctx.tick()
+    for _ in range(20):
+        await ctx.tick()
+        assert not ctx.get(dut.issue.valid)
+    assert not ctx.get(dut.busy)
+
+
+@pytest.mark.parametrize(("density", "words"), [(1.0, 1 << ADDRESS), (0.5, 2048), (0.1, 1 << ADDRESS)])
+def test_beats_in_order_within_grant_and_room(density, words):
     seed = random.randrange(1 << 32)
     print("seed", seed)
     rng = random.Random(seed)
-    configs = [c for c in (draw(rng) for _ in range(30)) if c.passes * c.pixels * c.output_blocks < 2000 * density + 100]
-    want = [beat for c in configs for beat in beats(c)]
-    got, seen = [], {}
-    dut = WindowGenerator(GEOMETRY)
-
-    async def feed(ctx):
-        for c in configs:
-            ctx.set(dut.config.payload, type(dut.config.payload).shape(dut.config.payload).from_bits(c.pack()))
-            ctx.set(dut.config.valid, 1)
-            await ctx.tick().until(dut.config.ready)
-            ctx.set(dut.config.valid, 0)
-
-    async def watch(ctx):
-        ctx.set(dut.weights_ready, 1)
-        ctx.set(dut.parameters_ready, 1)
-        granted = deque([(0, 0)] * pipeline.WINDOW)           # of the cycles between a beat's and now
-        cycle = 0
-        while len(got) < len(want):
-            issue = ctx.get(dut.issue)
-            if issue.valid:
-                inside = issue.row and issue.column
-                got.append((ctx.get(dut.address) if inside else None, issue.swap, issue.emit_start, issue.first, issue.last,
-                            issue.addr, issue.zero_point))
-                assert got[-1] == want[len(got) - 1], f"beat {len(got) - 1}, seed {seed}"
-                assert granted[0][0] and (granted[1][1] or not issue.last)
-                assert cycle - seen.get(issue.addr, -99) >= pipeline.MIN_REVISIT
-                seen[issue.addr] = cycle
-            else:
-                assert not issue.swap and not issue.emit_start
-            allowed, room = rng.random() < density, rng.random() < density
-            granted.append((allowed, room))
-            granted.popleft()
-            ctx.set(dut.read_grant, allowed)
-            ctx.set(dut.room, room)
-            # What is issued in a cycle reserves its place in the next one, if there is room then.
-            assert ctx.get(dut.reserve) <= (granted[-2][0] and room)
-            cycle += 1
-            assert cycle < 200 * len(want) + 1000
-            await ctx.tick()
-        for _ in range(20):
-            await ctx.tick()
-            assert not ctx.get(dut.issue.valid)
-        assert not ctx.get(dut.busy)
-
+    configs = drawn(rng, 2000 * density + 100)
+    dut = WindowGenerator(replace(GEOMETRY, activation_words=words))
     sim = Simulator(dut)
     sim.add_clock(1e-8)
-    sim.add_testbench(feed)
-    sim.add_testbench(watch)
+    sim.add_testbench(partial(feed, dut=dut, configs=configs))
+    sim.add_testbench(partial(watch, dut=dut, configs=configs, rng=rng, density=density, note=f"seed {seed}"))
+    sim.run()
+
+
+def test_reset_drops_the_command_in_progress():
+    """In any cycle of it, and what was worked out ahead for its next pass or output block, too."""
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    m = Module()
+    m.domains.sync = domain = ClockDomain()
+    m.submodules.dut = dut = WindowGenerator(GEOMETRY)
+
+    async def bench(ctx):
+        for port in (dut.read_grant, dut.room, dut.weights_ready, dut.parameters_ready):
+            ctx.set(port, 1)
+        for n in range(40):
+            dropped, following = drawn(rng, 60), drawn(rng, 60)[:2]
+            for c in dropped[:3]:
+                ctx.set(dut.config.payload, type(dut.config.payload).shape(dut.config.payload).from_bits(c.pack()))
+                ctx.set(dut.config.valid, 1)
+                await ctx.tick().repeat(rng.randint(1, 25))
+                ctx.set(dut.config.valid, 0)
+            ctx.set(domain.rst, 1)
+            for _ in range(rng.randint(1, 3)):
+                await ctx.tick()
+            ctx.set(domain.rst, 0)
+            ctx.set(dut.config.valid, 0)
+            # The commands behind it, one after the other.
+            for c in following:
+                await feed(ctx, dut, [c])
+                await watch(ctx, dut, [c], rng, 1.0, f"reset {n}, seed {seed}")
+
+    sim = Simulator(m)
+    sim.add_clock(1e-8)
+    sim.add_testbench(bench)
     sim.run()
 
 
