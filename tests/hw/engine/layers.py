@@ -1,4 +1,6 @@
 """Random layers for the engine's tests."""
+from dataclasses import replace
+
 from hypothesis import strategies as st
 import numpy as np
 
@@ -6,7 +8,7 @@ from nets.graph import Window
 from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QMaxPool, Requantise
 from sim.cases import Case
 
-__all__ = ["conv_of", "layers"]
+__all__ = ["conv_of", "layers", "own_inputs"]
 
 ZERO_POINTS = (0, 128, 255)
 
@@ -51,6 +53,19 @@ def pools(draw, size: tuple[int, int], rng: np.random.Generator):
         return None
     extra = {"count_include_pad": draw(st.booleans())} if kind is QAvgPool else {}
     return kind(**common, window=window, ceil_mode=ceil_mode, **extra)
+
+
+@st.composite
+def own_inputs(draw, *, lanes: tuple[int, int]) -> Case:
+    """Layers of 1 to 4 groups, each of whole blocks of `lanes` input and output channels."""
+    window = draw(windows(3, 3, 2))
+    groups, inputs, outputs = draw(st.integers(1, 4)), draw(st.integers(1, 2)) * lanes[0], draw(st.integers(1, 3)) * lanes[1]
+    least = [max(1, window.kernel[axis] - window.padding[axis] - window.padding[axis + 2]) for axis in range(2)]
+    sides = draw(st.tuples(st.integers(least[0], 11), st.integers(least[1], 11)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    conv = replace(conv_of(rng, inputs, groups * outputs, window), groups=groups)
+    return Case(name="drawn", x=rng.integers(0, 256, (groups * inputs, *sides), np.uint8), conv=conv,
+                zero_point=draw(st.sampled_from(ZERO_POINTS)), pool=draw(pools(window.output_size(*sides), rng)))
 
 
 @st.composite

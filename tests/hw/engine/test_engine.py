@@ -1,7 +1,7 @@
 """Layers on the engine's RTL: memory and every beat equal to the integer reference, each beat in the cycle that the model has."""
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from nets.int8.network import QMaxPool
 from sim.cases import Case
 from sim.engine import EngineBench, Run, differences, mismatches, predicted
 from sim.expected import Expected
-from tests.hw.engine.layers import conv_of, layers
+from tests.hw.engine.layers import conv_of, layers, own_inputs
 
 # Small memories make bands, phases and full queues frequent.
 GEOMETRIES = {
@@ -62,9 +62,13 @@ def check_cycles(run: Run, line: Timeline, gather: GatherTimeline | None = None)
 
 
 def check(bench: EngineBench, layer: Case, read_grant: np.ndarray | None, write_grant: np.ndarray | None, **places: int):
-    geometry = bench.geometry
-    plan, source, target, memory = plan_of(bench, layer, **places)
-    values = expected(bench, layer, plan, target)
+    plan, _, target, memory = plan_of(bench, layer, **places)
+    check_plan(bench, layer, plan, target, memory, read_grant, write_grant)
+
+
+def check_plan(bench: EngineBench, layer: Case, plan: LayerPlan, target: Map, memory: np.ndarray, read_grant: np.ndarray | None,
+               write_grant: np.ndarray | None):
+    geometry, values = bench.geometry, expected(bench, layer, plan, target)
     want = values.output
     run = bench.run(plan, memory, read_grant=read_grant, write_grant=write_grant)
     np.testing.assert_array_equal(target.fetch(geometry, run.memory), want)
@@ -95,6 +99,33 @@ def test_layers(bench, data):
     offset = geometry.output_lanes * data.draw(st.integers(0, 2))
     check(bench, layer, data.draw(grants()), data.draw(grants()), offset=offset,
           weight_base=data.draw(st.sampled_from([0, 500])), parameter_base=data.draw(st.sampled_from([0, 511])))
+
+
+def plan_of_groups(bench: EngineBench, layer: Case) -> tuple[LayerPlan, Map, np.ndarray]:
+    """The same for a layer of groups of whole blocks, without the input's map: each output block reads its own group."""
+    geometry, conv = bench.geometry, layer.conv
+    inputs, outputs = conv.weight.shape[1], len(conv.weight) // conv.groups
+    source = Map.whole(geometry, layer.x.shape, base=5)
+    target = Map.whole(geometry, layer.shape, base=5 + source.words)
+    memory = np.full((geometry.activation_words, geometry.input_lanes), 77, np.uint8)
+    source.store(geometry, memory, layer.x)
+    # To one output block all inputs are those of its group.
+    plan = plan_layer(geometry, replace(conv, groups=1), source=replace(source, channels=inputs), target=target,
+                      zero_point=layer.zero_point, pool=layer.pool)
+    own = {"block_step": inputs // geometry.input_lanes, "block_repeat": outputs // geometry.output_lanes}
+    phases = tuple(replace(phase, commands=tuple(
+        replace(command, window=replace(command.window, **own)) for command in phase.commands)) for phase in plan.phases)
+    return replace(plan, phases=phases), target, memory
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_output_blocks_read_inputs_of_their_own(bench, data):
+    geometry = bench.geometry
+    layer = data.draw(own_inputs(lanes=(geometry.input_lanes, geometry.output_lanes)))
+    plan, target, memory = plan_of_groups(bench, layer)
+    assume(len(plan.phases) == 1)           # others would begin in another output block
+    check_plan(bench, layer, plan, target, memory, data.draw(grants()), data.draw(grants()))
 
 
 def draw_layer(seed: int, geometry: Geometry, pool=None) -> Case:
