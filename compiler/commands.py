@@ -12,7 +12,7 @@ from arch.unit.requantise import RequantiseConfig
 from arch.unit.window import WindowConfig
 from arch.unit.writer import WriterConfig
 from compiler.bands import Band
-from compiler.convolution import Convolution
+from compiler.convolution import MOST_STRIDE, Convolution
 from compiler.maps import Map
 
 __all__ = ["command"]
@@ -50,9 +50,11 @@ def _window(work: Convolution, source: Map, band: Band, blocks: range) -> Window
         row_words=source.row_words if source.ring_rows > 1 else 0,
         row_step=window.stride[0] % source.ring_rows * source.row_words,
         ring_words=source.words, pixel_words=work.tap_words or source.pixel_words,
-        column_step=window.stride[1] * source.pixel_words,
+        column_step=(window.stride[1] if work.size[1] > 1 else 1) * source.pixel_words,
         height=source.height, width=source.width + beside, kernel_y=window.kernel[0], kernel_x=window.kernel[1],
-        stride_y=window.stride[0], stride_x=window.stride[1], blocks=-(-source.channels // work.geometry.input_lanes),
+        # Longer strides have no padding, and those only tell what is padding.
+        stride_y=window.stride[0] if window.stride[0] <= MOST_STRIDE else 1,
+        stride_x=window.stride[1] if window.stride[1] <= MOST_STRIDE else 1, blocks=-(-source.channels // work.geometry.input_lanes),
         output_blocks=len(blocks), rows=len(band.rows), columns=work.size[1], zero_point=work.zero_point)
 
 

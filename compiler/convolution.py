@@ -14,7 +14,7 @@ from compiler.images import parameter_image, weight_image
 from nets.graph import Window
 from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool
 
-__all__ = ["Convolution", "MOST_KERNEL", "MOST_PADDING", "MOST_SIDE", "MOST_STRIDE", "Pool"]
+__all__ = ["Convolution", "MOST_KERNEL", "MOST_PADDING", "MOST_SIDE", "MOST_STRIDE", "Pool", "picks"]
 
 Pool = QMaxPool | QAvgPool | QGlobalAvgPool
 NO_POOL = Window(kernel=(1, 1))
@@ -22,6 +22,12 @@ NO_POOL = Window(kernel=(1, 1))
 MOST_KERNEL, MOST_STRIDE, MOST_SIDE = (WindowConfig.most(name) for name in ("kernel_y", "stride_y", "height"))
 MOST_BLOCKS, MOST_PADDING = WindowConfig.most("blocks"), GatherConfig.most("left")
 MOST_POOL = {"kernel": PoolConfig.most("kernel_y"), "stride": PoolConfig.most("stride_y"), "padding": PoolConfig.most("left")}
+
+
+def picks(layer: QLayer) -> bool:
+    """Whether a layer is a pool of single pixels in steps that only a convolution can make."""
+    return (isinstance(layer, QMaxPool) and layer.window.kernel == (1, 1) and max(layer.window.stride) > MOST_POOL["stride"]
+            and not any(layer.window.padding))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,9 +59,11 @@ class Convolution:
             yield self.conv, f"groups must be 1, not {self.conv.groups}"
         if window.dilation != (1, 1):
             yield self.conv, f"dilation must be 1, not {window.dilation}"
-        for what, most in (("kernel", MOST_KERNEL), ("stride", MOST_STRIDE), ("padding", MOST_PADDING)):
+        for what, most in (("kernel", MOST_KERNEL), ("padding", MOST_PADDING)):
             if max(getattr(window, what)) > most:
                 yield self.conv, f"{what} must be at most {most}, not {getattr(window, what)}"
+        if any(window.stride[axis] > MOST_STRIDE and any(window.padding[axis::2]) for axis in range(2)):
+            yield self.conv, f"stride must be at most {MOST_STRIDE} where there is padding, not {window.stride}"
         for what, value in (("rows", self.height), ("columns", self.width)):
             if value > MOST_SIDE and not self.whole:
                 yield self.conv, f"input {what} must be at most {MOST_SIDE}, not {value}: make the image smaller (--size)"

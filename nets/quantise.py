@@ -1,6 +1,7 @@
 """A float network becomes a quantised one, calibrated on a folder of images.
 
-Weights are int8 per output channel, activations uint8 per tensor (`nets.int8.network`). Channels of one tensor are given ranges
+Weights are int8 per output channel, activations uint8 per tensor (`nets.int8.network`). Large pools are split into several layers
+(`nets.int8.pools`). Channels of one tensor are given ranges
 that are alike (`nets.int8.equalise`), scores far from zero are moved there (`nets.int8.centre`), ranges are clipped where the
 mean squared error is least (`nets.int8.clip`), weights are rounded so that their errors cancel (`nets.int8.rounding`). What all
 this loses is measured (`nets.int8.losses`). The same images always give the same network.
@@ -26,6 +27,7 @@ from nets.int8.fuse import plan
 from nets.int8.losses import measure_losses, warnings
 from nets.int8.lower import lower
 from nets.int8.network import QNetwork
+from nets.int8.pools import split_pools
 from nets.load import add_model_arguments, model_from_arguments
 from nets.loss_report import loss_records, loss_table, plot_losses
 from nets.model import Model
@@ -48,13 +50,14 @@ def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.
 
     Raises GraphError naming every layer that cannot be computed in integers, ValueError without any image.
     """
-    steps = plan(model.graph)
+    floats = split_pools(model.graph)
+    steps = plan(floats)
     images = list(images)
     if not images:
         raise ValueError("images must be at least one, not none")
     sample = [model.spec.normalise(pixels) for pixels in spread(images, SAMPLE)]
-    ranges = measure_ranges(model.graph, progress(sample, "measuring channels"))
-    graph, octaves = equalise(model.graph, steps, ranges)
+    ranges = measure_ranges(floats, progress(sample, "measuring channels"))
+    graph, octaves = equalise(floats, steps, ranges)
     graph, offset = centre(graph, steps, ranges)
     steps = plan(graph)
     statistics = measure(graph, steps, (model.spec.normalise(pixels) for pixels in progress(images, "calibrating")))
@@ -79,8 +82,9 @@ def _digest(images: Iterable[np.ndarray]) -> str:
 def outline(model: Model) -> QNetwork:
     """The network with nothing but its shapes: weights are 0 and scales 1. Enough to say how long a chip takes for a frame, and
     what of it, since neither depends on values. Raises GraphError as `quantise` does."""
-    steps = plan(model.graph)
-    layers, tensors = lower(steps, model.graph.shapes, None)
+    graph = split_pools(model.graph)
+    steps = plan(graph)
+    layers, tensors = lower(steps, graph.shapes, None)
     network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec, labels=model.labels,
                        endings=steps.endings, notes=model.notes + steps.notes)
     check(network)

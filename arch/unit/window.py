@@ -11,9 +11,10 @@ class WindowConfig(Record):
     """What the window generator reads. One output row is `columns` beats, a pass `rows` of them.
 
     The tap (ky, kx) of output (y, x) of the band is at input row first_row + y * stride_y + ky, column
-    first_column + x * stride_x + kx; outside height x width it is padding and reads as `zero_point`. Output block n reads
-    `blocks` words of a tap from (n // block_repeat) * block_step words further on than `start` says, modulo 2**15: with a step
-    of 0 all of them read the same words, with another one those of their own input channels.
+    first_column + x * stride_x + kx; outside height x width it is padding and reads as `zero_point`. Strides only tell what is
+    padding: where nothing is, rows and columns may be any number of words apart. Output block n reads `blocks` words of a tap
+    from (n // block_repeat) * block_step words further on than `start` says, modulo 2**15: with a step of 0 all of them read the
+    same words, with another one those of their own input channels.
     """
 
     start: int = address(memory="", doc="base + first_column * pixel_words modulo 2**15; base: row 0, column 0, first block")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 import math
 
 from arch.geometry import Geometry
-from compiler.convolution import Pool
+from compiler.convolution import Pool, picks
 from compiler.stages import Buffer, Origin
 from nets.int8.network import QAdd, QConcat, QConv, QFlatten, QGlobalAvgPool, QInput, QLayer, QNetwork, QSelect
 
@@ -61,7 +61,7 @@ class Arrangement:
         """Which convolutions get a pool behind them."""
         by_name = self.network.by_name
         for layer in self.network.layers:
-            if not isinstance(layer, Pool):
+            if not isinstance(layer, Pool) or picks(layer):
                 continue
             before = by_name[layer.inputs[0]]
             if self._sole_reader(before.name) is not layer:

@@ -11,7 +11,7 @@ from arch import gather
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
 from compiler import costs
-from compiler.convolution import MOST_KERNEL, Convolution
+from compiler.convolution import MOST_KERNEL, Convolution, picks
 from compiler.lowering.arrangement import Arrangement
 from compiler.lowering.diagonal import addition, dense, without_holes
 from compiler.stages import Buffer, Origin, Slice, Stage, Stages
@@ -209,7 +209,8 @@ class _Lowering:
                         self.views[source], target)
         else:
             limits = (layer.low, layer.high) if isinstance(layer, QClamp) else (0, 255)
-            self._copy(layer.name, layer.name, source, target, pool=pool, limits=limits)
+            window = Window(kernel=(1, 1), stride=layer.window.stride) if picks(layer) else POINT
+            self._copy(layer.name, layer.name, source, target, pool=None if picks(layer) else pool, limits=limits, window=window)
 
     def _pad(self, layer: QPad):
         """A copy whose window reaches beyond the map."""

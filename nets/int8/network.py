@@ -18,6 +18,8 @@ __all__ = ["Loss", "MULTIPLIER_MAX", "OCTAVES_MAX", "QAdd", "QAvgPool", "QChanne
 
 WEIGHT_MAX = 127            # weights are -127..127: the packed multiplier has no room for -128
 MULTIPLIER_MAX = 255        # requantisation multipliers have 8 bits
+CONV_KERNEL_MAX, CONV_STRIDE_MAX = 11, 4             # of windows that are computed as they are: larger pools are split
+POOL_KERNEL_MAX, POOL_STRIDE_MAX, POOL_PADDING_MAX = 3, 3, 1         # (nets.int8.pools)
 OCTAVES_MAX = 20            # channels are equalised by factors of 2**-20..2**20
 SHIFT_MAX = 39              # and shifts 1..39, so that acc * multiplier + rounding stays in 41 bits
 
