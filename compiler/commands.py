@@ -44,6 +44,8 @@ def _window(work: Convolution, source: Map, band: Band, blocks: range) -> Window
     first = band.rows.start * window.stride[0] - window.padding[0]
     base = source.base + source.offset // work.geometry.input_lanes
     beside = window.kernel[1] - 1 if work.tap_words else 0          # taps that are no columns of the map
+    # Longer strides have no padding, and these only tell what is padding.
+    stride_y, stride_x = (stride if stride <= MOST_STRIDE else 1 for stride in window.stride)
     return WindowConfig(
         start=(base - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
         first_row=first, first_column=-window.padding[1], row_start=first % source.ring_rows * source.row_words,
@@ -52,9 +54,7 @@ def _window(work: Convolution, source: Map, band: Band, blocks: range) -> Window
         ring_words=source.words, pixel_words=work.tap_words or source.pixel_words,
         column_step=(window.stride[1] if work.size[1] > 1 else 1) * source.pixel_words,
         height=source.height, width=source.width + beside, kernel_y=window.kernel[0], kernel_x=window.kernel[1],
-        # Longer strides have no padding, and those only tell what is padding.
-        stride_y=window.stride[0] if window.stride[0] <= MOST_STRIDE else 1,
-        stride_x=window.stride[1] if window.stride[1] <= MOST_STRIDE else 1, blocks=-(-source.channels // work.geometry.input_lanes),
+        stride_y=stride_y, stride_x=stride_x, blocks=-(-source.channels // work.geometry.input_lanes),
         output_blocks=len(blocks), rows=len(band.rows), columns=work.size[1], zero_point=work.zero_point)
 
 

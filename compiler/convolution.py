@@ -92,9 +92,13 @@ class Convolution:
                     yield pool, f"global average must have one {name}, not {len(values)}"
         if window.dilation != (1, 1):
             yield pool, f"pool dilation must be 1, not {window.dilation}"
-        for what, most in MOST_POOL.items():
-            if max(getattr(window, what)) > most:
-                yield pool, f"pool {what} must be at most {most}, not {getattr(window, what)}"
+        large = [(what, most) for what, most in MOST_POOL.items() if max(getattr(window, what)) > most]
+        if large and isinstance(pool, QAvgPool):        # others are convolutions
+            yield pool, (f"an average pool of more than 3x3 must divide by one number everywhere, not by fewer values at the "
+                         f"border, and its kernel be at most {MOST_KERNEL}, or a product with factors of its stride")
+            return
+        for what, most in large:
+            yield pool, f"pool {what} must be at most {most}, not {getattr(window, what)}"
         yield from self._too_much(pool, "pooled rows", "pixels", self.places, "pool_words")
 
     @cached_property

@@ -111,7 +111,8 @@ def _chain(axes: tuple[_Axis, _Axis], dead: set[tuple[_Axis, _Axis]]) -> list[tu
         return None
     for ceil_mode in (True, False):
         for y, x in product(*(tuple(_levels(axis, ceil_mode)) for axis in axes)):
-            window = Window(kernel=(y.kernel, x.kernel), stride=(y.stride, x.stride), padding=(y.before, x.before, y.after, x.after))
+            window = Window(kernel=(y.kernel, x.kernel), stride=(y.stride, x.stride),
+                            padding=(y.before, x.before, y.after, x.after))
             picks = window.kernel == (1, 1)             # which a copy does, in any steps, when no maximum is left to find
             if max(window.stride) > POOL_STRIDE_MAX and not picks or picks and (
                     max(window.stride) == 1 or max(axis.kernel for axis in axes) > 1):

@@ -14,7 +14,7 @@ from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
-from nets.graph import Concat, Conv, Flatten, GlobalAvgPool, Graph, Input, Linear, MaxPool, Relu, Window
+from nets.graph import AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Input, Linear, MaxPool, Relu, Window
 from nets.int8.network import QNetwork
 from nets.load import load_model
 from nets.model import Model
@@ -199,6 +199,34 @@ def test_fully_connected_layer_of_a_map_larger_than_kernels(side, parts):
                       bias=rng.normal(size=7).astype(np.float32)))
     spec = InputSpec(size=side, crop="none")
     network = quantise(Model(graph=Graph(name="dense", layers=layers, output="l"), spec=spec), synthetic_images(spec, count=4))
+    for geometry in (PRESETS["25f"], Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=1024)):
+        check_values(network, compile_network(network, geometry), random_input(network))
+
+
+LARGE_POOLS = {
+    "4x4": MaxPool(name="p", inputs=("r",), window=Window(kernel=(4, 4), stride=(4, 4))),
+    "pyramid": MaxPool(name="p", inputs=("r",), window=Window(kernel=(9, 9), padding=(4, 4, 4, 4))),
+    "ceil": MaxPool(name="p", inputs=("r",), window=Window(kernel=(6, 5), stride=(5, 4), padding=(0, 2, 3, 1)), ceil_mode=True),
+    "global": MaxPool(name="p", inputs=("r",), window=Window(kernel=(23, 19))),
+    "picks": MaxPool(name="p", inputs=("r",), window=Window(kernel=(1, 1), stride=(7, 2))),
+    "mean": AvgPool(name="p", inputs=("r",), window=Window(kernel=(5, 5), stride=(3, 3))),
+    "padded mean": AvgPool(name="p", inputs=("r",), window=Window(kernel=(7, 4), stride=(6, 2), padding=(3, 1, 2, 0)),
+                           count_include_pad=True),
+    "long mean": AvgPool(name="p", inputs=("r",), window=Window(kernel=(22, 1), stride=(11, 1))),
+}
+
+
+@pytest.mark.parametrize("name", LARGE_POOLS)
+def test_large_pools(name):
+    """On chips that keep the map, and on one that does not."""
+    rng, spec = np.random.default_rng(2), InputSpec(size=(23, 19), crop="none")
+    layers = (Input(name="x", shape=(3, 23, 19)),
+              Conv(name="c", inputs=("x",), weight=rng.normal(size=(11, 3, 3, 3)).astype(np.float32),
+                   bias=rng.normal(size=11).astype(np.float32), window=Window(kernel=(3, 3), padding=(1, 1, 1, 1))),
+              Relu(name="r", inputs=("c",)), LARGE_POOLS[name],
+              Conv(name="d", inputs=("p",), weight=rng.normal(size=(6, 11, 1, 1)).astype(np.float32),
+                   bias=rng.normal(size=6).astype(np.float32), window=Window(kernel=(1, 1))))
+    network = quantise(Model(graph=Graph(name=name, layers=layers, output="d"), spec=spec), synthetic_images(spec, count=4))
     for geometry in (PRESETS["25f"], Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=1024)):
         check_values(network, compile_network(network, geometry), random_input(network))
 

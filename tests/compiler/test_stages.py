@@ -14,6 +14,7 @@ from nets.graph import Window
 from nets.int8.network import (
     QLRN,
     QAdd,
+    QAvgPool,
     QConcat,
     QConv,
     QFlatten,
@@ -151,6 +152,13 @@ def test_a_refusal_names_the_layer_that_is_at_fault():
     pool = QMaxPool(name="p", inputs=("a",), window=Window(kernel=(7, 7)), ceil_mode=False)
     assert problems_of(network(conv("a", "x", (6, 8, 1, 1)), pool, a=(6, 8, 8), p=(6, 2, 2))) == [
         "p (MaxPool): pool kernel must be at most 3, not (7, 7)"]
+
+
+def test_an_average_that_divides_by_several_numbers_is_told_as_that():
+    pool = QAvgPool(name="p", inputs=("x",), window=Window(kernel=(5, 5), padding=(2, 2, 2, 2)), ceil_mode=False,
+                    count_include_pad=False)
+    (problem,) = problems_of(network(pool, p=(8, 8, 8)))
+    assert problem.startswith("p (AvgPool): an average pool of more than 3x3 must divide by one number everywhere")
 
 
 def test_memories_are_looked_at_beside_refused_layers():

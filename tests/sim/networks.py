@@ -4,7 +4,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 import numpy as np
 
-from nets.graph import Window
+from nets.graph import AvgPool, Conv, Graph, Input, MaxPool, Window
 from nets.int8.network import (
     QAdd,
     QAvgPool,
@@ -17,9 +17,12 @@ from nets.int8.network import (
     QLayer,
     QMaxPool,
     QNetwork,
+    QPad,
     Requantise,
     TensorType,
 )
+from nets.int8.pools import split_pools
+from nets.moves import Pad
 from nets.preprocess import InputSpec
 from tests.hw.engine.layers import ZERO_POINTS, conv_of, windows
 
@@ -130,6 +133,37 @@ class _Maker:
         return self.add(kind(name=self.fresh("pool"), inputs=(source,), window=window, ceil_mode=ceil_mode, **extra),
                         (channels, *size))
 
+    def large_pool(self, source: str) -> str:
+        """A pool that no unit computes, as the layers into which it is split."""
+        shape = self.shapes[source]
+        kernel, stride = (self.draw(st.tuples(*[st.integers(1, most)] * 2)) for most in (9, 6))
+        window = Window(kernel=kernel, stride=stride, padding=tuple(self.draw(st.integers(0, min(kernel[n % 2] - 1, 4)))
+                                                                    for n in range(4)))
+        if any(shape[1 + n] + window.padding[n] + window.padding[n + 2] < window.kernel[n] for n in range(2)):
+            return self.pool(source)
+        kind, options = self.draw(st.sampled_from([(MaxPool, {}), (AvgPool, {"count_include_pad": True})]))
+        graph = Graph(name="pool", output="p", layers=(Input(name="x", shape=shape), kind(
+            name="p", inputs=("x",), window=window, ceil_mode=self.draw(st.booleans()), **options)))
+        split = split_pools(graph)
+        if any(isinstance(layer, AvgPool) for layer in split.layers):
+            return self.pool(source)
+        for layer in split.layers[1:]:
+            source = self._part(source, layer, split.shapes[layer.name])
+        return source
+
+    def _part(self, source: str, layer: MaxPool | Pad | Conv, shape: tuple[int, int, int]) -> str:
+        """One layer of a pool that is split; an average's weights are any."""
+        match layer:
+            case MaxPool():
+                pool = QMaxPool(name=self.fresh("pool"), inputs=(source,), window=layer.window, ceil_mode=layer.ceil_mode)
+                return self.add(pool, shape)
+            case Pad():
+                return self.add(QPad(name=self.fresh("pad"), inputs=(source,), before=layer.before, after=layer.after,
+                                     value=self.zeros[source]), shape)
+        self.macs -= layer.weight.size * shape[1] * shape[2]
+        conv = replace(conv_of(self.rng, 1, shape[0], layer.window), name=self.fresh("mean"), inputs=(source,), groups=shape[0])
+        return self.add(replace(conv, requantise=replace(conv.requantise, zero_point=self.zero)), shape, self.zero)
+
     def pooled_conv(self, source: str) -> str:
         return self.pool(self.conv(source))
 
@@ -150,7 +184,7 @@ class _Maker:
         match self.draw(st.integers(0, 3)):
             case 0:
                 return source
-            case 1 if max(self.shapes[source][1:]) <= 7:
+            case 1 if np.prod(self.shapes[source][1:]) <= 196:
                 flat = self.add(QFlatten(name=self.fresh("flat"), inputs=(source,)),
                                 (int(np.prod(self.shapes[source])), 1, 1))
                 return self.conv(flat, Window(kernel=(1, 1)), 5)
@@ -165,7 +199,8 @@ class _Maker:
         return self.add(QGlobalAvgPool(name=self.fresh("average"), inputs=(source,), requantise=how), (channels, 1, 1), self.zero)
 
 
-STEPS = ("conv", "conv", "fire", "pooled_conv", "pooled_fire", "pool", "concat", "clamp", "shuffle", "grouped", "residual", "sum")
+STEPS = ("conv", "conv", "fire", "pooled_conv", "pooled_fire", "pool", "concat", "clamp", "shuffle", "grouped", "residual", "sum",
+         "large_pool")
 
 
 @st.composite

@@ -1,4 +1,6 @@
 """Large pools as several layers: the same values, of shapes that integers compute."""
+from unittest import mock
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -6,10 +8,15 @@ import pytest
 
 from arch.unit.pool import PoolConfig
 from arch.unit.window import WindowConfig
+from bench.qdq import compare
+from golden import values
 from nets import float_run
-from nets.graph import AvgPool, Conv, Graph, Input, MaxPool, Window
+from nets.graph import AvgPool, Conv, Graph, Input, MaxPool, Relu, Window
 from nets.int8 import network
 from nets.int8.pools import split_pools
+from nets.model import Model
+from nets.preprocess import InputSpec
+from nets.quantise import quantise, synthetic_images
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -60,6 +67,55 @@ def test_a_maximum_is_split_exactly(window, size, ceil_mode, seed):
 def test_an_average_is_split_or_left(window, size, ceil_mode, include, seed):
     if fits(window, size):
         check(pooled(AvgPool, (2, *size), window, ceil_mode=ceil_mode, count_include_pad=include), seed, exact=False)
+
+
+@pytest.mark.parametrize("window", [Window(kernel=(5, 5), stride=(3, 3)), Window(kernel=(7, 4), padding=(3, 1, 3, 1)),
+                                    Window(kernel=(11, 10), stride=(2, 5)), Window(kernel=(16, 1), stride=(8, 1))])
+def test_an_average_is_as_good_in_integers_as_one_that_only_rounds(window):
+    """Against an average pool of integers of the input's scale: `split_pools` taken out. On the images that its own scale is
+    made for."""
+    rng, spec = np.random.default_rng(5), InputSpec(size=(24, 24), crop="none")
+    conv = Conv(name="c", inputs=("x",), weight=rng.normal(size=(8, 3, 3, 3)).astype(np.float32), bias=np.zeros(8, np.float32),
+                window=Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
+    pool = AvgPool(name="p", inputs=("r",), window=window, count_include_pad=True)
+    layers = Input(name="x", shape=spec.shape), conv, Relu(name="r", inputs=("c",)), pool
+    model = Model(graph=Graph(name="mean", layers=layers, output="p"), spec=spec)
+    images = synthetic_images(spec)
+    networks = [quantise(model, images)]
+    with mock.patch("nets.quantise.split_pools", lambda graph: graph):
+        networks.append(quantise(model, images))
+    noise = []
+    for network_ in networks:
+        errors = []
+        for pixels in images:
+            x = spec.normalise(pixels)
+            q = values.run(network_, network_.quantise_input(x))["p"]
+            errors.append(network_.dequantise("p", q) - float_run.run(model.graph, x)["p"])
+        noise.append(float(np.square(errors).mean()))
+    assert isinstance(networks[0].by_name["p"], network.QConv) and noise[0] <= 1.1 * noise[1], noise
+
+
+def test_split_pools_agree_with_onnx_runtime():
+    """The integers of the export, bit for bit, and the float network before it was split."""
+    rng, spec = np.random.default_rng(6), InputSpec(size=(24, 24), crop="none")
+    layers = (Input(name="x", shape=spec.shape),
+              Conv(name="c", inputs=("x",), weight=rng.normal(size=(8, 3, 3, 3)).astype(np.float32),
+                   bias=np.zeros(8, np.float32), window=Window(kernel=(3, 3))),
+              MaxPool(name="m", inputs=("c",), window=Window(kernel=(5, 4), padding=(2, 1, 2, 2)), ceil_mode=True),
+              AvgPool(name="a", inputs=("m",), window=Window(kernel=(5, 5), stride=(2, 2))))
+    model = Model(graph=Graph(name="pools", layers=layers, output="a"), spec=spec)
+    record = compare(quantise(model, synthetic_images(spec)), [spec.normalise(x) for x in synthetic_images(spec, seed=3)],
+                     fused=False, integers=True)
+    assert record["end_to_end"]["equal"] == record["layer_by_layer"]["equal"] == 1
+
+
+def test_names_that_parts_would_have_may_be_taken():
+    window, named = Window(kernel=(5, 5)), {"window": Window(kernel=(1, 1)), "inputs": ("p",)}
+    graph = Graph(name="names", output="p/1", layers=(
+        Input(name="x", shape=(2, 9, 9)), MaxPool(name="p", inputs=("x",), window=window),
+        MaxPool(name="p/0", **named), MaxPool(name="p/1", **named)))
+    split = split_pools(graph)
+    assert len({layer.name for layer in split.layers}) == len(split.layers) == 5 and split.by_name["p/0"] is graph.by_name["p/0"]
 
 
 def test_limits_are_the_engines():
