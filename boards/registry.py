@@ -15,6 +15,7 @@ No boot from flash on the Versa, ECPIX-5 and Colorlight boards: amaranth-boards 
 way round. The FPGA itself boots from it, so MOSI must be the ball with the function D0.
 """
 from dataclasses import replace
+from difflib import get_close_matches
 
 from arch.geometry import PRESETS, Geometry
 from boards.board import Board
@@ -83,5 +84,7 @@ def find(name: str) -> Board:
     """The board of a name or alias. Raises ValueError, naming those that there are."""
     board = BOARDS.get(ALIASES.get(name, name))
     if board is None:
-        raise ValueError(f"board must be one of {', '.join([*ALIASES, *BOARDS])}, not {name!r}")
+        near = get_close_matches(name, [*ALIASES, *BOARDS], n=1)
+        raise ValueError(f"board must be one of {', '.join([*ALIASES, *BOARDS])}, not {name!r}"
+                         + (f": did you mean {near[0]}?" if near else ""))
     return board

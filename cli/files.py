@@ -22,6 +22,8 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
     Pipes and devices (`/dev/stdout`) are written as they are. Raises OutputError.
     """
+    if str(path) == "-":
+        raise OutputError("-: must be the name of a file; what a command prints goes to /dev/stdout")
     path = Path(path)
     try:
         if path.parts[:2] == ("/", "dev") or path.exists() and not path.is_file():

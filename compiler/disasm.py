@@ -51,7 +51,7 @@ def _read(args: argparse.Namespace) -> tuple[np.ndarray, Geometry, int, tuple[Pa
         program = program_file.load(args.file)
         return program.storage[program.program:], program.geometry, program.program, program.parts
     if args.geometry is None:
-        raise DisassembleError(f"{args.file}: raw words need --geometry")
+        raise DisassembleError(f"{args.file}: is no program ({program_file.SUFFIX}); raw words need --geometry")
     content = args.file.read_bytes()
     if len(content) % 2:
         raise DisassembleError(f"{args.file}: must hold whole words of 16 bits, not {len(content)} bytes")

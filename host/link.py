@@ -40,7 +40,8 @@ def _reason(error: Exception) -> str:
     match getattr(error, "errno", None):
         case errno.ENOENT | errno.ENXIO | errno.ENODEV:
             ports = ", ".join(sorted(port.device for port in list_ports.comports() if port.vid is not None))      # of USB
-            return f"there is no such port; {f'there are {ports}' if ports else 'no board is plugged in'}"
+            return (f"there is no such port; {f'there are {ports}' if ports else 'no board is plugged in'}, and a simulated "
+                    f"board has one only while python -m sim.board runs")
         case errno.EACCES | errno.EPERM:
             return "permission denied: its group, often dialout, must be one of yours"
         case errno.EAGAIN | errno.EBUSY:
@@ -68,22 +69,22 @@ class SerialLink:
         except (OSError, ValueError) as error:      # serial.SerialException is an OSError
             raise LinkError(f"Port {port} cannot be opened: {_reason(error)}") from None
 
-    def _gone(self, error: Exception) -> LinkError:
-        return LinkError(f"Port {self.port} is gone: was the board unplugged, or the simulation ended? ({error})")
+    def _gone(self) -> LinkError:
+        return LinkError(f"Port {self.port} is gone: was the board unplugged, or the simulation ended?")
 
     def write(self, data: bytes) -> None:
         try:
             self._serial.write(data)
-        except _GONE as error:
-            raise self._gone(error) from None
+        except _GONE:
+            raise self._gone() from None
 
     def read(self, timeout_s: float) -> bytes:
         try:
             self._serial.timeout = timeout_s
             first = self._serial.read(1)
             return first + self._serial.read(self._serial.in_waiting) if first else b""
-        except _GONE as error:
-            raise self._gone(error) from None
+        except _GONE:
+            raise self._gone() from None
 
     def close(self) -> None:
         self._serial.close()

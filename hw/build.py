@@ -91,6 +91,9 @@ def _program(stages: Stages, args: argparse.Namespace, board: Board, watch: Watc
     done = "failed"
     try:
         done = "done" if stages.make("program", depends, make) else "reused"
+    except KeyboardInterrupt:
+        done = "stopped"
+        raise
     finally:
         watch.end("program and its cycles", done)
     return stages.folder / f"program{SUFFIX}", json.loads((stages.folder / "figures.json").read_text(encoding="utf-8"))

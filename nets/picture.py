@@ -109,14 +109,15 @@ def _tag(image: Image.Image, number: int, otherwise: int) -> int:
 
 def _transparent_colour(image: Image.Image) -> int | tuple[int, ...] | None:
     """The colour that a PNG without alpha declares transparent, on the scale of Pillow's pixels: its file has it on that of the
-    stored bits, and so has Pillow."""
+    stored bits, and so has Pillow. Raises ValueError where Pillow keeps less of the pixels than the colour has."""
     key = image.info.get("transparency")
     if image.format != "PNG" or image.mode == "P" or not isinstance(key, int | tuple):
         return None
     stored = str(image.tile[0][3]) if image.tile else image.mode
     match stored.partition(";")[2]:
         case "16B" if isinstance(key, tuple):
-            return tuple(part >> 8 for part in key)
+            raise ValueError("one of its colours of 3 x 16 bits is transparent, which Pillow cannot tell from its neighbours: "
+                             "save it with an alpha channel, or with 8 bits")
         case "2" | "4" as bits:
             return key * 255 // ((1 << int(bits)) - 1)
     return key

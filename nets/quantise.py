@@ -101,7 +101,7 @@ def quantise_with(model: Model, folder: Path | None = None, *, limit: int = CALI
         folder = digits.CALIBRATION
     if folder is None:
         note = (f"{model.name}: calibrated on {SYNTHETIC_IMAGES} synthetic images, which costs accuracy: "
-                f"give a folder of real ones")
+                f"give a folder of real ones (--calibrate; nets.quantise --images)")
         return quantise(model, synthetic_images(model.spec), headroom=SYNTHETIC_HEADROOM, notes=(note,))
     paths = spread(find_images(folder), limit)
     return quantise(model, (load_image(path, model.spec) for path in paths))

@@ -75,7 +75,7 @@ def _told(watch: Watch, stage: str) -> Iterator[Callable[[str], None]]:
     watch.begin(stage)
     try:
         yield lambda result: said.__setitem__(0, result)
-    except Stopped:
+    except (Stopped, KeyboardInterrupt):
         said[0] = "stopped"
         raise
     finally:

@@ -29,7 +29,7 @@ try:
     import torch
     import torch.nn.functional as F
 except ModuleNotFoundError as missing:
-    sys.exit(f"error: {missing.name} is not installed: training needs pip install -e '.[train]'")
+    sys.exit(f"error: training needs {missing.name}: pip install -e '.[train]'")
 
 __all__ = ["main"]
 

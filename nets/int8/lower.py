@@ -101,6 +101,7 @@ def _choose_type(step: Step, plan: Plan, statistics: Statistics | None, types: d
         low, high = histogram.low, histogram.high
     else:
         low, high = best_clip(histogram)
+    low, high = _with_constants(members, low, high)
     if not isinstance(step.layer, Input):
         low, high = low * headroom, high * headroom
     scale, zero_point = scale_and_zero(low, high)
@@ -112,6 +113,15 @@ def _choose_type(step: Step, plan: Plan, statistics: Statistics | None, types: d
         scale = _sum_scale([types[name] for name in step.inputs], scale)
         zero_point = min(zero_point, int(np.floor(-low / scale + 0.5)))
     return scale, zero_point
+
+
+def _with_constants(members: list[Step], low: float, high: float) -> tuple[float, float]:
+    """The range, with what clamps and padding put into tensors whatever came in: a clamp beyond all values leaves its bound."""
+    for member in members:
+        low, high = min(low, member.high), max(high, member.low)
+        if isinstance(member.layer, Pad) and member.layer.value > np.finfo(np.float32).min:     # else below whatever there is
+            low, high = min(low, member.layer.value), max(high, member.layer.value)
+    return low, high
 
 
 def _average_unit(source: TensorType) -> float:

@@ -12,7 +12,7 @@ from nets.moves import Rearrange
 from nets.onnx.file import MAX_ELEMENTS, printable
 from nets.onnx.layout import Loops, along, joined, own_order
 
-__all__ = ["Builder", "Node", "Stack", "View", "axis_of"]
+__all__ = ["Builder", "Node", "Stack", "View", "axes_of", "axis_of"]
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ class Node:
     def axes(self, index: int, rank: int) -> list[int] | None:
         """Axes given as an attribute or, in later operator sets, as an input; None if neither is there."""
         axes = self.integers(index) if self.has(index) else self.attribute("axes")
-        return None if axes is None else [axis_of(axis, rank) for axis in axes]
+        return None if axes is None else axes_of(axes, rank)
 
 
 def axis_of(axis: int, rank: int) -> int:
@@ -248,6 +248,14 @@ def axis_of(axis: int, rank: int) -> int:
     if not -rank <= axis < rank:
         raise ValueError(f"axis must be {-rank}..{rank - 1}, not {axis}")
     return axis % rank
+
+
+def axes_of(axes: Sequence[int], rank: int) -> list[int]:
+    """The axes counted from the front. Raises ValueError if there is no such axis, or one is named twice."""
+    found = [axis_of(axis, rank) for axis in axes]
+    if len(set(found)) < len(found):
+        raise ValueError(f"axes must be named once each, not {list(axes)}")
+    return found
 
 
 def resized(view: View, axis: int, count: int, layer: View) -> View:

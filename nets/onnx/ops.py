@@ -90,7 +90,7 @@ def _linear(node: Node, weight: np.ndarray, bias: np.ndarray | None) -> View:
         raise ValueError(f"weight must have two axes, not shape {weight.shape}")
     count = weight.shape[1]
     bias = np.zeros(1, np.float32) if bias is None else bias
-    if bias.size not in (1, count) or bias.shape[-1:] not in ((), (1,), (count,)):
+    if bias.size not in (1, count) or bias.shape[-1:] not in ((), (1,), (count,)) or math.prod(bias.shape[:-1]) != 1:
         raise ValueError(f"bias must have 1 or {count} values, not shape {bias.shape}")
     size = view.shape[1]
     if weight.shape[0] == size and not view.in_order:
@@ -159,6 +159,8 @@ def _arithmetic(node: Node) -> View:
             raise ValueError(f"{op} of two computed tensors is not supported")
         return _total(node, [node.view(0), node.view(1)], node.name)
     view, value = _per_channel(node, 0 if first else 1)
+    if node.net.layers[view.layer].op == "ArgMax":
+        raise ValueError("arithmetic on whole numbers, as an ArgMax has them, is not supported")
     one, zero = np.ones_like(value), np.zeros_like(value)
     with np.errstate(divide="ignore"):          # found out by _affine
         if op in ("Add", "Sum"):

@@ -7,7 +7,7 @@ import numpy as np
 
 from nets.graph import Concat
 from nets.moves import Pad, Select
-from nets.onnx.build import Node, Stack, View, axis_of, resized
+from nets.onnx.build import Node, Stack, View, axes_of, axis_of, resized
 from nets.onnx.layout import along, channels_last, transposed
 from nets.onnx.shapes import FLOATS
 
@@ -66,7 +66,7 @@ def _squeeze(node: Node) -> View:
 def _unsqueeze(node: Node) -> View:
     shape = list(node.view(0).shape)
     given = node.integers(1) if node.has(1) else node.attribute("axes", ())
-    for axis in sorted(axis_of(axis, len(shape) + len(given)) for axis in given):
+    for axis in sorted(axes_of(given, len(shape) + len(given))):
         shape.insert(axis, 1)
     return _reshaped(node, tuple(shape))
 
@@ -150,7 +150,7 @@ def _slice(node: Node) -> View:
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
         raise ValueError("starts, ends, axes and steps must be as many, and no step 0")
-    for start, end, axis, step in zip(starts, ends, (axis_of(axis, rank) for axis in axes), steps, strict=True):
+    for start, end, axis, step in zip(starts, ends, axes_of(axes, rank), steps, strict=True):
         chosen = range(view.shape[axis])[slice(start, end, step)]
         if chosen == range(view.shape[axis]):
             continue
@@ -202,7 +202,7 @@ def _concat(node: Node) -> View | Stack:
         if axis != 1:
             raise ValueError(f"axis must be 1, the channels, not {node.attribute('axis')}")
     made = node.add(Concat, *(part.layer for part in parts))
-    return made if shape == made.shape and axis == 1 else resized(parts[0], axis, shape[axis], made)
+    return made if shape == made.shape and axis == 1 and parts[0].in_order else resized(parts[0], axis, shape[axis], made)
 
 
 def _alike(node: Node, views: list[View], axis: int) -> bool:

@@ -1,5 +1,6 @@
 """Quantisation: how close the integers come to the float network, and what is fused, shared and refused."""
 from dataclasses import replace
+import math
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from golden import values
 from golden.evaluate import evaluate
 from nets import digits, float_run
-from nets.graph import Add, Conv, Graph, GraphError, Input, Softmax, Window
+from nets.graph import Add, Clip, Conv, Graph, GraphError, Input, MaxPool, Softmax, Window
 from nets.int8.calibrate import HALF, Histogram
 from nets.int8.check import check
 from nets.int8.clip import RATIOS, best_clip, scale_and_zero, split_ratio
@@ -18,6 +19,7 @@ from nets.int8.rounding import InputMoments, round_weights
 from nets.labelled import labelled_images
 from nets.load import load_model
 from nets.model import Model
+from nets.moves import Pad
 from nets.preprocess import InputSpec, find_images, load_image
 from nets.quantise import main, outline, quantise, quantise_with, spread, synthetic_images
 from tests.nets.operators import every_operator
@@ -172,6 +174,23 @@ def test_odd_weights_come_through(weight, bias):
     floats = float_run.run(model.graph, x)["conv"]
     got = network.dequantise("conv", values.run(network, network.quantise_input(x))["conv"])
     assert np.abs(got - floats).max() <= 2.6 * network.tensors["conv"].scale
+
+
+@pytest.mark.parametrize("layer", [
+    Clip(name="late", inputs=("conv",), low=-math.inf, high=-30.0), Clip(name="late", inputs=("conv",), low=20.0, high=math.inf),
+    Pad(name="late", inputs=("conv",), before=(0, 1, 1), after=(0, 1, 1), value=-7.0)])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_constants_beyond_all_values_come_through(layer, pooled):
+    """What a clamp or padding puts in may lie outside of what the images give: then it is all or much of what leaves."""
+    pool = MaxPool(name="pool", inputs=("conv",), window=Window(kernel=(2, 2), stride=(1, 1)))
+    more = (pool, replace(layer, inputs=("pool",))) if pooled else (layer,)
+    model = one_conv([1, 2], [0, 0], *more)
+    images = synthetic_images(model.spec)
+    network = quantise(model, images)
+    x = model.spec.normalise(images[0])
+    floats = float_run.run(model.graph, x)["late"]
+    got = network.dequantise(network.output, values.run(network, network.quantise_input(x))[network.output])
+    assert np.abs(got - floats).max() <= 2 * network.tensors[network.output].scale
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e-12, 1e12, 1e22])

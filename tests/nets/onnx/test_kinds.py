@@ -216,6 +216,14 @@ def test_refusals_are_complete(tmp_path):
         ("one", "Tanh"), ("two", "Conv"), ("three", "HardSwish"), ("four", "Softmax"), ("five", "Conv")]
 
 
+@pytest.mark.parametrize("parts", ["t", "t u"])
+def test_parts_that_lie_across_are_joined_as_they_lie(tmp_path, parts):
+    """Height and width changed places, which a square map does not show in its shape."""
+    nodes = [node("Conv", "x w", "c"), node("Relu", "c", "r"), node("Transpose", "c", "t", perm=[0, 1, 3, 2]),
+             node("Transpose", "r", "u", perm=[0, 1, 3, 2]), node("Concat", parts, axis=1)]
+    agree(save(tmp_path, model(nodes, weights(w=(6, 4, 3, 3)), shape=(1, 4, 7, 7))))
+
+
 @pytest.mark.parametrize("index", [[3, 1, 0, 2], [3, 1], [3]])
 @pytest.mark.parametrize("around", [("Squeeze", "Unsqueeze"), ("Transpose", "Transpose")])
 def test_channels_gathered_along_the_first_axis(tmp_path, index, around):
