@@ -39,6 +39,7 @@ class Claim(Elaboratable, ABC):
 
     def free(self, shape: ShapeLike, name: str) -> Value:
         """A value that the solver chooses anew in each cycle."""
+        assert name not in self.inputs, f"two free values must not both be {name}: the first would be driven by nothing"
         self.inputs[name] = signal = Signal(shape, name=name)
         return signal
 
