@@ -1,4 +1,6 @@
 """Drawn layers on the engine's RTL: at every boundary, the value and the cycle of every beat are golden's."""
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -12,7 +14,7 @@ from sim.cases import Case, gathered
 from sim.engine import CocotbBench, EngineBench, differences, mismatches, predicted
 from sim.expected import Expected
 from sim.verilog.export import SimulationError
-from tests.hw.engine.layers import conv_of, layers
+from tests.hw.engine.layers import Grouped, conv_of, layers
 
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=4096, weight_words=2048, fifo_words=32)
 WORDS = 3800                # of activation memory for input and output together
@@ -81,6 +83,14 @@ def test_a_layer_under_cocotb(cocotb_bench, seed):
     rng = np.random.default_rng(5)
     conv = conv_of(rng, 6, 10, Window(kernel=(3, 3), stride=(2, 1), padding=(1, 1, 1, 1)))
     case = Case(name="drawn", conv=conv, x=rng.integers(0, 256, (6, 15, 20), np.uint8), zero_point=128)
+    assert "are as expected" in cocotb_bench.run(case, **grants(seed))
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_inputs_of_their_own_under_cocotb(cocotb_bench, seed):
+    rng = np.random.default_rng(8)
+    conv = replace(conv_of(rng, 4, 24, Window(kernel=(3, 3), padding=(1, 1, 1, 1))), groups=3)
+    case = Grouped(name="drawn", conv=conv, x=rng.integers(0, 256, (12, 11, 9), np.uint8), zero_point=128)
     assert "are as expected" in cocotb_bench.run(case, **grants(seed))
 
 

@@ -1,16 +1,40 @@
 """Random layers for the engine's tests."""
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 import numpy as np
 
+from arch.geometry import Geometry
+from compiler.layer import LayerPlan, plan_layer
+from compiler.maps import Map
 from nets.graph import Window
 from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QMaxPool, Requantise
 from sim.cases import Case
 
-__all__ = ["conv_of", "layers", "own_inputs"]
+__all__ = ["Grouped", "conv_of", "layers", "own_inputs"]
 
 ZERO_POINTS = (0, 128, 255)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Grouped(Case):
+    """A layer of groups of whole blocks of channels, as commands whose output blocks read their own group each."""
+
+    def place(self, geometry: Geometry, *, base: int = 0) -> tuple[LayerPlan, Map, np.ndarray]:
+        """As of any case; what is neither map holds 77. The weights must fit the weight memory: a second phase of commands would
+        have to begin in another output block."""
+        inputs, outputs = self.conv.weight.shape[1], len(self.conv.weight) // self.conv.groups
+        source = Map.whole(geometry, self.x.shape, base)
+        target = Map.whole(geometry, self.shape, base + source.words)
+        memory = np.full((geometry.activation_words, geometry.input_lanes), 77, np.uint8)
+        source.store(geometry, memory, self.x)
+        # To an output block all inputs are those of its group.
+        plan = plan_layer(geometry, replace(self.conv, groups=1), source=replace(source, channels=inputs), target=target,
+                          zero_point=self.zero_point, pool=self.pool)
+        own = {"block_step": inputs // geometry.input_lanes, "block_repeat": outputs // geometry.output_lanes}
+        phases = tuple(replace(phase, commands=tuple(
+            replace(command, window=replace(command.window, **own)) for command in phase.commands)) for phase in plan.phases)
+        return replace(plan, phases=phases), target, memory
 
 
 def conv_of(rng: np.random.Generator, channels: int, out: int, window: Window, extreme: int | None = None) -> QConv:
@@ -56,7 +80,7 @@ def pools(draw, size: tuple[int, int], rng: np.random.Generator):
 
 
 @st.composite
-def own_inputs(draw, *, lanes: tuple[int, int]) -> Case:
+def own_inputs(draw, *, lanes: tuple[int, int]) -> Grouped:
     """Layers of 1 to 4 groups, each of whole blocks of `lanes` input and output channels."""
     window = draw(windows(3, 3, 2))
     groups, inputs, outputs = draw(st.integers(1, 4)), draw(st.integers(1, 2)) * lanes[0], draw(st.integers(1, 3)) * lanes[1]
@@ -64,8 +88,8 @@ def own_inputs(draw, *, lanes: tuple[int, int]) -> Case:
     sides = draw(st.tuples(st.integers(least[0], 11), st.integers(least[1], 11)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     conv = replace(conv_of(rng, inputs, groups * outputs, window), groups=groups)
-    return Case(name="drawn", x=rng.integers(0, 256, (groups * inputs, *sides), np.uint8), conv=conv,
-                zero_point=draw(st.sampled_from(ZERO_POINTS)), pool=draw(pools(window.output_size(*sides), rng)))
+    return Grouped(name="drawn", x=rng.integers(0, 256, (groups * inputs, *sides), np.uint8), conv=conv,
+                   zero_point=draw(st.sampled_from(ZERO_POINTS)), pool=draw(pools(window.output_size(*sides), rng)))
 
 
 @st.composite

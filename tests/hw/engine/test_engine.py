@@ -101,29 +101,12 @@ def test_layers(bench, data):
           weight_base=data.draw(st.sampled_from([0, 500])), parameter_base=data.draw(st.sampled_from([0, 511])))
 
 
-def plan_of_groups(bench: EngineBench, layer: Case) -> tuple[LayerPlan, Map, np.ndarray]:
-    """The same for a layer of groups of whole blocks, without the input's map: each output block reads its own group."""
-    geometry, conv = bench.geometry, layer.conv
-    inputs, outputs = conv.weight.shape[1], len(conv.weight) // conv.groups
-    source = Map.whole(geometry, layer.x.shape, base=5)
-    target = Map.whole(geometry, layer.shape, base=5 + source.words)
-    memory = np.full((geometry.activation_words, geometry.input_lanes), 77, np.uint8)
-    source.store(geometry, memory, layer.x)
-    # To one output block all inputs are those of its group.
-    plan = plan_layer(geometry, replace(conv, groups=1), source=replace(source, channels=inputs), target=target,
-                      zero_point=layer.zero_point, pool=layer.pool)
-    own = {"block_step": inputs // geometry.input_lanes, "block_repeat": outputs // geometry.output_lanes}
-    phases = tuple(replace(phase, commands=tuple(
-        replace(command, window=replace(command.window, **own)) for command in phase.commands)) for phase in plan.phases)
-    return replace(plan, phases=phases), target, memory
-
-
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_output_blocks_read_inputs_of_their_own(bench, data):
     geometry = bench.geometry
     layer = data.draw(own_inputs(lanes=(geometry.input_lanes, geometry.output_lanes)))
-    plan, target, memory = plan_of_groups(bench, layer)
+    plan, target, memory = layer.place(geometry, base=5)
     assume(len(plan.phases) == 1)           # others would begin in another output block
     check_plan(bench, layer, plan, target, memory, data.draw(grants()), data.draw(grants()))
 
