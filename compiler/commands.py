@@ -12,7 +12,7 @@ from arch.unit.requantise import RequantiseConfig
 from arch.unit.window import WindowConfig
 from arch.unit.writer import WriterConfig
 from compiler.bands import Band
-from compiler.convolution import MOST_STRIDE, Convolution
+from compiler.convolution import EVERYTHING, MOST_STRIDE, Convolution
 from compiler.maps import Map
 
 __all__ = ["command"]
@@ -21,17 +21,16 @@ __all__ = ["command"]
 def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Band, blocks: range, weights: int, parameters: int,
             place: int | None = None, pool_base: int = 0, running: bool = False) -> Command:
     """The command of a band of a convolution and a range of its output blocks, whose weights and parameters begin at these
-    words; it reads one source.
+    words. It reads one source, or of each of `work.maps` sources the same rows, none of which may go around its ring there.
 
     `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's. `running`: a
     global average writes what it has so far, also before the last band.
     """
     if place is None:
         place = target.offset // work.geometry.output_lanes + blocks.start
-    (source,) = sources
     if work.whole:                      # whose rows, all of them there, lie one behind the other
-        source = replace(source, height=1, width=1, pixel_words=source.words, ring_rows=1)
-    return Command(window=_window(work, source, band, blocks),
+        sources = [replace(source, height=1, width=1, pixel_words=source.words, ring_rows=1) for source in sources]
+    return Command(window=_window(work, sources[0], band, blocks) if work.maps == 1 else _sum(work, sources, band, blocks),
                    load=LoadConfig(weights=weights, parameters=parameters, passes=work.passes, output_blocks=len(blocks)),
                    requantise=RequantiseConfig(**{name: getattr(work.conv.requantise, name)
                                                   for name in ("zero_point", "low", "high")}),
@@ -42,20 +41,43 @@ def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Ban
 def _window(work: Convolution, source: Map, band: Band, blocks: range) -> WindowConfig:
     window = work.conv.window
     first = band.rows.start * window.stride[0] - window.padding[0]
-    base = source.base + source.offset // work.geometry.input_lanes
-    beside = window.kernel[1] - 1 if work.tap_words else 0          # taps that are no columns of the map
     # Longer strides have no padding, and these only tell what is padding.
     stride_y, stride_x = (stride if stride <= MOST_STRIDE else 1 for stride in window.stride)
     return WindowConfig(
-        start=(base - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
+        start=(source.base + _first_word(work, source, blocks) - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
         first_row=first, first_column=-window.padding[1], row_start=first % source.ring_rows * source.row_words,
         row_words=source.row_words if source.ring_rows > 1 else 0,
         row_step=window.stride[0] % source.ring_rows * source.row_words,
-        ring_words=source.words, pixel_words=work.tap_words or source.pixel_words,
-        column_step=(window.stride[1] if work.size[1] > 1 else 1) * source.pixel_words,
-        height=source.height, width=source.width + beside, kernel_y=window.kernel[0], kernel_x=window.kernel[1],
-        stride_y=stride_y, stride_x=stride_x, blocks=-(-source.channels // work.geometry.input_lanes),
-        output_blocks=len(blocks), rows=len(band.rows), columns=work.size[1], zero_point=work.zero_point)
+        ring_words=source.words, pixel_words=source.pixel_words,
+        column_step=(window.stride[1] if work.size[1] > 1 else 1) * source.pixel_words, height=source.height, width=source.width,
+        kernel_y=window.kernel[0], kernel_x=window.kernel[1], stride_y=stride_y, stride_x=stride_x, **_common(work, band, blocks))
+
+
+def _sum(work: Convolution, sources: Sequence[Map], band: Band, blocks: range) -> WindowConfig:
+    """The window of a sum of two maps: a kernel of two rows, one in each of them, in a ring that is the whole memory."""
+    a, b = sources
+    memory, rows = work.geometry.activation_words, band.rows
+    if (a.pixel_words, a.row_words) != (b.pixel_words, b.row_words) or any(
+            rows.start % one.ring_rows + len(rows) > one.ring_rows for one in sources):
+        raise AssertionError("maps that are added must have pixels of the same words, and rows that follow each other")
+    first, second = (one.base + rows.start % one.ring_rows * one.row_words + _first_word(work, one, blocks) for one in sources)
+    return WindowConfig(
+        start=0, first_row=0, first_column=0, row_start=first, row_words=(second - first) % memory, row_step=a.row_words % memory,
+        ring_words=memory, pixel_words=a.pixel_words, column_step=a.pixel_words, height=len(rows) + 1, width=a.width, kernel_y=2,
+        kernel_x=1, stride_y=1, stride_x=1, **_common(work, band, blocks))
+
+
+def _first_word(work: Convolution, source: Map, blocks: range) -> int:
+    """Of a pixel, for the first of some output blocks."""
+    return source.offset // work.geometry.input_lanes + blocks.start // work.own.repeat * work.own.step
+
+
+def _common(work: Convolution, band: Band, blocks: range) -> dict[str, int]:
+    own = work.own if work.own.step else EVERYTHING
+    if blocks.start % own.repeat and blocks.start // own.repeat != (blocks.stop - 1) // own.repeat:
+        raise AssertionError(f"output blocks that read the same words must begin a command, or be all of it, not {blocks}")
+    return {"blocks": work.input_words, "output_blocks": len(blocks), "block_step": own.step, "block_repeat": own.repeat,
+            "rows": len(band.rows), "columns": work.size[1], "zero_point": work.zero_point}
 
 
 def _average(work: Convolution, band: Band, blocks: range, emits: bool) -> AverageConfig:

@@ -2,6 +2,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+import math
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from compiler.images import parameter_image, weight_image
 from nets.graph import Window
 from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool
 
-__all__ = ["Convolution", "MOST_KERNEL", "MOST_PADDING", "MOST_SIDE", "MOST_STRIDE", "Pool", "picks"]
+__all__ = ["Convolution", "EVERYTHING", "MOST_KERNEL", "MOST_PADDING", "MOST_SIDE", "MOST_STRIDE", "Own", "Pool", "picks"]
 
 Pool = QMaxPool | QAvgPool | QGlobalAvgPool
 NO_POOL = Window(kernel=(1, 1))
@@ -30,14 +31,25 @@ def picks(layer: QLayer) -> bool:
             and not any(layer.window.padding))
 
 
+@dataclass(frozen=True)
+class Own:
+    """Which words of a pixel an output block reads: as many as there are weights for, from (block // repeat) * step on."""
+
+    step: int
+    repeat: int
+
+
+EVERYTHING = Own(step=0, repeat=1)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Convolution:
     """A convolution and the pool fused behind it, on an input of `height` x `width` with zero point `zero_point`.
 
-    `spare`: computes all of the convolution's output, even what no window of the pool reads. `tap_words`: words of activation
-    memory from one column of the kernel to the next, if they are not a pixel's: taps then read maps that lie side by side in each
-    pixel, and none is padding. `whole`: the input is read as a single pixel, its channels those of all pixels, row by row, each
-    with all its words; the convolution is 1x1.
+    `own`: the input words of each output block; `conv.weight` has weights for those alone. `maps`: so many maps of the same size
+    are convolved and summed, the weights of each below those of the one before it (`conv.weight` has `maps` times the rows of the
+    kernel). `spare`: computes all of the convolution's output, even what no window of the pool reads. `whole`: the input is
+    read as a single pixel, its channels those of all pixels, row by row, each with all its words; the convolution is 1x1.
 
     What an engine cannot run can be made too, and asked what stands `against` it.
     """
@@ -49,7 +61,8 @@ class Convolution:
     width: int
     zero_point: int
     spare: bool = False
-    tap_words: int = 0
+    own: Own = EVERYTHING
+    maps: int = 1
     whole: bool = False
 
     def against(self) -> Iterator[tuple[QLayer, str]]:
@@ -111,6 +124,11 @@ class Convolution:
         read = ((count - 1) * window.stride[n] - window.padding[n] + window.kernel[n] for n, count in enumerate(pooled))
         return tuple(map(min, size, read))
 
+    @property
+    def most_rows(self) -> int:
+        """Rows of a command at most; those of a sum have a row of the window for each map."""
+        return max(1, min(self.geometry.band_pixels // self.size[1], MOST_SIDE + 1 - self.maps))
+
     @cached_property
     def pool_window(self) -> Window:
         return self.pool.window if isinstance(self.pool, QMaxPool | QAvgPool) else NO_POOL
@@ -135,11 +153,15 @@ class Convolution:
         """Output blocks."""
         return -(-len(self.conv.weight) // self.geometry.output_lanes)
 
+    @property
+    def input_words(self) -> int:
+        """Words of a pixel that an output block reads."""
+        return -(-self.conv.weight.shape[1] // self.geometry.input_lanes)
+
     @cached_property
     def passes(self) -> int:
         """Passes of an output block."""
-        return (-(-self.conv.weight.shape[1] // self.geometry.input_lanes)
-                * self.conv.window.kernel[0] * self.conv.window.kernel[1])
+        return self.input_words * math.prod(self.conv.weight.shape[2:])
 
     @property
     def block_words(self) -> int:

@@ -7,9 +7,6 @@ tests.compiler.test_figures holds those of the real networks.
 and on ulx3s, where they do not (1,388,579). Numbers without it were not measured alone.
 """
 
-# compiler.lowering.lower
-COPY_STAGES = 64            # of a copy: the fewer words of a pixel each copies, the fewer of its passes meet zeros
-
 # compiler.schedule.steps
 HANDOVER_CYCLES = 25        # beyond the pipeline: last beat of a command -> first beat of the one that waits for its token
 

@@ -67,7 +67,8 @@ class Stage:
     """A convolution and its pool, from `sources` to `target`.
 
     `layer` and `tensor` are names of the network: of the layer computed, whose operator is `op`, and of the tensor that is
-    written, from its channel `channel` on. A convolution has one source; rows of all sources of a stage have the same numbers.
+    written, from its channel `channel` on. It has a source for each map that is summed; rows of all sources of a stage have the
+    same numbers.
     """
 
     layer: str

@@ -1,7 +1,6 @@
 """The groups as jobs: every instruction in an order in which one after the other would be right, and what must be through before
 (`compiler.jobs.job`)."""
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from arch.geometry import Geometry
 from arch.instruction import Opcode
@@ -72,9 +71,8 @@ class _Maker:
         for source in step.sources:
             if isinstance(residents[source.buffer], Brought):
                 self.arrivals.bring(at, residents[source.buffer])
-        lanes, channels = self.geometry.input_lanes, stage.work.conv.weight.shape[1]
-        # The convolution may read less than the last word.
-        maps = [replace(residents[source.buffer].map_of(source.words, lanes), channels=channels) for source in step.sources]
+        lanes = self.geometry.input_lanes
+        maps = [residents[source.buffer].map_of(source.words, lanes) for source in step.sources]
         first = stage.target.words.start - target.together(step.output_words).start
         body = command(
             stage.work, sources=maps, target=target.map_of(step.output_words, lanes), band=step.band, blocks=step.blocks,

@@ -1,12 +1,12 @@
 """Which layers run together, and which bytes of a pixel each tensor gets: parts of a concatenation share the pixels of one
-buffer, and so do the inputs of an addition."""
-from dataclasses import dataclass, replace
+buffer."""
+from dataclasses import dataclass
 import math
 
 from arch.geometry import Geometry
 from compiler.convolution import Pool, picks
 from compiler.stages import Buffer, Origin
-from nets.int8.network import QAdd, QConcat, QConv, QFlatten, QGlobalAvgPool, QInput, QLayer, QNetwork, QSelect
+from nets.int8.network import QConcat, QConv, QFlatten, QGlobalAvgPool, QInput, QLayer, QNetwork, QSelect
 
 __all__ = ["Arrangement", "Part"]
 
@@ -15,8 +15,7 @@ VIEWS = QInput | QFlatten | QSelect         # no stage writes them: they are see
 
 @dataclass(frozen=True)
 class Part:
-    """An input of a concatenation or addition: bytes of a pixel from `start` on. `copied` if a stage of its own must write it
-    there."""
+    """An input of a concatenation: bytes of a pixel from `start` on. `copied` if a stage of its own must write it there."""
 
     name: str
     start: int
@@ -30,15 +29,12 @@ class Arrangement:
         self.network, self.geometry, self.output = network, geometry, output
         self.places: dict[str, tuple[Buffer, int]] = {}     # tensor, or branch of a pushed pool -> buffer, byte in its pixels
         self.parts: dict[str, list[Part]] = {}              # of each concatenation, and of each pool that went into its branches
-        self.operands: dict[str, tuple[Buffer, list[Part]]] = {}    # of each addition, side by side in the pixels of a buffer
         self.fused: dict[str, QLayer] = {}                  # convolution -> pool behind it
         self.pushed: dict[str, QConcat] = {}                # pool -> concatenation into whose branches it went
         self.readers = {name: [layer for layer in network.layers if name in layer.inputs] for name in network.by_name}
         self._fuse()
         for layer in reversed(network.layers):
-            if isinstance(layer, QAdd):
-                self._place_operands(layer)
-            elif self._joins(layer.name) and layer.name not in self.places:
+            if self._joins(layer.name) and layer.name not in self.places:
                 buffer = self.buffer(layer.name, 1)
                 buffer.pixel_words = self._place(layer.name, buffer, 0) // geometry.input_lanes
                 self.places[layer.name] = buffer, 0
@@ -111,27 +107,3 @@ class Arrangement:
                 at += self.aligned(self.network.tensors[part].shape[0])
         self.parts[name] = parts
         return at
-
-    def _place_operands(self, layer: QAdd):
-        """Puts the inputs of an addition side by side in the pixels of one buffer, so that each word of one lies at the same
-        distance from that of the other."""
-        width = self.aligned(self.network.tensors[layer.name].shape[0])
-        buffer = replace(self.buffer(layer.name, 2 * width), name=f"inputs of {layer.name}")
-        parts = []
-        for part, at in zip(layer.inputs, (0, width), strict=True):
-            free = part not in self.places and layer.inputs.count(part) == 1 and part != self.output
-            copied = not free or isinstance(self.network.by_name[part], VIEWS) or not self._is_dense(part)
-            parts.append(Part(part, at, copied))
-            if not copied:
-                self.places[part] = buffer, at
-                if self._joins(part):
-                    self._place(part, buffer, at)
-        self.operands[layer.name] = buffer, parts
-
-    def _is_dense(self, name: str) -> bool:
-        """Whether no bytes are left free between the channels of a tensor, whose parts begin at whole words."""
-        if not self._joins(name):
-            return True
-        inputs = (self.pushed.get(name) or self.network.by_name[name]).inputs
-        return (all(self._is_dense(part) for part in inputs)
-                and all(self.network.tensors[part].shape[0] % self.geometry.input_lanes == 0 for part in inputs[:-1]))

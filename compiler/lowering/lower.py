@@ -1,7 +1,6 @@
 """From a quantised network to stages (`compiler.stages`).
 
-What the engine has no operator for, a pool alone or a copy, is a convolution with weight 1, multiplier 128 and shift 7,
-which leaves every value as it is.
+What the engine has no operator for, an addition, a pool alone or a copy, is a convolution (`compiler.lowering.sparse`).
 """
 from dataclasses import dataclass, replace
 
@@ -10,10 +9,9 @@ import numpy as np
 from arch import gather
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
-from compiler import costs
 from compiler.convolution import MOST_KERNEL, Convolution, picks
 from compiler.lowering.arrangement import Arrangement
-from compiler.lowering.diagonal import addition, dense, without_holes
+from compiler.lowering.sparse import POINT, addition, as_a_pixel, identity, spread, without_holes
 from compiler.stages import Buffer, Origin, Slice, Stage, Stages
 from nets.graph import Problem, Window
 from nets.int8.network import (
@@ -32,12 +30,9 @@ from nets.int8.network import (
     QPad,
     QSelect,
     QSoftmax,
-    Requantise,
 )
 
-__all__ = ["identity", "lower"]
-
-POINT = Window(kernel=(1, 1))
+__all__ = ["lower"]
 
 
 @dataclass(eq=False)
@@ -47,16 +42,6 @@ class _View:
     buffer: Buffer
     channels: np.ndarray
     flat: tuple[int, int, int] | None = None        # shape before it was flattened
-
-
-def identity(name: str, source: str, channels: int, zero_point: int, order: np.ndarray | None = None, low: int = 0,
-             high: int = 255) -> QConv:
-    """A convolution that copies, channel n of the output being channel `order[n]`, and clamps to low..high."""
-    weight = np.zeros((channels, channels, 1, 1), np.int8)
-    weight[np.arange(channels), np.arange(channels) if order is None else order] = 1
-    return QConv(name=name, inputs=(source,), weight=weight, bias=np.full(channels, -zero_point, np.int32),
-                 window=Window(kernel=(1, 1)), groups=1,
-                 requantise=Requantise(multiplier=np.array(128), shift=np.array(7), zero_point=zero_point, low=low, high=high))
 
 
 def lower(network: QNetwork, geometry: Geometry) -> Stages:
@@ -158,27 +143,26 @@ class _Lowering:
 
     def _convolve(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, view: _View, target: _View, channel: int = 0):
         """The stages of a convolution of any groups and dilation."""
-        for part in dense(without_holes(conv), self.geometry.input_lanes):
-            inputs, outputs = (slice(channels.start, channels.stop) for channels in (part.inputs, part.outputs))
-            self._stage(layer, tensor, part.conv, pool, _View(view.buffer, view.channels[inputs]),
-                        _View(target.buffer, target.channels[outputs]), channel + outputs.start)
+        self._stages(layer, tensor, without_holes(conv), pool, (view,), target, channel)
 
     def _add(self, layer: QAdd):
-        """A stage for each word of a pixel: its taps are the words of both inputs."""
-        (buffer, parts), lanes = self.arranged.operands[layer.name], self.geometry.input_lanes
-        channels = self.network.tensors[layer.name].shape[0]
-        for part in parts:
-            if part.copied:
-                if self._flat(layer, part.name):
-                    return
-                self._copy(part.name, part.name, part.name, _View(buffer, part.start + np.arange(channels)))
+        """A convolution of two maps; what does not lie alone in its buffer is copied to one."""
+        if any(self._flat(layer, name) for name in layer.inputs):
+            return
+        alone = {name: self._alone_in_buffer(name) for name in dict.fromkeys(layer.inputs)}
         self.views[layer.name] = target = self._own(layer.name)
-        zero_points = tuple(self._kind(part.name)[1] for part in parts)
-        for first in range(0, channels, lanes):
-            count = min(lanes, channels - first)
-            self._stage(layer.name, layer.name, addition(layer, count, zero_points), None,
-                        _View(buffer, first + np.arange(count)), _View(target.buffer, target.channels[first:first + count]),
-                        first, tap_words=parts[1].start // lanes)
+        conv = addition(layer, len(target.channels), tuple(self._kind(name)[1] for name in layer.inputs))
+        self._stages(layer.name, layer.name, conv, None, tuple(alone[name] for name in layer.inputs), target)
+
+    def _alone_in_buffer(self, name: str) -> _View:
+        """A view of a tensor, or of its copy, whose pixels hold nothing else and its channels in order."""
+        view, channels = self.views[name], self._kind(name)[0][0]
+        if (np.array_equal(view.channels, np.arange(channels)) and view.buffer.origin is not Origin.IMAGE
+                and view.buffer.pixel_words * self.geometry.input_lanes == self.arranged.aligned(channels)):
+            return view
+        copied = _View(self.arranged.buffer(name, channels), np.arange(channels))
+        self._copy(name, name, name, copied)
+        return copied
 
     def _gathered(self, conv: QConv) -> tuple[_View, QConv]:
         """The windows that the gather makes, and the 1x1 convolution of them."""
@@ -202,15 +186,14 @@ class _Lowering:
         source, kind = layer.inputs[0], self.network.tensors[layer.inputs[0]]
         if self._flat(layer, source):
             return
-        self.views[layer.name] = target = self._own(layer.name)
+        limits = {"low": layer.low, "high": layer.high} if isinstance(layer, QClamp) else {}
+        conv, view = identity(layer.name, source, kind.shape[0], kind.zero_point, **limits), self.views[source]
         if isinstance(layer, QChannelShuffle):
-            order = np.arange(kind.shape[0]).reshape(layer.groups, -1).T.reshape(-1)
-            self._stage(layer.name, layer.name, identity(layer.name, source, kind.shape[0], kind.zero_point, order), pool,
-                        self.views[source], target)
-        else:
-            limits = (layer.low, layer.high) if isinstance(layer, QClamp) else (0, 255)
-            window = Window(kernel=(1, 1), stride=layer.window.stride) if picks(layer) else POINT
-            self._copy(layer.name, layer.name, source, target, pool=None if picks(layer) else pool, limits=limits, window=window)
+            view = replace(view, channels=view.channels.reshape(layer.groups, -1).T.reshape(-1))
+        self.views[layer.name] = target = self._own(layer.name)
+        if picks(layer):
+            conv, pool = replace(conv, window=Window(kernel=(1, 1), stride=layer.window.stride)), None
+        self._stages(layer.name, layer.name, conv, pool, (view,), target)
 
     def _pad(self, layer: QPad):
         """A copy whose window reaches beyond the map."""
@@ -222,20 +205,15 @@ class _Lowering:
             self._refuse(layer, "no unit of the engine pads channels, or with anything but zero: only the reference does "
                                 "(golden.run)")
         else:
-            self._copy(layer.name, layer.name, layer.inputs[0], target, window=Window(kernel=(1, 1), padding=edges))
+            conv = identity(layer.name, layer.inputs[0], len(target.channels), zero_point,
+                            window=Window(kernel=(1, 1), padding=edges))
+            self._stages(layer.name, layer.name, conv, None, (self.views[layer.inputs[0]],), target)
 
-    def _copy(self, layer: str, tensor: str, source: str, target: _View, *, channel: int = 0, pool: QLayer | None = None,
-              limits: tuple[int, int] = (0, 255), window: Window = POINT):
-        """Copies a tensor, perhaps through a pool or with padding around it: a stage for each word of a pixel, or for a few
-        where they are many."""
-        view, (channels, _, _), zero_point = self.views[source], *self._kind(source)
-        words = -(-channels // self.geometry.input_lanes)
-        most = -(-words // costs.COPY_STAGES) * self.geometry.input_lanes
-        for first in range(0, channels, most):
-            part = slice(first, min(first + most, channels))
-            conv = replace(identity(layer, source, part.stop - first, zero_point, None, *limits), window=window)
-            self._stage(layer, tensor, conv, pool, _View(view.buffer, view.channels[part]),
-                        _View(target.buffer, target.channels[part]), channel + first)
+    def _copy(self, layer: str, tensor: str, source: str, target: _View, channel: int = 0):
+        """Copies a tensor."""
+        (channels, _, _), zero_point = self._kind(source)
+        conv = identity(layer, source, channels, zero_point)
+        self._stages(layer, tensor, conv, None, (self.views[source],), target, channel)
 
     def _kind(self, name: str) -> tuple[tuple[int, int, int], int]:
         return self.network.tensors[name].shape, self.network.tensors[name].zero_point
@@ -253,7 +231,7 @@ class _Lowering:
                 if self._flat(layer, part.name):
                     return
                 target = _View(self.arranged.places[layer.name][0], part.start + np.arange(channels))
-                self._copy(part.name, layer.name, part.name, target, channel=first)
+                self._copy(part.name, layer.name, part.name, target, first)
             first += channels
         self.views[layer.name] = self._joined(layer.name)
 
@@ -290,39 +268,35 @@ class _Lowering:
         buffer = Buffer(name=f"{self.output}, packed", height=view.buffer.height, width=view.buffer.width,
                         pixel_words=self.arranged.aligned(channels) // self.geometry.input_lanes)
         packed = _View(buffer, np.arange(channels), view.flat)
-        conv = identity(self.output, self.output, channels, self.network.tensors[self.output].zero_point)
+        conv = identity(self.output, self.output, channels, self._kind(self.output)[1])
         tensor = self.output
         while isinstance(self.network.by_name[tensor], QFlatten):       # written as the map that it was
             tensor = self.network.by_name[tensor].inputs[0]
-        self._stage(self.output, tensor, conv, None, view, packed)
+        self._stages(self.output, tensor, conv, None, (view,), packed)
         self.views[self.output] = packed
 
     # Stages
 
-    def _stage(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, view: _View, target: _View, channel: int = 0, *,
-               tap_words: int = 0):
-        """Adds a stage; its weights are spread over the channels of the source's pixels, and over all pixels where a kernel that
-        the engine has not is as large as the map."""
-        lanes, kernel = self.geometry.input_lanes, conv.window.kernel
-        whole = (max(kernel) > MOST_KERNEL and kernel == (view.buffer.height, view.buffer.width) and not any(conv.window.padding))
-        first, end = int(view.channels.min()) // lanes, int(view.channels.max()) + 1
-        if whole:
-            first, end = 0, view.buffer.pixel_words * lanes
-        spread = np.zeros((len(conv.weight), end - first * lanes, *kernel), np.int8)
-        spread[:, view.channels - first * lanes] = conv.weight
-        if whole:
-            conv, spread = replace(conv, window=POINT), spread.transpose(0, 2, 3, 1).reshape(len(spread), -1, 1, 1)
-        conv = replace(conv, weight=spread)
-        zero_point = self.network.tensors[conv.inputs[0]].zero_point
-        work = Convolution(geometry=self.geometry, conv=conv, pool=pool, height=view.buffer.height, width=view.buffer.width,
-                           zero_point=zero_point, tap_words=tap_words, whole=whole)
-        start, named = int(target.channels[0]) // lanes, self.network.by_name[layer]
-        stage = Stage(layer=layer, op=named.called, tensor=tensor, channel=channel, work=work,
-                      sources=(Slice(view.buffer, range(first, -(-end // lanes) + tap_words)),),
-                      target=Slice(target.buffer, range(start, start + -(-len(target.channels) // lanes))))
-        self.stages.append(stage)
-        for culprit, reason in work.against():
-            problem = Problem(*((named.name, named.called) if culprit is conv else (culprit.name, culprit.called)), reason)
-            if problem not in self.problems:            # one pool behind several convolutions, several stages of a copy
-                self.problems.append(problem)
-            self.refused.add(stage)
+    def _stages(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, views: tuple[_View, ...], target: _View,
+                channel: int = 0):
+        """Adds the stages of a convolution of one map or of several that lie alike; `channel`: of `tensor`, the first that is
+        written. Where a kernel that the engine has not is as large as the map, all pixels are one."""
+        lanes, buffer, kernel = self.geometry.input_lanes, views[0].buffer, conv.window.kernel
+        whole = max(kernel) > MOST_KERNEL and kernel == (buffer.height, buffer.width) and not any(conv.window.padding)
+        named, zero_point = self.network.by_name[layer], self._kind(conv.inputs[0])[1]
+        for part in spread(conv, views[0].channels, self.geometry):
+            if whole:
+                part = as_a_pixel(part, buffer.pixel_words, self.geometry)
+            work = Convolution(geometry=self.geometry, conv=part.conv, pool=pool, height=buffer.height, width=buffer.width,
+                               zero_point=zero_point, own=part.own, maps=len(views), whole=whole)
+            first = int(target.channels[part.outputs.start])
+            words = range(first // lanes, first // lanes + -(-len(part.outputs) // lanes))
+            stage = Stage(layer=layer, op=named.called, tensor=tensor, channel=channel + part.outputs.start, work=work,
+                          sources=tuple(Slice(view.buffer, part.source) for view in views), target=Slice(target.buffer, words))
+            self.stages.append(stage)
+            for culprit, reason in work.against():
+                culprit = named if culprit is part.conv else culprit
+                problem = Problem(culprit.name, culprit.called, reason)
+                if problem not in self.problems:        # one pool behind several convolutions, several stages of one layer
+                    self.problems.append(problem)
+                self.refused.add(stage)

@@ -163,12 +163,12 @@ def _chunks(geometry: Geometry, stage: Stage, cut: int, words: int, held: int = 
         most = min(most, max(1, work.most_places // work.places))
     if work.average and cut > 1:
         most = 1
-    if most < work.blocks and most >= geometry.blocks_per_word:
-        most -= most % geometry.blocks_per_word
-    count = -(-work.blocks // most)
-    if not (work.average and cut > 1):
-        most = -(-work.blocks // count)
-        most = -(-most // geometry.blocks_per_word) * geometry.blocks_per_word if most >= geometry.blocks_per_word else most
+    # As few chunks as possible, of about one size; none begins within a word, or within blocks that read the same of their own.
+    word, alike = geometry.blocks_per_word, work.own.repeat if work.own.step else 1
+    sizes = [size for size in range(1, most + 1) if size == work.blocks or (
+        (size < word or size % word == 0) and (size % alike == 0 or alike % size == 0))]
+    least = -(-work.blocks // -(-work.blocks // sizes[-1]))
+    most = next(size for size in sizes if size >= least)
     return [range(a, min(a + most, work.blocks)) for a in range(0, work.blocks, most)]
 
 
@@ -194,7 +194,7 @@ def _chunked(geometry: Geometry, stage: Stage, rows: int) -> Iterator[Order]:
 def alone(geometry: Geometry, stage: Stage) -> Iterator[Order]:
     """Orders of a stage alone, in bands of few and of many rows."""
     height, width = stage.work.size
-    most = min(height, geometry.band_pixels // width)
+    most = min(height, stage.work.most_rows)
     options = {-(-height // parts) for parts in range(-(-height // most), height + 1)} | {most}
     if len(options) > costs.BANDS_TRIED:
         ranked = sorted(options, reverse=True)

@@ -2,6 +2,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
+import math
 
 from compiler.schedule.steps import Step
 from compiler.stages import Buffer, Stage
@@ -39,8 +40,17 @@ class Rings:
         """Rows of a buffer that is written, and perhaps read, by these steps; `stored`: rows go to storage too."""
         key = buffer, stored
         if key not in self._written:
-            self._written[key] = self._written_rows(buffer, stored)
+            self._written[key] = self._whole_bands(buffer, self._written_rows(buffer, stored))
         return self._written[key]
+
+    def _whole_bands(self, buffer: Buffer, rows: int) -> int:
+        """So many rows or more, so that no band of a sum, whose rows must follow each other, goes around the ring."""
+        each = {stage: 1 for stage in self.stages if stage.work.maps > 1 and buffer in stage.inputs}
+        for step in self.steps if each else ():
+            if step.stage in each:
+                each[step.stage] = max(each[step.stage], len(step.band.rows))
+        together = math.lcm(*each.values())
+        return min(-(-rows // together) * together, buffer.height)
 
     def _written_rows(self, buffer: Buffer, stored: bool) -> int:
         writes = [(n, step) for n, step in enumerate(self.steps) if step.stage.target.buffer is buffer and len(step.output_rows)]
@@ -75,7 +85,7 @@ class Rings:
         """
         key = buffer, depth, beside_late
         if key not in self._brought:
-            self._brought[key] = self._brought_rows(buffer, depth, beside_late)
+            self._brought[key] = self._whole_bands(buffer, self._brought_rows(buffer, depth, beside_late))
         return self._brought[key]
 
     def _brought_rows(self, buffer: Buffer, depth: int, beside_late: bool) -> int:

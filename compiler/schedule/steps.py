@@ -98,7 +98,7 @@ def band_rows(geometry: Geometry, stage: Stage, fraction: float) -> int:
     height, width = stage.work.size
     stride = stage.work.pool_window.stride[0]
     rows = max(1, round(fraction * height))
-    most = max(1, geometry.band_pixels // width)
+    most = stage.work.most_rows
     parts = -(-rows // most)
     rows = -(-rows // parts)
     if stride > 1 and rows >= stride and rows < height:
