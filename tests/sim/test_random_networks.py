@@ -1,4 +1,6 @@
 """Random whole networks through compiler and RTL, an SDRAM behind it: values of every layer, cycles of every command."""
+from dataclasses import replace
+
 from hypothesis import HealthCheck, given, note, settings
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
 from nets.graph import Window
-from nets.int8.network import QNetwork
+from nets.int8.network import QFlatten, QGlobalAvgPool, QNetwork, Requantise, TensorType
 from sim.frame import FrameBench, predict
 from sim.run import check_frame, timing_of
 from sim.verilog.verilate import VCD
@@ -81,6 +83,37 @@ def test_chunks_side_by_side_on_the_machine(bench):
     resident = group.residents[compiled.stages.output]
     assert resident.copies == 2 and resident.chunk_words > len(group.order.steps[0].output_words)
     q = np.random.default_rng(2).integers(0, 256, (16, 9, 9), np.uint8)
+    check_on_the_machine(bench, network, compiled.program, q)
+
+
+def test_strides_that_no_record_holds_on_the_machine(bench):
+    network = single_conv(9, 7, (23, 31), Window(kernel=(2, 3), stride=(5, 7)))
+    q = np.random.default_rng(4).integers(0, 256, (9, 23, 31), np.uint8)
+    check_on_the_machine(bench, network, compile_network(network, GEOMETRY).program, q)
+
+
+def test_a_mean_that_is_kept_from_band_to_band_on_the_machine(bench):
+    """Of a map that does not fit, so each band says what the mean is so far."""
+    network = single_conv(5, 11, (40, 33))
+    how = Requantise(multiplier=np.array(200), shift=np.array(18), zero_point=3)
+    network = replace(network, layers=(*network.layers, QGlobalAvgPool(name="mean", inputs=("conv",), requantise=how)),
+                      output="mean", tensors=network.tensors | {"mean": TensorType(shape=(11, 1, 1), scale=1.0, zero_point=3)})
+    compiled = compile_network(network, GEOMETRY)
+    assert any(step.running for group in compiled.groups for step in group.order.steps)
+    q = np.random.default_rng(5).integers(0, 256, (5, 40, 33), np.uint8)
+    check_on_the_machine(bench, network, compiled.program, q)
+
+
+def test_a_map_that_is_read_as_one_pixel_on_the_machine(bench):
+    network = single_conv(6, 4, (13, 12))
+    flat, dense = QFlatten(name="flat", inputs=("conv",)), single_conv(4 * 156, 10, (1, 1), Window(kernel=(1, 1))).by_name["conv"]
+    zero_point = dense.requantise.zero_point
+    network = replace(network, layers=(*network.layers, flat, replace(dense, name="dense", inputs=("flat",))), output="dense",
+                      tensors=network.tensors | {"flat": replace(network.tensors["conv"], shape=(4 * 156, 1, 1)),
+                                                 "dense": TensorType(shape=(10, 1, 1), scale=1.0, zero_point=zero_point)})
+    compiled = compile_network(network, GEOMETRY)
+    assert any(stage.work.whole for stage in compiled.stages.stages)
+    q = np.random.default_rng(6).integers(0, 256, (6, 13, 12), np.uint8)
     check_on_the_machine(bench, network, compiled.program, q)
 
 
