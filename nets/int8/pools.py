@@ -1,8 +1,9 @@
 """Pools that are larger than what integers compute in one: split into smaller ones, before the network is quantised.
 
 A maximum is split exactly, into a chain of maxima of at most 3x3. An average whose windows all hold as many values becomes a
-depthwise convolution with constant weights, so its output has a scale of its own; a long one a chain of two. What is left as it
-is: dilated pools, averages whose windows hold different numbers of values at the border, or have no divisor where they must.
+depthwise convolution with constant weights, so its output has a scale of its own; a long one a chain of several. What is left as
+it is: dilated pools, averages whose windows hold different numbers of values at the border, and long ones that overlap by no
+divisor of their kernel and stride.
 """
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -156,41 +157,40 @@ def _behind(axis: _Axis, kernel: int, stride: int, before: int, padded: int, cei
 
 # Averages
 
+@dataclass(frozen=True)
+class _Sums:
+    """Windows along one axis before a convolution: `before` and `after` are padding."""
+
+    kernel: int
+    stride: int
+    before: int = 0
+    after: int = 0
+
+
 def _split_average(pool: AvgPool, shape: Shape) -> list[Layer] | None:
     counts = pool.window.output_size(*shape[1:], ceil_mode=pool.ceil_mode)
-    axes = [_means(pool, axis, shape[1 + axis], counts[axis]) for axis in range(2)]
+    axes = [_sums(pool, axis, shape[1 + axis], counts[axis]) for axis in range(2)]
     if None in axes:
         return None
-    most = max(len(axis.steps) for axis in axes)
-    share, layers = axes[0].number * axes[1].number, []
-    for n, own in enumerate(zip(*([(1, 1)] * (most - len(axis.steps)) + axis.steps for axis in axes), strict=True)):
-        (kernel, stride), last = zip(*own, strict=True), n + 1 == most
-        divisor = share if last else kernel[0] * kernel[1]
-        share /= divisor
-        window = Window(kernel=kernel, stride=stride)
-        edges = [edge if last else (0, 0) for edge in (axes[0].edges, axes[1].edges)]
-        (top, bottom), (left, right) = edges
-        if any(any(edge) and step > CONV_STRIDE_MAX for edge, step in zip(edges, stride, strict=True)):
-            layers.append(Pad(name="", inputs=(), origin=pool.origin, before=(0, top, left), after=(0, bottom, right)))
+    (own_y, number_y), (own_x, number_x) = axes
+    most, divisor, layers = max(len(own_y), len(own_x)), number_y * number_x, []
+    for n, (y, x) in enumerate(zip(*([_Sums(1, 1)] * (most - len(own)) + own for own in (own_y, own_x)), strict=True)):
+        own = divisor if n + 1 == most else y.kernel * x.kernel
+        divisor /= own
+        window = Window(kernel=(y.kernel, x.kernel), stride=(y.stride, x.stride))
+        if any(one.stride > CONV_STRIDE_MAX and one.before + one.after for one in (y, x)):
+            layers.append(Pad(name="", inputs=(), origin=pool.origin, before=(0, y.before, x.before),
+                              after=(0, y.after, x.after)))
         else:
-            window = replace(window, padding=(top, left, bottom, right))
+            window = replace(window, padding=(y.before, x.before, y.after, x.after))
         layers.append(Conv(name="", inputs=(), origin=pool.origin, bias=np.zeros(shape[0], np.float32), window=window,
-                           weight=np.full((shape[0], 1, *kernel), 1 / divisor, np.float32), groups=shape[0]))
+                           weight=np.full((shape[0], 1, *window.kernel), 1 / own, np.float32), groups=shape[0]))
     return layers
 
 
-@dataclass(frozen=True)
-class _Means:
-    """Along one axis: kernel and stride of each convolution, the padding before and after the values that the last one reads,
-    and the number that a window's sum is divided by."""
-
-    steps: list[tuple[int, int]]
-    edges: tuple[int, int]
-    number: int
-
-
-def _means(pool: AvgPool, axis: int, size: int, count: int) -> _Means | None:
-    """None where windows divide by different numbers, or kernels would be too large."""
+def _sums(pool: AvgPool, axis: int, size: int, count: int) -> tuple[list[_Sums], int] | None:
+    """Along one axis the windows of each convolution, and the number by which the sum of a pool's window is divided; None where
+    that differs from window to window, or kernels would be too large."""
     kernel, stride, before, end = (pool.window.kernel[axis], pool.window.stride[axis], pool.window.padding[axis],
                                    pool.window.padding[axis + 2])
     starts = np.arange(count) * stride - before
@@ -202,12 +202,15 @@ def _means(pool: AvgPool, axis: int, size: int, count: int) -> _Means | None:
     if count == 1:              # only what it covers of the values, and no second one
         kernel, before, after = min(kernel - before, size), 0, 0
         stride = size - kernel + 1
-    steps = []
+    found = []
     while kernel > CONV_KERNEL_MAX:
         first = next((k for k in range(CONV_KERNEL_MAX, 1, -1) if kernel % k == 0 and (count == 1 or stride % k == 0)), 0)
+        if count == 1 and kernel == size and (not first or kernel // first > CONV_KERNEL_MAX):
+            first = -(-kernel // -(-kernel // CONV_KERNEL_MAX))         # zeros behind the values add nothing
         if not first or before or after:
             return None
-        steps.append((first, first))
-        size, kernel = size // first, kernel // first
+        zeros = -kernel % first
+        found.append(_Sums(first, first, after=zeros))
+        size, kernel = (size + zeros) // first, (kernel + zeros) // first
         stride = size - kernel + 1 if count == 1 else stride // first
-    return _Means([*steps, (kernel, stride)], (before, after), int(numbers[0]))
+    return [*found, _Sums(kernel, stride, before, after)], int(numbers[0])

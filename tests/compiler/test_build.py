@@ -213,6 +213,7 @@ LARGE_POOLS = {
     "padded mean": AvgPool(name="p", inputs=("r",), window=Window(kernel=(7, 4), stride=(6, 2), padding=(3, 1, 2, 0)),
                            count_include_pad=True),
     "long mean": AvgPool(name="p", inputs=("r",), window=Window(kernel=(22, 1), stride=(11, 1))),
+    "means of columns": AvgPool(name="p", inputs=("r",), window=Window(kernel=(23, 1))),
 }
 
 

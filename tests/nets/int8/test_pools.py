@@ -66,7 +66,22 @@ def test_a_maximum_is_split_exactly(window, size, ceil_mode, seed):
 @given(large_windows(), st.tuples(*[st.integers(1, 30)] * 2), st.booleans(), st.booleans(), SEEDS)
 def test_an_average_is_split_or_left(window, size, ceil_mode, include, seed):
     if fits(window, size):
-        check(pooled(AvgPool, (2, *size), window, ceil_mode=ceil_mode, count_include_pad=include), seed, exact=False)
+        graph = pooled(AvgPool, (2, *size), window, ceil_mode=ceil_mode, count_include_pad=include)
+        split = check(graph, seed, exact=False)
+        convs = [layer for layer in split.layers if isinstance(layer, Conv)]
+        assert all(max(layer.window.kernel) <= network.CONV_KERNEL_MAX for layer in convs)
+        assert all(stride <= network.CONV_STRIDE_MAX or not any(layer.window.padding[axis::2])
+                   for layer in convs for axis, stride in enumerate(layer.window.stride))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.tuples(*[st.integers(1, 300)] * 2), SEEDS)
+def test_means_of_whole_rows_and_columns_are_always_split(size, seed):
+    """However many values they have."""
+    for kernel in ((size[0], 1), (1, size[1]), size):
+        graph = pooled(AvgPool, (1, *size), Window(kernel=kernel), count_include_pad=False)
+        assert max(kernel) <= network.POOL_KERNEL_MAX or not any(
+            isinstance(layer, AvgPool) for layer in check(graph, seed, exact=False).layers)
 
 
 @pytest.mark.parametrize("window", [Window(kernel=(5, 5), stride=(3, 3)), Window(kernel=(7, 4), padding=(3, 1, 3, 1)),
