@@ -15,7 +15,7 @@ from nets.preprocess import InputSpec, find_images, load_image, read_side_file
 from nets.zoo.families import COMMON, FAMILIES, SQUEEZENET_OPTIONS, Family, Option
 from nets.zoo.weights import initialise, normalised, with_weights_of
 
-__all__ = ["IMAGENET", "NAMES", "add_family_arguments", "is_name", "load", "unknown", "with_family_arguments"]
+__all__ = ["IMAGENET", "NAMES", "add_family_arguments", "blank", "is_name", "load", "unknown", "with_family_arguments"]
 
 NAMES = ("digits", *FAMILIES)
 ALIASES = {"squeezenet": "squeezenet1_0"}           # what else may stand before the colon
@@ -60,26 +60,31 @@ def load(name: str, *, seed: int = 0) -> Model:
     if name == "digits":
         spec, labels = read_side_file(digits.MODEL.with_suffix(".json"))
         return Model(graph=replace(import_onnx(digits.MODEL), name=name), spec=spec, labels=labels)
-    family, options = _parse(name)
-    values = {option: _value(name, family, option, text) for option, text in options.items()}
-    shape = family.shape[:1] + values.pop("size", family.shape[1:])
-    classes = values.pop("classes", family.classes)
-    try:
-        graph = family.build(name, shape, classes, **values)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, GraphError):
-            raise
-        raise ModelError(f"{name}: {error}") from None
-    spec, labels = _usual(shape).with_size(shape[1:]), _imagenet_labels(classes)
-    trained = _trained(name) if not values and classes == family.classes else None
+    graph, spec = blank(name)
+    labels, trained = _imagenet_labels(graph.shapes[graph.output][0]), _trained(name)
     if trained:
+        size = spec.size
         graph, spec, labels = _attach(graph, trained)
-        spec = spec.with_size(shape[1:])
+        spec = spec.with_size(size)
     else:
         graph = initialise(graph, seed)
         if any(isinstance(layer, Affine) for layer in graph.layers):
             graph = normalised(graph, _inputs(spec), seed)
     return Model(graph=graph, spec=spec, labels=labels)
+
+
+def blank(name: str) -> tuple[Graph, InputSpec]:
+    """The network of a name as its builder makes it, weights 0, and how its images are prepared. Raises as `load`."""
+    family, options = _parse(name)
+    values = {option: _value(name, family, option, text) for option, text in options.items()}
+    shape = family.shape[:1] + values.pop("size", family.shape[1:])
+    try:
+        graph = family.build(name, shape, values.pop("classes", family.classes), **values)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, GraphError):
+            raise
+        raise ModelError(f"{name}: {error}") from None
+    return graph, _usual(shape).with_size(shape[1:])
 
 
 def _usual(shape: tuple[int, int, int]) -> InputSpec:
@@ -145,9 +150,10 @@ def _value(name: str, family: Family, option: str, text: str) -> object:
 
 
 def _trained(name: str) -> Path | None:
-    """The file of trained weights of a SqueezeNet, where there is one."""
+    """The file of trained weights of a SqueezeNet without options but the size, where there is one."""
     folder = os.environ.get("FIRELINE_DATA")
-    if not folder or FAMILIES[_base(name)].options is not SQUEEZENET_OPTIONS:
+    family, options = _parse(name)
+    if not folder or family.options is not SQUEEZENET_OPTIONS or options.keys() - {"size"}:
         return None
     path = Path(folder, "models", f"{_base(name)}.onnx")
     return path if path.is_file() else None

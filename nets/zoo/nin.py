@@ -6,14 +6,15 @@ __all__ = ["nin", "nin_cifar"]
 
 
 def nin(name: str, shape: tuple[int, int, int], classes: int) -> Graph:
-    """The network for ImageNet of the authors' Caffe files."""
+    """The network for ImageNet; pools drop what is left at the edges, as PyTorch's do (Caffe's round up: 27x27 instead of 26x26
+    behind the first)."""
     net = Builder(shape)
     x = _block(net, "1", net.input, (96, 96, 96), 11, stride=4)
-    x = net.max_pool("pool1", x, 3, 2, ceil_mode=True)
+    x = net.max_pool("pool1", x, 3, 2)
     x = _block(net, "2", x, (256, 256, 256), 5, padding=2)
-    x = net.max_pool("pool2", x, 3, 2, ceil_mode=True)
+    x = net.max_pool("pool2", x, 3, 2)
     x = _block(net, "3", x, (384, 384, 384), 3, padding=1)
-    x = net.dropout("drop", net.max_pool("pool3", x, 3, 2, ceil_mode=True))
+    x = net.dropout("drop", net.max_pool("pool3", x, 3, 2))
     x = _block(net, "4", x, (1024, 1024, classes), 3, padding=1)
     return net.graph(name, net.flatten("logits", net.global_average("pool4", x)))
 

@@ -1,17 +1,14 @@
 """Networks no one here wrote: the light models inside the onnx package, whose weights are constants made by ConstantOfShape."""
 from math import prod
-from pathlib import Path
 
-import numpy as np
 import onnx
-from onnx import numpy_helper, shape_inference
+from onnx import shape_inference
 import pytest
 
+from bench import light
 from nets.graph import Conv
 from nets.onnx.importer import import_onnx
 from tests.nets.onnx.cases import agree, save
-
-FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 # Parameters once batch normalisation is folded, and multiply-accumulates; both also follow from the file, below.
 MODELS = {
@@ -24,29 +21,23 @@ WEIGHTS_LEFT = 1 << 22      # larger tensors stay the constants that they are: o
 
 
 def load(name: str) -> onnx.ModelProto:
-    return onnx.load(FOLDER / f"light_{name}.onnx")
-
-
-def constant_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Shapes of all that is known without running the network."""
-    held = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-    shapes = {name: array.shape for name, array in held.items()}
-    for node in proto.graph.node:
-        if node.op_type == "ConstantOfShape":
-            shapes[node.output[0]] = tuple(held[node.input[0]].tolist())
-        elif node.op_type == "Reshape" and node.input[0] in shapes:
-            shapes[node.output[0]] = tuple(held[node.input[1]].tolist())
-    return shapes
+    return onnx.load(light.FOLDER / f"light_{name}.onnx")
 
 
 def test_all_of_the_package_are_here():
-    assert {path.stem.removeprefix("light_") for path in FOLDER.glob("*.onnx")} == set(MODELS)
+    assert {path.stem.removeprefix("light_") for path in light.FOLDER.glob("*.onnx")} == set(MODELS)
+    assert {f"light_{name}" for name in MODELS} == {*light.NAMES, *light.LRN} and len(MODELS) == 9
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_those_without_a_normalisation_of_neighbours_are_for_the_chip(name):
+    assert (f"light_{name}" in light.LRN) == any(node.op_type == "LRN" for node in load(name).graph.node)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_imports_with_the_parameters_of_the_file(name):
-    proto, graph = load(name), import_onnx(FOLDER / f"light_{name}.onnx")
-    shapes = constant_shapes(proto)
+    proto, graph = load(name), import_onnx(light.FOLDER / f"light_{name}.onnx")
+    shapes = light.constant_shapes(proto)
     producers = {tensor: node.op_type for node in proto.graph.node for tensor in node.output}
     readers = [tensor for node in proto.graph.node for tensor in node.input]
     expected = macs = 0
@@ -73,7 +64,7 @@ def inferred_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_shapes_are_those_of_the_file(name):
-    proto, graph = load(name), import_onnx(FOLDER / f"light_{name}.onnx")
+    proto, graph = load(name), import_onnx(light.FOLDER / f"light_{name}.onnx")
     inferred = inferred_shapes(proto)
     nodes = {node.name or node.output[0]: node for node in proto.graph.node}
     compared = 0
@@ -84,32 +75,6 @@ def test_shapes_are_those_of_the_file(name):
             compared += 1
     assert compared > 0.8 * len(graph.layers)
     assert [layer.op for layer in graph.layers].count("Conv") == [node.op_type for node in proto.graph.node].count("Conv")
-
-
-def with_random_weights(proto: onnx.ModelProto, seed: int) -> onnx.ModelProto:
-    """The same network with weights that tell channels apart, of sizes that keep activations near 1."""
-    rng = np.random.default_rng(seed)
-    shapes = constant_shapes(proto)
-    roles = {tensor: (node.op_type, index) for node in proto.graph.node for index, tensor in enumerate(node.input)}
-    kept = []
-    for node in proto.graph.node:
-        shape = shapes.get(node.output[0])
-        if node.op_type != "ConstantOfShape" or prod(shape) > WEIGHTS_LEFT:
-            kept.append(node)
-            continue
-        match roles[node.output[0]]:
-            case ("Conv", 1):
-                array = rng.normal(scale=np.sqrt(2 / prod(shape[1:])), size=shape)
-            case ("Gemm", 1):
-                array = rng.normal(scale=np.sqrt(2 / max(shape)), size=shape)
-            case ("BatchNormalization", 1 | 4) | ("Mul", 1) | ("Unsqueeze", 0):
-                array = rng.uniform(0.5, 1.5, size=shape)
-            case _:
-                array = rng.normal(scale=0.1, size=shape)
-        proto.graph.initializer.append(numpy_helper.from_array(array.astype(np.float32), node.output[0]))
-    del proto.graph.node[:]
-    proto.graph.node.extend(kept)
-    return proto
 
 
 def end_before(proto: onnx.ModelProto, *nodes: onnx.NodeProto) -> None:
@@ -125,7 +90,7 @@ def test_values_are_those_of_onnx_runtime(tmp_path, name):
     proto = load(name)
     end_before(proto, *(node for node in proto.graph.node if node.op_type == "Softmax"))
     agree(save(tmp_path, proto), tolerance=1e-4)
-    proto = with_random_weights(load(name), seed=len(name))
+    proto = light.filled(f"light_{name}", len(name), most=WEIGHTS_LEFT)
     large = {node.output[0] for node in proto.graph.node if node.op_type == "ConstantOfShape"}
     end_before(proto, *(node for node in proto.graph.node if large.intersection(node.input) or node.op_type == "Softmax"))
     graph = agree(save(tmp_path, proto), tolerance=1e-4)

@@ -38,7 +38,7 @@ def test_published_sizes(name, parameters, mmacs):
 # From the papers: multiply-accumulates of MobileNet v1 (table 6: 569 M) and ShuffleNet v1 with three groups (table 1: 137 M);
 # layers with weights of the others.
 @pytest.mark.parametrize("name, mmacs, layers", [
-    ("mobilenet_v1", 569, 28), ("shufflenet_v1", 137, 50), ("nin", 1105, 12), ("nin_cifar", 223, 9), ("wrn16_4", None, 17),
+    ("mobilenet_v1", 569, 28), ("shufflenet_v1", 137, 50), ("nin", 969, 12), ("nin_cifar", 223, 9), ("wrn16_4", None, 17),
     ("preact_resnet18", None, 21), ("preact_resnet50", None, 54), ("resnet110_stochastic", None, 112), ("fractalnet", None, 36),
     ("lenet5", None, 5)])
 def test_sizes_of_the_papers(name, mmacs, layers):

@@ -1,0 +1,1 @@
+"""What `bench.zoo` and `bench.metaparameters` share: measuring many networks on many boards, bounds, tables and charts."""

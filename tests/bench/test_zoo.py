@@ -1,0 +1,38 @@
+"""The survey of the zoo as a command: a table, a page and a chart of few networks, kept from one run to the next."""
+import json
+import re
+
+import pytest
+
+from bench import light, zoo
+from nets.zoo.catalogue import NAMES
+
+
+def test_all_names_of_the_zoo_are_measured():
+    assert set(NAMES) | set(light.NAMES) <= set(zoo.NETWORKS) and len(set(zoo.NETWORKS)) == len(zoo.NETWORKS)
+
+
+def test_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("FIRELINE_DATA", raising=False)
+    words = ["--only", "digits", "--only", "lenet5:size=28", "--board", "versa-ecp5", "--build", str(tmp_path / "kept"),
+             "--page", str(tmp_path / "zoo.md"), "--plot", str(tmp_path / "zoo.png"), "--json", str(tmp_path / "zoo.json")]
+    assert zoo.main(words) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"digits .* s, \d+ MB", said) and "lenet5:size=28" in said
+    assert max(map(len, said.splitlines())) <= 80
+    page, found = (tmp_path / "zoo.md").read_text(), json.loads((tmp_path / "zoo.json").read_text())
+    assert "python -m bench.zoo --only digits --only lenet5:size=28 --page" in page and "(zoo.png)" in page
+    assert [row["network"] for row in found["rows"]] == ["digits", "lenet5:size=28"]
+    assert found["rows"][0]["cycles"] == found["networks"][0]["boards"]["ulx3s-85f"]["cycles"]
+    assert found["rows"][0]["layer_by_layer"] <= found["rows"][0]["cycles"]
+    assert (tmp_path / "zoo.png").read_bytes().startswith(b"\x89PNG")
+    assert zoo.main(words) == 0 and (tmp_path / "zoo.md").read_text() == page         # nothing is measured again
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--only", "resnet19"], "error: resnet19: is no model; did you mean resnet1"),
+    (["--board", "ulx4s"], "error: board must be"), (["--plot", "zoo.doc"], "error: plot must end in")])
+def test_bad_requests_are_one_line(words, message, tmp_path, capsys):
+    assert zoo.main([*words, "--build", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(message) and said.count("\n") == 1
