@@ -5,13 +5,15 @@ import math
 
 import numpy as np
 
-from nets.graph import Concat
+from nets.graph import Concat, Conv, Window
 from nets.moves import Pad, Select
 from nets.onnx.build import Node, Stack, View, axes_of, axis_of, resized
 from nets.onnx.layout import along, channels_last, transposed
 from nets.onnx.shapes import FLOATS
 
 __all__ = ["SHAPE_HANDLERS"]
+
+MOST_PICKED = 4096      # channels of a convolution that only takes some pixels and channels
 
 
 def _reshaped(node: Node, shape: tuple[int, ...]) -> View:
@@ -108,11 +110,37 @@ def _pad(node: Node) -> View:
     own = node.net.shapes[view.layer]
     last = len(own) == 3 and view.shape[1:] != own and view.shape == (1, *own[1:], own[0]) and view.loops == channels_last(own)
     layer, order = (view.layer, (3, 1, 2)) if last else (node.image(0)[0], (1, 2, 3))
+    channels = before.get(1, 0), after.get(1, 0)
+    if sum(channels) == sum(pads) and not value and not last and view.shape[1] + sum(channels) <= MOST_PICKED:
+        return _picked(node, view, channels, (1, 1))
     value = max(value, float(np.finfo(np.float32).min))         # minus infinity serves a maximum, and a number does as well
     made = node.add(Pad, layer, value=value, before=tuple(before.get(axis, 0) for axis in order),
                     after=tuple(after.get(axis, 0) for axis in order))
     channels, height, width = made.shape[1:]
     return View(made.layer, (1, height, width, channels), node.name, channels_last(made.shape[1:])) if last else made
+
+
+def _picked(node: Node, view: View, zeros: tuple[int, int], stride: tuple[int, int]) -> View:
+    """Every `stride`-th pixel of an image, from the first, with so many channels of zeros before and behind its own: a
+    convolution, and one together with such a convolution before it."""
+    layer, (channels, _, _) = replace(node, inputs=(view,)).image(0)
+    if channels > MOST_PICKED:
+        raise ValueError(f"rows and columns can be taken of at most {MOST_PICKED} channels, not {channels}")
+    weight = np.pad(np.eye(channels, dtype=np.float32), (zeros, (0, 0)))
+    before = node.net.layers.get(layer)
+    if isinstance(before, Conv) and _picks(before):
+        layer, weight = before.inputs[0], weight @ before.weight[:, :, 0, 0]
+        stride = stride[0] * before.window.stride[0], stride[1] * before.window.stride[1]
+    name = node.part("pixels") if node.name in node.net.layers else node.name
+    return node.add(Conv, layer, weight=weight[:, :, None, None], bias=np.zeros(len(weight), np.float32), name=name,
+                    window=Window(kernel=(1, 1), stride=stride))
+
+
+def _picks(conv: Conv) -> bool:
+    """Whether a convolution only takes pixels and channels as they are."""
+    ones = np.count_nonzero(conv.weight, axis=(1, 2, 3))
+    return (conv.weight.shape[2:] == (1, 1) and conv.groups == 1 and not any(conv.window.padding) and not conv.bias.any()
+            and ones.max() <= 1 and set(np.unique(conv.weight)) <= {0, 1})
 
 
 def _selected(node: Node, view: View, axis: int, channels: Sequence[int], name: str) -> View:
@@ -150,6 +178,7 @@ def _slice(node: Node) -> View:
     steps = [1] * len(starts) if steps is None else steps
     if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
         raise ValueError("starts, ends, axes and steps must be as many, and no step 0")
+    strides = [1] * rank
     for start, end, axis, step in zip(starts, ends, axes_of(axes, rank), steps, strict=True):
         chosen = range(view.shape[axis])[slice(start, end, step)]
         if chosen == range(view.shape[axis]):
@@ -159,10 +188,15 @@ def _slice(node: Node) -> View:
         held = replace(node, inputs=(view, *node.inputs[1:]))
         try:
             view = held.by_channel(0, axis)
+            view = _selected(node, view, axis, chosen, node.name)
         except ValueError:
-            raise ValueError(f"slice must be of channels, not of axis {axis} of {view.shape}") from None
-        view = _selected(node, view, axis, chosen, node.name)
-    return view
+            if rank != 4 or axis < 2 or chosen != range(0, view.shape[axis], max(step, 1)):
+                raise ValueError(f"slice must be of channels, or of every n-th row and column from the first to the last, not "
+                                 f"of {chosen.start}:{chosen.stop}:{step} of axis {axis} of {view.shape}") from None
+            strides[axis] = step
+    if max(strides) == 1:
+        return view
+    return _picked(node, view, (0, 0), (strides[2], strides[3]))
 
 
 def _split(node: Node) -> list[View]:

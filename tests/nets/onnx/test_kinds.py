@@ -41,7 +41,8 @@ def test_pads_before_pools(tmp_path, op, seed):
     ([node("Pad", "x p", "q"), node("AveragePool", "q", kernel_shape=[3, 3], pads=[1, 1, 1, 1])], {}, "Pad AvgPool"),
     ([node("Pad", "x p", "q"), node("Pad", "q p", "r"), node("Conv", "r w")], CONV, "Conv"),
     ([node("Pad", "x p")], {}, "Pad"),
-    ([node("Pad", "x c", "q"), node("Relu", "q")], {"c": [0, 1, 0, 0, 0, 2, 0, 0]}, "Pad Relu"),
+    ([node("Pad", "x c", "q"), node("Relu", "q")], {"c": [0, 1, 0, 0, 0, 2, 0, 0]}, "Conv Relu"),      # the chip pads no channels
+    ([node("Pad", "x c v", "q"), node("Relu", "q")], {"c": [0, 1, 0, 0, 0, 2, 0, 0], "v": np.float32(1)}, "Pad Relu"),
     ([node("Pad", "x c", "q"), node("Conv", "q v")], {"c": [0, 1, 1, 0, 0, 2, 0, 0]} | weights(v=(3, 7, 2, 2)), "Pad Conv"),
 ])
 def test_pads_that_nothing_takes_over(tmp_path, nodes, constants, layers):
