@@ -1,4 +1,5 @@
 """Whole networks: every command writes what golden says, no wait is missing, nothing leaves the chip that need not."""
+from pathlib import Path
 import re
 
 from hypothesis import HealthCheck, given, note, settings
@@ -8,6 +9,7 @@ import pytest
 
 from arch.geometry import PRESETS, Geometry
 from arch.instruction import Opcode, encode
+from boards import find
 from compiler.build import Compiled, compile_network
 from compiler.figures import figures
 from compiler.stages import NetworkError
@@ -28,7 +30,7 @@ SMALL = (Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_wo
          Geometry(input_lanes=4, output_lanes=4, activation_words=4096, weight_words=2048, band_pixels=64))
 
 
-def network_of(name: str) -> QNetwork:
+def network_of(name: str | Path) -> QNetwork:
     return quantise_with(load_model(name), None)
 
 
@@ -201,6 +203,17 @@ def test_fully_connected_layer_of_a_map_larger_than_kernels(side, parts):
     network = quantise(Model(graph=Graph(name="dense", layers=layers, output="l"), spec=spec), synthetic_images(spec, count=4))
     for geometry in (PRESETS["25f"], Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=1024)):
         check_values(network, compile_network(network, geometry), random_input(network))
+
+
+@pytest.mark.parametrize("name", ["pool4", "pool5_s1_p2_spp", "global_maxpool", "keras_flatten_nhwc", "avgpool_full_map",
+                                  "flatten_13"])
+def test_cases_of_pools_and_flattened_maps(data, name):
+    path = data / "cases" / f"{name}.onnx"
+    if not path.exists():
+        pytest.skip("needs the folder cases/ of FIRELINE_DATA")
+    network = network_of(path)
+    board = find("versa-ecp5")
+    check_values(network, compile_network(network, board.geometry, storage_words=board.storage_words), random_input(network))
 
 
 LARGE_POOLS = {
