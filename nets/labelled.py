@@ -6,7 +6,7 @@ from nets import digits
 from nets.int8.network import QNetwork
 from nets.preprocess import PreprocessError, find_images
 
-__all__ = ["class_of", "labelled_images", "own_images"]
+__all__ = ["class_of", "has_images", "labelled_images", "own_images"]
 
 LISTED = 5              # offenders that an error names
 
@@ -24,9 +24,14 @@ def labelled_images(folder: str | Path, classes: int, labels: tuple[str, ...] = 
     return found
 
 
+def has_images(network: QNetwork) -> bool:
+    """Whether a network brings test images along."""
+    return network.spec.shape == digits.CONFIG.input_shape
+
+
 def own_images(network: QNetwork, option: str) -> Path:
     """The folder of test images that a network brings along. Raises PreprocessError for others, which need `option`."""
-    if network.spec.shape != digits.CONFIG.input_shape:
+    if not has_images(network):
         raise PreprocessError(f"{network.name}: give {option}: only digits brings images of its own")
     return digits.IMAGES
 

@@ -1,5 +1,6 @@
 """A network on the RTL of the whole machine: every layer against golden, every cycle accounted for."""
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 import sys
@@ -19,10 +20,11 @@ from golden import account, compare, values
 from golden.consistency import check_program
 from golden.hazards import check_hazards
 from nets.int8.network import QNetwork
-from nets.labelled import own_images
+from nets.labelled import has_images, own_images
 from nets.network import add_network_arguments, network_from_arguments
 from nets.plot import PLOT_SUFFIXES
 from nets.preprocess import check_image, find_images, load_image
+from nets.quantise import synthetic_images
 from nets.scores import ranking, score_table, top
 from sim import summary
 from sim.frame import Frame, FrameBench, Prediction, predict
@@ -65,8 +67,10 @@ def timing_of(name: str) -> Timing | None:
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sim.run", description=__doc__)
     add_network_arguments(parser)
-    parser.add_argument("--image", type=Path, metavar="I", help="a picture, or a folder of them (digits has its own)")
-    parser.add_argument("--images", type=_count, default=0, metavar="N", help="of a folder: take N of them, evenly spread (all)")
+    parser.add_argument("--image", type=Path, metavar="I",
+                        help="a picture, or a folder of them (digits has its own; other networks get seeded noise)")
+    parser.add_argument("--images", type=_count, default=0, metavar="N",
+                        help="of a folder: take N of them, evenly spread (all); of noise, N pictures (1)")
     parser.add_argument("--board", default="ulx3s", metavar="B",
                         help=f"board or engine: {', '.join([*BOARDS, *PRESETS])} (%(default)s)")
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="another engine than the board's, as JSON")
@@ -83,14 +87,18 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _images(args: argparse.Namespace, network: QNetwork) -> list[Path]:
+def _images(args: argparse.Namespace, network: QNetwork) -> dict[str, np.ndarray]:
+    """Pixels of the pictures by their names; of a network that brings none, and is given none, seeded noise."""
+    if args.image is None and not has_images(network):
+        count = args.images or 1
+        return {f"noise {seed}": synthetic_images(network.spec, count=1, seed=seed)[0] for seed in range(1, count + 1)}
     place = args.image or own_images(network, "--image")
     found = find_images(place) if place.is_dir() else [place]
     if args.image is None and not args.images:
-        return found[:1]
+        found = found[:1]
     if args.images and args.images < len(found):
-        return [found[n * len(found) // args.images] for n in range(args.images)]
-    return found
+        found = [found[n * len(found) // args.images] for n in range(args.images)]
+    return {str(path): load_image(path, network.spec) for path in found}
 
 
 def _bench(program: Program, target: Target, window: Window | None) -> FrameBench:
@@ -119,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     hazards = [str(hazard) for hazard in check_hazards(program)]
     for hazard in hazards[:LISTED]:
         print(f"hazard: {hazard}", file=sys.stderr)
-    inputs = [network.quantise_input(network.spec.normalise(load_image(image, network.spec))) for image in images]
+    inputs = [network.quantise_input(network.spec.normalise(pixels)) for pixels in images.values()]
     checked, expected = [], sum(account.program_beats(program))
     window = window_of(args)
     with _bench(program, target, window) as bench:
@@ -128,13 +136,13 @@ def run(args: argparse.Namespace) -> int:
                 bench.write_waves(program, inputs[0], window)
         bench.load(program)
         for image, q in zip(images, inputs, strict=True):
-            with counting(image.name, expected) as status:
+            with counting(Path(image).name, expected) as status:
                 checked.append(check_frame(network, program, q, bench.run(q, status=status)))
     with waiting("predicting the cycles"):
         foretold = predict(program, timing=timing_of(target.name), words=target.storage_words, start=checked[0].frame.start)
     layers = account.layers_of(program, network, checked[0].frame, mismatches=checked[0].wrong, predicted=foretold.done)
-    record = _record(network, program, target, images, checked, foretold, layers) | {"hazards": hazards}
-    _show(program, record, checked, images, layers)
+    record = _record(network, program, target, list(images), checked, foretold, layers) | {"hazards": hazards}
+    _show(program, record, checked, list(images), layers)
     _write(args, program, record, checked, layers)
     return int(record["mismatches"] > 0 or record["late_commands"] > 0 or len(set(record["cycles"].values())) > 1
                or len(hazards) > 0)
@@ -147,14 +155,14 @@ def _check(args: argparse.Namespace) -> None:
         check_image(args.image)
 
 
-def _record(network: QNetwork, program: Program, target: Target, images: list[Path], checked: list[Checked],
+def _record(network: QNetwork, program: Program, target: Target, images: Sequence[str], checked: list[Checked],
             foretold: Prediction, layers: list[account.LayerAccount]) -> dict:
     """All figures: of the first frame where they are of one."""
     first, geometry = checked[0], program.geometry
     macs = sum(layer.macs for layer in layers)
     moved, least = account.traffic(program, first.frame.requests), account.least_words(program)
     return {
-        "model": network.name, "board": target.name, "geometry": geometry.to_json(), "image": str(images[0]),
+        "model": network.name, "board": target.name, "geometry": geometry.to_json(), "image": images[0],
         "top5": top(network, first.output), "cycles": {"predicted": foretold.cycles, "measured": first.frame.cycles},
         "late_commands": sum(foretold.late(first.frame).values()), "mismatches": sum(one.mismatches for one in checked),
         "utilisation": macs / geometry.macs / first.frame.cycles,
@@ -162,16 +170,16 @@ def _record(network: QNetwork, program: Program, target: Target, images: list[Pa
         "sdram_bytes": sum(moved.values()), "bytes": moved, "least_bytes": {kind: 2 * words for kind, words in least.items()},
         "queues": summary.queue_record(first.frame, foretold), "time": summary.idle_causes(layers),
         "simulation": {"cycles": first.frame.simulated, "seconds": first.frame.seconds},
-        "images": [{"image": str(image), "class": int(ranking(one.output)[0]), "golden": int(ranking(one.golden)[0]),
+        "images": [{"image": image, "class": int(ranking(one.output)[0]), "golden": int(ranking(one.golden)[0]),
                     "same_logits": bool((one.output == one.golden).all()), "mismatches": one.mismatches,
                     "cycles": one.frame.cycles} for image, one in zip(images, checked, strict=True)],
     }
 
 
-def _show(program: Program, record: dict, checked: list[Checked], images: list[Path],
+def _show(program: Program, record: dict, checked: list[Checked], images: Sequence[str],
           layers: list[account.LayerAccount]) -> None:
     console, first = terminal(), checked[0]
-    console.print(f"{record['model']} on {record['board']}: {images[0].name}")
+    console.print(f"{record['model']} on {record['board']}: {Path(images[0]).name}")
     console.print(score_table(record["top5"]))
     summary.show_layers(console, layers, program.geometry)
     summary.show_queues(console, record["queues"])

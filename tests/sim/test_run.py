@@ -83,6 +83,17 @@ def test_bad_requests(options, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_a_network_without_pictures_runs_on_noise(tmp_path, capsys):
+    (tmp_path / "geometry.json").write_text(GEOMETRY.to_json())
+    net = save(tmp_path, model([node("Conv", "x w", "c", strides=[4, 4]), node("Relu", "c", "r"), node("GlobalAveragePool", "r")],
+                               weights(w=(6, 3, 3, 3)), shape=(1, 3, 20, 16)))
+    assert main(["--model", str(net), "--geometry", str(tmp_path / "geometry.json"), "--images", "2",
+                 "--json", str(tmp_path / "run.json")]) == 0
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert [entry["image"] for entry in record["images"]] == ["noise 1", "noise 2"] and record["mismatches"] == 0
+    assert ": noise 1" in capsys.readouterr().out
+
+
 def test_a_network_that_cannot_run_is_refused(tmp_path, capsys):
     nodes = [node("Conv", "x w", "a", name="first"), node("LRN", "a", name="norm", size=3)]
     path = save(tmp_path, model(nodes, weights(w=(4, 3, 3, 3)), shape=(1, 3, 20, 20)))
