@@ -27,7 +27,7 @@ from nets.graph import Graph
 from nets.onnx.importer import import_onnx
 from nets.zoo import catalogue as zoo
 
-__all__ = ["Exported", "get_parser", "main"]
+__all__ = ["Exported", "export", "get_parser", "main"]
 
 TARGET = 1e-4           # of the range of the output
 EXPORTERS = {"old": False, "new": True}         # by the argument `dynamo` of torch.onnx.export
@@ -65,7 +65,8 @@ def _prepared(torch: ModuleType, network: str, shape: tuple[int, ...], seed: int
                 torch.nn.init.kaiming_normal_(layer.weight)
             if isinstance(layer, torch.nn.BatchNorm2d):
                 layer.momentum = 1.0
-                layer.weight.uniform_(0.5, 1.5)
+                if (layer.weight == 1).all():           # a network may have drawn it
+                    layer.weight.uniform_(0.5, 1.5)
                 layer.bias.normal_(0, 0.25)
         module.train()
         for layer in module.modules():
@@ -89,7 +90,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _export(torch: ModuleType, module: object, shape: tuple[int, ...], path: Path, exporter: str) -> None:
+def export(torch: ModuleType, module: object, shape: tuple[int, ...], path: Path, exporter: str) -> None:
     """Writes the file. Raises RequestError where PyTorch cannot."""
     try:
         with _quiet():
@@ -123,7 +124,7 @@ def measure(network: str, exporters: list[str], seed: int) -> Iterator[Exported]
         for exporter in exporters:
             path = Path(folder) / f"{exporter}.onnx"
             try:
-                _export(torch, module, spec.shape, path, exporter)
+                export(torch, module, spec.shape, path, exporter)
                 start = time.perf_counter()
                 graph = import_onnx(path)
             except RequestError as error:

@@ -68,6 +68,7 @@ RUNS = (
         needs="bench"),
     Run(module="bench.random_networks", words="--count 3 --json random.json", says="networks", needs="test"),
     Run(module="bench.exports", words="--only lenet5:activation=relu --json exports.json", says="the zoo's", needs="train"),
+    Run(module="bench.trained", words="--only lenet5 --epochs 1 --out trained --json trained.json", says="lenet5", needs="train"),
     Run(module="bench.light", words="--out light --only light_squeezenet", says="light_squeezenet.onnx"),
     Run(module="bench.zoo", words=f"--only lenet5 --only digits --board {BOARD} --page zoo.md --plot zoo.png --json zoo.json",
         says="digits"),

@@ -12,7 +12,7 @@ from bench.torch_networks.mobile import MobileNetV1, MobileNetV2, ShuffleNetV1, 
 from bench.torch_networks.residual import PreactResNet, ResNet, StochasticResNet, WideResNet
 from bench.torch_networks.squeezing import LeNet5, NiN, NiNCifar, SqueezeNet
 
-__all__ = ["NETWORKS"]
+__all__ = ["NETWORKS", "SMALL"]
 
 # By name in the zoo, options included; what stands behind a space is another way to write the same network.
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -49,4 +49,12 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "shufflenet_v2": ShuffleNetV2,
     "lenet5:activation=relu": LeNet5,
     "lenet5:activation=relu,size=28": partial(LeNet5, 28),
+}
+
+# Small ones to train on grey images of ten classes: the network, and the side of its images.
+SMALL: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "lenet5": (partial(LeNet5, 28), 28),
+    "resnet20": (partial(StochasticResNet, 20, survival=1.0, colours=1), 16),
+    "densenet_bc40": (partial(DenseNet, (6, 6, 6), growth=12, classes=10, colours=1, small=True), 16),
+    "mobilenet_v2_025": (partial(MobileNetV2, 0.25, classes=10, colours=1, small=True), 16),
 }

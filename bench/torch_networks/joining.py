@@ -34,13 +34,13 @@ class DenseBlock(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """DenseNet-BC for ImageNet."""
+    """DenseNet-BC for ImageNet, or, `small`, for images of 32x32 and below."""
 
-    def __init__(self, blocks: tuple[int, ...], growth: int = 32, classes: int = 1000):
+    def __init__(self, blocks: tuple[int, ...], growth: int = 32, classes: int = 1000, colours: int = 3, small: bool = False):
         super().__init__()
         before = 2 * growth
-        layers: list[nn.Module] = [nn.Conv2d(3, before, 7, 2, 3, bias=False), nn.BatchNorm2d(before), nn.ReLU(inplace=True),
-                                   nn.MaxPool2d(3, 2, 1)]
+        layers: list[nn.Module] = [nn.Conv2d(colours, before, 3, padding=1, bias=False)] if small else [
+            nn.Conv2d(colours, before, 7, 2, 3, bias=False), nn.BatchNorm2d(before), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
         for number, count in enumerate(blocks, 1):
             layers.append(DenseBlock(before, count, growth))
             before += count * growth

@@ -50,13 +50,13 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """`width` scales all channels."""
+    """`width` scales all channels; `small`, for images of 32x32 and below: the first two strides are 1."""
 
-    def __init__(self, width: float = 1.0, classes: int = 1000):
+    def __init__(self, width: float = 1.0, classes: int = 1000, colours: int = 3, small: bool = False):
         super().__init__()
-        before = _divisible(32 * width)
-        layers: list[nn.Module] = [_conv(3, before, 3, 2)]
-        for expansion, channels, count, stride in ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
+        before, first = _divisible(32 * width), 1 if small else 2
+        layers: list[nn.Module] = [_conv(colours, before, 3, first)]
+        for expansion, channels, count, stride in ((1, 16, 1, 1), (6, 24, 2, first), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
                                                    (6, 160, 3, 2), (6, 320, 1, 1)):
             for n in range(count):
                 out = _divisible(channels * width)

@@ -5,6 +5,11 @@ import torch.nn.functional as F
 __all__ = ["PreactResNet", "ResNet", "StochasticResNet", "WideResNet"]
 
 
+# Scale of the last normalisation of a branch that is added, as training leaves it: where branches count as much as what they are
+# added to, 152 random layers make a ten-thousandth of float32's rounding, whoever computes them.
+BRANCH = 0.1, 0.4
+
+
 def _norm_conv(before: int, out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(before, out, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(out))
 
@@ -15,6 +20,7 @@ class Basic(nn.Module):
     def __init__(self, before: int, out: int, stride: int):
         super().__init__()
         self.conv1, self.conv2 = _norm_conv(before, out, 3, stride), _norm_conv(out, out, 3)
+        nn.init.uniform_(self.conv2[1].weight, *BRANCH)
         self.downsample = _norm_conv(before, out, 1, stride) if stride != 1 or before != out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,6 +34,7 @@ class Bottleneck(nn.Module):
         super().__init__()
         self.conv1, self.conv2 = _norm_conv(before, width, 1), _norm_conv(width, width, 3, stride, groups)
         self.conv3 = _norm_conv(width, out, 1)
+        nn.init.uniform_(self.conv3[1].weight, *BRANCH)
         self.downsample = _norm_conv(before, out, 1, stride) if stride != 1 or before != out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,11 +144,11 @@ class Surviving(nn.Module):
 
 
 class StochasticResNet(nn.Module):
-    """CIFAR ResNet-110 as it is after training with stochastic depth."""
+    """CIFAR ResNet-`depth` as it is after training with stochastic depth; of a `survival` of 1, as it always is."""
 
-    def __init__(self, depth: int = 110, shortcut: str = "conv", survival: float = 0.5, classes: int = 10):
+    def __init__(self, depth: int = 110, shortcut: str = "conv", survival: float = 0.5, classes: int = 10, colours: int = 3):
         super().__init__()
-        self.stem = nn.Sequential(_norm_conv(3, 16, 3), nn.ReLU())
+        self.stem = nn.Sequential(_norm_conv(colours, 16, 3), nn.ReLU())
         layers, before, count = [], 16, (depth - 2) // 6
         for stage in range(3):
             for n in range(count):
@@ -152,4 +159,4 @@ class StochasticResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layers(self.stem(x))
-        return self.fc(F.avg_pool2d(x, 8).squeeze(3).squeeze(2))
+        return self.fc(F.avg_pool2d(x, int(x.shape[-1])).flatten(1))
