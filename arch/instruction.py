@@ -18,15 +18,14 @@ from functools import cache
 
 from arch.command import Command
 from arch.geometry import Geometry
-from arch.record import ADDRESS, Field, Record, address, number
+from arch.record import ADDRESS, STORAGE, STORED, Field, Record, address, number
 from arch.unit.gather import GatherConfig
 
 __all__ = ["BODIES", "CONTROL", "END", "Instruction", "InstructionError", "Opcode", "PixelTransfer", "QUEUES", "QUEUE_OF",
-           "STORAGE", "SYNC", "Start", "TRANSFERRED", "Transfer", "Waits", "WordRange", "decode", "encode", "memory_of",
+           "SYNC", "Start", "TRANSFERRED", "Transfer", "Waits", "WordRange", "decode", "encode", "memory_of",
            "records", "storage_words", "word_ranges"]
 
 SYNC = 0xA5
-STORAGE = 24            # bits of a storage address, in words of 16 bits
 TRANSFERRED = "transferred"     # memory of a field: the one that the transfer's opcode names, see `memory_of`
 QUEUES = ("load", "store", "gather", "compute")
 CONTROL = "control"
@@ -54,8 +53,8 @@ class Start(Record):
     digest1: int = number(0, 0xFFFF, "", doc="bits 31:16")
     digest2: int = number(0, 0xFFFF, "", doc="bits 47:32")
     digest3: int = number(0, 0xFFFF, "", doc="bits 63:48")
-    store_base: int = number(0, (1 << STORAGE) - 1, "words", doc="first word that may be written")
-    store_words: int = number(0, 1 << STORAGE, "words", doc="how many may be")
+    store_base: int = number(0, (1 << STORAGE) - 1, "words", memory=STORED, doc="first word that may be written")
+    store_words: int = number(0, 1 << STORAGE, "words", memory=STORED, doc="how many may be")
 
     @property
     def digest(self) -> int:
@@ -83,8 +82,8 @@ class Transfer(Record):
     storage. Every word must lie inside the memory and inside storage; what is stored, in the region that `Start` gives.
     """
 
-    storage: int = number(0, (1 << STORAGE) - 1, "words of 16 bits", doc="where the first run lies in storage")
-    storage_step: int = number(0, (1 << STORAGE) - 1, "words of 16 bits", doc="from a run to the next in storage")
+    storage: int = number(0, (1 << STORAGE) - 1, "words of 16 bits", memory=STORED, doc="where the first run lies in storage")
+    storage_step: int = number(0, (1 << STORAGE) - 1, "words of 16 bits", memory=STORED, doc="from a run to the next in storage")
     chip: int = address(memory=TRANSFERRED, doc="where the first run lies on the chip")
     chip_step: int = address(memory=TRANSFERRED, doc="from a run to the next on the chip")
     words: int = number(1, 1 << ADDRESS, "words", memory=TRANSFERRED, doc="of a run, on the chip")
@@ -98,7 +97,7 @@ class PixelTransfer(Record):
     Row n begins at the low byte of word `storage` + n * storage_step; a byte left over in its last word is ignored.
     """
 
-    storage: int = number(0, (1 << STORAGE) - 1, "words of 16 bits", doc="where the first row lies")
+    storage: int = number(0, (1 << STORAGE) - 1, "words of 16 bits", memory=STORED, doc="where the first row lies")
     storage_step: int = number(0, 0xFFFF, "words of 16 bits", doc="from a row to the next")
     width: int = number(1, 1023, "pixels")
     channels: int = number(1, 4, "bytes", doc="of a pixel")
@@ -191,9 +190,11 @@ class WordRange:
 
 
 def memory_of(opcode: Opcode, entry: Field) -> str:
-    """Parameter of the geometry: words of the memory in which what a field says must lie; empty if that is none."""
+    """Parameter of the geometry: words of the memory in which what a field says must lie; empty if that is none, or storage."""
     moved = {Opcode.LOAD_WEIGHTS: "weight_words", Opcode.LOAD_PARAMETERS: "parameter_words"}
-    return moved.get(opcode, "activation_words") if entry.memory == TRANSFERRED else entry.memory
+    if entry.memory == TRANSFERRED:
+        return moved.get(opcode, "activation_words")
+    return "" if entry.memory == STORED else entry.memory
 
 
 def records(geometry: Geometry, opcode: Opcode) -> dict[str, type[Record]]:
@@ -203,16 +204,17 @@ def records(geometry: Geometry, opcode: Opcode) -> dict[str, type[Record]]:
 
 
 @cache
-def _fields(geometry: Geometry, opcode: Opcode) -> tuple[tuple[str, Field], ...]:
-    return tuple((f"{name}.{entry.name}".lstrip("."), entry)
+def _fields(geometry: Geometry, opcode: Opcode, storage_bits: int) -> tuple[tuple[str, Field], ...]:
+    return tuple((f"{name}.{entry.name}".lstrip("."), entry.within(storage_bits))
                  for name, record in records(geometry, opcode).items() for entry in record.fields())
 
 
 @cache
-def word_ranges(geometry: Geometry, opcode: Opcode) -> tuple[WordRange, ...]:
-    """The range of each word behind the header and the waits: what the machine checks as the words come."""
+def word_ranges(geometry: Geometry, opcode: Opcode, storage_bits: int = STORAGE) -> tuple[WordRange, ...]:
+    """The range of each word behind the header and the waits: what a machine checks as the words come, whose storage addresses
+    have `storage_bits` bits."""
     ranges = []
-    for name, entry in _fields(geometry, opcode):
+    for name, entry in _fields(geometry, opcode, storage_bits):
         memory = memory_of(opcode, entry)
         high = entry.most(getattr(geometry, memory)) if memory else entry.high
         if entry.bits <= 16:
@@ -238,9 +240,10 @@ def encode(instruction: Instruction) -> list[int]:
     return words
 
 
-def decode(words: Iterable[int], geometry: Geometry) -> Iterator[Instruction]:
-    """The instructions of a program, up to and with `END`. Raises InstructionError at the first illegal word, and for words
-    that end before the program does. Words behind `END` are not looked at."""
+def decode(words: Iterable[int], geometry: Geometry, storage_bits: int = STORAGE) -> Iterator[Instruction]:
+    """The instructions of a program, up to and with `END`, as a machine reads them whose storage addresses have `storage_bits`.
+    Raises InstructionError at the first illegal word, and for words that end before the program does. Words behind `END` are not
+    looked at."""
     position, stream = -1, iter(words)
 
     def take() -> int:
@@ -271,13 +274,13 @@ def decode(words: Iterable[int], geometry: Geometry) -> Iterator[Instruction]:
                 if not waits[queue]:
                     raise InstructionError(position, f"wait for {queue} must be 1..65535 tokens, not 0")
         found = []
-        for entry in word_ranges(geometry, opcode):
+        for entry in word_ranges(geometry, opcode, storage_bits):
             word = take()
             value = word - (1 << 16) if entry.low < 0 and word >> 15 else word
             if not entry.low <= value <= entry.high:
                 raise InstructionError(position, f"{opcode.name} {entry.name} must be {entry.low}..{entry.high}, not {value}")
             found.append(word)
-        for at, name, entry, value in _values(geometry, opcode, found):
+        for at, name, entry, value in _values(geometry, opcode, storage_bits, found):
             if not entry.low <= value <= entry.high:        # a wide field whose halves are each in range
                 raise InstructionError(position - len(found) + at, f"{opcode.name} {name} must be {entry.low}..{entry.high}, "
                                                                    f"not {value}")
@@ -288,10 +291,10 @@ def decode(words: Iterable[int], geometry: Geometry) -> Iterator[Instruction]:
             return
 
 
-def _values(geometry: Geometry, opcode: Opcode, words: list[int]) -> Iterator[tuple[int, str, Field, int]]:
+def _values(geometry: Geometry, opcode: Opcode, storage_bits: int, words: list[int]) -> Iterator[tuple[int, str, Field, int]]:
     """Each field's number of words up to its end, name and value."""
     at = 0
-    for name, entry in _fields(geometry, opcode):
+    for name, entry in _fields(geometry, opcode, storage_bits):
         width = 16 if entry.bits <= 16 else 32
         value = words[at] | (words[at + 1] << 16 if width == 32 else 0)
         at += width // 16
@@ -300,7 +303,7 @@ def _values(geometry: Geometry, opcode: Opcode, words: list[int]) -> Iterator[tu
 
 def _body(geometry: Geometry, opcode: Opcode, words: list[int]) -> Record | Command:
     """The record whose words were found to be in range."""
-    values = (value for *_, value in _values(geometry, opcode, words))
+    values = (value for *_, value in _values(geometry, opcode, STORAGE, words))
     found = {name: record(**{entry.name: next(values) for entry in record.fields()})
              for name, record in records(geometry, opcode).items()}
     return Command(**found) if opcode is Opcode.COMPUTE else found[""]

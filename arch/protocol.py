@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from arch.instruction import QUEUES
+from arch.record import STORAGE
 
 __all__ = ["COUNTERS", "DATA_WORDS", "ESCAPE", "FLAG", "FLIP", "FRAME_WORDS", "INFO_WORDS",
            "Identity", "Kind", "NAME_WORDS", "Refusal", "REPLY", "REFUSED", "STATUS_WORDS", "State", "VERSION", "arguments"]
@@ -84,8 +85,8 @@ class Identity:
     def __post_init__(self):
         if not 0 <= self.digest < 1 << 64:
             raise ValueError(f"digest must be 64 bits, not {self.digest:#x}")
-        if not 1 <= self.storage_words <= 1 << 24:
-            raise ValueError(f"storage_words must be 1..16777216, not {self.storage_words}")
+        if not 1 <= self.storage_words <= 1 << STORAGE:
+            raise ValueError(f"storage_words must be 1..{1 << STORAGE}, not {self.storage_words}")
         if not 1 <= self.clock_khz < 1 << 32:
             raise ValueError(f"clock_khz must be 1..4294967295, not {self.clock_khz}")
         if not self.name.isascii() or len(self.name) > 2 * NAME_WORDS:

@@ -2,14 +2,23 @@
 
 A field says all that others need to know of it: codec, checker, queues, disassembler and the page of instructions read it here.
 """
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 
-__all__ = ["ADDRESS", "SIZE", "WEIGHT_ADDRESS", "Field", "Record", "address", "number"]
+__all__ = ["ADDRESS", "SIZE", "STORAGE", "STORED", "WEIGHT_ADDRESS", "Field", "Record", "address", "bits_of_storage", "number"]
 
 ADDRESS = 15            # bits of an activation word address
 WEIGHT_ADDRESS = 14     # bits of a weight or parameter word address
 SIZE = 10               # bits of a height or width
+STORAGE = 28            # bits of a storage address in a program, in words of 16 bits
+STORED = "stored"       # memory of a field that grows with storage, see `Field.within`
+_LEAST_STORAGE = 24     # what every chip handles: all with up to 32 MB of storage read the same programs
+
+
+def bits_of_storage(words: int) -> int:
+    """Bits of a storage address that a chip with so many words of storage handles: its registers have no more, and it refuses
+    programs that need more."""
+    return max(_LEAST_STORAGE, (words - 1).bit_length())
 
 
 @dataclass(frozen=True)
@@ -17,7 +26,7 @@ class Field:
     """A number in a record: bit width, range low..high (both included), unit. Signed when `low` is negative.
 
     `memory`: parameter of the geometry, words of the memory in which what the field says must lie, or
-    `arch.instruction.TRANSFERRED`; empty for none. `doc`: what the field means.
+    `arch.instruction.TRANSFERRED`, or `STORED`; empty for none. `doc`: what the field means.
     """
 
     name: str
@@ -35,6 +44,11 @@ class Field:
     def most(self, words: int) -> int:
         """The greatest value for a memory of so many words: an address is below them, a number of words (1 and more) is not."""
         return min(self.high, words if self.low else words - 1)
+
+    def within(self, bits: int) -> "Field":
+        """The field in a chip whose storage addresses have so many bits."""
+        less = STORAGE - bits if self.memory == STORED else 0
+        return replace(self, bits=self.bits - less, high=self.high >> less) if less else self
 
 
 def number(low: int, high: int, unit: str, *, bits: int | None = None, default: int | None = None, memory: str = "",
@@ -89,10 +103,10 @@ class Record:
         """Words of 16 bits that it takes in an instruction: two for a field of more bits."""
         return sum(1 + (entry.bits > 16) for entry in cls.fields())
 
-    def pack(self) -> int:
-        """The record as an unsigned integer of `bits()` bits."""
+    def pack(self, storage_bits: int = STORAGE) -> int:
+        """The record as an unsigned integer of `bits()` bits, or fewer if storage addresses have only `storage_bits`."""
         word = position = 0
-        for entry in self.fields():
+        for entry in (entry.within(storage_bits) for entry in self.fields()):
             word |= (getattr(self, entry.name) & (1 << entry.bits) - 1) << position
             position += entry.bits
         return word

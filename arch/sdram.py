@@ -10,13 +10,16 @@ Sources, and how far each was read:
   get the two clocks that ISSI's older parts ask for.
 Eight refreshes after 200 us of power satisfy every maker.
 """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
 
-__all__ = ["BANKS", "CHIPS", "COLUMN", "LOOKUP", "PULL", "SEGMENT", "Chip", "Time", "Timing"]
+__all__ = ["A10", "BANKS", "CHIPS", "COLUMN", "LOOKUP", "MOST_WORDS", "PULL", "SEGMENT", "Chip", "Time", "Timing"]
 
 BANKS = 4
+# Pins A0..A12 give a row. A10 closes all banks with a precharge, and its own with a column, so the column's bits go around it.
+ROW_BITS, COLUMN_BITS, A10 = 13, 12, 10
+MOST_WORDS = BANKS << ROW_BITS + COLUMN_BITS        # of 16 bits, that these reach
 
 # Controller, in cycles. Request or segment taken -> its next segment offered; segment taken -> first row command decided.
 SEGMENT = 3
@@ -78,7 +81,7 @@ class Timing:
                 raise ValueError(f"{name} must be 1 clock or more, not {getattr(self, name)}")
         if self.cas not in (2, 3):
             raise ValueError(f"CAS latency must be 2 or 3, not {self.cas}")
-        for name, most in (("pin_registers", 2), ("late", 1)):
+        for name, most in (("row_bits", ROW_BITS), ("column_bits", COLUMN_BITS), ("pin_registers", 2), ("late", 1)):
             if not 0 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be 0..{most}, not {getattr(self, name)}")
         if self.period < 4 * (self.row_open + self.rp + self.rfc + self.rcd):
@@ -148,6 +151,11 @@ class Chip:
     def bytes(self) -> int:
         """Capacity."""
         return BANKS << self.row_bits + self.column_bits + 1
+
+    def holding(self, words: int) -> "Chip":
+        """The chip, or if it has fewer words one that has longer rows and is like it in all else; of at most `MOST_WORDS`."""
+        bits = (words - 1).bit_length() - self.row_bits - (BANKS - 1).bit_length()
+        return replace(self, column_bits=max(self.column_bits, bits))
 
     def timing(self, clock_mhz: float, *, rated: bool = True, pin_registers: int = 0, late: int = 0) -> Timing:
         """Timings at a clock of 25..166 MHz, with the lowest CAS latency that it allows.

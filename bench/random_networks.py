@@ -19,7 +19,7 @@ from golden.consistency import check_program
 from golden.machine import execute
 from nets.int8.network import QNetwork
 from sim.frame import FrameBench, predict
-from sim.run import check_frame, timing_of
+from sim.run import check_frame
 from sim.verilog.export import SimulationError
 
 __all__ = ["Sweep", "get_parser", "main"]
@@ -37,7 +37,7 @@ class Sweep:
         self.counts: Counter[str] = Counter()
         self.bench = None
         if rtl:
-            self.bench = FrameBench(GEOMETRIES[0], timing=timing_of(BOARD), words=find(BOARD).storage_words)
+            self.bench = FrameBench(GEOMETRIES[0], timing=find(BOARD).timing, words=find(BOARD).storage_words)
 
     def check(self, network: QNetwork, q) -> None:
         """Raises AssertionError, with the network's layers, for the first difference."""
@@ -71,7 +71,7 @@ class Sweep:
     def _run(self, network: QNetwork, program: Program, q) -> None:
         self.bench.load(program)
         checked = check_frame(network, program, q, self.bench.run(q))
-        foretold = predict(program, timing=timing_of(BOARD), words=find(BOARD).storage_words, start=checked.frame.start)
+        foretold = predict(program, timing=find(BOARD).timing, words=find(BOARD).storage_words, start=checked.frame.start)
         late = sum(foretold.late(checked.frame).values())
         assert not checked.mismatches, f"{checked.mismatches} elements differ from golden on the RTL"
         assert not late and foretold.cycles == checked.frame.cycles, (

@@ -1,17 +1,19 @@
 """What the project knows of a board beyond the pins that amaranth-boards lists."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import import_module
 
 from arch.flash import BLOCK_BYTES, BOOT_OFFSET
 from arch.geometry import Geometry
 from arch.pll import Pll, solve
-from arch.sdram import CHIPS, Chip, Timing
+from arch.record import STORAGE
+from arch.sdram import CHIPS, MOST_WORDS, Chip, Timing
 
-__all__ = ["BOARD_NAME_BYTES", "Board"]
+__all__ = ["BOARD_NAME_BYTES", "Board", "MOST_STORAGE_MB"]
 
 BOARD_NAME_BYTES = 16           # of a name, as the chip tells it to the host
-_MOST_WORDS = 1 << 24           # that a storage address reaches
+MOST_STORAGE_MB = MOST_WORDS >> 19
+_USUAL = "as4c16m16sa-7"        # imagined beside a board without an SDRAM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class Board:
     - `flash`: whether a program is booted from the SPI flash, of which the platform has pins; `flash_offset` in bytes of that
       program, behind the bitstream, a multiple of 65536.
     - `program`: arguments of openFPGALoader that choose the board, empty if it does not know it.
+    - `imagined`: there is no such board, see `with_storage`.
 
     Raises ValueError for values out of range.
     """
@@ -49,13 +52,14 @@ class Board:
     flash: bool = True
     flash_offset: int = BOOT_OFFSET
     program: tuple[str, ...] = ()
+    imagined: bool = False
 
     def __post_init__(self):
         if not 1 <= len(self.name) <= BOARD_NAME_BYTES or not self.name.isascii() or self.name != self.name.lower():
             raise ValueError(f"Board name must be 1..{BOARD_NAME_BYTES} lower-case characters, not {self.name!r}")
         if self.chip is not None and self.chip not in CHIPS:
             raise ValueError(f"chip must be one of {', '.join(CHIPS)}, not {self.chip!r}")
-        most = _MOST_WORDS if self.chip is None else min(_MOST_WORDS, CHIPS[self.chip].bytes // 2)
+        most = 1 << STORAGE if self.chip is None else MOST_WORDS if self.imagined else CHIPS[self.chip].bytes // 2
         if not 1 <= self.storage_words <= most:
             raise ValueError(f"storage_words must be 1..{most}, not {self.storage_words}")
         if not 9600 <= self.baud <= 3_000_000:
@@ -64,6 +68,13 @@ class Board:
             raise ValueError(f"flash_offset must be a multiple of {BLOCK_BYTES} below 16777216, not {self.flash_offset}")
         if len(self.leds) > 3:
             raise ValueError(f"leds must be at most 3: link, busy, error, not {len(self.leds)}")
+
+    def with_storage(self, megabytes: int) -> "Board":
+        """The board as if it had so many MB of storage: in an SDRAM like its own, with longer rows if need be; in a usual one if
+        it has none. Such a board can be estimated and simulated, not built. Raises ValueError for a size out of range."""
+        if not 1 <= megabytes <= MOST_STORAGE_MB:
+            raise ValueError(f"Storage must be 1..{MOST_STORAGE_MB} MB, not {megabytes}")
+        return replace(self, chip=self.chip or _USUAL, storage_words=megabytes << 19, imagined=True)
 
     @property
     def platform_class(self) -> type:
@@ -105,7 +116,7 @@ class Board:
     @property
     def sdram(self) -> Chip | None:
         """The chip's data."""
-        return None if self.chip is None else CHIPS[self.chip]
+        return None if self.chip is None else CHIPS[self.chip].holding(self.storage_words)
 
     @property
     def timing(self) -> Timing | None:

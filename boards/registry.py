@@ -23,7 +23,7 @@ from boards.board import Board
 __all__ = ["ALIASES", "BOARDS", "find"]
 
 _ULX3S = Board(
-    # Any batch's SDRAM keeps these timings; the 64 MB one is used by half.
+    # Any batch's SDRAM keeps these timings; of one of 64 MB the first half of each row is used.
     name="ulx3s-85f", title="Radiona ULX3S 85F", source="amaranth_boards.ulx3s:ULX3S_85F_Platform", geometry=PRESETS["85f"],
     clock_mhz=140, network="squeezenet1_1", chip="as4c16m16sa-7", storage_words=1 << 24,
     sdram_phase_degrees=180, leds=("led.0", "led.1", "led.2"),
@@ -52,6 +52,8 @@ BOARDS = {board.name: board for board in (
     replace(_ULX3S, name="ulx3s-45f", title="Radiona ULX3S 45F", source="amaranth_boards.ulx3s:ULX3S_45F_Platform",
             geometry=PRESETS["45f"], clock_mhz=125, sdram_phase_degrees=216),
     _ULX3S,
+    # Batches with an AS4C32M16SB: 10 bits of column instead of 9.
+    replace(_ULX3S, name="ulx3s-85f-64mb", title="Radiona ULX3S 85F, 64 MB", chip="as4c32m16sb-7", storage_words=1 << 25),
     Board(name="icepi-zero", title="Icepi Zero v1.3", source="amaranth_boards.icepi_zero:IcepiZero1_3Platform",
           geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chip="w9825g6kh-6", storage_words=1 << 24,
           sdram_phase_degrees=216,
@@ -77,7 +79,7 @@ BOARDS = {board.name: board for board in (
           source="amaranth_boards.colorlight_5a75b_r7_0:Colorlight_5A75B_R70Platform", storage_words=26 << 10, baud=115_200,
           flash=False, program=("-b", "colorlight")),
 )}
-ALIASES = {"ulx3s": "ulx3s-85f"}
+ALIASES = {"ulx3s": "ulx3s-85f", "ulx3s-64mb": "ulx3s-85f-64mb"}
 
 
 def find(name: str) -> Board:

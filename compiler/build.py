@@ -6,6 +6,7 @@ import json
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Transfer, Waits, encode
 from arch.program import Part, Program, Tensor
+from arch.sdram import MOST_WORDS
 from compiler import costs
 from compiler.jobs.emit import arrange, emit, program_words
 from compiler.jobs.job import Job, Jobs
@@ -25,6 +26,8 @@ __all__ = ["Compiled", "MOST_TOKENS", "compile_network"]
 
 MOST_TOKENS = Waits.most("compute")
 STORAGE_WORDS = Transfer.most("storage") + 1
+MEGABYTE = 1 << 19      # in words of 16 bits
+PROGRAM_ROOM = MEGABYTE // 2        # more than most programs take
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,13 +48,12 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
     """
     stages, room = lower(network, geometry), min(storage_words, STORAGE_WORDS)
     groups, problems = _scheduled(network, stages, geometry)
-    least = lay_out(stages, [], geometry, 0)
-    if least.end > room:
-        problems.append(_too_little_storage(network, least, room))
-    if problems:
-        raise NetworkError(problems)
     # How long the program is shows when all else about it is known; then what lies behind it is moved.
     unmoved = lay_out(stages, groups, geometry, 0)
+    if unmoved.end > room:
+        problems.append(_too_little_storage(network, unmoved, room, PROGRAM_ROOM))
+    if problems:
+        raise NetworkError(problems)
     jobs = make_jobs(stages, groups, geometry, unmoved)
     arranged = arrange(geometry, jobs)
     layout = lay_out(stages, groups, geometry, program_words(geometry, arranged))
@@ -73,10 +75,13 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
     return Compiled(program, stages, groups, layout, jobs)
 
 
-def _too_little_storage(network: QNetwork, layout: Layout, room: int) -> Problem:
-    parts = ", ".join(f"{name} {words}" for name, words in layout.sizes.items() if words)
-    return Problem(network.name, "network", f"storage must have at least {layout.end} words of 16 bits, not {room}: "
-                                            f"{layout.end - room} are missing ({parts}); a board with SDRAM has 16 million")
+def _too_little_storage(network: QNetwork, layout: Layout, room: int, spare: int = 0) -> Problem:
+    """What to do is to find `spare` words more, for what is not yet known."""
+    parts = ", ".join(f"{name} {2 * words:,}" for name, words in layout.sizes.items() if words)
+    wanted = -(-(layout.end + spare) // MEGABYTE)
+    more = f"; --storage-mb {wanted} goes on as if it had" if wanted * MEGABYTE <= MOST_WORDS else ""
+    return Problem(network.name, "network", f"storage must have at least {2 * layout.end:,} bytes, not {2 * room:,}: "
+                                            f"{2 * (layout.end - room):,} are missing ({parts}){more}")
 
 
 def _scheduled(network: QNetwork, stages: Stages, geometry: Geometry) -> tuple[list[Group], list[Problem]]:

@@ -206,13 +206,15 @@ class QuantisedModel:
         return Accuracy(images=record["images"], int8=Score(**record["int8"]),
                         float=Score(**record["float"]) if record["float"] else None)
 
-    def compile(self, board: str | Board = "ulx3s", *, engine: Geometry | None = None) -> Program:
+    def compile(self, board: str | Board = "ulx3s", *, engine: Geometry | None = None, storage_mb: int | None = None
+                ) -> Program:
         """The program of the network for a board: its name, or a record that differs from those of `fireline.BOARDS`. `engine`:
-        another one than the board's.
+        another one than the board's. `storage_mb`: as if the board had so many MB of storage.
 
-        Raises ValueError for a board that there is not, NetworkError with all that stands against the network on this engine.
+        Raises ValueError for a board that there is not or a size out of range, NetworkError with all that stands against the
+        network on this engine.
         """
-        return compile_for(self.network, board, engine)
+        return compile_for(self.network, board, engine, storage_mb)
 
     def save(self, path: str | Path) -> None:
         """Writes the network into a `.fln` file. Raises ModelError for another ending, OutputError if it cannot be written."""

@@ -21,9 +21,12 @@ from nets.scores import probabilities, top
 __all__ = ["Program", "compile_for"]
 
 
-def compile_for(network: QNetwork, board: str | Board, engine: Geometry | None = None) -> "Program":
+def compile_for(network: QNetwork, board: str | Board, engine: Geometry | None = None, storage_mb: int | None = None
+                ) -> "Program":
     """What `QuantisedModel.compile` says."""
     found = find(board) if isinstance(board, str) else board
+    if storage_mb is not None:
+        found = found.with_storage(storage_mb)
     if engine is not None:
         found = replace(found, geometry=engine)
     return Program(compile_network(network, found.geometry, storage_words=found.storage_words), network, found)

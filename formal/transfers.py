@@ -128,7 +128,7 @@ class StoreClaim(StageClaim):
     REQUEST = STORE_READ + 2 * FAST + 2
 
     def state(self, m):
-        m.submodules.store = store = DmaStore(GEOMETRY, words=2, read=2 * self.FAST, places=8)
+        m.submodules.store = store = DmaStore(GEOMETRY, storage_bits=24, words=2, read=2 * self.FAST, places=8)
         pieces = 2
         chip, count, end, offer = (self.free(width, name) for name, width in (
             ("chip", 2), ("count", 2), ("end", 1), ("offer", 1)))

@@ -84,7 +84,7 @@ class Device:
         count = {Kind.WRITE: len(words) - 2, Kind.START: 1}.get(kind)
         if count is None:
             count = number(words[2:])
-            if not 1 <= count <= (DATA_WORDS if kind == Kind.READ else 1 << 24):
+            if not count or kind == Kind.READ and count > DATA_WORDS:
                 return False
         return number(words[:2]) + count <= len(self.storage)
 

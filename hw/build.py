@@ -25,6 +25,7 @@ from compiler.build import compile_network
 from compiler.figures import figures
 from compiler.program_file import SUFFIX, save
 from compiler.stages import NetworkError
+from compiler.target import add_storage_argument
 from hw.chip import Chip
 from hw.tools import bitstream, estimate, toolchain
 from hw.tools.bitstream import ClockMissed, Watch, build_bitstream, part_of
@@ -180,6 +181,7 @@ def get_parser() -> argparse.ArgumentParser:
             action.default, action.help = None, f"{action.help.split(' (')[0]} (the board's own: squeezenet1_1, or digits)"
     parser.add_argument("--list-boards", action="store_true", help="list the boards and end")
     parser.add_argument("--estimate", action="store_true", help="print what would be built, and how fast, without building it")
+    add_storage_argument(parser)
     parser.add_argument("--freq", type=_megahertz, metavar="MHZ", help="clock, instead of the board's")
     parser.add_argument("--seeds", type=positive, default=8, metavar="N", help="try placement seeds 1..N (%(default)s)")
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="seeds routed at a time (%(default)s)")
@@ -204,6 +206,10 @@ def run(args: argparse.Namespace) -> int:
     if args.list_boards:
         return boards_list.main([])
     board = find(args.board)
+    if args.storage_mb is not None:
+        if not args.estimate:
+            raise ValueError("--storage-mb must go with --estimate: a chip that is built has the storage that its board has")
+        board = board.with_storage(args.storage_mb)
     if args.program and args.estimate:
         raise ValueError("--program must not go with --estimate, which builds nothing")
     loader = _loader(board) if args.program else []         # now, not after half an hour

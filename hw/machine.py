@@ -5,7 +5,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch import control, units
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, STORAGE
+from arch.instruction import QUEUES
 from hw.dma.dma import Dma
 from hw.engine.engine import Engine
 from hw.parts.reset import own_reset
@@ -41,7 +41,7 @@ class Machine(wiring.Component):
     -------
     start, clear : ``In(1)``
         Pulses.
-    program : ``In(24)``
+    program : ``In(dma.storage_bits)``
         Address of the program; stays until `running`.
     running, finished, error, cycles, index, counter :
         As `hw.sequencer.sequencer.Sequencer` has them; cycles are those from the start of the program, after the reset.
@@ -57,13 +57,14 @@ class Machine(wiring.Component):
                  silence: int = control.SILENCE):
         self.geometry, self.address_bits = geometry, address_bits
         requests = stream.Signature(request_layout(address_bits))
+        self.dma = Dma(geometry, address_bits=address_bits, storage_words=storage_words)
+        bits = self.dma.storage_bits
         super().__init__({
-            "start": In(1), "clear": In(1), "program": In(STORAGE), "running": Out(1), "finished": Out(1),
+            "start": In(1), "clear": In(1), "program": In(bits), "running": Out(1), "finished": Out(1),
             "error": Out(error_layout()), "cycles": Out(32), "index": In(range(len(QUEUES) * len(WHAT))), "counter": Out(BITS),
             "digest": Out(64), "host_request": In(requests), "host_w": In(stream.Signature(16)), "host_r": Out(word_layout()),
             "request": Out(requests), "take": In(1), "w": Out(16), "r": In(word_layout())})
-        self.engine, self.sequencer = Engine(geometry), Sequencer(geometry, silence=silence)
-        self.dma = Dma(geometry, address_bits=address_bits, storage_words=storage_words)
+        self.engine, self.sequencer = Engine(geometry), Sequencer(geometry, storage_bits=bits, silence=silence)
 
     def elaborate(self, platform):
         m = Module()

@@ -11,7 +11,7 @@ import numpy as np
 
 from arch import control
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, STORAGE
+from arch.instruction import QUEUES
 from arch.sdram import Timing
 from hw.machine import Machine
 from hw.parts.queue import Queue
@@ -46,7 +46,7 @@ class MachineTop(wiring.Component):
         members = self.machine.signature.members
         chip = {} if timing is None else {"chip_timing": In(ChipTiming), "load": self.chip.signature.members["load"]}
         super().__init__({**chip, "begun": Out(1), "stopped": Out(1), "idle": Out(1), "start": In(1), "clear": In(1),
-                          "program": In(STORAGE), "index": members["index"],
+                          "program": members["program"], "index": members["index"],
                           **{name: members[name] for name in (*STATUS, "host_request", "host_w", "host_r")}})
 
     def elaborate(self, platform):
@@ -119,8 +119,8 @@ class MachineBench:
     def __init__(self, geometry: Geometry, *, timing: Timing | None = None, words: int = 16384, silence: int = control.SILENCE,
                  build: Path = BUILD, waves: str = ""):
         self.geometry, self.timing = geometry, timing
-        self.address_bits = ceil_log2(words) if timing is None else timing.address_bits
-        self.words = words if timing is None else 1 << timing.address_bits
+        self.words = words = words if timing is None else 1 << timing.address_bits
+        self.address_bits = ceil_log2(words)
 
         def make() -> Rtl:
             top = MachineTop(geometry, timing, words, silence=silence)

@@ -8,14 +8,11 @@ import time
 
 import numpy as np
 
-from arch.geometry import PRESETS
 from arch.program import Program
-from arch.sdram import CHIPS, Timing
-from boards import BOARDS, find
 from cli import OutputError, counting, print_notes, run_command, terminal, waiting, write_bytes, write_json
 from compiler.build import compile_network
-from compiler.compile import Target, target_of
 from compiler.stages import NetworkError
+from compiler.target import Target, add_target_arguments, target_from_arguments
 from golden import account, compare, values
 from golden.consistency import check_program
 from golden.hazards import check_hazards
@@ -31,10 +28,9 @@ from sim.frame import Frame, FrameBench, Prediction, predict
 from sim.timeline_plot import plot_timeline
 from sim.verilog.waves import Window, add_waves_arguments, window_of
 
-__all__ = ["Checked", "check_frame", "get_parser", "main", "timing_of"]
+__all__ = ["Checked", "check_frame", "get_parser", "main"]
 
-CHIP, CLOCK_MHZ = "as4c16m16sa-7", 140      # beside an engine that is no board's
-LISTED = 5                                  # hazards that are printed
+LISTED = 5              # hazards that are printed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,11 +55,6 @@ def check_frame(network: QNetwork, program: Program, q: np.ndarray, frame: Frame
                    wrong=compare.mismatches(tensors, program, frame.written))
 
 
-def timing_of(name: str) -> Timing | None:
-    """Timings of the SDRAM of a board, None where storage is block RAM; of a common chip for a preset."""
-    return CHIPS[CHIP].timing(CLOCK_MHZ) if name in PRESETS else find(name).timing
-
-
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sim.run", description=__doc__)
     add_network_arguments(parser)
@@ -71,9 +62,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help="a picture, or a folder of them (digits has its own; other networks get seeded noise)")
     parser.add_argument("--images", type=_count, default=0, metavar="N",
                         help="of a folder: take N of them, evenly spread (all); of noise, N pictures (1)")
-    parser.add_argument("--board", default="ulx3s", metavar="B",
-                        help=f"board or engine: {', '.join([*BOARDS, *PRESETS])} (%(default)s)")
-    parser.add_argument("--geometry", type=Path, metavar="FILE", help="another engine than the board's, as JSON")
+    add_target_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"also draw what the queues did ({', '.join(PLOT_SUFFIXES)})")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table of layers as Markdown")
@@ -105,7 +94,7 @@ def _bench(program: Program, target: Target, window: Window | None) -> FrameBenc
     what = f"{program.geometry.input_lanes}x{program.geometry.output_lanes}"
     started = time.monotonic()
     with waiting(f"building the model of the {what} machine: minutes the first time, kept afterwards"):
-        bench = FrameBench(program.geometry, timing=timing_of(target.name), words=target.storage_words,
+        bench = FrameBench(program.geometry, timing=target.timing, words=target.storage_words,
                            waves=window.kind if window else "")
     print(f"model of the {what} machine: {time.monotonic() - started:.0f} s", file=sys.stderr)
     return bench
@@ -113,7 +102,7 @@ def _bench(program: Program, target: Target, window: Window | None) -> FrameBenc
 
 def run(args: argparse.Namespace) -> int:
     _check(args)
-    target = target_of(args.board, args.geometry)
+    target = target_from_arguments(args)
     network = network_from_arguments(args)
     images = _images(args, network)
     try:
@@ -139,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
             with counting(Path(image).name, expected) as status:
                 checked.append(check_frame(network, program, q, bench.run(q, status=status)))
     with waiting("predicting the cycles"):
-        foretold = predict(program, timing=timing_of(target.name), words=target.storage_words, start=checked[0].frame.start)
+        foretold = predict(program, timing=target.timing, words=target.storage_words, start=checked[0].frame.start)
     layers = account.layers_of(program, network, checked[0].frame, mismatches=checked[0].wrong, predicted=foretold.done)
     record = _record(network, program, target, list(images), checked, foretold, layers) | {"hazards": hazards}
     _show(program, record, checked, list(images), layers)

@@ -9,7 +9,8 @@ import numpy as np
 
 from arch import control
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, STORAGE
+from arch.instruction import QUEUES
+from arch.record import STORAGE
 from hw.sequencer.sequencer import Sequencer, error_layout, fault_layout, region_layout
 from sim.verilog.export import Boundary, SimulationError
 from sim.verilog.native import Beats, Design, Simulation
@@ -22,13 +23,13 @@ class SequencerTop(wiring.Component):
     as the stream `<queue>_time` says (0..255 cycles more) nothing; it gives its token a cycle later. `go` allows requests for
     words; `drain` throws away what is left of words and times."""
 
-    def __init__(self, geometry: Geometry, *, silence: int = 20_000):
-        self.sequencer = Sequencer(geometry, silence=silence)
+    def __init__(self, geometry: Geometry, *, storage_bits: int = STORAGE, silence: int = 20_000):
+        self.sequencer = Sequencer(geometry, storage_bits=storage_bits, silence=silence)
         super().__init__({
-            "start": In(1), "program": In(STORAGE), "go": In(1), "drain": In(1), "words": In(stream.Signature(16)),
+            "start": In(1), "program": In(storage_bits), "go": In(1), "drain": In(1), "words": In(stream.Signature(16)),
             "fault": In(fault_layout()),
-            **{f"{name}_time": In(stream.Signature(8)) for name in QUEUES}, "region": Out(region_layout()), "running": Out(1),
-            "finished": Out(1), "error": Out(error_layout()), "cycles": Out(32)})
+            **{f"{name}_time": In(stream.Signature(8)) for name in QUEUES}, "region": Out(region_layout(storage_bits)),
+            "running": Out(1), "finished": Out(1), "error": Out(error_layout()), "cycles": Out(32)})
 
     def elaborate(self, platform):
         m = Module()
@@ -89,9 +90,9 @@ class SequencerRun:
 class SequencerBench:
     """A compiled `SequencerTop`."""
 
-    def __init__(self, geometry: Geometry, *, silence: int = 20_000):
-        self.geometry = geometry
-        top = SequencerTop(geometry, silence=silence)
+    def __init__(self, geometry: Geometry, *, storage_bits: int = STORAGE, silence: int = 20_000):
+        self.geometry, self.storage_bits = geometry, storage_bits
+        top = SequencerTop(geometry, storage_bits=storage_bits, silence=silence)
         self.design = Design(top, probes=top.probes)
 
     def execute(self, sim: Simulation, words: list[int], times: Mapping[str, list[int]], *, go: np.ndarray, allow: np.ndarray,
@@ -119,7 +120,7 @@ class SequencerBench:
             one.cycle -= origin
         return SequencerRun(beats=beats, end=end, finished=bool(sim.get("finished")),
                             error=_fields(error_layout(), sim, "error"), cycles=sim.get("cycles"),
-                            region=_fields(region_layout(), sim, "region"))
+                            region=_fields(region_layout(self.storage_bits), sim, "region"))
 
 
     def reset(self, sim: Simulation) -> None:

@@ -17,8 +17,9 @@ from arch.geometry import Geometry
 from arch.sdram import Timing
 from bench.survey.bounds import bounds
 from boards import Board, find
+from boards.board import MOST_STORAGE_MB
 from cli import RequestError, WorkError, write_json
-from compiler.build import STORAGE_WORDS, compile_network
+from compiler.build import compile_network
 from compiler.figures import figures
 from compiler.stages import NetworkError
 from hw.tools.cache import Stages, digest_of_files, digest_of_sources
@@ -68,9 +69,10 @@ def measure(name: str, folder: Path, boards: Iterable[Board], told: Work, model:
                 "frames_per_s": float(board.pll.clock_mhz) * 1e6 / timed["cycles"], "commands": found["commands"]}
         if MAIN in (board.name for board in alike):
             record["compiling"] = found
-            if found.get("lacks") and words < STORAGE_WORDS:
+            larger = find(MAIN).with_storage(MOST_STORAGE_MB)
+            if found.get("lacks") and words < larger.storage_words:
                 told("more storage")
-                record["enlarged"] = _target(stages, geometry, STORAGE_WORDS, [find(MAIN).timing], record["weight_bytes"])
+                record["enlarged"] = _target(stages, geometry, larger.storage_words, [larger.timing], record["weight_bytes"])
     return record
 
 

@@ -7,8 +7,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.geometry import Geometry
-from arch.instruction import STORAGE, Opcode, PixelTransfer, Transfer
-from arch.record import ADDRESS
+from arch.instruction import Opcode, PixelTransfer, Transfer
+from arch.record import ADDRESS, bits_of_storage
 from arch.transfer import BURST_WORDS, FIRST_BURST, FIRST_RUN, NEXT_BURST, NEXT_RUN, NEXT_TRANSFER, burst_words, places
 from hw.dma.run_check import RunCheck, chosen
 from hw.parts.layout import record_layout
@@ -23,15 +23,16 @@ def _registers(prefix: str, **bits) -> SimpleNamespace:
     return SimpleNamespace(**{name: Signal(shape, name=f"{prefix}_{name}", reset_less=True) for name, shape in bits.items()})
 
 
-def load_layout() -> data.StructLayout:
+def load_layout(storage_bits: int) -> data.StructLayout:
     """A load: its opcode and, in the same bits, the record that goes with it."""
-    body = data.UnionLayout({"transfer": record_layout(Transfer), "pixels": record_layout(PixelTransfer)})
+    body = data.UnionLayout({"transfer": record_layout(Transfer, storage_bits),
+                             "pixels": record_layout(PixelTransfer, storage_bits)})
     return data.StructLayout({"opcode": 4, "body": body})
 
 
-def burst_layout() -> data.StructLayout:
+def burst_layout(storage_bits: int) -> data.StructLayout:
     """A burst and its tag; `count` words on the chip (not of pixels)."""
-    return data.StructLayout({"source": source_layout(STORAGE), "tag": tag_layout(), "count": range(BURST_WORDS // 2 + 1)})
+    return data.StructLayout({"source": source_layout(storage_bits), "tag": tag_layout(), "count": range(BURST_WORDS // 2 + 1)})
 
 
 class Bursts(wiring.Component):
@@ -48,23 +49,23 @@ class Bursts(wiring.Component):
     opcodes : sequence of Opcode
         Transfers that come.
     storage_words : int
-        Words of storage.
+        Words of storage; as many bits have the addresses here, see `arch.record.bits_of_storage`.
     region : bool
         Runs must lie between `low` and `high`.
 
     Members
     -------
-    i : ``In(stream.Signature(load_layout()))``
+    i : ``In(stream.Signature(load_layout(bits)))``
     may : ``In(1)``
         Something may be taken in the next cycle.
-    low, high : ``In(24)``, ``In(25)``
+    low, high : ``In``
         Words of storage, `high` excluded.
     room : ``In(1)``
         From a register; there is room for ``width`` pixels.
     width : ``Out(10)``
         Of the row to be checked, at least two cycles before it is.
     reserve : ``Out(1)``
-    o : ``Out(stream.Signature(burst_layout()))``
+    o : ``Out(stream.Signature(burst_layout(bits)))``
     chip_fault, storage_fault : ``Out(1)``
         Registers.
     """
@@ -72,17 +73,19 @@ class Bursts(wiring.Component):
     def __init__(self, geometry: Geometry, opcodes: Sequence[Opcode], storage_words: int, *, region: bool = False):
         self.region = region
         self.geometry, self.opcodes, self.storage_words = geometry, tuple(opcodes), storage_words
+        self.storage_bits = bits = bits_of_storage(storage_words)
         super().__init__({
-            "i": In(stream.Signature(load_layout())), "may": In(1), "low": In(STORAGE), "high": In(STORAGE + 1), "room": In(1),
+            "i": In(stream.Signature(load_layout(bits))), "may": In(1), "low": In(bits), "high": In(bits + 1), "room": In(1),
             "width": Out(10), "reserve": Out(1),
-            "o": Out(stream.Signature(burst_layout())), "chip_fault": Out(1), "storage_fault": Out(1)})
+            "o": Out(stream.Signature(burst_layout(bits))), "chip_fault": Out(1), "storage_fault": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.check = check = RunCheck(self.geometry, self.opcodes, self.storage_words, region=self.region)
         # The transfer, and where its run begins that is checked next.
         run = _registers("run", opcode=4, kinds=len(self.opcodes), pixels=1, width=10, channels=3, chip=ADDRESS + 1,
-                         storage=STORAGE + 1, chip_step=ADDRESS, storage_step=STORAGE, words=ADDRESS + 1, runs=10, last=1)
+                         storage=self.storage_bits + 1, chip_step=ADDRESS, storage_step=self.storage_bits, words=ADDRESS + 1,
+                         runs=10, last=1)
         # A burst, and what is left of the run from there.
         burst = _registers("burst", source=self.o.payload.source.shape(), chip=ADDRESS, first=1, last=1,
                            count=len(self.o.payload.count), left=len(check.amount), chip_left=len(run.words))

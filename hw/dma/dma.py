@@ -4,7 +4,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch.geometry import Geometry
-from arch.instruction import STORAGE, Opcode, Transfer
+from arch.instruction import Opcode, Transfer
+from arch.record import STORAGE, bits_of_storage
 from arch.transfer import TransferFault
 from hw.dma.bursts import Bursts, load_layout
 from hw.dma.fill import DmaFill
@@ -23,8 +24,8 @@ __all__ = ["Dma", "load_layout", "store_layout"]
 WAITING = 31            # commands that may be under way: one is walked through, others have words to come
 
 
-def store_layout() -> data.StructLayout:
-    return record_layout(Transfer)
+def store_layout(storage_bits: int) -> data.StructLayout:
+    return record_layout(Transfer, storage_bits)
 
 
 class Dma(wiring.Component):
@@ -48,18 +49,19 @@ class Dma(wiring.Component):
     ----------
     geometry : Geometry
     address_bits : int
-        Of a word's address in the storage's requests. Of more than 2**24 words the first ones are used.
+        Of a word's address in the storage's requests. Of more than 2**28 words the first ones are used.
     storage_words : int
-        Words of storage, at most 2**address_bits and 2**24, which is the default.
+        Words of storage, at most 2**address_bits and 2**28, which is the default.
 
     Members
     -------
-    load : ``In(stream.Signature(load_layout()))``
-        The opcode is that of a load, the record in its range (`arch.instruction.word_ranges`).
-    store : ``In(stream.Signature(store_layout()))``
-    store_base, store_words : ``In(24)``, ``In(25)``
+    load : ``In(stream.Signature(load_layout(storage_bits)))``
+        The opcode is that of a load, the record in its range (`arch.instruction.word_ranges`). `storage_bits` have the addresses
+        in commands and fetches, see `arch.record.bits_of_storage`.
+    store : ``In(stream.Signature(store_layout(storage_bits)))``
+    store_base, store_words : ``In(storage_bits)``, ``In(storage_bits + 1)``
         The program's region in storage; stable while stores run.
-    fetch : ``In(stream.Signature(StructLayout({"address": 24, "length": range(513)})))``
+    fetch : ``In(stream.Signature(source_layout(storage_bits)))``
         1..512 words; ``fetched`` takes them all, whenever they come.
     fetched : ``Out(word_layout())``
     request, take, w, r : ``Out(stream.Signature(request_layout(address_bits)))``, ``In(1)``, ``Out(16)``, ``In(word_layout())``
@@ -83,10 +85,11 @@ class Dma(wiring.Component):
         self.words = most if storage_words is None else storage_words
         if not 1 <= self.words <= most:
             raise ValueError(f"Words of storage must be 1..{most}, not {self.words}")
+        self.storage_bits = bits = bits_of_storage(self.words)
         super().__init__({
-            "load": In(stream.Signature(load_layout())), "store": In(stream.Signature(store_layout())),
-            "store_base": In(STORAGE), "store_words": In(STORAGE + 1),
-            "fetch": In(stream.Signature(source_layout(STORAGE))), "fetched": Out(word_layout()),
+            "load": In(stream.Signature(load_layout(bits))), "store": In(stream.Signature(store_layout(bits))),
+            "store_base": In(bits), "store_words": In(bits + 1),
+            "fetch": In(stream.Signature(source_layout(bits))), "fetched": Out(word_layout()),
             "request": Out(stream.Signature(request_layout(address_bits))), "take": In(1), "w": Out(16),
             "r": In(word_layout()), "memories": Out(MemoryAccess(geometry)), "pixels": Out(stream.Signature(32)),
             "load_done": Out(1), "store_done": Out(1), "fault": Out(fault_layout()), "clear": In(1), "idle": Out(1, init=1)})
@@ -94,10 +97,11 @@ class Dma(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         geometry, memories = self.geometry, self.memories
-        m.submodules.arbiter = arbiter = StorageArbiter(self.address_bits)
+        m.submodules.arbiter = arbiter = StorageArbiter(self.address_bits, self.storage_bits)
         load = Bursts(geometry, LOADS, self.words)
         store = Bursts(geometry, [Opcode.STORE], self.words, region=True)
-        fill, reader, gearbox, pixels = DmaFill(geometry), DmaStore(geometry), PixelGearbox(), PixelFifo()
+        fill, reader = DmaFill(geometry), DmaStore(geometry, storage_bits=self.storage_bits)
+        gearbox, pixels = PixelGearbox(), PixelFifo()
         loads, stores = Credits(WAITING), Credits(WAITING)        # commands under way
         reset = arbiter.dead | ResetSignal()
         for name, unit in (("load", load), ("store", store), ("fill", fill), ("reader", reader), ("gearbox", gearbox),
@@ -122,7 +126,7 @@ class Dma(wiring.Component):
         m.d.sync += self.idle.eq(arbiter.idle & live & ~loads.any & ~stores.any & ~self.clear)
 
         # The store's region, which may come late: it is stable long before a store.
-        high = Signal(STORAGE + 1, reset_less=True)
+        high = Signal(self.storage_bits + 1, reset_less=True)
         m.d.sync += high.eq(self.store_base + self.store_words)
         m.d.comb += [store.low.eq(self.store_base), store.high.eq(high)]
 

@@ -8,8 +8,8 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.geometry import Geometry
-from arch.instruction import STORAGE, Opcode
-from arch.record import ADDRESS
+from arch.instruction import Opcode
+from arch.record import ADDRESS, bits_of_storage
 from arch.transfer import places
 from hw.parts.compare import exceeds
 
@@ -44,7 +44,7 @@ class RunCheck(wiring.Component):
         Where the run begins, and its words on the chip.
     width, channels : ``In(10)``, ``In(3)``
         Of a row of pixels.
-    low, high : ``In(24)``, ``In(25)``
+    low, high : ``In``
         Words of storage, `high` excluded.
     amount, odd : ``Out(20)``, ``Out(1)``
         Words of storage that the run has; the last one of a row of pixels is half empty.
@@ -54,9 +54,10 @@ class RunCheck(wiring.Component):
 
     def __init__(self, geometry: Geometry, opcodes: Sequence[Opcode], storage_words: int, *, region: bool):
         self.geometry, self.opcodes, self.storage_words, self.region = geometry, tuple(opcodes), storage_words, region
+        self.storage_bits = bits = bits_of_storage(storage_words)
         super().__init__({
-            "kinds": In(len(self.opcodes)), "pixels": In(1), "chip": In(ADDRESS + 1), "storage": In(STORAGE + 1),
-            "words": In(ADDRESS + 1), "width": In(10), "channels": In(3), "low": In(STORAGE), "high": In(STORAGE + 1),
+            "kinds": In(len(self.opcodes)), "pixels": In(1), "chip": In(ADDRESS + 1), "storage": In(bits + 1),
+            "words": In(ADDRESS + 1), "width": In(10), "channels": In(3), "low": In(bits), "high": In(bits + 1),
             "amount": Out(_AMOUNT), "odd": Out(1), "chip_bad": Out(1), "storage_bad": Out(1)})
 
     def elaborate(self, platform):
@@ -67,7 +68,7 @@ class RunCheck(wiring.Component):
                   Opcode.LOAD_PIXELS: (1 << ADDRESS + 2) - 1}
         amount, odd = Signal(_AMOUNT, reset_less=True), Signal(reset_less=True)
         limit, chip_end = Signal(ADDRESS + 2, reset_less=True), Signal(ADDRESS + 2, reset_less=True)
-        storage_end, chip_bad = Signal(STORAGE + 2, reset_less=True), Signal(reset_less=True)
+        storage_end, chip_bad = Signal(self.storage_bits + 2, reset_less=True), Signal(reset_less=True)
         size = Signal(12, reset_less=True)                      # bytes of a row of pixels
         width, channels = self.width, self.channels
         m.d.sync += [
@@ -76,7 +77,7 @@ class RunCheck(wiring.Component):
             amount.eq(chosen(self.kinds, self.opcodes, self._amounts(m, size))),
             chip_end.eq(self.chip + self.words), storage_end.eq(self.storage + amount),
             chip_bad.eq(exceeds(m, "chip", chip_end, limit) & ~self.pixels)]
-        outside = [exceeds(m, "beyond", storage_end, Const(self.storage_words, STORAGE + 2))]
+        outside = [exceeds(m, "beyond", storage_end, Const(self.storage_words, len(storage_end)))]
         if self.region:
             low, high, begin = (Signal.like(one, name=name, reset_less=True) for name, one in (
                 ("low", self.low), ("high", self.high), ("begin", self.storage)))

@@ -7,7 +7,6 @@ from amaranth.utils import ceil_log2
 
 from arch import pipeline
 from arch.geometry import Geometry
-from arch.instruction import STORAGE
 from arch.transfer import STORE_BACK, STORE_READ, STORE_REQUEST, STORE_WORDS, STORED
 from hw.dma.bursts import burst_layout
 from hw.parts.credits import Credits
@@ -37,16 +36,18 @@ class DmaStore(wiring.Component):
         Of a burst at most.
     read : int
         Cycles from `h_addr` to `h_data`.
+    storage_bits : int
+        Of a word's address in storage.
     places : int
         Of each of the queues inside.
 
     Members
     -------
-    i : ``In(stream.Signature(burst_layout()))``
+    i : ``In(stream.Signature(burst_layout(storage_bits)))``
         Its payload stays for a cycle after it was taken.
     read_grant, h_addr : ``Out``
     h_data : ``In(8 * PI)``
-    request : ``Out(stream.Signature(source_layout(STORAGE)))``
+    request : ``Out(stream.Signature(source_layout(storage_bits)))``
     take : ``In(1)``
         Storage asked for a word in the cycle before.
     word : ``Out(16)``
@@ -54,15 +55,15 @@ class DmaStore(wiring.Component):
     done : ``Out(1)``
     """
 
-    def __init__(self, geometry: Geometry, *, words: int = STORE_WORDS, read: int = pipeline.WINDOW + pipeline.ACTIVATION_READ,
-                 places: int = Queue.PLACES):
+    def __init__(self, geometry: Geometry, *, storage_bits: int, words: int = STORE_WORDS,
+                 read: int = pipeline.WINDOW + pipeline.ACTIVATION_READ, places: int = Queue.PLACES):
         self.geometry, self.words, self.read, self.places = geometry, words, read, places
         assert 2 * words <= places
         assert STORE_READ == 3 and STORE_REQUEST == 2 + pipeline.WINDOW + pipeline.ACTIVATION_READ + 3
         super().__init__({
-            "i": In(stream.Signature(burst_layout())), "read_grant": Out(1, init=1),
+            "i": In(stream.Signature(burst_layout(storage_bits))), "read_grant": Out(1, init=1),
             "h_addr": Out(ceil_log2(geometry.activation_words)),
-            "h_data": In(8 * geometry.input_lanes), "request": Out(stream.Signature(source_layout(STORAGE))),
+            "h_data": In(8 * geometry.input_lanes), "request": Out(stream.Signature(source_layout(storage_bits))),
             "take": In(1), "word": Out(16), "done": Out(1)})
 
     def elaborate(self, platform):

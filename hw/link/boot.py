@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch.flash import HEADER_WORDS, MAGIC
 from arch.protocol import Identity
+from arch.record import bits_of_storage
 from hw.link.flash_words import FlashWords
 from hw.link.spi import SpiPins, answer_layout, exchange_layout
 from hw.parts.compare import differs, exceeds
@@ -34,12 +35,12 @@ class Boot(wiring.Component):
     -------
     exchange : ``In(stream.Signature(exchange_layout()))``, exchanged : ``Out(answer_layout())``
         The flash, for the link; waits while `busy`.
-    request, w : ``Out(stream.Signature(request_layout(24)))``, ``Out(stream.Signature(16))``
+    request, w : ``Out(stream.Signature(request_layout(bits)))``, ``Out(stream.Signature(16))``
         Storage; only while `busy`.
     busy : ``Out(1)``
         From the reset on.
     booted, program : ``Out(1)``, ``Out(24)``
-        A program was copied undamaged, and begins at this word.
+        A program was copied undamaged, and begins at this word: no flash holds more than 24 bits can say.
     pins : ``Out(SpiPins())``
     """
 
@@ -47,9 +48,10 @@ class Boot(wiring.Component):
         if not 0 <= offset < 1 << 24:
             raise ValueError(f"Offset in flash must be below 16777216, not {offset}")
         self.identity, self.flash = identity, FlashWords(identity.clock_khz, offset)
+        self.storage_bits = bits = bits_of_storage(identity.storage_words)
         super().__init__({
             "exchange": In(stream.Signature(exchange_layout())), "exchanged": Out(answer_layout()),
-            "request": Out(stream.Signature(request_layout(24))), "w": Out(stream.Signature(16)), "busy": Out(1, init=1),
+            "request": Out(stream.Signature(request_layout(bits))), "w": Out(stream.Signature(16)), "busy": Out(1, init=1),
             "booted": Out(1), "program": Out(24), "pins": Out(SpiPins())})
 
     def elaborate(self, platform):
@@ -58,7 +60,8 @@ class Boot(wiring.Component):
         connect(m, flash.pins, flipped(self.pins))
         connect(m, flipped(self.exchange), flash.exchange)
         # All that changes wide registers was decided a cycle before.
-        numbers, left, address = Signal(64, reset_less=True), Signal(25, reset_less=True), Signal(24)
+        bits, numbers = self.storage_bits, Signal(64, reset_less=True)
+        left, address = Signal(bits + 1, reset_less=True), Signal(bits)
         shifted, counted, moved = (Signal(name=name) for name in ("shifted", "counted", "moved"))
         m.d.sync += [shifted.eq(0), counted.eq(0), moved.eq(0)]
         with m.If(shifted):

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from arch.protocol import DATA_WORDS, FRAME_WORDS, Identity, Kind, Refusal, arguments
+from arch.record import bits_of_storage
 from hw.link.words import LENGTHS
 
 __all__ = ["HEAD_WORDS", "FrameCheck", "kinds_layout"]
@@ -46,7 +47,7 @@ class FrameCheck(wiring.Component):
         The bit of its kind is high, or none if it is unknown.
     again : ``Out(1)``
         It repeats the one that was obeyed last.
-    count : ``Out(25)``
+    count : ``Out(bits_of_storage(identity.storage_words) + 1)``
         Words that it is about, or bytes of an exchange.
     reply : ``Out(range(len(LENGTHS)))``
         What follows the header of the reply, as `LinkWords` has it.
@@ -57,11 +58,11 @@ class FrameCheck(wiring.Component):
     LATENCY = 5
 
     def __init__(self, identity: Identity, *, flash: bool):
-        self.identity, self.flash = identity, flash
+        self.identity, self.flash, self.storage_bits = identity, flash, bits_of_storage(identity.storage_words)
         super().__init__({
             "head": In(16 * HEAD_WORDS), "words": In(range(FRAME_WORDS + 1)), "busy": In(1), "obey": In(1),
-            "connected": Out(1), "awaited": Out(8), "kind": Out(kinds_layout()), "again": Out(1), "count": Out(25),
-            "reply": Out(range(len(LENGTHS))), "refusal": Out(4), "refused": Out(1)})
+            "connected": Out(1), "awaited": Out(8), "kind": Out(kinds_layout()), "again": Out(1),
+            "count": Out(self.storage_bits + 1), "reply": Out(range(len(LENGTHS))), "refusal": Out(4), "refused": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -104,7 +105,7 @@ class FrameCheck(wiring.Component):
         """Whether the frame has as many words as its kind has, and how many words it is about."""
         second = self.head[48:80]
         words, image = Signal(10, reset_less=True), Signal(10, reset_less=True)     # behind the header; behind an address
-        fits, count = Signal(reset_less=True), Signal(25, reset_less=True)
+        fits, count = Signal(reset_less=True), Signal.like(self.count, reset_less=True)
         m.d.sync += [words.eq(self.words - 3), image.eq(self.words - 5), count.eq(1)]
         lengths = []
         for one in kinds:
@@ -121,12 +122,13 @@ class FrameCheck(wiring.Component):
     def _inside(self, m, is_, count):
         """Whether the words that it is about are in storage, and are as many as its kind may have."""
         first, second, size = self.head[16:48], self.head[48:80], self.identity.storage_words
-        beyond = Signal(26, reset_less=True)
+        bits = self.storage_bits
+        beyond = Signal(bits + 2, reset_less=True)
         sane, inside = Signal(reset_less=True), Signal(reset_less=True)
         stored = beyond <= size if size & size - 1 else ~beyond[exact_log2(size):].any() | (beyond == size)
         m.d.sync += [
-            beyond.eq(first[:25] + count),
-            sane.eq((count != 0) & ~(is_.checksum & second[25:].any())
+            beyond.eq(first[:bits + 1] + count),
+            sane.eq((count != 0) & ~(is_.checksum & second[bits + 1:].any())
                     & ~(is_.read & (count[9:].any() | (count[:9] > DATA_WORDS)))),
-            inside.eq((stored & sane & ~first[24:].any()) | is_.exchange)]
+            inside.eq((stored & sane & ~first[bits:].any()) | is_.exchange)]
         return inside

@@ -4,6 +4,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch.protocol import COUNTERS, REFUSED, REPLY, Identity, Refusal
+from arch.record import bits_of_storage
 from hw.link.check import HEAD_WORDS, FrameCheck
 from hw.link.checksum import LinkChecksum
 from hw.link.exchange import LinkExchange
@@ -42,12 +43,13 @@ class Link(wiring.Component):
     -------
     rx : ``In(stream.Signature(byte_layout()))``, tx : ``Out(stream.Signature(8))``
         The line. A receiver that cannot wait for `rx.ready` loses frames, which are sent again.
-    request, w, r : ``Out(stream.Signature(request_layout(24)))``, ``Out(stream.Signature(16))``, ``In(word_layout())``
+    request, w, r : ``Out(stream.Signature(request_layout(bits)))``, ``Out(stream.Signature(16))``, ``In(word_layout())``
         Storage, as `hw.storage.share.StorageShare` has it for the host; nothing is requested while `status.running` or
-        `status.booting`. A `ready` that is high stays so until something is taken.
+        `status.booting`. A `ready` that is high stays so until something is taken. Addresses have
+        `arch.record.bits_of_storage` of the identity's words.
     exchange, exchanged : ``Out(stream.Signature(exchange_layout()))``, ``In(answer_layout())``
         The flash, likewise; only if there is one.
-    start, program : ``Out(1)``, ``Out(24)``
+    start, program : ``Out(1)``, ``Out(bits)``
         Starts the program at a word of storage, for a cycle.
     clear : ``Out(1)``
         Ends a program, forgets its end and its fault, for a cycle.
@@ -62,12 +64,14 @@ class Link(wiring.Component):
 
     def __init__(self, identity: Identity, *, flash: bool = False):
         self.identity, self.flash = identity, flash
+        self.storage_bits = bits = bits_of_storage(identity.storage_words)
         members = {"exchange": Out(stream.Signature(exchange_layout())), "exchanged": In(answer_layout())}
         super().__init__({
             **(members if flash else {}), "rx": In(stream.Signature(byte_layout())),
-            "tx": Out(stream.Signature(8)), "request": Out(stream.Signature(request_layout(24))), "w": Out(stream.Signature(16)),
-            "r": In(word_layout()), "start": Out(1), "program": Out(24), "clear": Out(1), "status": In(status_layout()),
-            "index": Out(range(len(COUNTERS))), "counter": In(32), "heard": Out(1), "idle": Out(1)})
+            "tx": Out(stream.Signature(8)), "request": Out(stream.Signature(request_layout(bits))),
+            "w": Out(stream.Signature(16)), "r": In(word_layout()), "start": Out(1), "program": Out(bits), "clear": Out(1),
+            "status": In(status_layout()), "index": Out(range(len(COUNTERS))), "counter": In(32), "heard": Out(1),
+            "idle": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -75,8 +79,8 @@ class Link(wiring.Component):
         m.submodules.sender = sender = LinkSender()
         m.submodules.slot = slot = Slot(sender.i.payload.shape())
         m.submodules.check = check = FrameCheck(self.identity, flash=self.flash)
-        m.submodules.write = write = LinkWrite(_WORD)
-        m.submodules.read = read = LinkRead()
+        m.submodules.write = write = LinkWrite(self.storage_bits, _WORD)
+        m.submodules.read = read = LinkRead(self.storage_bits)
         m.submodules.checksum = checksum = LinkChecksum()
         m.submodules.reply = reply = LinkReply()
         connect(m, flipped(self.rx), receiver.i)

@@ -15,24 +15,30 @@ __all__ = ["LinkRead"]
 class LinkRead(wiring.Component):
     """Reads in bursts of at most `Queue.PLACES` words, for which there is always room.
 
+    Parameters
+    ----------
+    storage_bits : int
+        Of a word's address.
+
     Members
     -------
     start : ``In(1)``
-        With `address` (24 bits) and `count` (25 bits, at least 1); not before the last word of the read before was taken.
-    request : ``Out(stream.Signature(request_layout(24)))``
+        With `address` and `count` (a bit more, at least 1); not before the last word of the read before was taken.
+    request : ``Out(stream.Signature(request_layout(storage_bits)))``
     r : ``In(word_layout())``
     o : ``Out(stream.Signature(reply_layout()))``
     """
 
-    def __init__(self):
-        super().__init__({"start": In(1), "address": In(24), "count": In(25),
-                          "request": Out(stream.Signature(request_layout(24))), "r": In(word_layout()),
+    def __init__(self, storage_bits: int):
+        super().__init__({"start": In(1), "address": In(storage_bits), "count": In(storage_bits + 1),
+                          "request": Out(stream.Signature(request_layout(storage_bits))), "r": In(word_layout()),
                           "o": Out(stream.Signature(reply_layout()))})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.queue = queue = Queue(16)
-        address, left = Signal(24, reset_less=True), Signal(25, reset_less=True)      # of the burst, and behind it
+        # Of the burst, and behind it.
+        address, left = Signal.like(self.address, reset_less=True), Signal.like(self.count, reset_less=True)
         burst, many, final = Signal(range(Queue.PLACES + 1), reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         one, wait = Signal(reset_less=True), Signal()
         # A register between the queue and whoever takes its words.

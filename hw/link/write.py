@@ -15,6 +15,8 @@ class LinkWrite(wiring.Component):
 
     Parameters
     ----------
+    storage_bits : int
+        Of a word's address.
     latency : int
         The word of the frame is there so many cycles and two more after `start` or `next`.
 
@@ -22,7 +24,7 @@ class LinkWrite(wiring.Component):
     -------
     start : ``In(1)``
         For a cycle; the frame stands at the first word from then on.
-    address, count : ``In(24)``, ``In(25)``
+    address, count : ``In(storage_bits)``, ``In(storage_bits + 1)``
         Until `start`; at least one word.
     next : ``Out(1)``
         The frame moves on to the next word.
@@ -30,20 +32,20 @@ class LinkWrite(wiring.Component):
         Storage takes a word: from a register, and as it was in the cycle before, for words come seldom.
     give : ``Out(1)``
         The word of the frame goes to storage in this cycle.
-    request : ``Out(stream.Signature(request_layout(24)))``
+    request : ``Out(stream.Signature(request_layout(storage_bits)))``
     done : ``Out(1)``
         All words were asked for, for a cycle.
     """
 
-    def __init__(self, latency: int):
+    def __init__(self, storage_bits: int, latency: int):
         self.latency = latency
         super().__init__({
-            "start": In(1), "address": In(24), "count": In(25), "next": Out(1), "room": In(1), "give": Out(1),
-            "request": Out(stream.Signature(request_layout(24))), "done": Out(1)})
+            "start": In(1), "address": In(storage_bits), "count": In(storage_bits + 1), "next": Out(1), "room": In(1),
+            "give": Out(1), "request": Out(stream.Signature(request_layout(storage_bits))), "done": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
-        address, left = Signal(24, reset_less=True), Signal(9, reset_less=True)
+        address, left = Signal.like(self.address, reset_less=True), Signal(9, reset_less=True)
         step, ended, over = Signal(range(self.latency + 1)), Signal(reset_less=True), Signal(reset_less=True)
         burst, full = Signal(range(Queue.PLACES + 1)), Signal(reset_less=True)
         m.d.comb += [self.request.payload.write.eq(1), self.request.payload.address.eq(address),

@@ -4,14 +4,14 @@ from amaranth.lib import data
 
 from arch.command import Command
 from arch.geometry import Geometry
-from arch.record import Record
+from arch.record import STORAGE, Record
 
 __all__ = ["command_layout", "record_layout", "vector_layout"]
 
 
-def record_layout(record: type[Record]) -> data.StructLayout:
-    """Layout whose fields, order and widths are those of the record's `pack()`."""
-    return data.StructLayout({f.name: Shape(f.bits, f.signed) for f in record.fields()})
+def record_layout(record: type[Record], storage_bits: int = STORAGE) -> data.StructLayout:
+    """Layout whose fields, order and widths are those of the record's `pack(storage_bits)`."""
+    return data.StructLayout({f.name: Shape(f.bits, f.signed) for f in (f.within(storage_bits) for f in record.fields())})
 
 
 def command_layout(geometry: Geometry) -> data.StructLayout:

@@ -26,9 +26,9 @@ def finding_layout() -> data.StructLayout:
     return data.StructLayout({"valid": 1, "code": 5, "opcode": 4, "index": 24, "word": 24})
 
 
-def _ranges(geometry: Geometry, opcode: Opcode) -> list[WordRange]:
+def _ranges(geometry: Geometry, opcode: Opcode, storage_bits: int) -> list[WordRange]:
     """As `word_ranges`, but a digest has only one value."""
-    ranges = list(word_ranges(geometry, opcode))
+    ranges = list(word_ranges(geometry, opcode, storage_bits))
     if opcode is Opcode.START:
         for n in range(4):
             word = geometry.digest >> 16 * n & 0xFFFF
@@ -44,7 +44,8 @@ class Checker(wiring.Component):
     """Lets the legal words of a program pass, up to its end or its first illegal word.
 
     A word taken in cycle t is offered in cycle t + `control.CHECK`, one a cycle; at most `control.CHECK_PLACES` are under way.
-    The range of each field comes from a table made from `arch.instruction.word_ranges`.
+    The range of each field comes from a table made from `arch.instruction.word_ranges`; addresses of storage have
+    `storage_bits`.
 
     Members
     -------
@@ -56,8 +57,8 @@ class Checker(wiring.Component):
         The first illegal word, until reset.
     """
 
-    def __init__(self, geometry: Geometry):
-        self.geometry = geometry
+    def __init__(self, geometry: Geometry, storage_bits: int):
+        self.geometry, self.storage_bits = geometry, storage_bits
         super().__init__({"i": In(stream.Signature(16)), "o": Out(stream.Signature(checked_layout())), "over": Out(1),
                           "found": Out(finding_layout())})
 
@@ -84,7 +85,7 @@ class Checker(wiring.Component):
         word = self.i.payload
         first_of, count_of, table = {}, {}, []
         for opcode in Opcode:
-            ranges = _ranges(self.geometry, opcode)
+            ranges = _ranges(self.geometry, opcode, self.storage_bits)
             first_of[opcode], count_of[opcode] = len(table), len(ranges)
             for entry in ranges:
                 flip = (entry.low < 0) << 15

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 from arch import control
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Opcode, PixelTransfer, Transfer, records, word_ranges
+from arch.record import STORAGE
 from arch.unit.gather import GatherConfig
 from hw.parts.delay import delayed
 from hw.parts.layout import command_layout, record_layout
@@ -19,11 +20,12 @@ TOKENS = 17             # bits of a count of tokens; it stays where its upper bi
 PLACES_PER_COPY = 16    # words of a record that share a copy of what they take
 
 
-def queue_layout(geometry: Geometry, queue: str) -> data.StructLayout:
+def queue_layout(geometry: Geometry, queue: str, storage_bits: int = STORAGE) -> data.StructLayout:
     """What a queue offers: a unit's record; with `load` one of two in the same bits, and the `opcode` that says which."""
-    loads = data.UnionLayout({"transfer": record_layout(Transfer), "pixels": record_layout(PixelTransfer)})
+    transfer = record_layout(Transfer, storage_bits)
+    loads = data.UnionLayout({"transfer": transfer, "pixels": record_layout(PixelTransfer, storage_bits)})
     return {"load": data.StructLayout({"opcode": 4, "body": loads}),
-            "store": record_layout(Transfer), "gather": record_layout(GatherConfig), "compute": command_layout(geometry)}[queue]
+            "store": transfer, "gather": record_layout(GatherConfig), "compute": command_layout(geometry)}[queue]
 
 
 def instruction_word_layout() -> data.StructLayout:
@@ -31,17 +33,19 @@ def instruction_word_layout() -> data.StructLayout:
     return data.StructLayout({"word": 16, "header": 1, "last": 1})
 
 
-def _places(geometry: Geometry, queue: str) -> list[list[tuple[int, int]]]:
+def _places(geometry: Geometry, queue: str, storage_bits: int) -> list[list[tuple[int, int]]]:
     """For each kind of record that a queue offers, of each word: bits of the payload that it brings, and how many of these are
     ever used in this geometry."""
     kinds = {"load": (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS), "pixels": (Opcode.LOAD_PIXELS,),
              "store": (Opcode.STORE,), "gather": (Opcode.GATHER,), "compute": (Opcode.COMPUTE,)}
     result = []
     for kind in ("load", "pixels") if queue == "load" else (queue,):
-        fields = [entry for record in records(geometry, kinds[kind][0]).values() for entry in record.fields()]
+        fields = [entry.within(storage_bits)
+                  for record in records(geometry, kinds[kind][0]).values() for entry in record.fields()]
         bits = [part for entry in fields for part in ([16, entry.bits - 16] if entry.bits > 16 else [entry.bits])]
         used = [max(part if limits.low < 0 else min(part, limits.high.bit_length()) for limits in same)
-                for part, *same in zip(bits, *(word_ranges(geometry, opcode) for opcode in kinds[kind]), strict=True)]
+                for part, *same in zip(bits, *(word_ranges(geometry, opcode, storage_bits) for opcode in kinds[kind]),
+                                       strict=True)]
         result.append(list(zip(bits, used, strict=True)))
     return result
 
@@ -54,6 +58,7 @@ class CommandQueue(wiring.Component):
     The next record is unpacked when the present one has been taken: engines have short queues of their own, and words do not
     come faster than that either. A record is offered `control.UNPACK` cycles after its last word left the queue of words, and
     in cycle t + `control.TOKEN` if the last token it waits for is given in cycle t. Its payload stays for three cycles more.
+    Addresses of storage have `storage_bits`.
 
     Members
     -------
@@ -65,16 +70,17 @@ class CommandQueue(wiring.Component):
         Counts of tokens, for each of `QUEUES`.
     halt : ``In(1)``
         Nothing new is offered.
-    o : ``Out(stream.Signature(queue_layout(geometry, queue)))``
+    o : ``Out(stream.Signature(queue_layout(geometry, queue, storage_bits)))``
     waiting : ``Out(1)``
         A record is there, its tokens are not.
     """
 
-    def __init__(self, geometry: Geometry, queue: str, *, words: int = control.QUEUE_WORDS, places: int = Queue.PLACES):
-        self.geometry, self.queue, self.words, self.places = geometry, queue, words, places
+    def __init__(self, geometry: Geometry, queue: str, *, storage_bits: int = STORAGE, words: int = control.QUEUE_WORDS,
+                 places: int = Queue.PLACES):
+        self.geometry, self.queue, self.storage_bits, self.words, self.places = geometry, queue, storage_bits, words, places
         super().__init__({"w_en": In(1), "w_data": In(instruction_word_layout()), "leaves": Out(1),
                           "tokens": In(data.ArrayLayout(TOKENS, len(QUEUES))), "halt": In(1),
-                          "o": Out(stream.Signature(queue_layout(geometry, queue))), "waiting": Out(1)})
+                          "o": Out(stream.Signature(queue_layout(geometry, queue, storage_bits))), "waiting": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -108,7 +114,7 @@ class CommandQueue(wiring.Component):
 
     def _unpack(self, m, taken, came, word):
         """Registers of the record; returns those of the waits, and which of them count."""
-        bodies = _places(self.geometry, self.queue)
+        bodies = _places(self.geometry, self.queue, self.storage_bits)
         most = max(map(len, bodies))
         # A header, the first word after a reset, sets what counts of these. What else there may be in `place` is ahead of the
         # record's words, each of which comes to its own place in the end.

@@ -4,16 +4,15 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch import control
-from arch.instruction import STORAGE
 from hw.parts.word_fifo import WordFifo
 from hw.storage.arbiter import source_layout, word_layout
 
 __all__ = ["ProgramFetch", "fetch_layout"]
 
 
-def fetch_layout() -> data.StructLayout:
+def fetch_layout(storage_bits: int) -> data.StructLayout:
     """`length` words (at least 1) of the program from word `address` of storage on."""
-    return source_layout(STORAGE)
+    return source_layout(storage_bits)
 
 
 class ProgramFetch(wiring.Component):
@@ -22,21 +21,26 @@ class ProgramFetch(wiring.Component):
     So others get their turn between two requests however far the program may run ahead. After ``stop`` nothing is asked for any
     more; words of the last request still come and stay here. Cycles are in `golden.cycles.sequencer`.
 
+    Parameters
+    ----------
+    storage_bits : int
+        Of a word's address in storage.
+
     Members
     -------
     start : ``In(1)``
         Once after a reset.
-    program : ``In(24)``
+    program : ``In(storage_bits)``
         Address of the first word, when it starts.
     stop : ``In(1)``
-    fetch : ``Out(stream.Signature(fetch_layout()))``
+    fetch : ``Out(stream.Signature(fetch_layout(storage_bits)))``
     fetched : ``In(word_layout())``
     o : ``Out(stream.Signature(16))``
     """
 
-    def __init__(self):
-        super().__init__({"start": In(1), "program": In(STORAGE), "stop": In(1),
-                          "fetch": Out(stream.Signature(fetch_layout())), "fetched": In(word_layout()),
+    def __init__(self, storage_bits: int):
+        super().__init__({"start": In(1), "program": In(storage_bits), "stop": In(1),
+                          "fetch": Out(stream.Signature(fetch_layout(storage_bits))), "fetched": In(word_layout()),
                           "o": Out(stream.Signature(16))})
 
     def elaborate(self, platform):
@@ -48,7 +52,7 @@ class ProgramFetch(wiring.Component):
         burst = control.BURST
         assert burst & burst - 1 == 0 and control.PROGRAM_WORDS % burst == 0
         running, pending, offer = Signal(), Signal(), Signal()
-        address = Signal(STORAGE, reset_less=True)
+        address = Signal.like(self.program, reset_less=True)
         free = Signal(range(control.PROGRAM_WORDS + 1), init=control.PROGRAM_WORDS)
         due = Signal(range(burst), reset_less=True)                     # words to come, less one
         asked = self.fetch.valid & self.fetch.ready

@@ -7,7 +7,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch import control
 from arch.control import Fault
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, STORAGE, Opcode, Start
+from arch.instruction import QUEUES, Opcode, Start
+from arch.record import STORAGE
 from arch.transfer import TransferFault
 from hw.parts.credits import Credits
 from hw.parts.delay import delayed
@@ -35,9 +36,9 @@ def fault_layout() -> data.StructLayout:
     return data.StructLayout({"valid": 1, "code": range(max(TransferFault) + 1)})
 
 
-def region_layout() -> data.StructLayout:
+def region_layout(storage_bits: int) -> data.StructLayout:
     """Words of storage that a program may write: `words` from `base` on."""
-    return data.StructLayout({"base": STORAGE, "words": STORAGE + 1})
+    return data.StructLayout({"base": storage_bits, "words": storage_bits + 1})
 
 
 class Sequencer(wiring.Component):
@@ -48,23 +49,24 @@ class Sequencer(wiring.Component):
     until reset, at an illegal word, when a unit reports a fault, when all commands left wait for tokens that nobody will
     give, and when units that run are silent for `silence` cycles.
     A reset must last three cycles: most parts are reset a cycle later than the rest, and units must not take anything meanwhile.
+    Addresses of storage have `storage_bits`: a program with a wider one has an illegal word.
 
     Members
     -------
     start : ``In(1)``
         A pulse, once after a reset.
-    program : ``In(24)``
+    program : ``In(storage_bits)``
         Address of the program in storage, when it starts.
     fetch, fetched
-        Stream of `fetch_layout()`, and the words that were asked for; nobody can refuse them.
-    load, store, gather, compute : ``Out(stream.Signature(queue_layout(geometry, name)))``
+        Stream of `fetch_layout(storage_bits)`, and the words that were asked for; nobody can refuse them.
+    load, store, gather, compute : ``Out(stream.Signature(queue_layout(geometry, name, storage_bits)))``
         A payload stays for three cycles after it was taken.
     done : ``In(4)``
         A bit for each of `QUEUES`: a command is through.
     fault : ``In(fault_layout())``
     alive : ``In(1)``
         Something moves in a unit that runs.
-    region : ``Out(region_layout())``
+    region : ``Out(region_layout(storage_bits))``
         Set before the first command.
     running, finished : ``Out(1)``
     error : ``Out(error_layout())``
@@ -74,21 +76,21 @@ class Sequencer(wiring.Component):
         The count of a queue (times 3) and one of `WHAT`, a cycle later: see `hw.sequencer.counters`.
     """
 
-    def __init__(self, geometry: Geometry, *, silence: int = control.SILENCE):
-        self.geometry, self.silence = geometry, silence
+    def __init__(self, geometry: Geometry, *, storage_bits: int = STORAGE, silence: int = control.SILENCE):
+        self.geometry, self.storage_bits, self.silence = geometry, storage_bits, silence
         super().__init__({
-            "start": In(1), "program": In(STORAGE), "fetch": Out(stream.Signature(fetch_layout())),
+            "start": In(1), "program": In(storage_bits), "fetch": Out(stream.Signature(fetch_layout(storage_bits))),
             "fetched": In(word_layout()),
-            **{name: Out(stream.Signature(queue_layout(geometry, name))) for name in QUEUES},
-            "done": In(len(QUEUES)), "fault": In(fault_layout()), "alive": In(1), "region": Out(region_layout()),
+            **{name: Out(stream.Signature(queue_layout(geometry, name, storage_bits))) for name in QUEUES},
+            "done": In(len(QUEUES)), "fault": In(fault_layout()), "alive": In(1), "region": Out(region_layout(storage_bits)),
             "running": Out(1), "finished": Out(1), "error": Out(error_layout()), "cycles": Out(32),
             "index": In(range(len(QUEUES) * len(WHAT))), "counter": Out(BITS)})
-        self.queues = {name: CommandQueue(geometry, name) for name in QUEUES}
+        self.queues = {name: CommandQueue(geometry, name, storage_bits=storage_bits) for name in QUEUES}
 
     def elaborate(self, platform):
         m = Module()
-        own_reset(m, "fetcher", fetch := ProgramFetch())
-        own_reset(m, "check", check := Checker(self.geometry))
+        own_reset(m, "fetcher", fetch := ProgramFetch(self.storage_bits))
+        own_reset(m, "check", check := Checker(self.geometry, self.storage_bits))
         for name, queue in self.queues.items():
             own_reset(m, name, queue)
         connect(m, flipped(self.fetch), fetch.fetch)

@@ -4,7 +4,7 @@ from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from arch.instruction import STORAGE, Opcode
+from arch.instruction import Opcode
 from arch.record import ADDRESS
 from arch.transfer import BURST_WORDS, DECIDE, ROUTED
 from hw.parts.queue import Queue
@@ -47,9 +47,14 @@ class StorageArbiter(wiring.Component):
 
     Storage has less than 16 requests at a time of which words are still to come: it serves one and prepares two.
 
+    Parameters
+    ----------
+    address_bits, storage_bits : int
+        Of a word's address in the requests, and of one here; what these have more is ignored.
+
     Members
     -------
-    fetch, store : ``In(stream.Signature(source_layout(STORAGE)))``
+    fetch, store : ``In(stream.Signature(source_layout(storage_bits)))``
     load : ``In(stream.Signature(...))``
         `source` and `tag`.
     routed : ``Out(routed_layout())``
@@ -64,8 +69,8 @@ class StorageArbiter(wiring.Component):
         No request is under way.
     """
 
-    def __init__(self, address_bits: int):
-        source = source_layout(STORAGE)
+    def __init__(self, address_bits: int, storage_bits: int):
+        source = source_layout(storage_bits)
         self.tag = data.StructLayout({"fetch": 1, "kinds": len(LOADS), "load": tag_layout()})
         super().__init__({
             "fetch": In(stream.Signature(source)), "store": In(stream.Signature(source)),

@@ -1,9 +1,9 @@
 """Controller of a 16-bit SDRAM: long bursts at the speed of the pins."""
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from arch.sdram import BANKS, COLUMN, PULL, Timing
+from arch.sdram import A10, BANKS, COLUMN, PULL, Timing
 from hw.parts.delay import delayed
 from hw.parts.pause import Pause
 from hw.primitives import Copy
@@ -112,8 +112,9 @@ class Sdram(wiring.Component):
         # The command waits for the word that goes with it.
         late, now = Signal(command_layout(), reset_less=True), Signal()
         m.d.sync += [late.eq(slot), now.eq(taken)]
+        pins_of_column = Cat(column[:A10], Const(0, 1), column[A10:])
         low, place = Signal(3), Signal(len(bank) + len(pins.a), reset_less=True)        # lines that are low: ras_n, cas_n, we_n
-        m.d.sync += [low.eq(Cat(0, read | write, write)), place.eq(Cat(bank, column))]
+        m.d.sync += [low.eq(Cat(0, read | write, write)), place.eq(Cat(bank, pins_of_column))]
         with m.If(now):
             m.d.sync += [low.eq(~late.code), place.eq(Cat(late.bank, late.address))]
         assert COLUMN == PULL + 2

@@ -3,7 +3,7 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from arch.sdram import BANKS, Timing
+from arch.sdram import A10, BANKS, Timing
 from hw.parts.pause import Pause
 from hw.parts.states import States
 
@@ -11,7 +11,7 @@ __all__ = ["ACTIVATE", "ALL_BANKS", "MODE", "PRECHARGE", "REFRESH", "SdramUpkeep
 
 # Commands as the levels of (ras_n, cas_n, we_n), bit 0 first.
 ACTIVATE, PRECHARGE, REFRESH, MODE = 0b110, 0b010, 0b100, 0b000
-ALL_BANKS = 1 << 10             # A10 of a precharge
+ALL_BANKS = 1 << A10            # of a precharge
 
 
 def command_layout() -> data.StructLayout:

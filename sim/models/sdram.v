@@ -44,6 +44,10 @@ module fireline_sdram #(
     reg [15:0] out;
     integer n;
 
+    // Bits of a column go around A10.
+    wire [12:0] place = COLUMN_BITS > 10 ? {1'b0, a[12:11], a[9:0]} : a;
+    wire [COLUMN_BITS-1:0] column = place[COLUMN_BITS-1:0];
+
     initial for (n = 0; n < 4; n = n + 1) begin
         activated[n] = -1000000; precharged[n] = -1000000; written[n] = -1000000; row[n] = 0; word[n] = 0;
     end
@@ -98,15 +102,15 @@ module fireline_sdram #(
             3'b101, 3'b100: begin       // read, write
                 need(open[ba], "column of a closed bank");
                 need(now - activated[ba] >= $signed({32'd0, t_rcd}), "tRCD");
-                need(a < COLUMNS, "column beyond the last, or auto precharge");
+                need(place < COLUMNS && (COLUMN_BITS <= 10 || !a[10]), "column beyond the last, or auto precharge");
                 line = {row[ba], ba};
                 if (we_n) begin
                     reading[t_cas-1] = 1;
-                    word[t_cas-1] = words[{line, a[COLUMN_BITS-1:0]}];
+                    word[t_cas-1] = words[{line, column}];
                 end else begin
                     need(dq_oe, "write without data");
-                    if (!dqm[0]) words[{line, a[COLUMN_BITS-1:0]}][7:0] = dq_i[7:0];
-                    if (!dqm[1]) words[{line, a[COLUMN_BITS-1:0]}][15:8] = dq_i[15:8];
+                    if (!dqm[0]) words[{line, column}][7:0] = dq_i[7:0];
+                    if (!dqm[1]) words[{line, column}][15:8] = dq_i[15:8];
                     written[ba] = now;
                 end
             end

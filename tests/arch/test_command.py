@@ -6,7 +6,7 @@ import pytest
 from arch.command import Command
 from arch.geometry import PRESETS
 from arch.instruction import BODIES, TRANSFERRED
-from arch.record import ADDRESS, WEIGHT_ADDRESS
+from arch.record import ADDRESS, STORAGE, STORED, WEIGHT_ADDRESS, bits_of_storage
 from arch.unit.average import AverageConfig
 from arch.unit.gather import GatherConfig
 from arch.unit.load import LoadConfig
@@ -69,5 +69,26 @@ def test_addresses_say_which_memory_limits_them(record):
     assert free <= {"WindowConfig.start", "WindowConfig.row_step", "WindowConfig.column_step", "WriterConfig.row_words",
                     "GatherConfig.row_words"}
     for f in record.fields():
-        assert f.memory in ("", TRANSFERRED, "activation_words", "weight_words", "parameter_words")
-        assert not f.memory or (f.most(512), f.most(1 << 20)) == (511 + (f.low > 0), f.high)
+        assert f.memory in ("", TRANSFERRED, STORED, "activation_words", "weight_words", "parameter_words")
+        assert (f.memory == STORED) == (f.bits >= STORAGE and f.unit.startswith("words"))
+        assert f.memory in ("", STORED) or (f.most(512), f.most(1 << 20)) == (511 + (f.low > 0), f.high)
+
+
+@pytest.mark.parametrize("bits", [24, 25, STORAGE])
+@pytest.mark.parametrize("record", [*RECORDS, *OTHERS])
+def test_fields_are_as_wide_as_storage_takes(record, bits):
+    rng = random.Random(bits)
+    for f in record.fields():
+        narrow = f.within(bits)
+        if f.memory != STORED:
+            assert narrow == f
+            continue
+        assert (narrow.bits, narrow.low, narrow.name) == (f.bits - STORAGE + bits, f.low, f.name)
+        assert narrow.high == ((1 << bits) - 1 if f.high % 2 else 1 << bits)
+    values = {f.name: rng.choice([f.low, f.high, rng.randint(f.low, f.high)]) for f in (f.within(bits) for f in record.fields())}
+    assert record(**values).pack(bits) == record_layout(record, bits).const(values).as_bits()
+
+
+def test_a_chip_handles_the_bits_of_its_storage_and_24_at_least():
+    for words, bits in ((1, 24), (1 << 20, 24), (1 << 24, 24), ((1 << 24) + 1, 25), (1 << 25, 25), (1 << 28, 28)):
+        assert bits_of_storage(words) == bits

@@ -25,6 +25,7 @@ from arch.instruction import (
     storage_words,
     word_ranges,
 )
+from arch.record import STORAGE
 
 GEOMETRIES = (PRESETS["85f"], PRESETS["12f"])
 LARGEST = Geometry(input_lanes=16, output_lanes=16, activation_words=32768, weight_words=16384, parameter_words=8192)
@@ -83,17 +84,18 @@ def lowest(opcode: Opcode):
 
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize("opcode", COMMANDS)
-def test_each_word_is_checked_at_and_beyond_its_limits(geometry, opcode):
+@pytest.mark.parametrize("bits", [24, 25, STORAGE])
+def test_each_word_is_checked_at_and_beyond_its_limits(geometry, opcode, bits):
     before = start_words(geometry)
     good = encode(Instruction(opcode=opcode, body=lowest(opcode)))
-    ranges = word_ranges(geometry, opcode)
+    ranges = word_ranges(geometry, opcode, bits)
     assert len(good) == 1 + len(ranges)
     for place, entry in enumerate(ranges, 1):
         for value in (entry.low, entry.high):
             words = [*before, *good[:place], value & 0xFFFF, *good[place + 1:], *CLOSING]
             if entry.name == "load.passes" and not value:       # a half: both together are not
                 continue
-            assert encode(list(decode(words, geometry))[1])[place] == value & 0xFFFF
+            assert encode(list(decode(words, geometry, bits))[1])[place] == value & 0xFFFF
         span = (-(1 << 15), (1 << 15) - 1) if entry.low < 0 else (0, 0xFFFF)
         for value in (entry.low - 1, entry.high + 1):
             if span[0] <= value <= span[1]:
@@ -101,13 +103,13 @@ def test_each_word_is_checked_at_and_beyond_its_limits(geometry, opcode):
                 message = (f"word {len(before) + place}: {opcode.name} {entry.name} must be {entry.low}..{entry.high}, "
                            f"not {value}")
                 with pytest.raises(InstructionError, match=f"^{re.escape(message)}$") as caught:
-                    list(decode(words, geometry))
+                    list(decode(words, geometry, bits))
                 assert caught.value.word == len(before) + place
 
 
 @pytest.mark.parametrize(("opcode", "name", "value", "high"), [
     (Opcode.COMPUTE, "load.passes", 0, 495495), (Opcode.COMPUTE, "load.passes", 495496, 495495),
-    (Opcode.START, "store_words", (1 << 24) + 1, 1 << 24)])
+    (Opcode.START, "store_words", (1 << STORAGE) + 1, 1 << STORAGE)])
 def test_a_wide_field_is_refused_though_its_halves_are_in_range(opcode, name, value, high):
     geometry = GEOMETRIES[0]
     before = [] if opcode is Opcode.START else start_words(geometry)

@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from arch.sdram import CHIPS, Time, Timing
+from arch.sdram import CHIPS, MOST_WORDS, Time, Timing
 
 MHZ = 1 << 20
 
@@ -60,8 +60,17 @@ def test_clock_above_the_grade():
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"rcd": 0}, "rcd must be 1 clock or more, not 0"), ({"cas": 4}, "CAS latency must be 2 or 3, not 4"),
+    ({"row_bits": 14}, "row_bits must be 0..13, not 14"), ({"column_bits": 13}, "column_bits must be 0..12, not 13"),
     ({"pin_registers": 3}, "pin_registers must be 0..2, not 3"), ({"late": -1}, "late must be 0..1, not -1"),
     ({"interval": 50}, "Refresh interval must leave time for work, not be 50 clocks")])
 def test_refused_timings(change, message):
     with pytest.raises(ValueError, match=message):
         replace(CHIPS["as4c32m16sb-7"].timing(142), **change)
+
+
+@pytest.mark.parametrize(("words", "bits"), [
+    (1, 9), (1 << 24, 9), ((1 << 24) + 1, 10), (1 << 25, 10), (40 << 20, 11), (MOST_WORDS, 12)])
+def test_a_chip_that_holds_more_has_longer_rows_and_nothing_else(words, bits):
+    chip = CHIPS["as4c16m16sa-7"]
+    assert chip.holding(words) == replace(chip, column_bits=bits) and chip.holding(words).bytes >= 2 * words
+    assert chip.holding(words).timing(140) == replace(chip.timing(140), column_bits=bits)

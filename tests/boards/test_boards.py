@@ -48,7 +48,7 @@ def test_the_record_in_readme_is_the_board_s():
 
 def test_aliases():
     assert boards.find("ulx3s") is boards.find("ulx3s-85f")
-    with pytest.raises(ValueError, match="board must be one of ulx3s, ulx3s-12f, .*, not 'ulx4s'"):
+    with pytest.raises(ValueError, match="board must be one of ulx3s, ulx3s-64mb, ulx3s-12f, .*, not 'ulx4s'"):
         boards.find("ulx4s")
 
 
@@ -64,6 +64,34 @@ def test_aliases():
 def test_records_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):
         replace(boards.find("ulx3s"), **change)
+
+
+@pytest.mark.parametrize("name", ["ulx3s", "ulx3s-64mb", "versa-ecp5"])
+@pytest.mark.parametrize("megabytes, columns", [(1, 9), (32, 9), (64, 10), (76, 11), (256, 12)])
+def test_a_board_as_if_it_had_other_storage(name, megabytes, columns):
+    board = boards.find(name)
+    other = board.with_storage(megabytes)
+    assert other.storage_words == megabytes << 19 and 2 * other.storage_words <= other.sdram.bytes
+    assert other.timing.column_bits == max(columns, board.timing.column_bits if board.timing else 0)
+    if board.chip:
+        assert other == replace(board, storage_words=megabytes << 19, imagined=True)
+        assert other.timing == replace(board.timing, column_bits=other.timing.column_bits)
+
+
+@pytest.mark.parametrize("megabytes", [0, 257])
+def test_storage_has_its_limits(megabytes):
+    with pytest.raises(ValueError, match=f"Storage must be 1..256 MB, not {megabytes}"):
+        boards.find("ulx3s").with_storage(megabytes)
+
+
+def test_a_board_has_the_storage_of_its_chip():
+    """10 bits of column instead of 9; and no record says more."""
+    small, large = boards.find("ulx3s"), boards.find("ulx3s-64mb")
+    assert (small.timing.address_bits, large.timing.address_bits, large.storage_words) == (24, 25, 1 << 25)
+    assert all(2 * board.storage_words <= board.sdram.bytes for board in boards.BOARDS.values() if board.chip)
+    assert not any(board.imagined for board in boards.BOARDS.values())
+    with pytest.raises(ValueError, match="storage_words must be 1..33554432, not 33554433"):
+        replace(large, storage_words=(1 << 25) + 1)
 
 
 def test_list(tmp_path, capsys):

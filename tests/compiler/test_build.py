@@ -148,7 +148,7 @@ def test_program_lies_in_storage_word_for_word(digits):
 
 
 def test_storage_that_is_too_small_is_named_with_what_is_missing(digits):
-    with pytest.raises(NetworkError, match=r"storage must have at least \d+ words of 16 bits, not 1000: \d+ are missing"):
+    with pytest.raises(NetworkError, match=r"storage must have at least [\d,]+ bytes, not 2,000: [\d,]+ are missing"):
         compile_network(digits, PRESETS["85f"], storage_words=1000)
 
 
@@ -160,8 +160,8 @@ def test_memories_that_are_too_small_are_all_named_with_what_is_missing(digits):
     said = list(map(str, caught.value.problems))
     assert any(re.fullmatch(r"fire\d/\w+ \(Conv\): activation memory \(activation_words\) must .*\d+ are missing", line)
                for line in said)
-    assert re.fullmatch(r".*: storage must have at least \d+ words of 16 bits, not 100000: \d+ are missing \(weights \d+, "
-                        r"parameters \d+, input \d+, output \d+\); a board with SDRAM has 16 million", said[-1])
+    assert re.fullmatch(r".*: storage must have at least [\d,]+ bytes, not 200,000: [\d,]+ are missing \(weights [\d,]+, "
+                        r"parameters [\d,]+, input [\d,]+, output [\d,]+\); --storage-mb \d goes on as if it had", said[-1])
 
 
 def test_meta_is_all_that_a_host_needs(digits):

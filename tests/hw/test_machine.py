@@ -7,9 +7,9 @@ import pytest
 from arch import control
 from arch.control import Fault
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, Instruction, Opcode, Transfer, Waits, encode
+from arch.instruction import QUEUES, Instruction, Opcode, PixelTransfer, Start, Transfer, Waits, encode
 from arch.program import Program
-from arch.sdram import Timing
+from arch.sdram import CHIPS, Timing
 from golden.cycles.machine import run, storage_of
 from golden.machine import execute, put_tensor
 from nets.graph import Window
@@ -155,6 +155,7 @@ def lonely_gather(instructions):
 FAULTS = {
     "wrong engine": (0, change_body(Opcode.START, digest2=0), Fault.GEOMETRY, control.NO_QUEUE, 0),
     "load beyond memory": (0, change_body(Opcode.LOAD_ACTIVATIONS, chip=GEOMETRY.activation_words - 1), Fault.LOAD_CHIP, 0, 2),
+    "load from no address of storage": (0, change_body(Opcode.LOAD_WEIGHTS, storage=1 << 24), Fault.RANGE, control.NO_QUEUE, 1),
     "load beyond storage": (0, change_body(Opcode.LOAD_WEIGHTS, storage=WORDS - 4), Fault.LOAD_STORAGE, 0, 0),
     "store beyond memory": (0, change_body(Opcode.STORE, chip=GEOMETRY.activation_words - 1), Fault.STORE_CHIP, 1, 0),
     "store before its region": (0, change_body(Opcode.STORE, storage=0), Fault.STORE_STORAGE, 1, 0),
@@ -274,3 +275,68 @@ def test_transfers_of_any_shape(bench):
         result = bench.run(sim, program.program)
         np.testing.assert_array_equal(bench.read(sim, 0, WORDS), outcome(case, program, words))
     check(bench, program, result)
+
+
+FAR = 1 << 24               # words: the end of 32 MB
+
+
+@pytest.fixture(scope="module")
+def large() -> MachineBench:
+    """In front of 64 MB, all of which the simulation holds."""
+    return MachineBench(GEOMETRY, timing=CHIPS["as4c32m16sb-7"].timing(100))
+
+
+def moved(program: Program, by: int, **changes: int) -> Program:
+    """The program and all that it names, so many words further on in storage; with other fields of its first load."""
+    instructions = []
+    for instruction in program.instructions:
+        body = instruction.body
+        if isinstance(body, Start):
+            body = replace(body, store_base=body.store_base + by)
+        elif isinstance(body, Transfer | PixelTransfer):
+            body = replace(body, storage=body.storage + by)
+        instructions.append(replace(instruction, body=body))
+    if changes:
+        change_body(Opcode.LOAD_WEIGHTS, **changes)(instructions)
+    code = np.array([word for instruction in instructions for word in encode(instruction)], np.uint16)
+    storage = np.zeros(by + len(program.storage), np.uint16)
+    storage[by:] = program.storage
+    storage[by + program.program:][:len(code)] = code
+    return replace(program, instructions=tuple(instructions), storage=storage, program=program.program + by,
+                   store_base=program.store_base + by, input=replace(program.input, address=program.input.address + by),
+                   output=replace(program.output, address=program.output.address + by))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_storage_beyond_32_mb(large, seed):
+    """Programs that lie across and behind that end; what lies at the same places with 24 bits stays as it was."""
+    case, near = layer(seed)
+    by = FAR - 320 * (seed % 2)
+    program = moved(near, by)
+    before = np.zeros(large.words, np.uint16)
+    span = slice(by, by + -(-program.storage_words // 32) * 32 - by)
+    low = slice(max(by - FAR, 0), max(by - FAR, 0) + 64)
+    before[low] = np.random.default_rng(seed).integers(0, 1 << 16, 64)
+    before[:len(program.storage)] |= program.storage
+    put_tensor(GEOMETRY, before, program.input, case.x)
+    with large.simulate() as sim:
+        for part in (low, span):
+            large.write(sim, part.start, before[part])
+        large.ready(sim)
+        result = large.run(sim, program.program)
+        after = outcome(case, program, before)
+        for part in (low, span):
+            np.testing.assert_array_equal(large.read(sim, part.start, part.stop - part.start), after[part], f"seed {seed}")
+    assert (after != before).any()
+    check(large, program, result)
+
+
+@pytest.mark.parametrize("storage, code, queue, index", [
+    ((2 * FAR) - 4, Fault.LOAD_STORAGE, 0, 0), (2 * FAR, Fault.RANGE, control.NO_QUEUE, 1)])
+def test_storage_beyond_64_mb_is_refused(large, storage, code, queue, index):
+    program = moved(layer(0)[1], FAR, storage=storage)
+    with large.simulate() as sim:
+        large.write(sim, FAR, program.storage[FAR:])
+        large.ready(sim)
+        error = large.run(sim, program.program).error
+    assert (error["valid"], error["code"], error["queue"], error["index"]) == (1, code, queue, index)

@@ -17,7 +17,7 @@ from golden.machine import execute
 from nets.graph import Window
 from nets.int8.network import QFlatten, QGlobalAvgPool, QNetwork, Requantise, TensorType
 from sim.frame import FrameBench, predict
-from sim.run import check_frame, timing_of
+from sim.run import check_frame
 from sim.verilog.verilate import VCD
 from tests.sim.networks import describe, networks, single_conv
 
@@ -26,7 +26,7 @@ GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_
 OTHERS = (Geometry(input_lanes=4, output_lanes=4, activation_words=512, weight_words=1024, band_pixels=64),
           Geometry(input_lanes=16, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=128))
 WIDE = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=128)     # rows of 128 pixels
-TIMING = timing_of("ulx3s")
+TIMING = find("ulx3s").timing
 WORDS = find("ulx3s").storage_words
 
 

@@ -9,16 +9,16 @@ import numpy as np
 
 from arch import pipeline
 from arch.geometry import Geometry
-from arch.instruction import STORAGE, Opcode, PixelTransfer, Transfer, storage_words
+from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
 from arch.sdram import Timing
 from golden.cycles.dma import SOURCES, DmaCycles
 from golden.cycles.storage import RamCycles, SdramStorage
 from golden.cycles.streams import Readiness, depart
-from hw.dma.dma import Dma, load_layout, store_layout
+from hw.dma.dma import Dma
 from hw.parts.delay import delayed
 from hw.parts.queue import Queue
 from hw.sequencer.sequencer import fault_layout
-from hw.storage.arbiter import request_layout, source_layout
+from hw.storage.arbiter import request_layout
 from hw.storage.pulled_words import PulledWords
 from hw.storage.ram import StorageRam
 from hw.storage.sdram import Sdram
@@ -50,9 +50,9 @@ class System(wiring.Component):
         self.storage = Sdram(storage) if sdram else StorageRam(storage)
         bits = storage.address_bits if sdram else self.storage.address_bits
         self.dma = Dma(geometry, address_bits=bits, storage_words=None if sdram else storage)
-        members = {"load": In(stream.Signature(load_layout())), "store": In(stream.Signature(store_layout())),
-                   "fetch": In(stream.Signature(source_layout(STORAGE))), "drop": In(1),
-                   "store_base": In(STORAGE), "store_words": In(STORAGE + 1), "pixels": Out(stream.Signature(32)),
+        own = self.dma.signature.members
+        members = {**{name: own[name] for name in ("load", "store", "fetch", "store_base", "store_words")}, "drop": In(1),
+                   "pixels": Out(stream.Signature(32)),
                    "clear": In(1), "idle": Out(1), "fault": Out(fault_layout())}
         if sdram:
             self.chip = SdramChip(storage)
@@ -139,6 +139,7 @@ class DmaBench:
         self.sdram = isinstance(storage, Timing)
         self.words = 1 << storage.address_bits if self.sdram else storage
         system = System(geometry, storage)
+        self.bits = system.dma.storage_bits
         self.design = (SdramDesign if self.sdram else Design)(system, probes=system.probes)
 
     def cycles(self) -> DmaCycles:
@@ -147,8 +148,8 @@ class DmaBench:
     def payload(self, name: str, command) -> int:
         if name == "load":
             opcode, body = command
-            return opcode | body.pack() << 4
-        return command.pack() if name == "store" else command[0] | command[1] << STORAGE
+            return opcode | body.pack(self.bits) << 4
+        return command.pack(self.bits) if name == "store" else command[0] | command[1] << self.bits
 
     def predict(self, work: Work, origin: int = 0) -> tuple[DmaCycles, dict[str, list[int]], np.ndarray]:
         """The timeline, when commands are offered and pixels taken: rounds, until completions and offers agree."""

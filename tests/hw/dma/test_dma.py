@@ -205,11 +205,11 @@ def test_clear_in_the_middle_of_anything(kind, data, seed, cycle, high):
 @pytest.mark.parametrize("sizes, message", [
     ({"address_bits": 0}, "Address bits of storage must be at least 1, not 0"),
     ({"address_bits": 12, "storage_words": 4097}, "Words of storage must be 1..4096, not 4097"),
-    ({"address_bits": 25, "storage_words": 0}, "Words of storage must be 1..16777216, not 0")])
+    ({"address_bits": 25, "storage_words": 0}, "Words of storage must be 1..33554432, not 0")])
 def test_refuses_other_storage(sizes, message):
     with pytest.raises(ValueError, match=message):
         Dma(small(4), **sizes)
 
 
 def test_takes_chips_of_more_words_than_addresses():
-    assert Dma(small(4), address_bits=25).words == 1 << 24
+    assert Dma(small(4), address_bits=29).words == 1 << 28

@@ -1,4 +1,6 @@
 """The sequencer against its model: every command with its record, in its cycle; and every way to stop."""
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -10,15 +12,21 @@ from golden.cycles.sequencer import SequencerCycles
 from golden.cycles.streams import Readiness
 from sim.sequencer import SequencerBench, SequencerRun
 from sim.verilog.native import ints_of_beats
-from tests.hw.instructions import GEOMETRY, body, payload, program, program_words
+from tests.hw import instructions as random_programs
+from tests.hw.instructions import GEOMETRY, program_words
 
 ALWAYS = np.ones(1, bool)
 SILENCE = 20_000
+BITS = 26               # of a storage address: fewer than a program's fields have
+
+
+body, payload, program = (partial(make, storage_bits=BITS) for make in (
+    random_programs.body, random_programs.payload, random_programs.program))
 
 
 @pytest.fixture(scope="module")
 def bench() -> SequencerBench:
-    return SequencerBench(GEOMETRY, silence=SILENCE)
+    return SequencerBench(GEOMETRY, storage_bits=BITS, silence=SILENCE)
 
 
 def split(instructions: list[Instruction]) -> dict[str, list[Instruction]]:
@@ -88,13 +96,13 @@ def test_random_programs(bench, seed):
     times = {queue: rng.integers(0, most, len(part)).tolist() for queue, part in split(instructions).items()}
     go, allow = (np.append(rng.random(int(rng.integers(1, 100))) < rng.choice([0.02, 0.3, 1]), True) for _ in range(2))
     with bench.design.simulate() as sim:
-        base = int(rng.integers(1 << 24))
+        base = int(rng.integers(1 << BITS))
         result = run(bench, sim, instructions, times=times, go=go, allow=allow, base=base)
     check(result, instructions, times, go, allow)
     start = instructions[0].body
     assert result.region == {"base": start.store_base, "words": start.store_words}
     requests = ints_of_beats(result.beats["fetch"].payload)
-    assert requests == [(base + n * control.BURST) % (1 << 24) | control.BURST << 24 for n in range(len(requests))]
+    assert requests == [(base + n * control.BURST) % (1 << BITS) | control.BURST << BITS for n in range(len(requests))]
 
 
 def test_an_empty_program(bench):
@@ -120,7 +128,7 @@ def place(instructions: list[Instruction], index: int) -> int:
     (0, 0, 0x0000, Fault.SYNC), (0, 0, 0xFFFF, Fault.SYNC), (3, 0, 0xA403, Fault.SYNC), (3, 0, 0xA50A, Fault.OPCODE),
     (3, 0, 0xA500, Fault.OPCODE), (3, 0, 0xA501, Fault.ORDER), (0, 0, 0xA507, Fault.ORDER), (0, 0, 0xA511, Fault.CONTROL_WAITS),
     (13, 0, 0xA522, Fault.CONTROL_WAITS), (0, 1, None, Fault.GEOMETRY), (0, 4, None, Fault.GEOMETRY),
-    (0, 8, 0x0101, Fault.RANGE)])
+    (0, 8, (1 << BITS - 16) + 1, Fault.RANGE)])
 def test_illegal_words(bench, index, word, value, code):
     """The error says which word of which instruction; commands before it may have run, none behind it does."""
     instructions = program(np.random.default_rng(5), GEOMETRY, 12, waits=0)
@@ -156,7 +164,7 @@ def test_every_field_is_held_to_its_range(bench, opcode):
     command = Instruction(opcode=opcode, body=body(rng, GEOMETRY, opcode))
     good = program_words([start, command, Instruction(opcode=Opcode.END, body=END)])
     first = place([start, command], 1) + 1
-    for n, entry in enumerate(word_ranges(GEOMETRY, opcode)):
+    for n, entry in enumerate(word_ranges(GEOMETRY, opcode, BITS)):
         least, most = (-1 << 15, 1 << 15) if entry.low < 0 else (0, 1 << 16)
         for value in (entry.low - 1, entry.high + 1):
             if not least <= value < most:

@@ -1,5 +1,7 @@
 # amaranth: UnusedElaboratable=no
 """The SDRAM controller with a chip that keeps the rules: words, values and the cycle of every one of them."""
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 import numpy as np
@@ -12,6 +14,7 @@ from sim.verilog.export import SimulationError
 from tests.hw.storage.sdram_bench import REAL, STRESS, SdramBench, request_bits
 
 SLOW = CHIPS["is42s16160b-7"].timing(25, late=1)
+LONG = replace(STRESS, row_bits=2, column_bits=12, power_up=2100)      # columns around A10; time to fill it
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +30,11 @@ def real() -> SdramBench:
 @pytest.fixture(scope="module")
 def slow() -> SdramBench:
     return SdramBench(SLOW, window=16 << SLOW.column_bits)
+
+
+@pytest.fixture(scope="module")
+def long() -> SdramBench:
+    return SdramBench(LONG, window=1 << LONG.address_bits)
 
 
 def requests(bench: SdramBench, longest: int):
@@ -55,8 +63,8 @@ def test_every_word_in_its_cycle(stress, data, asked, seed):
 
 @settings(max_examples=12, deadline=None, print_blob=True)
 @given(data=st.data(), asked=patterns(), seed=st.integers(0, 1 << 30))
-@pytest.mark.parametrize("name", ["real", "slow"])
-def test_real_chips(request, name, data, asked, seed):
+@pytest.mark.parametrize("name", ["real", "slow", "long"])
+def test_other_chips(request, name, data, asked, seed):
     bench = request.getfixturevalue(name)
     bench.check(data.draw(requests(bench, 2000)), asked=asked, seed=seed)
 

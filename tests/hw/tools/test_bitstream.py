@@ -221,6 +221,12 @@ def test_an_estimate_cannot_be_loaded(capsys):
     assert capsys.readouterr().err == "error: --program must not go with --estimate, which builds nothing\n"
 
 
+def test_a_storage_that_is_not_there_is_only_estimated(capsys):
+    assert build.main(["--board", "versa-ecp5", "--storage-mb", "2"]) == 2
+    assert capsys.readouterr().err == ("error: --storage-mb must go with --estimate: a chip that is built has the storage that "
+                                       "its board has\n")
+
+
 def test_a_folder_that_cannot_be_written(tools, small, tmp_path, capsys):
     (tmp_path / "b").write_text("")
     assert build.main(["--board", "versa-ecp5", "--build", str(tmp_path / "b")]) == 1
