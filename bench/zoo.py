@@ -17,15 +17,16 @@ from bench.survey.charts import survey
 from bench.survey.measure import MAIN, measure, slug
 from bench.survey.tables import command_of, page, row, terminal_table
 from boards import BOARDS, find
-from cli import WorkError, meter, print_error, run_command, terminal, write_bytes, write_json
+from cli import RequestError, WorkError, meter, print_error, run_command, terminal, write_bytes, write_json
 from nets.plot import plot_suffix
-from nets.zoo.catalogue import NAMES
+from nets.zoo.catalogue import NAMES, blank
 
 __all__ = ["NETWORKS", "get_parser", "main"]
 
 # All names with their usual options, points of them that are often met, and the light files of the onnx package.
 NETWORKS = (*NAMES, "mobilenet_v1:width=0.25,size=128", "resnet110_stochastic:shortcut=pad", "googlenet_bn:transform_input=1",
             "lenet5:size=28", *light.NAMES)
+LIGHT = (*light.NAMES, *light.LRN)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -47,14 +48,17 @@ def run(args: argparse.Namespace) -> int:
         plot_suffix(args.plot.suffix)           # before hours of work
     chosen = {find(name).name for name in (args.board or BOARDS)} | {MAIN}
     boards, names = [board for name, board in BOARDS.items() if name in chosen], args.only or NETWORKS
+    for name in names:
+        if name not in LIGHT and not Path(name).is_file() and name != "digits":
+            blank(name)                         # an unknown name or option is told before hours of work, too
     records, failed = [], 0
     with meter(BarColumn(), MofNCompleteColumn()) as shown:
         task = shown.add_task("networks", total=len(names))
         for name in names:
             try:
-                model = light.file_of(name, args.build / slug(name)) if name in light.NAMES else None
+                model = light.file_of(name, args.build / slug(name)) if name in LIGHT else None
                 records.append(measure(name, args.build, boards, _teller(shown, task, name), model))
-            except WorkError as error:          # a fault of ours: the others go on
+            except (RequestError, WorkError) as error:      # the others go on
                 print_error(f"{name}: {error}")
                 failed += 1
             shown.advance(task)

@@ -6,6 +6,7 @@ import pytest
 
 from bench import light, zoo
 from nets.zoo.catalogue import NAMES
+from tests.nets.onnx.cases import model, node, save, weights
 
 
 def test_all_names_of_the_zoo_are_measured():
@@ -29,8 +30,20 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert zoo.main(words) == 0 and (tmp_path / "zoo.md").read_text() == page         # nothing is measured again
 
 
+def test_a_network_that_is_refused_has_a_row_and_one_that_cannot_be_read_does_not_end_the_others(tmp_path, capsys):
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    nodes = [node("Conv", "x w", "c"), node("LRN", "c", "n", size=3), node("GlobalAveragePool", "n")]
+    refused = save(tmp_path, model(nodes, weights(w=(8, 3, 3, 3)), shape=(1, 3, 16, 16)), "refused.onnx")
+    words = ["--only", str(tmp_path / "bad.onnx"), "--only", str(refused), "--only", "digits", "--board", "versa-ecp5"]
+    assert zoo.main([*words, "--build", str(tmp_path), "--page", str(tmp_path / "zoo.md")]) == 1
+    shown, page = capsys.readouterr(), (tmp_path / "zoo.md").read_text()
+    assert "bad.onnx" in shown.err and "Traceback" not in shown.err
+    assert "refused" in shown.out and "refused.onnx` is refused: " in page and "(LRN)" in page and "| `digits` |" in page
+
+
 @pytest.mark.parametrize("words, message", [
-    (["--only", "resnet19"], "error: resnet19: is no model; did you mean resnet1"),
+    (["--only", "resnet19"], "error: resnet19: is no network; did you mean resnet1"),
+    (["--only", "mobilenet_v1:with=2"], "error: mobilenet_v1:with=2: 'with=2' must be option=value"),
     (["--board", "ulx4s"], "error: board must be"), (["--plot", "zoo.doc"], "error: plot must end in")])
 def test_bad_requests_are_one_line(words, message, tmp_path, capsys):
     assert zoo.main([*words, "--build", str(tmp_path)]) == 2
