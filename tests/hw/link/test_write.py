@@ -11,7 +11,7 @@ LATENCY = 3
 
 @pytest.mark.parametrize("share", [0.2, 1])
 def test_words_and_requests(share, seed=3):
-    dut, rng = LinkWrite(LATENCY), np.random.default_rng(seed)
+    dut, rng = LinkWrite(24, LATENCY), np.random.default_rng(seed)
 
     async def bench(ctx):
         for count in (1, 2, 15, 16, 17, 33, 50):
