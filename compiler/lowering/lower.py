@@ -284,7 +284,9 @@ class _Lowering:
         lanes, buffer, kernel = self.geometry.input_lanes, views[0].buffer, conv.window.kernel
         whole = max(kernel) > MOST_KERNEL and kernel == (buffer.height, buffer.width) and not any(conv.window.padding)
         named, zero_point = self.network.by_name[layer], self._kind(conv.inputs[0])[1]
-        for part in spread(conv, views[0].channels, self.geometry):
+        # A global average has one sum: a map too large for the chip comes again for each output block, so rather a word of it.
+        apart = isinstance(pool, QGlobalAvgPool) and conv.groups > 1 and buffer.words > self.geometry.activation_words
+        for part in spread(conv, views[0].channels, self.geometry, apart=apart):
             if whole:
                 part = as_a_pixel(part, buffer.pixel_words, self.geometry)
             work = Convolution(geometry=self.geometry, conv=part.conv, pool=pool, height=buffer.height, width=buffer.width,

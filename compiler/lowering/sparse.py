@@ -32,17 +32,17 @@ class Spread:
         return -(-len(self.outputs) // geometry.output_lanes) * (self.conv.weight.shape[1] // geometry.input_lanes)
 
 
-def spread(conv: QConv, channels: np.ndarray, geometry: Geometry) -> list[Spread]:
+def spread(conv: QConv, channels: np.ndarray, geometry: Geometry, *, apart: bool = False) -> list[Spread]:
     """A convolution of any groups as ones without, for input channel c in byte `channels[c]` of each of the source's pixels: as
-    one, or, where that would read fewer words, as one for each word of its output."""
+    one, or, where that would read fewer words or they are to be `apart`, as one for each word of its output."""
     out, per_group = conv.weight.shape[:2]
     inputs = np.arange(out)[:, None] // (out // conv.groups) * per_group + np.arange(per_group)
     places, lanes = channels[inputs], geometry.input_lanes
     whole = _spread(conv, places, range(out), geometry)
-    if conv.groups == 1:
+    if conv.groups == 1 and not apart:
         return [whole]
     parts = [_spread(conv, places, range(first, min(first + lanes, out)), geometry) for first in range(0, out, lanes)]
-    return parts if sum(part.reads(geometry) for part in parts) < whole.reads(geometry) else [whole]
+    return parts if apart or sum(part.reads(geometry) for part in parts) < whole.reads(geometry) else [whole]
 
 
 def _spread(conv: QConv, places: np.ndarray, outputs: range, geometry: Geometry) -> Spread:
