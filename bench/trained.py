@@ -27,14 +27,15 @@ from nets.quantise import quantise_with
 __all__ = ["get_parser", "main"]
 
 TARGET = 0.01           # what int8 may be less often right than float
-EPOCHS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 24, 64, 4e-3, 2e-2
+BATCH, LEARNING_RATE, WEIGHT_DECAY = 64, 4e-3, 2e-2
 
 
-def _train(torch: ModuleType, name: str, epochs: int, seed: int) -> tuple[object, InputSpec]:
+def _train(torch: ModuleType, name: str, epochs: int | None, seed: int) -> tuple[object, InputSpec]:
     """The trained network in evaluation mode, and how its images are prepared."""
     from bench.torch_networks import SMALL
     from nets.digits.train import SPEC, distort, greyscale, load_digits, split
-    build, side = SMALL[name]
+    build, side, usual = SMALL[name]
+    epochs = epochs or usual
     spec, data = replace(SPEC, size=(side, side), resize=side), load_digits()
     fit, _ = split(data.target, 0)              # those of the embedded network, whatever the seed
     images = torch.from_numpy(np.stack([spec.normalise(spec.pixels(greyscale(data.images[index]))) for index in fit]))
@@ -76,7 +77,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("build/trained"), metavar="DIR",
                         help="the networks' files (%(default)s)")
     parser.add_argument("--only", action="append", metavar="NAME", help="this network; may be given again (all)")
-    parser.add_argument("--epochs", type=positive, default=EPOCHS, metavar="N", help="of training (%(default)s)")
+    parser.add_argument("--epochs", type=positive, metavar="N", help="of training (8 to 40)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of weights, distortions and order (%(default)s)")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
