@@ -6,12 +6,15 @@ import math
 import numpy as np
 
 from nets.float_run import LAYERS
-from nets.graph import Affine, Conv, Graph, GraphError, Layer, Linear, Problem
+from nets.graph import Add, Affine, Conv, Graph, GraphError, Layer, Linear, Problem
 
 __all__ = ["convolutions", "initialise", "normalised", "with_weights", "with_weights_of"]
 
 EPSILON = 1e-5          # beside the variance, as PyTorch has it
 SCALE, OFFSET = (0.5, 1.5), 0.25        # of a trained batch normalisation: range of its scale, deviation of its offset
+# Its scale at the end of a residual branch, which training leaves small: where branches count as much as what they are added to,
+# rounding errors grow from block to block until a deep network's values are noise.
+BRANCH = 0.1, 0.4
 
 
 def convolutions(graph: Graph) -> tuple[Conv, ...]:
@@ -46,6 +49,7 @@ def normalised(graph: Graph, inputs: Sequence[np.ndarray], seed: int) -> Graph:
     float32 of the input's shape, layer by layer as each sees what those before make; their trained scale and offset are drawn."""
     random = np.random.default_rng(seed)
     tensors: dict[str, list[np.ndarray]] = {}
+    branches = _ends_of_branches(graph)
     last = {name: n for n, layer in enumerate(graph.layers) for name in layer.inputs}
     layers = []
     for n, layer in enumerate(graph.layers):
@@ -54,7 +58,7 @@ def normalised(graph: Graph, inputs: Sequence[np.ndarray], seed: int) -> Graph:
         else:
             sources = [tensors[name] for name in layer.inputs]
             if isinstance(layer, Affine) and (layer.scale == 1).all():
-                layer = _measured(layer, sources[0], random)
+                layer = _measured(layer, sources[0], random, BRANCH if layer.name in branches else SCALE)
             tensors[layer.name] = [LAYERS[type(layer)](layer, *each) for each in zip(*sources, strict=True)]
         layers.append(layer)
         for name in {*layer.inputs, layer.name}:
@@ -63,10 +67,18 @@ def normalised(graph: Graph, inputs: Sequence[np.ndarray], seed: int) -> Graph:
     return replace(graph, layers=tuple(layers))
 
 
-def _measured(layer: Affine, inputs: Sequence[np.ndarray], random: np.random.Generator) -> Affine:
+def _ends_of_branches(graph: Graph) -> set[str]:
+    """The input of each addition that most layers lie before: the other one is its shortcut."""
+    depth: dict[str, int] = {}
+    for layer in graph.layers:
+        depth[layer.name] = 1 + max((depth[name] for name in layer.inputs), default=0)
+    return {max(layer.inputs, key=depth.__getitem__) for layer in graph.layers if isinstance(layer, Add)}
+
+
+def _measured(layer: Affine, inputs: Sequence[np.ndarray], random: np.random.Generator, scales: tuple[float, float]) -> Affine:
     values = np.concatenate([x.reshape(len(x), -1) for x in inputs], axis=1)
     mean, variance = values.mean(axis=1, dtype=np.float64), values.var(axis=1, dtype=np.float64)
-    scale = random.uniform(*SCALE, len(mean)) / np.sqrt(variance + EPSILON)
+    scale = random.uniform(*scales, len(mean)) / np.sqrt(variance + EPSILON)
     offset = random.normal(0, OFFSET, len(mean)) - mean * scale
     return replace(layer, scale=scale.astype(np.float32), offset=offset.astype(np.float32))
 

@@ -107,6 +107,18 @@ def test_statistics_are_measured_layer_by_layer():
     assert zoo.load("wrn16_4").graph.by_name["norm"].scale.tolist() == model.graph.by_name["norm"].scale.tolist()
 
 
+@pytest.mark.parametrize("name, branch, other", [
+    ("resnet18:size=64", "layer2.0.conv2/norm", "layer2.0.downsample/norm"),
+    ("mobilenet_v2:size=64", "block3/project/norm", "block3/expand/norm")])
+def test_residual_branches_count_less_than_their_shortcuts(name, branch, other):
+    """As in trained networks: else rounding drowns what deep ones compute."""
+    model = zoo.load(name)
+    kept = [float_run.run(model.graph, x, keep=model.graph.by_name) for x in zoo._inputs(model.spec)]
+    spread = {at: np.concatenate([tensors[at].reshape(len(tensors[at]), -1) for tensors in kept], axis=1).std(axis=1)
+              for at in (branch, other)}
+    assert spread[branch].max() < 0.5 < np.median(spread[other])
+
+
 @pytest.mark.parametrize("name, message", [
     ("mobilenet_v1:width=0", "width must be factor of all channels, such as 0.25, not '0'"),
     ("mobilenet_v1:growth=3", "'growth=3' must be option=value with one of width, classes, size"),
