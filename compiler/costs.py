@@ -11,7 +11,7 @@ and on ulx3s, where they do not (1,388,579). Numbers without it were not measure
 HANDOVER_CYCLES = 25        # beyond the pipeline: last beat of a command -> first beat of the one that waits for its token
 
 # compiler.schedule.orders
-PINNED_SHARES = 0.3, 0.8    # of the weight memory for weights that stay while others stream: fewer commands, or less traffic
+PINNED_SHARES = 0.3, 0.8, 1    # of the weight memory for weights that stay while others stream: fewer commands, or less traffic
                             # 0.8 alone: +1,429, 0
 CHUNKS_HELD = 4             # chunks that the weight memory holds when weights stream: one in use, others on their way
                             # for a stage alone 3: -12,010, 0; 8: -860, -14

@@ -7,7 +7,7 @@ from arch.geometry import Geometry
 from compiler import costs
 from compiler.residency import Gathered, Residency, Traffic
 from compiler.schedule.orders import Order, Way
-from compiler.schedule.steps import step_cycles, visible_after, weight_words
+from compiler.schedule.steps import Step, step_cycles, visible_after, weight_words
 from compiler.stages import Buffer, Stage, Stages
 
 __all__ = ["Estimate", "Group"]
@@ -46,18 +46,21 @@ class Estimate:
                 + self._held(order) + (min(compute, moved) if waits else 0))
 
     def compute(self, order: Order) -> int:
-        """Cycles of the array, with what is waited for because one step reads what another writes."""
+        """Cycles of the array, with what is waited for because one step reads what another writes, or its weights come late."""
         if order not in self._compute:
             latency, now = visible_after(self.geometry), 0
             complete: dict[Stage, tuple[list[int], list[int]]] = {stage: ([], []) for stage in order.stages}
+            makers = {stage: [times for other, times in complete.items() if other.target.buffer in stage.inputs]
+                      for stage in order.stages}
+            stream = _Stream(order, self.geometry)
             for step in order.steps:
                 need = step.input_rows.stop
-                for stage, (stops, times) in complete.items():
-                    if stage.target.buffer in step.stage.inputs:
-                        at = bisect_left(stops, need)
-                        if at < len(times):
-                            now = max(now, times[at])
-                now += step_cycles(self.geometry, step)
+                for stops, times in makers[step.stage]:
+                    at = bisect_left(stops, need)
+                    if at < len(times):
+                        now = max(now, times[at])
+                now = max(now, stream.there(step)) + step_cycles(self.geometry, step)
+                stream.through(now)
                 stops, times = complete[step.stage]
                 stops.append(step.output_rows.stop if not step.turn else stops[-1])
                 times.append(now + latency)
@@ -86,3 +89,38 @@ class Estimate:
                 taps = conv.window.kernel[1] * conv.weight.shape[1]
                 cycles += resident.turns * height * (width * (conv.window.kernel[0] * (1 + (taps - 1) / 8) + 0.5) + 20)
         return cycles
+
+
+class _Stream:
+    """Weights that do not stay come one after the other, each as soon as there is room behind those in use."""
+
+    def __init__(self, order: Order, geometry: Geometry):
+        self.order, self.lanes = order, geometry.input_lanes
+        free = geometry.weight_words - sum(map(weight_words, order.pinned))
+        largest = max((len(step.blocks) * step.stage.work.block_words for step in order.steps
+                       if step.stage not in order.pinned), default=1)
+        self.room = max(1, free // largest) * largest
+        self.words, self.ends, self.taken, self.at = 0, [], [], 0       # of each, words up to its end, and when it was used
+        self.now, self.last = 0.0, None
+
+    def there(self, step: Step) -> float:
+        """When the weights of the next step are there."""
+        key = step.stage, step.blocks
+        if step.stage in self.order.pinned or key == self.last:
+            self.last = None if step.stage in self.order.pinned else key
+            return 0.0
+        self.last, size = key, len(step.blocks) * step.stage.work.block_words
+        self.words += size
+        while self.at < len(self.taken) and self.words - (self.ends[self.at - 1] if self.at else 0) > self.room:
+            self.at += 1
+        before = self.taken[self.at - 1] if self.at else 0
+        self.now = max(self.now, before) + size * self.lanes / 2 / costs.GROUP_LOAD_SHARE + costs.GROUP_RUN_CYCLES
+        self.ends.append(self.words)
+        return self.now
+
+    def through(self, now: float) -> None:
+        """The step is through at this time."""
+        if len(self.taken) < len(self.ends):
+            self.taken.append(now)
+        elif self.taken and self.last is not None:
+            self.taken[-1] = now
