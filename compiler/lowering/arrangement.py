@@ -6,7 +6,7 @@ import math
 from arch.geometry import Geometry
 from compiler.convolution import Pool, picks
 from compiler.stages import Buffer, Origin
-from nets.int8.network import QConcat, QConv, QFlatten, QGlobalAvgPool, QInput, QLayer, QNetwork, QSelect
+from nets.int8.network import QAdd, QConcat, QConv, QFlatten, QGlobalAvgPool, QInput, QLayer, QNetwork, QSelect
 
 __all__ = ["Arrangement", "Part"]
 
@@ -29,7 +29,7 @@ class Arrangement:
         self.network, self.geometry, self.output = network, geometry, output
         self.places: dict[str, tuple[Buffer, int]] = {}     # tensor, or branch of a pushed pool -> buffer, byte in its pixels
         self.parts: dict[str, list[Part]] = {}              # of each concatenation, and of each pool that went into its branches
-        self.fused: dict[str, QLayer] = {}                  # convolution -> pool behind it
+        self.fused: dict[str, QLayer] = {}                  # convolution or addition -> pool behind it
         self.pushed: dict[str, QConcat] = {}                # pool -> concatenation into whose branches it went
         self.readers = {name: [layer for layer in network.layers if name in layer.inputs] for name in network.by_name}
         self._fuse()
@@ -54,7 +54,7 @@ class Arrangement:
         return found[0] if len(found) == 1 and found[0].inputs.count(name) == 1 and name != self.output else None
 
     def _fuse(self):
-        """Which convolutions get a pool behind them."""
+        """Which convolutions and additions get a pool behind them."""
         by_name = self.network.by_name
         for layer in self.network.layers:
             if not isinstance(layer, Pool) or picks(layer):
@@ -64,7 +64,7 @@ class Arrangement:
                 continue
             if isinstance(layer, QGlobalAvgPool) and not self._fits_whole(before):
                 continue
-            if isinstance(before, QConv):
+            if isinstance(before, QConv) or isinstance(before, QAdd) and not isinstance(layer, QGlobalAvgPool):
                 self.fused[before.name] = layer
             elif isinstance(before, QConcat):
                 branches = [by_name[name] for name in before.inputs]

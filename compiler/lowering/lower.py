@@ -150,9 +150,11 @@ class _Lowering:
         if any(self._flat(layer, name) for name in layer.inputs):
             return
         alone = {name: self._alone_in_buffer(name) for name in dict.fromkeys(layer.inputs)}
-        self.views[layer.name] = target = self._own(layer.name)
+        pool = self.arranged.fused.get(layer.name)
+        tensor = pool.name if pool else layer.name
+        self.views[tensor] = target = self._own(tensor)
         conv = addition(layer, len(target.channels), tuple(self._kind(name)[1] for name in layer.inputs))
-        self._stages(layer.name, layer.name, conv, None, tuple(alone[name] for name in layer.inputs), target)
+        self._stages(layer.name, tensor, conv, pool, tuple(alone[name] for name in layer.inputs), target)
 
     def _alone_in_buffer(self, name: str) -> _View:
         """A view of a tensor, or of its copy, whose pixels hold nothing else and its channels in order."""

@@ -102,33 +102,39 @@ def _pinned(geometry: Geometry, stages: Sequence[Stage], several: Sequence[Stage
 
 
 def _depth_first(stages: Sequence[Stage], parts: list[list[list[Step]]], *, avoids_waits: bool) -> list[Step]:
-    """The steps of stages (of each: for some output blocks, band by band), the deepest possible one first; rather none that
-    reads what the step before it writes, if it `avoids_waits`."""
+    """The steps of stages (of each: for some output blocks, band by band), the deepest possible one first; rather none whose
+    output nobody needs yet, and none that reads what the step before it writes, if it `avoids_waits`."""
     count = len(stages)
     # For each stage the earlier ones whose rows it reads, and those that write beside it.
     makers = [[m for m in range(n) if any(_meet(stages[m].target, source) for source in stage.sources)]
               for n, stage in enumerate(stages)]
     beside = [[m for m in range(count) if m != n and stages[m].target.buffer is stage.target.buffer]
               for n, stage in enumerate(stages)]
+    readers = [[m for m in range(count) if n in makers[m]] for n in range(count)]
     bands = [list(zip(*blocks_of, strict=True)) for blocks_of in parts]
     complete = [[(0, -1)] for _ in stages]                      # (rows of the target that are complete, step) per band
     steps: list[Step] = []
     left = [len(steps_of) for steps_of in bands]
     position = [0] * count
     while any(left):
-        # Of the stages that could run: rather none ahead of those beside it, rather none that waits for the last step.
-        choices: list[tuple[bool, bool, int]] = []
+        # Of the stages that could run: rather none ahead of those beside it or two bands ahead of its readers, none that waits
+        # for the last step, none that its readers do not wait for.
+        choices: list[tuple[bool, bool, bool, int]] = []
         for n in reversed(range(count)):
             if not left[n]:
                 continue
-            ahead = any(left[m] and complete[m][-1][0] < complete[n][-1][0] for m in beside[n])
+            rows = complete[n][-1][0]
             latest = _ready(bands[n][position[n]][0].input_rows.stop, [complete[m] for m in makers[n]])
             if latest is not None:
-                waits = avoids_waits and 0 <= latest == len(steps) - 1
-                choices.append((ahead, waits, -n))
-                if not ahead and not waits:
+                ahead = any(left[m] and complete[m][-1][0] < rows for m in beside[n])
+                early, too_early = (readers[n] != [] and all(
+                    not left[m] or bands[m][min(position[m] + further, len(bands[m]) - 1)][0].input_rows.stop <= rows
+                    for m in readers[n]) for further in (0, 1))
+                choice = ahead or too_early, avoids_waits and 0 <= latest == len(steps) - 1, early, -n
+                choices.append(choice)
+                if not any(choice[:3]):
                     break
-        n = -min(choices)[2]
+        n = -min(choices)[3]
         steps += bands[n][position[n]]
         complete[n].append((steps[-1].output_rows.stop, len(steps) - 1))
         position[n] += 1
