@@ -101,7 +101,9 @@ class _Stream:
                        if step.stage not in order.pinned), default=1)
         self.room = max(1, free // largest) * largest
         self.words, self.ends, self.taken, self.at = 0, [], [], 0       # of each, words up to its end, and when it was used
-        self.now, self.last = 0.0, None
+        self.last: tuple[Stage, range] | None = None
+        # What has room came while the group before was computed.
+        self.now = -self.room * self.lanes / 2 / costs.GROUP_LOAD_SHARE
 
     def there(self, step: Step) -> float:
         """When the weights of the next step are there."""
@@ -113,7 +115,7 @@ class _Stream:
         self.words += size
         while self.at < len(self.taken) and self.words - (self.ends[self.at - 1] if self.at else 0) > self.room:
             self.at += 1
-        before = self.taken[self.at - 1] if self.at else 0
+        before = self.taken[self.at - 1] if self.at else self.now
         self.now = max(self.now, before) + size * self.lanes / 2 / costs.GROUP_LOAD_SHARE + costs.GROUP_RUN_CYCLES
         self.ends.append(self.words)
         return self.now
