@@ -108,10 +108,12 @@ class Stages:
         making = Path(tempfile.mkdtemp(prefix=f".making-{name}-", dir=self.folder))
         try:
             yield making
-        except BaseException:
-            # The log says why, so it stays.
+        except BaseException as error:
+            # The log says why, so it stays; who names it must name the place to which it went.
             for log in making.glob("*.log"):
                 os.replace(log, self.folder / log.name)
+            error.args = tuple(part.replace(str(making), str(self.folder)) if isinstance(part, str) else part
+                               for part in error.args)
             raise
         finally:
             shutil.rmtree(making, ignore_errors=True)

@@ -38,9 +38,10 @@ def test_interrupted_leaves_what_was(tmp_path, why):
     def broken(folder):
         (folder / "a.txt").write_text("half")
         (folder / "tool.log").write_text("reason")
-        raise why
-    with pytest.raises(why):
+        raise why(f"see {folder / 'tool.log'}")
+    with pytest.raises(why) as caught:
         stages.make("one", {"n": 2}, broken)
+    assert str(caught.value) == f"see {tmp_path / 'tool.log'}"
     assert stages.fresh("one", {"n": 1}) and (tmp_path / "a.txt").read_text() == "x"
     assert (tmp_path / "tool.log").read_text() == "reason" and not list(tmp_path.glob(".making-*"))
 
