@@ -43,11 +43,11 @@ def _resident(resident: Residency) -> dict:
 def show(console: Console, compiled: Compiled, data: dict) -> None:
     """Prints the record."""
     for number, group in enumerate(data["groups"], 1):
-        table = Table(title=f"group {number}: {WAYS[group['way']]}, {group['commands']} commands, "
-                            f"{group['weight_words']:,} weight words, {group['activation_words']:,} activation words",
-                      title_justify="left")
-        for heading in ("from", "to", "rows", "of", "buffer", ""):
-            table.add_column(heading, justify="left" if heading in ("buffer", "") else "right")
+        console.print(f"group {number}: {WAYS[group['way']]}, {group['commands']} commands, "
+                      f"{group['weight_words']:,} weight words, {group['activation_words']:,} activation words")
+        table = Table(box=None, pad_edge=False)
+        for heading in ("from", "to", "rows", "of", "buffer", "rows are"):
+            table.add_column(heading, justify="left" if heading in ("buffer", "rows are") else "right")
         for buffer in group["buffers"]:
             what = [word for word, yes in (("loaded" if "windows of" not in buffer["name"] else "gathered", buffer["brought"]),
                                            ("stored", buffer["stored"])) if yes]
@@ -55,12 +55,14 @@ def show(console: Console, compiled: Compiled, data: dict) -> None:
                           str(buffer["of_rows"]), buffer["name"], ", ".join(what))
         console.print(table)
         console.print(f"  {', '.join(group['stages'])}\n")
-    table = Table(title="layers", title_justify="left")
-    for heading in ("layer", "writes", "commands", "cycles", "utilisation", "bytes", "bound by"):
+    console.print("layers, what they write if not their own output, and their use of the multipliers' peak")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("layer", "writes", "commands", "cycles", "use", "bytes", "bound by"):
         table.add_column(heading, justify="left" if heading in ("layer", "writes", "bound by") else "right")
     for layer in data["layers"]:
-        table.add_row(layer["name"], layer["writes"], str(layer["commands"]), f"{layer['cycles']:,}",
-                      f"{layer['utilisation']:.1%}", f"{layer['bytes']:,}", layer["bound"])
+        writes = layer["writes"] if layer["writes"] != layer["name"] else ""
+        table.add_row(layer["name"], writes, str(layer["commands"]), f"{layer['cycles']:,}", f"{layer['utilisation']:.1%}",
+                      f"{layer['bytes']:,}", layer["bound"])
     console.print(table)
     for title, kind in (("storage", "storage_bytes"), ("moved in a frame", "moved_bytes")):
         sizes = ", ".join(f"{name.replace('_', ' ')} {size:,}" for name, size in data[kind].items())

@@ -50,19 +50,24 @@ def _cells(account: LayerAccount, geometry: Geometry) -> list[str]:
 
 
 HEADINGS = ("layer", "commands", "MMAC", "cycles", "utilisation", "array busy", "bound by")
+SHORT = {"utilisation": "use", "array busy": "busy"}        # where 80 columns must do
 
 
 def show_layers(console: Console, accounts: Sequence[LayerAccount], geometry: Geometry) -> None:
-    """Prints a line for each layer; one that differs from golden, or from its prediction, says so."""
+    """Prints a line for each layer, and what its columns mean: what share of the multipliers' peak was used, in what share of the
+    cycles the array was busy, how many cycles are off the prediction, and how many elements differ from golden."""
     table = Table(box=None, pad_edge=False)
     predicted = any(account.predicted is not None for account in accounts)
     for heading in (*HEADINGS, *(["off"] if predicted else []), "wrong"):
-        table.add_column(heading, justify="left" if heading in ("layer", "bound by") else "right")
+        table.add_column(SHORT.get(heading, heading), justify="left" if heading in ("layer", "bound by") else "right")
     for account in accounts:
         off = [str(account.cycles - account.predicted) if account.predicted is not None else ""] if predicted else []
         wrong = Text(str(account.mismatches), style="bold red" if account.mismatches else "")
         table.add_row(*_cells(account, geometry), *off, wrong)
     console.print(table)
+    off = "off: cycles from the prediction. " if predicted else ""
+    console.print(f"use: of the multipliers' peak. busy: cycles in which the array multiplies. {off}"
+                  "wrong: elements unlike golden's.")
 
 
 def markdown(accounts: Sequence[LayerAccount], geometry: Geometry, cycles: int) -> str:
