@@ -5,6 +5,7 @@ Every function reads and writes files of one folder, where the tools run.
 from dataclasses import asdict, dataclass, field
 import json
 from pathlib import Path
+import re
 from threading import Event
 
 from hw.tools import toolchain
@@ -66,13 +67,26 @@ def synthesise(folder: Path, die: str = "85f", *, name: str = "top", stop_after:
 
     Raises ToolError with the reason that Yosys gives; its log is `yosys.log`.
     """
-    netlist = folder / f"{name}.json"
+    netlist, plain = folder / f"{name}.json", folder / f"{name}.plain.il"
     netlist.unlink(missing_ok=True)
+    plain.write_text(_without_brackets((folder / f"{name}.il").read_text(encoding="utf-8")), encoding="utf-8")
     synth, registers = f"{_SYNTHESIS} {name}", _REGISTERS.format(reset_least=_RESET_LEAST[die])
-    script = (f"read_rtlil {name}.il; {synth} -run begin:map_ffs; opt_clean; {registers}; "
+    script = (f"read_rtlil {plain.name}; {synth} -run begin:map_ffs; opt_clean; {registers}; "
               f"{synth} -run map_ffs: -json {netlist.name}; stat")
-    toolchain.run("yosys", ["-p", script], log=folder / "yosys.log", stop_after=stop_after, stop=stop)
+    try:
+        toolchain.run("yosys", ["-p", script], log=folder / "yosys.log", stop_after=stop_after, stop=stop)
+    finally:
+        plain.unlink()
     return netlist
+
+
+def _without_brackets(rtlil: str) -> str:
+    """RTLIL whose identifiers hold no brackets.
+
+    Amaranth names the elements of an array, which have many bits each, `array[3]`. That is what Yosys calls bit 3 of `array`
+    where it hands a netlist to ABC and takes it back: with both in one design it stops at an assertion (seen in 0.70).
+    """
+    return re.sub(r"\\\S+", lambda identifier: identifier[0].replace("[", "(").replace("]", ")"), rtlil)
 
 
 def place_and_route(netlist: Path, part: Part, *, freq_mhz: float, seed: int = 1, router: str = "router2", stem: str = "",

@@ -38,6 +38,12 @@ def test_array_keeps_the_rules(array):
     assert broken_rules(array) == []
 
 
+def test_no_name_is_taken_for_a_bit_of_another(array):
+    """Elements of arrays are `x(3)`, for Yosys calls bit 3 of `x` `x[3]` where it gives a netlist to ABC."""
+    names = [name for name in array["modules"]["top"]["netnames"] if not name.startswith("$")]
+    assert any("(" in name for name in names) and not any("[" in name for name in names)
+
+
 def test_array_uses_what_it_should(array):
     assert len(cells_of(array, "MULT18X18D")) == 5 and len(cells_of(array, "DP16KD")) == 4
 
