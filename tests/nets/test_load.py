@@ -130,11 +130,11 @@ def test_labels_that_cannot_be_read(rgb, tmp_path):
 
 
 @pytest.mark.parametrize("name, message", [
-    ("digit", "digit: is no model; did you mean digits[?] The zoo has digits, .*; a file must end in .onnx or .net"),
+    ("digit", "digit: is no model; did you mean digits[?] The zoo has digits, .*; a file must end in .onnx, .net or .fln"),
     ("zzz", "zzz: is no model; The zoo has digits"),
     ("weights.pt", "weights.pt: a model file must end in .onnx or .net"),
     ("some/where", "some/where: a model file must end in .onnx or .net"),
-    ("net.fln", "net.fln: is a quantised network: give it to a command that takes one, as golden.run"),
+    ("net.fln", "net.fln: no such file"),
     ("gone.onnx", "gone.onnx: cannot be read: No such file or directory"),
     ("", ": is no model"),
 ])
