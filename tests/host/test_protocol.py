@@ -105,7 +105,7 @@ def test_replies_and_their_meaning():
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"digest": 1 << 64}, "digest must be 64 bits, not"), ({"storage_words": 0}, r"storage_words must be 1..16777216, not 0"),
+    ({"digest": 1 << 64}, "digest must be 64 bits, not"), ({"storage_words": 0}, r"storage_words must be 1..268435456, not 0"),
     ({"clock_khz": 0}, "clock_khz must be 1..4294967295, not 0"), ({"name": "x" * 17}, "name must be at most 16 ASCII"),
 ])
 def test_identities_out_of_range(change, message):
