@@ -28,7 +28,7 @@ from compiler.stages import NetworkError
 from compiler.target import add_storage_argument
 from hw.chip import Chip
 from hw.tools import bitstream, estimate, toolchain
-from hw.tools.bitstream import ClockMissed, Watch, build_bitstream, part_of
+from hw.tools.bitstream import ClockMissed, Watch, build_bitstream, part_of, told
 from hw.tools.cache import Stages, digest_of_files, digest_of_sources
 from hw.tools.toolchain import ToolError
 from nets.network import add_network_arguments, network_from_arguments, outline_from_arguments
@@ -88,15 +88,8 @@ def _program(stages: Stages, args: argparse.Namespace, board: Board, watch: Watc
         compiled = compile_network(network, board.geometry, storage_words=board.storage_words)
         save(compiled.program, folder / f"program{SUFFIX}")
         write_json(folder / "figures.json", figures(compiled, network, board.timing, board.storage_words))
-    watch.begin("program and its cycles")
-    done = "failed"
-    try:
-        done = "done" if stages.make("program", depends, make) else "reused"
-    except KeyboardInterrupt:
-        done = "stopped"
-        raise
-    finally:
-        watch.end("program and its cycles", done)
+    with told(watch, "program and its cycles") as say:
+        say("done" if stages.make("program", depends, make) else "reused")
     return stages.folder / f"program{SUFFIX}", json.loads((stages.folder / "figures.json").read_text(encoding="utf-8"))
 
 

@@ -49,7 +49,9 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
         from nets import deep_compression
         model = deep_compression.load(path)
         graph, spec, names = model.graph, spec or model.spec, names or model.labels
-    elif kind == ".fln" and path.exists():
+    elif kind == ".fln":
+        if not path.exists():
+            raise ModelError(f"{name}: no such file")
         raise ModelError(f"{name}: is a quantised network: give it to a command that takes one, as golden.run, "
                          f"or name the float model that it was made from")
     else:
@@ -86,8 +88,6 @@ def _from_zoo(name: str) -> Model:
     from nets.zoo import catalogue as zoo
     if zoo.is_name(name):
         return zoo.load(name)
-    if Path(name).suffix == ".fln":
-        raise ModelError(f"{name}: no such file")
     if Path(name).suffix or "/" in name:
         raise ModelError(f"{name}: a model file must end in .onnx or .net, or .fln if it is quantised")
     raise ModelError(f"{name}: is no model; {zoo.unknown(name)}; a file must end in .onnx, .net or .fln")

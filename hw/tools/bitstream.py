@@ -17,7 +17,7 @@ from hw.tools.cache import Stages, digest_of_sources
 from hw.tools.flow import Part, Routed
 from hw.tools.toolchain import Stopped, ToolError
 
-__all__ = ["BITSTREAM", "Bitstream", "ClockMissed", "Watch", "build_bitstream", "part_of"]
+__all__ = ["BITSTREAM", "Bitstream", "ClockMissed", "Watch", "build_bitstream", "part_of", "told"]
 
 BITSTREAM = "top.bit"
 TOOLS = ("yosys", "nextpnr-ecp5", "ecppack")
@@ -69,7 +69,7 @@ def part_of(platform: LatticeECP5Platform) -> Part:
 
 
 @contextmanager
-def _told(watch: Watch, stage: str) -> Iterator[Callable[[str], None]]:
+def told(watch: Watch, stage: str) -> Iterator[Callable[[str], None]]:
     """Tells of a stage, also when it fails; yields what takes its result."""
     said = ["failed"]
     watch.begin(stage)
@@ -93,7 +93,7 @@ def build_bitstream(stages: Stages, platform: LatticeECP5Platform, chip: Callabl
     watch, tools = watch or Watch(), {name: toolchain.version(name) for name in TOOLS}
 
     def stage(name: str, action: Callable[[Path], None], inputs: tuple[str, ...] = (), **further: object) -> None:
-        with _told(watch, name) as say:
+        with told(watch, name) as say:
             say("done" if stages.make(name, further, action, inputs) else "reused")
 
     def elaborate(folder: Path) -> None:
@@ -138,7 +138,7 @@ def _route(stages: Stages, part: Part, clock_mhz: float, seeds: int, jobs: int, 
         def action(folder: Path) -> None:
             flow.place_and_route(folder / "planned.json", part, freq_mhz=clock_mhz, seed=seed, stem=name,
                                  constraints=folder / "top.lpf", options=options, stop=stop)
-        with _told(watch, name) as say:
+        with told(watch, name) as say:
             made = stages.make(name, {"clock_mhz": clock_mhz, "options": options, "part": vars(part), "tool": tool}, action,
                                ("planned.json", "top.lpf"))
             result = flow.read_report(stages.folder / f"{name}.report.json", seed)
