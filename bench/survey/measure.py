@@ -103,7 +103,7 @@ def _outline(name: str, making: Path) -> None:
 
 
 def _compiled(making: Path, key: str, geometry: str, words: int, timings: list[Timing | None]) -> None:
-    network = load(making / FLN)
+    network, took = load(making / FLN), None
     began = time.perf_counter()
     try:
         compiled = compile_network(network, Geometry.from_json(geometry), storage_words=words)
@@ -111,14 +111,14 @@ def _compiled(making: Path, key: str, geometry: str, words: int, timings: list[T
         record = {"refused": [str(problem) for problem in error.problems]}
         record["lacks"] = all(problem.reason.startswith("storage must") for problem in error.problems)
     else:
-        program, first, timed = compiled.program, None, []
-        for timing in timings:
+        program, timed = compiled.program, {}
+        for timing in dict.fromkeys(timings):       # boards often have the same, and predicting takes longer than compiling
             data = figures(compiled, network, timing, words)
-            first = first or time.perf_counter() - began
-            timed.append({"cycles": data["cycles"], "utilisation": data["utilisation"], "bound": _bound(data["layers"])})
-        record = {"timed": timed, "commands": len(program.parts), "instructions": len(program.instructions),
-                  "storage_bytes": 2 * compiled.layout.end, "moved_bytes": sum(data["storage_bytes"].values()),
-                  "seconds": first}
+            took = took or time.perf_counter() - began
+            timed[timing] = {"cycles": data["cycles"], "utilisation": data["utilisation"], "bound": _bound(data["layers"])}
+        record = {"timed": [timed[timing] for timing in timings], "commands": len(program.parts),
+                  "instructions": len(program.instructions), "storage_bytes": 2 * compiled.layout.end,
+                  "moved_bytes": sum(data["storage_bytes"].values()), "seconds": took}
     record.setdefault("seconds", time.perf_counter() - began)
     write_json(making / f"{key}.json", record | {"megabytes": _peak_megabytes()})
 
