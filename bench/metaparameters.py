@@ -3,8 +3,8 @@
     python -m bench.metaparameters --page docs/metaparameters.md --plot docs/metaparameters.png
 
 Model size, cycles and frames/s of version 1.0 over the squeeze ratio, with half of the filters 3x3, and over the share of 3x3
-filters, with a squeeze ratio of 0.5; beside them the accuracies that the figure gives. Each network is compiled in a process of
-its own, and what has been found out is kept in --build until our sources change.
+filters, with a squeeze ratio of 0.5; beside them the accuracies that the paper's text gives. Each network is compiled in a
+process of its own, and what has been found out is kept in --build until our sources change.
 """
 import argparse
 from pathlib import Path
@@ -59,8 +59,9 @@ def _page(series: dict[str, list[dict]], command: str, picture: str) -> str:
         f"Made by `{command}`.", "",
         "Figure 3 of [arXiv:1602.07360](https://arxiv.org/abs/1602.07360), with predicted cycles and frames/s on",
         f"{MAIN}. The networks are version 1.0 (`squeezenet:sr=...,pct3x3=...`); megabytes are those of float32",
-        "weights, as in the paper, four times what the board stores. Top-5 is what the figure gives, of networks trained by the",
-        "authors; the text of section 5.3 says 85.6 % of the one with half of its filters 3x3.", "", *chart, *tables])
+        "weights, as in the paper, four times what the board stores. Top-5 is what the paper says in sections 5.2 and 5.3 of",
+        "networks that its authors trained; of the points without one it says that a squeeze ratio above 0.75, and more than",
+        "half of the filters 3x3, gain nothing.", "", *chart, *tables])
 
 
 def get_parser() -> argparse.ArgumentParser:

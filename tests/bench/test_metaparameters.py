@@ -16,8 +16,8 @@ def test_series_are_the_paper_s():
 
 
 @pytest.mark.parametrize("point", DESIGN_SPACE)
-def test_sizes_are_those_of_the_figure(point):
-    """The figure rounds, and counts some sizes in millions of bytes and some in 2**20."""
+def test_sizes_are_those_of_the_paper(point):
+    """The paper rounds, and counts some sizes in millions of bytes and some in 2**20."""
     graph, _ = blank(f"squeezenet:sr={point.sr},pct3x3={point.pct3x3}")
     assert 4 * graph.parameters / 2**20 * 0.97 < point.megabytes < 4 * graph.parameters / 1e6 * 1.03
 
