@@ -96,7 +96,7 @@ def digest_of_chip(name: str, folder: Path) -> str:
     board = find(name)
     content = board.platform().prepare(Chip.of(board), "top").files["top.il"]
     (folder / "top.il").write_bytes(content.encode() if isinstance(content, str) else content)
-    toolchain.run("yosys", ["-q", "-p", SCRIPT], log=folder / "yosys.log")
+    toolchain.yosys(SCRIPT, log=folder / "yosys.log")
     return digest_of_netlist(json.loads((folder / "top.json").read_text(encoding="utf-8")))
 
 

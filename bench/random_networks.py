@@ -59,7 +59,7 @@ class Sweep:
                 continue
             check_program(program)
             result = execute(program, q)
-            wrong = sum(compare.mismatches(tensors, program, result.written))
+            wrong = sum(compare.mismatches(network, tensors, program, result.written))
             assert not wrong, f"{wrong} elements differ from golden"
             assert (compare.final_output(network, program, result.output) == tensors[network.output]).all(), "the output differs"
             self.counts["programs"] += 1

@@ -1,5 +1,5 @@
 """What each compute command of a program must write, from golden's tensors: the network's, never the compiler's."""
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -11,39 +11,31 @@ from nets.int8.network import QNetwork
 __all__ = ["expected_vectors", "final_output", "mismatches"]
 
 
-def expected_vectors(tensors: Mapping[str, np.ndarray], part: Part) -> np.ndarray:
-    """uint8 (channels, pooled rows, columns) that the command writes, without idle channels."""
-    return tensors[part.writes][part.channels.start:part.channels.stop, part.pooled.start:part.pooled.stop]
+def expected_vectors(network: QNetwork, tensors: Mapping[str, np.ndarray], command: Command, part: Part) -> np.ndarray:
+    """uint8 (channels, pooled rows, columns) that the command writes, without idle channels; of a global average the mean of the
+    rows that its bands have brought so far, as if the elements of the others were 0."""
+    layer, channels = network.by_name[part.writes], slice(part.channels.start, part.channels.stop)
+    if not command.average.enable:
+        return tensors[part.writes][channels, part.pooled.start:part.pooled.stop]
+    so_far = tensors[layer.inputs[0]].copy()
+    so_far[:, part.rows.stop:] = 0
+    return values.global_avg_pool(so_far, layer, network.tensors[layer.inputs[0]].zero_point)[channels]
 
 
-def mismatches(tensors: Mapping[str, np.ndarray], program: Program, written: tuple[np.ndarray, ...]) -> list[int]:
+def mismatches(network: QNetwork, tensors: Mapping[str, np.ndarray], program: Program,
+               written: tuple[np.ndarray, ...]) -> list[int]:
     """For each compute command, how many of the elements that it wrote differ from golden; all of them if it wrote another
-    number of vectors. `written` as `golden.machine.Result` has it. A command of a global average that is not complete writes
-    nothing, or a mean so far that golden has not."""
+    number of vectors. `tensors` of all layers; `written` as `golden.machine.Result` has it. A command of a global average whose
+    last band is still to come writes nothing, or the mean so far."""
     counts = []
     commands = [instruction.body for instruction in program.instructions if instruction.queue == "compute"]
-    for command, goes_on, part, vectors in zip(commands, _going_on(commands), program.parts, written, strict=True):
-        wanted = expected_vectors(tensors, part)
+    for command, part, vectors in zip(commands, program.parts, written, strict=True):
+        wanted = expected_vectors(network, tensors, command, part)
         if not units.rows(program.geometry, command):
             wanted = wanted[:, :0]
         found = vectors[:len(part.channels)]
-        if found.shape != wanted.shape:
-            counts.append(max(found.size, wanted.size, 1))
-        elif goes_on:
-            counts.append(0)
-        else:
-            counts.append(int((found != wanted).sum()))
+        counts.append(int((found != wanted).sum()) if found.shape == wanted.shape else max(found.size, wanted.size, 1))
     return counts
-
-
-def _going_on(commands: Sequence[Command]) -> list[bool]:
-    """Of each command whether the next one of a global average adds to its sums."""
-    found, adds = [], False
-    for command in reversed(commands):
-        found.append(bool(command.average.enable and adds))
-        if command.average.enable:
-            adds = not command.average.first
-    return found[::-1]
 
 
 def final_output(network: QNetwork, program: Program, output: np.ndarray) -> np.ndarray:

@@ -52,7 +52,7 @@ def check_frame(network: QNetwork, program: Program, q: np.ndarray, frame: Frame
     """Compares every layer of a frame with input `q`."""
     tensors = values.run(network, q, keep=network.by_name)
     return Checked(frame=frame, output=compare.final_output(network, program, frame.output), golden=tensors[network.output],
-                   wrong=compare.mismatches(tensors, program, frame.written))
+                   wrong=compare.mismatches(network, tensors, program, frame.written))
 
 
 def get_parser() -> argparse.ArgumentParser:

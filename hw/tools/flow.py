@@ -74,7 +74,7 @@ def synthesise(folder: Path, die: str = "85f", *, name: str = "top", stop_after:
     script = (f"read_rtlil {plain.name}; {synth} -run begin:map_ffs; opt_clean; {registers}; "
               f"{synth} -run map_ffs: -json {netlist.name}; stat")
     try:
-        toolchain.run("yosys", ["-p", script], log=folder / "yosys.log", stop_after=stop_after, stop=stop)
+        toolchain.yosys(script, log=folder / "yosys.log", stop_after=stop_after, stop=stop)
     finally:
         plain.unlink()
     return netlist

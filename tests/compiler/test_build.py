@@ -45,7 +45,8 @@ def check_values(network: QNetwork, compiled: Compiled, q: np.ndarray):
     check_program(program)
     tensors = values.run(network, q, keep=network.by_name)
     result = execute(program, q)
-    wrong = [(program.parts[n], count) for n, count in enumerate(compare.mismatches(tensors, program, result.written)) if count]
+    counts = compare.mismatches(network, tensors, program, result.written)
+    wrong = [(part, count) for part, count in zip(program.parts, counts, strict=True) if count]
     assert not wrong
     np.testing.assert_array_equal(compare.final_output(network, program, result.output), tensors[network.output])
 

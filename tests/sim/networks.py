@@ -26,7 +26,7 @@ from nets.moves import Pad
 from nets.preprocess import InputSpec
 from tests.hw.engine.layers import ZERO_POINTS, conv_of, windows
 
-__all__ = ["describe", "networks", "single_conv"]
+__all__ = ["averaged", "describe", "networks", "single_conv"]
 
 THREE_BY_THREE = Window(kernel=(3, 3), padding=(1, 1, 1, 1))
 
@@ -245,3 +245,11 @@ def single_conv(channels: int, out: int, size: tuple[int, int], window: Window =
     return QNetwork(name="net", layers=(QInput(name="x"), conv), output="conv", spec=InputSpec(size=size), tensors={
         "x": TensorType(shape=(channels, *size), scale=1.0, zero_point=7),
         "conv": TensorType(shape=(out, *window.output_size(*size)), scale=1.0, zero_point=conv.requantise.zero_point)})
+
+
+def averaged(channels: int, out: int, size: tuple[int, int]) -> QNetwork:
+    """A convolution and the mean of what it makes."""
+    network = single_conv(channels, out, size)
+    how = Requantise(multiplier=np.array(200), shift=np.array(18), zero_point=3)
+    return replace(network, layers=(*network.layers, QGlobalAvgPool(name="mean", inputs=("conv",), requantise=how)),
+                   output="mean", tensors=network.tensors | {"mean": TensorType(shape=(out, 1, 1), scale=1.0, zero_point=3)})

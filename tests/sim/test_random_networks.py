@@ -15,11 +15,11 @@ from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
 from nets.graph import Window
-from nets.int8.network import QFlatten, QGlobalAvgPool, QNetwork, Requantise, TensorType
+from nets.int8.network import QFlatten, QNetwork, TensorType
 from sim.frame import FrameBench, predict
 from sim.run import check_frame
 from sim.verilog.verilate import VCD
-from tests.sim.networks import describe, networks, single_conv
+from tests.sim.networks import averaged, describe, networks, single_conv
 
 # So small that nearly every network needs bands, and many spill.
 GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=512, band_pixels=64)
@@ -51,7 +51,7 @@ def test_programs_compute_what_the_network_says(drawn):
         program = compiled(network, geometry)
         if program is not None:
             result = execute(program, q)
-            assert not any(compare.mismatches(tensors, program, result.written))
+            assert not any(compare.mismatches(network, tensors, program, result.written))
             np.testing.assert_array_equal(compare.final_output(network, program, result.output), tensors[network.output])
 
 
@@ -94,10 +94,7 @@ def test_strides_that_no_record_holds_on_the_machine(bench):
 
 def test_a_mean_that_is_kept_from_band_to_band_on_the_machine(bench):
     """Of a map that does not fit, so each band says what the mean is so far."""
-    network = single_conv(5, 11, (40, 33))
-    how = Requantise(multiplier=np.array(200), shift=np.array(18), zero_point=3)
-    network = replace(network, layers=(*network.layers, QGlobalAvgPool(name="mean", inputs=("conv",), requantise=how)),
-                      output="mean", tensors=network.tensors | {"mean": TensorType(shape=(11, 1, 1), scale=1.0, zero_point=3)})
+    network = averaged(5, 11, (40, 33))
     compiled = compile_network(network, GEOMETRY)
     assert any(step.running for group in compiled.groups for step in group.order.steps)
     q = np.random.default_rng(5).integers(0, 256, (5, 40, 33), np.uint8)

@@ -40,6 +40,30 @@ def test_reason_of_a_failure(tool, tmp_path):
         toolchain.run(tool("mute", "exit 3"), [], log=tmp_path / "tool.log")
 
 
+def test_a_reason_of_several_lines(tool, tmp_path):
+    script = "echo 'ERROR: no room:'; echo '  two cells'; echo '  too many'; echo; echo '  other'; exit 1"
+    with pytest.raises(ToolError, match="faulty failed: ERROR: no room: two cells too many .see"):
+        toolchain.run(tool("faulty", script), [], log=tmp_path / "tool.log")
+
+
+@pytest.mark.parametrize("script, reason", [
+    ("nonsense", "ERROR: No such command: nonsense"), ("select -assert-none top/*", "ERROR: Assertion failed")])
+def test_what_yosys_says_last_is_in_the_message(script, reason, tmp_path):
+    """Also once ABC has run, from when on the pip package's prints into the void; and the log is one file."""
+    (tmp_path / "top.v").write_text("module top(input a, b, output c); assign c = a & ~b; endmodule\n")
+    with pytest.raises(ToolError, match=f"yosys failed: {reason}.*see .*yosys.log"):
+        toolchain.yosys(f"read_verilog top.v; synth -top top; {script}", log=tmp_path / "yosys.log")
+    assert {path.name for path in tmp_path.iterdir()} == {"top.v", "yosys.log"}
+    assert "Executing ABC pass" in (tmp_path / "yosys.log").read_text()
+
+
+def test_a_crash_of_yosys_is_in_its_log(tool, tmp_path):
+    tool("yosys", 'echo "3. Executing a pass." > "$3"; echo "Assertion failed: x != y (pass.cc: 12)" >&2; exit 134')
+    with pytest.raises(ToolError, match="yosys failed: Assertion failed: x != y"):
+        toolchain.yosys("pass", log=tmp_path / "yosys.log")
+    assert (tmp_path / "yosys.log").read_text() == "3. Executing a pass.\nAssertion failed: x != y (pass.cc: 12)\n"
+
+
 def test_arguments_and_log(tool, tmp_path):
     toolchain.run(tool("say", 'echo "$@"; pwd'), ["a", "b c"], log=tmp_path / "tool.log")
     assert (tmp_path / "tool.log").read_text() == f"a b c\n{tmp_path}\n"
