@@ -85,7 +85,8 @@ def markdown(accounts: Sequence[LayerAccount], geometry: Geometry, cycles: int) 
 def show_queues(console: Console, record: Mapping[str, dict]) -> None:
     """Prints a line for each queue, and what its cycles mean."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("queue", "commands", *COUNTED.values(), "commands off", "by at most"):
+    counted = (words.replace(" for ", " for\n") for words in COUNTED.values())         # in two lines, where 80 columns must do
+    for heading in ("queue", "commands", *counted, "commands\noff", "by at\nmost"):
         table.add_column(heading, justify="left" if heading == "queue" else "right")
     for queue, entry in record.items():
         table.add_row(queue, *(f"{entry[name]:,}" for name in ("commands", *COUNTED, "late_commands")),
