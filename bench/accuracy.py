@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from cli import positive, run_command, write_json
+from cli import Parser, positive, run_command, write_json
 from golden import values
 from golden.evaluate import evaluate
 from nets import digits
@@ -51,8 +51,8 @@ def _time_frames(file: Path) -> None:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.accuracy", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m bench.accuracy", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     parser.add_argument("--frame", type=Path, help=argparse.SUPPRESS)

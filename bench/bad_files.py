@@ -23,7 +23,7 @@ import onnx
 from rich.table import Table
 
 from bench.mutations import BYTE_MUTATIONS, FLN_MUTATIONS, JSON_MUTATIONS, ONNX_MUTATIONS
-from cli import run_command, terminal, write_json
+from cli import Parser, run_command, terminal, write_json
 
 __all__ = ["Case", "Outcome", "Sample", "find_samples", "get_parser", "main", "make_cases", "run_cases"]
 
@@ -278,7 +278,7 @@ def _compare(path: Path, model) -> tuple[str, str]:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.bad_files", description=__doc__.splitlines()[0])
+    parser = Parser(prog="python -m bench.bad_files", description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=300, help="files to make (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the damage (%(default)s)")
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds after which loading counts as a hang (%(default)s)")

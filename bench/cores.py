@@ -13,7 +13,7 @@ from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
 from bench.heatmap import picture
 from bench.organisations import OutputStationary, SharedWeight, WeightStationary
-from cli import RequestError, run_command, terminal, write_json
+from cli import Parser, RequestError, run_command, terminal, write_json
 from hw.tools.toolchain import ToolError
 
 __all__ = ["ORGANISATIONS", "compare", "get_parser", "main"]
@@ -72,7 +72,7 @@ def _table(records: list[dict]) -> Table:
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m bench.cores", description=__doc__)
+    parser = Parser(prog="python -m bench.cores", description=__doc__)
     parser.add_argument("organisations", nargs="*", metavar="ORGANISATION",
                         help=f"which ones: {', '.join(ORGANISATIONS)}; all if none is named")
     parser.add_argument("--lanes", type=int, default=16, help="input channels a cycle (default %(default)s)")

@@ -14,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from arch.geometry import PRESETS, Geometry
-from cli import print_notes, progress, run_command, terminal, waiting, write_json
+from cli import Parser, print_notes, progress, run_command, terminal, waiting, write_json
 from compiler.layer import LayerError
 from golden import values
 from golden.cycles.gather_port import gather_timeline
@@ -100,8 +100,8 @@ def table_of(measures: list[Measure], geometry: Geometry) -> Table:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.engine", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m bench.engine", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     add_network_arguments(parser, default="squeezenet1_1")
     parser.add_argument("--image", type=Path, metavar="I", help="the picture (without one, noise)")
     parser.add_argument("--preset", choices=PRESETS, default="85f", help="geometry (%(default)s)")

@@ -21,7 +21,7 @@ import warnings
 import numpy as np
 from rich.table import Table
 
-from cli import RequestError, needs_extra, progress, run_command, terminal, write_json
+from cli import Parser, RequestError, needs_extra, progress, run_command, terminal, write_json
 from nets.float_run import run as run_float
 from nets.graph import Graph
 from nets.onnx.importer import import_onnx
@@ -138,8 +138,8 @@ def measure(network: str, exporters: list[str], seed: int) -> Iterator[Exported]
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.exports", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m bench.exports", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", metavar="NAME", help="this network, with options; may be given again (all)")
     parser.add_argument("--exporter", choices=[*EXPORTERS, "both"], default="both",
                         help="PyTorch's older exporter, which traces, or the newer one (%(default)s)")

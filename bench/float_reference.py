@@ -10,7 +10,7 @@ import time
 import numpy as np
 from rich.table import Table
 
-from cli import needs_extra, progress, run_command, terminal, write_json
+from cli import Parser, needs_extra, progress, run_command, terminal, write_json
 from nets import digits
 from nets.float_run import run
 from nets.load import load_model
@@ -55,7 +55,7 @@ def measure(model: str | Path, images: Sequence[Path]) -> Difference:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.float_reference", description=__doc__)
+    parser = Parser(prog="python -m bench.float_reference", description=__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("FIRELINE_DATA"), metavar="DIR",
                         help="folder of the shared models and photographs ($FIRELINE_DATA); without it digits alone")
     parser.add_argument("--count", type=int, default=50, help="images of each model (%(default)s)")

@@ -14,7 +14,7 @@ from arch.geometry import PRESETS, Geometry
 from bench.flow import DEVICES, place_and_route, synthesise
 from bench.harness import Harness
 from bench.heatmap import picture
-from cli import meter, positive, run_command, terminal, write_json
+from cli import Parser, meter, positive, run_command, terminal, write_json
 from hw.tools.flow import Routed
 from hw.tools.toolchain import ToolError
 
@@ -102,7 +102,7 @@ def _table(record: dict) -> Table:
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m bench.fmax", description=__doc__)
+    parser = Parser(prog="python -m bench.fmax", description=__doc__)
     parser.add_argument("--preset", choices=PRESETS, required=True, help="geometry and device")
     parser.add_argument("--core", choices=CORES, default="engine", help="what to route (default %(default)s)")
     parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="placement seeds 1..N (default %(default)s)")

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from cli import RequestError, progress, run_command, write_bytes
+from cli import Parser, RequestError, progress, run_command, write_bytes
 
 __all__ = ["FOLDER", "LRN", "NAMES", "constant_shapes", "file_of", "filled", "get_parser", "main"]
 
@@ -72,8 +72,8 @@ def file_of(name: str, folder: Path, seed: int = 0) -> Path:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.light", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m bench.light", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write files to")
     parser.add_argument("--only", action="append", metavar="NAME", help=f"this one; may be given again ({', '.join(NAMES)})")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the weights (%(default)s)")

@@ -18,7 +18,7 @@ from bench.survey.measure import MAIN, measure
 from bench.survey.published import DESIGN_SPACE
 from bench.survey.tables import command_of, markdown
 from boards import find
-from cli import meter, run_command, terminal, write_bytes, write_json
+from cli import Parser, meter, run_command, terminal, write_bytes, write_json
 from nets.plot import plot_suffix
 
 __all__ = ["SERIES", "get_parser", "main"]
@@ -65,8 +65,8 @@ def _page(series: dict[str, list[dict]], command: str, picture: str) -> str:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.metaparameters", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m bench.metaparameters", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", metavar="SR,PCT3X3", type=_metaparameters,
                         help="this point, as 0.125,0.5; may be given again (all)")
     parser.add_argument("--build", type=Path, default=Path("build/zoo"), metavar="DIR", help="what is kept (%(default)s)")

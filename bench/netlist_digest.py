@@ -15,7 +15,7 @@ import sys
 import numpy as np
 
 from boards import BOARDS, find
-from cli import run_command, write_json
+from cli import Parser, run_command, write_json
 from hw.chip import Chip
 from hw.tools import toolchain
 
@@ -101,8 +101,8 @@ def digest_of_chip(name: str, folder: Path) -> str:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.netlist_digest", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m bench.netlist_digest", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", nargs="+", default=list(BOARDS), metavar="B", help="boards (all)")
     parser.add_argument("--build", type=Path, default=Path("build/digest"), metavar="DIR", help="folder of files (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the digests as JSON")

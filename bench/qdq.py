@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cli import needs_extra, positive, print_notes, progress, run_command, write_json
+from cli import Parser, needs_extra, positive, print_notes, progress, run_command, write_json
 from golden import values
 from nets.export_qdq import layer_model, network_model
 from nets.int8.network import QInput, QNetwork
@@ -76,8 +76,8 @@ def compare(network: QNetwork, images: list[np.ndarray], *, fused: bool, integer
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.qdq", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m bench.qdq", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     add_network_arguments(parser)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="images to compare on")
     parser.add_argument("--limit", type=positive, default=100, metavar="N", help="at most N of them (%(default)s)")

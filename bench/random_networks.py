@@ -11,7 +11,7 @@ import sys
 from arch.geometry import Geometry
 from arch.program import Program
 from boards import find
-from cli import needs_extra, run_command, terminal, write_json
+from cli import Parser, needs_extra, run_command, terminal, write_json
 from compiler.build import compile_network
 from compiler.stages import NetworkError
 from golden import compare, values
@@ -81,8 +81,8 @@ class Sweep:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.random_networks", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m bench.random_networks", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, metavar="N", help="networks (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the networks (%(default)s)")
     parser.add_argument("--layers", type=int, default=12, metavar="N", help="of a network at most, about (%(default)s)")

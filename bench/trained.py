@@ -16,7 +16,7 @@ import numpy as np
 from rich.table import Table
 
 from bench.exports import export
-from cli import RequestError, counting, needs_extra, positive, run_command, terminal, write_json
+from cli import Parser, RequestError, counting, needs_extra, positive, run_command, terminal, write_json
 from golden.evaluate import evaluate
 from nets import digits
 from nets.labelled import labelled_images
@@ -72,8 +72,8 @@ def _file_of(torch: ModuleType, name: str, args: argparse.Namespace) -> Path:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.trained", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m bench.trained", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/trained"), metavar="DIR",
                         help="the networks' files (%(default)s)")
     parser.add_argument("--only", action="append", metavar="NAME", help="this network; may be given again (all)")

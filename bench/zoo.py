@@ -17,7 +17,7 @@ from bench.survey.charts import survey
 from bench.survey.measure import MAIN, measure, slug
 from bench.survey.tables import command_of, page, row, terminal_table
 from boards import BOARDS, find
-from cli import RequestError, WorkError, meter, print_error, run_command, terminal, write_bytes, write_json
+from cli import Parser, RequestError, WorkError, meter, print_error, run_command, terminal, write_bytes, write_json
 from nets.plot import plot_suffix
 from nets.zoo.catalogue import NAMES, blank
 
@@ -30,8 +30,8 @@ LIGHT = (*light.NAMES, *light.LRN)
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.zoo", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m bench.zoo", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", metavar="NAME", help="this network; may be given again (all of the zoo)")
     parser.add_argument("--board", action="append", metavar="B",
                         help=f"this board, and {MAIN}; may be given again (all of {', '.join(BOARDS)})")

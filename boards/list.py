@@ -8,7 +8,7 @@ from rich.table import Table
 
 from boards.board import Board
 from boards.registry import ALIASES, BOARDS
-from cli import run_command, terminal, write_json
+from cli import Parser, run_command, terminal, write_json
 
 __all__ = ["get_parser", "main", "record"]
 
@@ -41,7 +41,7 @@ def _table(records: list[dict]) -> Table:
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m boards.list", description=__doc__)
+    parser = Parser(prog="python -m boards.list", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the list here too")
     return parser
 

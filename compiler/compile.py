@@ -4,7 +4,7 @@ from pathlib import Path
 import re
 import sys
 
-from cli import OutputError, print_notes, run_command, terminal, write_json
+from cli import OutputError, Parser, print_notes, run_command, terminal, write_json
 from compiler import explain
 from compiler.build import Compiled, compile_network
 from compiler.figures import figures
@@ -17,7 +17,7 @@ from nets.network import add_network_arguments, network_from_arguments
 __all__ = ["get_parser", "main"]
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m compiler.compile", description=__doc__)
+    parser = Parser(prog="python -m compiler.compile", description=__doc__)
     add_network_arguments(parser)
     add_target_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="FILE", help="the program (<network>-<board>.flp)")

@@ -9,7 +9,7 @@ import numpy as np
 from arch.geometry import PRESETS, Geometry
 from arch.instruction import InstructionError
 from arch.program import Part
-from cli import RequestError, run_command, write_json
+from cli import Parser, RequestError, run_command, write_json
 from compiler import program_file
 from compiler.instruction_page import instruction_page
 from compiler.listing import Line, lines, record_of, text_of
@@ -60,7 +60,7 @@ def _read(args: argparse.Namespace) -> tuple[np.ndarray, Geometry, int, tuple[Pa
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m compiler.disasm", description=__doc__)
+    parser = Parser(prog="python -m compiler.disasm", description=__doc__)
     parser.add_argument("file", type=Path, nargs="?", metavar="FILE",
                         help=f"a program ({program_file.SUFFIX}) of compiler.compile, or words of 16 bits, low byte first")
     parser.add_argument("--geometry", type=_geometry, metavar="G",

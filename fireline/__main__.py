@@ -7,6 +7,7 @@ from difflib import get_close_matches
 import os
 import sys
 
+from cli import Parser
 from fireline.commands import COMMANDS, GROUPS, parser_of
 
 __all__ = ["get_parser", "main"]
@@ -29,7 +30,7 @@ class _Version(argparse.Action):
 
 def get_parser() -> argparse.ArgumentParser:
     """The command line before the subcommand."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="fireline", usage="fireline [--help | --version] COMMAND ...", formatter_class=argparse.RawDescriptionHelpFormatter,
         description=__doc__.splitlines()[0], epilog=f"{_listing()}\nfireline COMMAND --help says more of a command.")
     parser.add_argument("--version", action=_Version, nargs=0, help="show the versions of Fireline and of its tools, and end")

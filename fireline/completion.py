@@ -11,7 +11,7 @@ import os
 import argcomplete
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter, SuppressCompleter
 
-from cli import run_command
+from cli import Parser, run_command
 from fireline.commands import COMMANDS, parser_of
 
 __all__ = ["complete", "complete_parser", "get_parser", "main"]
@@ -21,8 +21,8 @@ MODEL_FILES = ("onnx", "net", "fln")
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fireline completion", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="fireline completion", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shell", choices=SHELLS)
     return parser
 
@@ -44,7 +44,7 @@ def complete() -> None:
 
 def complete_parser(chosen: str) -> argparse.ArgumentParser:
     """A parser with all subcommands, of which the chosen one has its arguments: only its module is imported."""
-    parser = argparse.ArgumentParser(prog="fireline")
+    parser = Parser(prog="fireline")
     parser.add_argument("--version", action="store_true")
     commands = parser.add_subparsers()
     for name, command in COMMANDS.items():

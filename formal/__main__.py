@@ -6,7 +6,7 @@ import sys
 
 from rich.table import Table
 
-from cli import RequestError, progress, run_command, terminal, write_json
+from cli import Parser, RequestError, progress, run_command, terminal, write_json
 from formal.claims import CLAIMS, COVER_DEPTH, checked
 from formal.products import TRIPLES, differing
 from formal.prove import cover
@@ -18,7 +18,7 @@ LANES = {"packed": PackedLane, "lut": LutLane}
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m formal", description=__doc__)
+    parser = Parser(prog="python -m formal", description=__doc__)
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"of {', '.join([*CLAIMS, *LANES])}")
     parser.add_argument("--timeout", type=int, default=600, metavar="S", help="seconds of a proof at most (%(default)s)")
     parser.add_argument("--depth", type=int, metavar="N",

@@ -15,7 +15,7 @@ import sys
 import threading
 import warnings
 
-from cli import positive, print_notes, progress, run_command, terminal, write_bytes, write_json
+from cli import Parser, positive, print_notes, progress, run_command, terminal, write_bytes, write_json
 from golden import values
 from nets import float_run
 from nets.endings import scores_of
@@ -118,8 +118,8 @@ def evaluate(network: QNetwork, model: Model | None, images: list[tuple[Path, in
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m golden.evaluate", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m golden.evaluate", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     add_network_arguments(parser)
     parser.add_argument("--images", type=Path, metavar="DIR",
                         help="labelled images, sub-folders too (digits has its own)")

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from cli import OutputError, print_notes, run_command, terminal, write_json
+from cli import OutputError, Parser, print_notes, run_command, terminal, write_json
 from golden import values
 from nets.int8.network import QNetwork
 from nets.labelled import own_images
@@ -40,7 +40,7 @@ def dump(network: QNetwork, tensors: dict[str, np.ndarray], folder: Path) -> Non
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m golden.run", description=__doc__)
+    parser = Parser(prog="python -m golden.run", description=__doc__)
     add_network_arguments(parser)
     parser.add_argument("--image", type=Path, metavar="I", help="the picture (digits has its own)")
     parser.add_argument("--dump", type=Path, metavar="DIR", help="also write every layer's tensor there, as .npy")

@@ -6,7 +6,7 @@ import numpy as np
 from rich.table import Table
 
 from arch.instruction import QUEUES
-from cli import positive, terminal, waiting, write_json
+from cli import Parser, positive, terminal, waiting, write_json
 from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
 from host.queues import COUNTED, MEANING
 from host.runner import Runner
@@ -15,7 +15,7 @@ __all__ = ["get_parser", "main"]
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m host.bench", description=__doc__)
+    parser = Parser(prog="python -m host.bench", description=__doc__)
     add_port_arguments(parser)
     add_program_arguments(parser)
     parser.add_argument("--frames", type=positive, default=10, metavar="N", help="of noise, all the same (%(default)s)")

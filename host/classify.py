@@ -8,7 +8,7 @@ from pathlib import Path
 import sys
 
 from arch.program import Program
-from cli import OutputError, terminal, waiting, write_bytes, write_json
+from cli import OutputError, Parser, terminal, waiting, write_bytes, write_json
 from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
 from host.runner import Frame, Runner
 from host.tensors import quantised_input, top
@@ -43,7 +43,7 @@ def images_of(names: Iterable[str]) -> list[tuple[Path, Path]]:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m host.classify", description=__doc__)
+    parser = Parser(prog="python -m host.classify", description=__doc__)
     parser.add_argument("images", nargs="+", metavar="I", help="image, folder of images, or pattern")
     add_port_arguments(parser)
     add_program_arguments(parser)

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from arch.control import Fault
 from boards import BOARDS
-from cli import terminal, write_json
+from cli import Parser, terminal, write_json
 from host.cli import add_port_arguments, board_session, geometry_of, main_of
 from host.link import LinkError
 
@@ -15,7 +15,7 @@ __all__ = ["get_parser", "main"]
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m host.info", description=__doc__)
+    parser = Parser(prog="python -m host.info", description=__doc__)
     add_port_arguments(parser)
     return parser
 

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
 
 from arch.flash import BOOT_OFFSET, Boot, boot_image
 from boards import BOARDS
-from cli import meter, write_json
+from cli import Parser, meter, write_json
 from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
 from host.flash import Flash
 from host.runner import Runner
@@ -17,7 +17,7 @@ __all__ = ["get_parser", "main"]
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m host.load", description=__doc__)
+    parser = Parser(prog="python -m host.load", description=__doc__)
     add_port_arguments(parser)
     add_program_arguments(parser)
     parser.add_argument("--flash", nargs="?", type=Path, const=Path(), metavar="FILE",

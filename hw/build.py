@@ -20,7 +20,7 @@ from rich.table import Table
 from arch.line import frame_exchange
 from boards import ALIASES, BOARDS, Board, find
 from boards import list as boards_list
-from cli import meter, positive, print_notes, run_command, terminal, write_bytes, write_json
+from cli import Parser, meter, positive, print_notes, run_command, terminal, write_bytes, write_json
 from compiler.build import compile_network
 from compiler.figures import figures
 from compiler.program_file import SUFFIX, save
@@ -69,7 +69,7 @@ def _files_of(args: argparse.Namespace) -> str:
 
 
 def _model_arguments() -> frozenset[str]:
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_network_arguments(parser)
     return frozenset(vars(parser.parse_args([])))
 
@@ -165,8 +165,8 @@ def _load_board(loader: list[str], path: Path) -> None:
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m hw.build", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m hw.build", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", default="ulx3s", metavar="B", help=f"one of {', '.join([*ALIASES, *BOARDS])} (%(default)s)")
     add_network_arguments(parser, default="")
     for action in parser._actions:

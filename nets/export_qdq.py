@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from cli import print_notes, run_command, write_bytes, write_json
+from cli import Parser, print_notes, run_command, write_bytes, write_json
 from nets.export.integers import IntegerExporter
 from nets.export.nodes import Exporter
 from nets.export.qdq import QdqExporter
@@ -64,8 +64,8 @@ def layer_model(network: QNetwork, layer: QLayer, *, integers: bool = False) -> 
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nets.export_qdq", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m nets.export_qdq", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     add_network_arguments(parser)
     parser.add_argument("--integers", action="store_true", help="integer convolutions: bit for bit the same, but slower")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the network, FILE.onnx")

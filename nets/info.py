@@ -6,7 +6,7 @@ import sys
 from rich.table import Table
 from rich.text import Text
 
-from cli import print_notes, run_command, terminal, write_bytes, write_json
+from cli import Parser, print_notes, run_command, terminal, write_bytes, write_json
 from nets.graph import Graph
 from nets.int8.network import QNetwork
 from nets.load import add_model_arguments, model_from_arguments
@@ -46,7 +46,7 @@ def table(graph: Graph | QNetwork) -> Table:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nets.info", description=__doc__)
+    parser = Parser(prog="python -m nets.info", description=__doc__)
     add_model_arguments(parser)
     zoo.add_family_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from cli import positive, print_notes, progress, run_command, terminal, write_bytes, write_json
+from cli import Parser, positive, print_notes, progress, run_command, terminal, write_bytes, write_json
 from nets import digits
 from nets.int8.calibrate import measure
 from nets.int8.centre import centre
@@ -131,8 +131,8 @@ def synthetic_images(spec: InputSpec, *, count: int = SYNTHETIC_IMAGES, seed: in
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nets.quantise", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m nets.quantise", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_arguments(parser)
     parser.add_argument("--images", type=Path, metavar="DIR",
                         help="images to calibrate on, sub-folders too (digits has its own; other networks get noise)")

@@ -19,7 +19,7 @@ from arch.geometry import PRESETS, Geometry
 from arch.protocol import Identity
 from arch.sdram import Timing
 from boards import ALIASES, BOARDS, Board, find
-from cli import run_command, waiting, write_json
+from cli import Parser, run_command, waiting, write_json
 from hw.accelerator import Accelerator
 from hw.link.uart import byte_layout
 from sim.models.flash import SpiFlash, with_flash
@@ -174,8 +174,8 @@ class PtyServer:
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m sim.board", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m sim.board", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", default="ulx3s", metavar="B", help=f"{', '.join([*ALIASES, *BOARDS])} (%(default)s)")
     parser.add_argument("--engine", choices=PRESETS, help="another engine than the board's, to simulate faster")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write board and port as JSON, once the port is there")

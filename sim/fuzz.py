@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from arch.protocol import Identity
-from cli import WorkError, run_command, write_json
+from cli import Parser, WorkError, run_command, write_json
 from host.device import Device
 from host.link import LinkError
 from host.protocol import checksum
@@ -100,8 +100,8 @@ def fuzz(*, rtl: bool, frames: int, rate: float, seed: int, progress: Callable[[
 
 def get_parser() -> argparse.ArgumentParser:
     """Command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m sim.fuzz", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog="python -m sim.fuzz", description=__doc__,
+                            formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rtl", action="store_true", help="the gateware in Verilator instead of the reference")
     parser.add_argument("--frames", type=int, default=10_000, metavar="N", help="damaged frames (%(default)s)")
     parser.add_argument("--rate", type=float, default=0.2, metavar="R", help="share of frames that are damaged (%(default)s)")

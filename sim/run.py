@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 from arch.program import Program
-from cli import OutputError, counting, print_notes, run_command, terminal, waiting, write_bytes, write_json
+from cli import OutputError, Parser, counting, print_notes, run_command, terminal, waiting, write_bytes, write_json
 from compiler.build import compile_network
 from compiler.stages import NetworkError
 from compiler.target import Target, add_target_arguments, target_from_arguments
@@ -56,7 +56,7 @@ def check_frame(network: QNetwork, program: Program, q: np.ndarray, frame: Frame
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m sim.run", description=__doc__)
+    parser = Parser(prog="python -m sim.run", description=__doc__)
     add_network_arguments(parser)
     parser.add_argument("--image", type=Path, metavar="I",
                         help="a picture, or a folder of them (digits has its own; other networks get seeded noise)")

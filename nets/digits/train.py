@@ -15,7 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 from PIL import Image
 
-from cli import run_command, write_bytes, write_json
+from cli import Parser, run_command, write_bytes, write_json
 from nets.digits import CONFIG, FOLDER
 from nets.graph import Concat, Conv, Dropout, Flatten, GlobalAvgPool, Graph, Input, MaxPool, Relu
 from nets.preprocess import InputSpec
@@ -196,7 +196,7 @@ def make(folder: Path, seed: int) -> None:
 
 
 def get_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m nets.digits.train", description=__doc__)
+    parser = Parser(prog="python -m nets.digits.train", description=__doc__)
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder to write (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="split, weights, distortions (default: %(default)s)")
     return parser
