@@ -19,6 +19,8 @@ ALIGN = 32              # words: nothing shares a burst
 class Layout:
     """Addresses in words of 16 bits, and words by kind (`sizes`). Constants come first, then the program, input, spills, output.
 
+    Spilled buffers share words where no group needs both. No job has to wait for that: whoever stores a buffer does so behind a
+    command of a later group than those that waited for the loads of the one that was there before.
     Only addresses of input and buffers depend on how long the program is: all by as much.
     """
 
@@ -55,17 +57,45 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
         at = _up(at + stages.image_words)
     else:
         buffers[image] = at
-        at = _up(at + image.words * geometry.input_lanes // 2)
+        at = _up(at + _words(image, geometry))
     store_base = at
-    spilled = dict.fromkeys(buffer for group in groups for buffer, resident in group.residents.items()
-                            if isinstance(resident, Stored) and buffer is not stages.output)
-    for buffer in [*spilled, stages.output]:
-        buffers[buffer] = at
-        at = _up(at + buffer.words * geometry.input_lanes // 2)
+    spilled, spilled_words = _spilled(stages, groups, geometry)
+    buffers |= {buffer: at + offset for buffer, offset in spilled.items()}
+    at = buffers[stages.output] = at + spilled_words
+    at = _up(at + _words(stages.output, geometry))
     sizes = {"weights": constants_end, "parameters": parameters_end - constants_end, "program": start - program,
              "input": store_base - start, "spilled": buffers[stages.output] - store_base, "output": at - buffers[stages.output]}
     return Layout(weights=weights, parameters=parameters, program=program, input=start, buffers=buffers, store_base=store_base,
                   end=at, sizes=sizes)
+
+
+def _words(buffer: Buffer, geometry: Geometry) -> int:
+    return buffer.words * geometry.input_lanes // 2
+
+
+def _spilled(stages: Stages, groups: Sequence[Group], geometry: Geometry) -> tuple[dict[Buffer, int], int]:
+    """Where each spilled buffer lies behind the first one, and the words of all together.
+
+    The largest first, each as low as it goes beside those that are needed in some group with it.
+    """
+    lives: dict[Buffer, range] = {}
+    for number, group in enumerate(groups):
+        for buffer, resident in group.residents.items():
+            if buffer is not stages.output and (isinstance(resident, Stored) or buffer in lives):
+                lives[buffer] = range(lives[buffer].start if buffer in lives else number, number + 1)
+    places: dict[Buffer, range] = {}
+    for buffer in sorted(lives, key=lambda buffer: -buffer.words):
+        at, size = 0, _up(_words(buffer, geometry))
+        for taken in sorted((places[other] for other in places if _meet(lives[buffer], lives[other])), key=lambda one: one.start):
+            if at + size <= taken.start:
+                break
+            at = max(at, taken.stop)
+        places[buffer] = range(at, at + size)
+    return {buffer: place.start for buffer, place in places.items()}, max((place.stop for place in places.values()), default=0)
+
+
+def _meet(a: range, b: range) -> bool:
+    return a.start < b.stop and b.start < a.stop
 
 
 def constants(layout: Layout, stages: Stages, program: Sequence[int]) -> np.ndarray:

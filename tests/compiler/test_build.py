@@ -12,6 +12,7 @@ from arch.instruction import Opcode, encode
 from boards import find
 from compiler.build import Compiled, compile_network
 from compiler.figures import figures
+from compiler.residency import Stored
 from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
@@ -81,6 +82,24 @@ def test_chunks_of_a_map_that_has_no_room_are_stored_side_by_side():
     resident = group.residents[compiled.stages.output]
     assert resident.copies == 2 and resident.chunk_words == 2 * len(group.order.steps[0].output_words)
     check_values(network, compiled, random_input(network))
+
+
+def test_maps_that_leave_the_chip_share_storage():
+    rng, count = np.random.default_rng(7), 7
+    layers = [Input(name="l0", shape=(3, 24, 24))]
+    for n in range(1, count + 1):
+        layers.append(Conv(name=f"l{n}", inputs=(f"l{n - 1}",), bias=rng.normal(size=16).astype(np.float32),
+                           weight=rng.normal(size=(16, 3 if n == 1 else 16, 3, 3)).astype(np.float32),
+                           window=Window(kernel=(3, 3), padding=(1, 1, 1, 1))))
+    spec = InputSpec(size=(24, 24), crop="none")
+    graph = Graph(name="chain", layers=tuple(layers), output=f"l{count}")
+    network = quantise(Model(graph=graph, spec=spec), synthetic_images(spec))
+    compiled = compile_network(network, SMALL[0])
+    check_values(network, compiled, random_input(network))
+    stored = {buffer for group in compiled.groups for buffer, resident in group.residents.items()
+              if isinstance(resident, Stored) and buffer is not compiled.stages.output}
+    assert 0 < spilled(compiled) <= 2 * max(buffer.words for buffer in stored) * SMALL[0].input_lanes // 2
+    assert len(stored) > 2
 
 
 @pytest.mark.parametrize("preset", PRESETS)
