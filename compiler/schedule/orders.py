@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from operator import itemgetter
 
@@ -102,48 +102,62 @@ def _pinned(geometry: Geometry, stages: Sequence[Stage], several: Sequence[Stage
 
 
 def _depth_first(stages: Sequence[Stage], parts: list[list[list[Step]]], *, avoids_waits: bool) -> list[Step]:
-    """The steps of stages (of each: for some output blocks, band by band), the deepest possible one first; rather none whose
-    output nobody needs yet, and none that reads what the step before it writes, if it `avoids_waits`."""
-    count = len(stages)
+    """The steps of stages (of each: for some output blocks, band by band) in the turns of `_turns`."""
     # For each stage the earlier ones whose rows it reads, and those that write beside it.
-    makers = [[m for m in range(n) if any(_meet(stages[m].target, source) for source in stage.sources)]
-              for n, stage in enumerate(stages)]
-    beside = [[m for m in range(count) if m != n and stages[m].target.buffer is stage.target.buffer]
-              for n, stage in enumerate(stages)]
-    readers = [[m for m in range(count) if n in makers[m]] for n in range(count)]
+    makers = tuple(tuple(m for m in range(n) if any(_meet(stages[m].target, source) for source in stage.sources))
+                   for n, stage in enumerate(stages))
+    beside = tuple(tuple(m for m, other in enumerate(stages) if m != n and other.target.buffer is stage.target.buffer)
+                   for n, stage in enumerate(stages))
     bands = [list(zip(*blocks_of, strict=True)) for blocks_of in parts]
-    complete = [[(0, -1)] for _ in stages]                      # (rows of the target that are complete, step) per band
-    steps: list[Step] = []
-    left = [len(steps_of) for steps_of in bands]
+    reads = tuple(tuple(band[0].input_rows.stop for band in of_stage) for of_stage in bands)
+    writes = tuple(tuple(band[0].output_rows.stop for band in of_stage) for of_stage in bands)
+    of_stage = [iter(band) for band in bands]
+    return [step for n in _turns(makers, beside, reads, writes, avoids_waits) for step in next(of_stage[n])]
+
+
+@lru_cache(maxsize=1 << 14)
+def _turns(makers: tuple[tuple[int, ...], ...], beside: tuple[tuple[int, ...], ...], reads: tuple[tuple[int, ...], ...],
+           writes: tuple[tuple[int, ...], ...], avoids_waits: bool) -> list[int]:
+    """Which stage runs its next band, turn by turn: the deepest possible one first; rather none whose output nobody needs yet,
+    and none that reads what the one before it wrote, if this `avoids_waits`.
+
+    Of each stage: those that make what it reads, those that write `beside` it, and the rows that each band needs and completes.
+    Networks repeat themselves, and turns are the same whichever weights stay: so they are kept.
+    """
+    count = len(reads)
+    readers = [[m for m in range(count) if n in makers[m]] for n in range(count)]
+    complete = [[(0, -1)] for _ in reads]                       # (rows of the target that are complete, turn) per band
+    turns: list[int] = []
+    left = [len(bands) for bands in reads]
     position = [0] * count
     while any(left):
         # Of the stages that could run: rather none ahead of those beside it or two bands ahead of its readers, none that waits
-        # for the last step, none that its readers do not wait for.
+        # for the last turn, none that its readers do not wait for.
         choices: list[tuple[bool, bool, bool, int]] = []
         for n in reversed(range(count)):
             if not left[n]:
                 continue
             rows = complete[n][-1][0]
-            latest = _ready(bands[n][position[n]][0].input_rows.stop, [complete[m] for m in makers[n]])
+            latest = _ready(reads[n][position[n]], [complete[m] for m in makers[n]])
             if latest is not None:
                 ahead = any(left[m] and complete[m][-1][0] < rows for m in beside[n])
                 early, too_early = (readers[n] != [] and all(
-                    not left[m] or bands[m][min(position[m] + further, len(bands[m]) - 1)][0].input_rows.stop <= rows
+                    not left[m] or reads[m][min(position[m] + further, len(reads[m]) - 1)] <= rows
                     for m in readers[n]) for further in (0, 1))
-                choice = ahead or too_early, avoids_waits and 0 <= latest == len(steps) - 1, early, -n
+                choice = ahead or too_early, avoids_waits and 0 <= latest == len(turns) - 1, early, -n
                 choices.append(choice)
                 if not any(choice[:3]):
                     break
         n = -min(choices)[3]
-        steps += bands[n][position[n]]
-        complete[n].append((steps[-1].output_rows.stop, len(steps) - 1))
+        complete[n].append((writes[n][position[n]], len(turns)))
+        turns.append(n)
         position[n] += 1
         left[n] -= 1
-    return steps
+    return turns
 
 
 def _ready(stop: int, makers: Sequence[list[tuple[int, int]]]) -> int | None:
-    """The last step that completes rows up to `stop` of what all makers write; None if not all are complete."""
+    """The last turn that completes rows up to `stop` of what all makers write; None if not all are complete."""
     latest = -1
     for complete in makers:
         if complete[-1][0] < stop:
