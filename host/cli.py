@@ -58,7 +58,8 @@ def geometry_of(digest: int) -> Geometry:
     for geometry in (*(board.geometry for board in BOARDS.values()), *PRESETS.values()):
         if geometry.digest == digest:
             return geometry
-    raise LinkError(f"The board holds an engine of its own ({digest:016x}): compile for its geometry, give the file to --program")
+    raise LinkError(f"The board's engine is of no board or preset here (digest {digest:016x}): compile with the --geometry that "
+                    "it was built with, and give the file to --program")
 
 
 def program_of(args: Namespace, session: Session) -> Program:

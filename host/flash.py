@@ -27,10 +27,10 @@ class Flash:
             self.identity = session.exchange(bytes([Command.IDENTIFY, 0, 0, 0]))[1:]
         except Refused as refused:
             if refused.reason == Refusal.UNKNOWN:
-                raise LinkError("The bitstream on this board has no way to a flash: upload without --flash") from None
+                raise LinkError("The bitstream on this board has no way to its flash: upload without --flash") from None
             raise
         if self.identity in (b"\0\0\0", b"\xff\xff\xff"):
-            raise LinkError("No flash answers: is it there, on the pins that the board's platform names?")
+            raise LinkError("No flash answers on the pins that the board's platform names: is there one? Upload without --flash")
 
     def write(self, address: int, data: bytes, progress: Callable[[str, int], None] = lambda stage, done: None) -> None:
         """Erases all blocks that hold a byte of `data`, programs and verifies it; `progress` hears the stage ("erase", "program",
@@ -39,7 +39,8 @@ class Flash:
         if address < self.offset or address % BLOCK_BYTES:
             raise ValueError(f"Address in flash must be a multiple of {BLOCK_BYTES} from {self.offset} on, not {address}")
         if address + len(data) > _SIZE:
-            raise LinkError(f"Data in flash must end below {_SIZE}, not at {address + len(data)}")
+            raise LinkError(f"Data in flash must end below byte {_SIZE:,}, not at {address + len(data):,}: "
+                            f"{address + len(data) - _SIZE:,} bytes are missing; upload without --flash")
         for stage, step, work in (("erase", BLOCK_BYTES, self._erase), ("program", PAGE_BYTES, self._program),
                                   ("verify", _READ_BYTES, self._verify)):
             progress(stage, 0)
@@ -62,7 +63,7 @@ class Flash:
 
     def _verify(self, address: int, part: bytes) -> None:
         if self._read(address, len(part)) != part:
-            raise LinkError(f"Flash does not hold what was written, from byte {address} on: is it protected or too small?")
+            raise LinkError(f"Flash does not hold what was written, from byte {address:,} on: is it protected, or too small?")
 
     def _change(self, command: int, address: int, data: bytes) -> None:
         self.session.exchange(bytes([Command.WRITE_ENABLE]))
@@ -70,7 +71,7 @@ class Flash:
         end = self._clock() + _BUSY_S + self.session.patience_s
         while self.session.exchange(bytes([Command.STATUS, 0]))[1] & Status.BUSY:
             if self._clock() > end:
-                raise LinkError("The flash is busy for too long")
+                raise LinkError(f"The flash is still busy after {_BUSY_S} s: switch the board off and on, and write again")
 
 
 def _parts(data: bytes, size: int) -> Iterator[tuple[int, bytes]]:

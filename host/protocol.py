@@ -7,10 +7,13 @@ import numpy as np
 from arch.protocol import COUNTERS, ESCAPE, FLAG, FLIP, FRAME_WORDS, INFO_WORDS, NAME_WORDS, STATUS_WORDS, Identity, State
 from cli import WorkError
 
-__all__ = ["Deframer", "Info", "Message", "ProtocolError", "Status", "checksum", "counters", "number", "pair"]
+__all__ = ["OTHER_VERSION", "Deframer", "Info", "Message", "ProtocolError", "Status", "checksum", "counters", "number", "pair"]
 
 _FLAG, _ESCAPE = bytes([FLAG]), bytes([ESCAPE])
 _ESCAPED_FLAG, _ESCAPED_ESCAPE = bytes([ESCAPE, FLAG ^ FLIP]), bytes([ESCAPE, ESCAPE ^ FLIP])
+
+
+OTHER_VERSION = "build its bitstream with this version of Fireline (python -m hw.build)"      # what to do about another one
 
 
 class ProtocolError(WorkError):
@@ -110,13 +113,13 @@ class Info:
     def of(cls, words: np.ndarray) -> "Info":
         """From a reply's words. Raises ProtocolError if they cannot be of this version."""
         if len(words) < 4 or len(words) != INFO_WORDS:
-            raise ProtocolError(f"Reply to INFO must be {INFO_WORDS} words, not {len(words)}: a board of another version")
+            raise ProtocolError(f"Reply to INFO must be {INFO_WORDS} words, not {len(words)}: {OTHER_VERSION}")
         name = np.asarray(words[-NAME_WORDS:], "<u2").tobytes().rstrip(b"\0")
         try:
             identity = Identity(digest=number(words[4:8]), storage_words=number(words[8:10]), clock_khz=number(words[10:12]),
                                 name=name.decode("ascii"))
         except ValueError as error:
-            raise ProtocolError(f"Reply to INFO makes no sense: {error}") from None
+            raise ProtocolError(f"Reply to INFO makes no sense, {error}: {OTHER_VERSION}") from None
         return cls(nonce=number(words[:2]), version=int(words[2]), counters=int(words[3]), identity=identity)
 
 
@@ -146,7 +149,7 @@ class Status:
     def of(cls, words: np.ndarray) -> "Status":
         """From a reply's words. Raises ProtocolError for a wrong number of them."""
         if len(words) != STATUS_WORDS:
-            raise ProtocolError(f"Reply to STATUS must be {STATUS_WORDS} words, not {len(words)}")
+            raise ProtocolError(f"Reply to STATUS must be {STATUS_WORDS} words, not {len(words)}: {OTHER_VERSION}")
         state = int(words[0])
         return cls(running=bool(state & State.RUNNING), finished=bool(state & State.FINISHED), failed=bool(state & State.FAILED),
                    fault=int(words[1]) & 0xFF,
@@ -165,5 +168,5 @@ class Status:
 def counters(words: np.ndarray) -> dict[str, int]:
     """Counters by name. Raises ProtocolError for a wrong number of them."""
     if len(words) != 2 * len(COUNTERS):
-        raise ProtocolError(f"Reply to COUNTERS must be {2 * len(COUNTERS)} words, not {len(words)}")
+        raise ProtocolError(f"Reply to COUNTERS must be {2 * len(COUNTERS)} words, not {len(words)}: {OTHER_VERSION}")
     return {name: number(words[2 * n:2 * n + 2]) for n, name in enumerate(COUNTERS)}

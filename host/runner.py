@@ -18,6 +18,12 @@ __all__ = ["Frame", "MachineError", "Runner"]
 _LONGEST_S = 3600               # of a frame, simulated ones too; the machine itself stops when nothing moves
 
 
+_WHY = {Fault.GEOMETRY: "the program is for another engine", Fault.DEADLOCK: "its commands wait for each other",
+        Fault.STALLED: "nothing moved for a long time", Fault.LOAD_CHIP: "a load goes beyond the chip's memory",
+        Fault.LOAD_STORAGE: "a load goes beyond storage", Fault.STORE_CHIP: "a store goes beyond the chip's memory",
+        Fault.STORE_STORAGE: "a store goes beyond storage"}
+
+
 class MachineError(LinkError):
     """The machine stopped; the message says why and at which command."""
 
@@ -28,7 +34,9 @@ class MachineError(LinkError):
             where = f"word {status.word} of the program, in instruction {status.index} ({name})"
         else:
             where = f"command {status.index} of the queue {QUEUES[status.queue] if status.queue < len(QUEUES) else status.queue}"
-        super().__init__(f"The machine stopped with {fault} at {where}, after {status.cycles} cycles")
+        why = _WHY.get(status.fault, "storage holds no program there")
+        super().__init__(f"The machine stopped with {fault} at {where}, after {status.cycles:,} cycles: {why}; load the program "
+                         "again, and tell us if it stops again")
         self.status = status
 
 
@@ -53,9 +61,11 @@ class Runner:
         identity = session.info.identity
         if program.geometry.digest != identity.digest:
             raise LinkError(f"The program is for engine {program.geometry.digest:016x}, the board holds {identity.digest:016x}: "
-                            "compile it for this board")
+                            "compile it for this board (python -m host.info shows which it is)")
         if program.storage_words > identity.storage_words:
-            raise LinkError(f"The program needs {program.storage_words} words of storage, the board has {identity.storage_words}")
+            need, have = 2 * program.storage_words, 2 * identity.storage_words
+            raise LinkError(f"The program needs {need:,} bytes of storage, the board has {have:,}: {need - have:,} are missing; "
+                            "take a smaller network, or a board with more")
         self.session, self.program = session, program
 
     @property
@@ -92,7 +102,7 @@ class Runner:
         if status.failed:
             raise MachineError(status)
         if not status.finished:
-            raise LinkError("The program was ended by somebody else")
+            raise LinkError("The program was ended from outside: does another program use this board? End it, and start again")
         output = program.output
         words = session.read(output.address, output.words)
         chip_s = status.cycles / (1000 * session.info.identity.clock_khz)

@@ -8,7 +8,7 @@ import numpy as np
 
 from arch.protocol import DATA_WORDS, FLAG, REFUSED, REPLY, VERSION, Kind, Refusal
 from host.link import Link, LinkError
-from host.protocol import Deframer, Info, Message, ProtocolError, Status, checksum, counters, number, pair
+from host.protocol import OTHER_VERSION, Deframer, Info, Message, ProtocolError, Status, checksum, counters, number, pair
 
 __all__ = ["BoardReset", "Refused", "Session"]
 
@@ -16,12 +16,16 @@ _WINDOW = 16                    # writes on their way
 _TRIES = 8                      # without any progress
 
 
+_WHY = {Refusal.RANGE: "it has less storage than that: compile for this board (python -m host.info shows which it is)",
+        Refusal.BUSY: "it runs a program, or copies one from its flash: wait for it, or reset the board"}
+
+
 class Refused(LinkError):
     """The board refuses a request that arrived undamaged; `reason` says why."""
 
     def __init__(self, kind: Kind, reason: int):
         name = Refusal(reason).name if reason in list(Refusal) else str(reason)
-        super().__init__(f"The board refuses {kind.name}: {name}")
+        super().__init__(f"The board refuses {kind.name}, {name}: {_WHY.get(reason, OTHER_VERSION)}")
         self.reason = reason
 
 
@@ -29,7 +33,7 @@ class BoardReset(LinkError):
     """The board was reset since `connect`: what it did is lost, storage may be too."""
 
     def __init__(self):
-        super().__init__("The board was reset meanwhile: begin again")
+        super().__init__("The board was reset meanwhile, and what it did is lost: start the command again")
 
 
 class Session:
@@ -62,7 +66,8 @@ class Session:
         self.link.write(bytes([FLAG]))
         reply = self._ask(Kind.INFO, pair(nonce), accept=lambda words: len(words) >= 2 and number(words[:2]) == nonce)
         if len(reply) < 3 or reply[2] != VERSION:
-            raise ProtocolError(f"Protocol of the board must be version {VERSION}, not {reply[2] if len(reply) > 2 else 'none'}")
+            raise ProtocolError(f"Protocol of the board must be version {VERSION}, not {reply[2] if len(reply) > 2 else 'none'}: "
+                                f"{OTHER_VERSION}")
         self.info = Info.of(reply)
         return self.info
 
@@ -102,7 +107,7 @@ class Session:
         end = self._clock() + timeout_s
         while (status := self.status()).running:
             if self._clock() > end:
-                raise LinkError(f"The program does not end within {timeout_s:g} s")
+                raise LinkError(f"The program does not end within {timeout_s:g} s: reset the board, and load the program again")
         return status
 
     def boot(self, timeout_s: float) -> Status:
@@ -110,7 +115,8 @@ class Session:
         end = self._clock() + timeout_s
         while (status := self.status()).booting:
             if self._clock() > end:
-                raise LinkError(f"The board still copies from its flash after {timeout_s:g} s")
+                raise LinkError(f"The board still copies from its flash after {timeout_s:g} s: reset it, and write the program "
+                                "to its flash again (python -m host.load --flash)")
         return status
 
     def exchange(self, data: bytes) -> bytes:
@@ -174,7 +180,8 @@ class Session:
             elif done < len(frames) and self._clock() >= deadline:
                 tries += 1
                 if tries == _TRIES:
-                    raise LinkError(f"The board does not answer {kind.name}: is it there, loaded, and at {self.link.baud} baud?")
+                    raise LinkError(f"The board does not answer ({kind.name}): is this its port, is its bitstream loaded, and "
+                                    f"are {self.link.baud:,} baud its own (python -m boards.list shows them)?")
                 went_back, sent = -1, done
                 self.sent_again += 1
         self._next = (first + len(frames)) % 256

@@ -157,7 +157,9 @@ class Conv(Layer):
         out, per_group = self.weight.shape[:2]
         if self.bias.shape != (out,):
             raise ValueError(f"bias must have {out} values, not shape {self.bias.shape}")
-        if self.groups < 1 or per_group * self.groups != channels or out % self.groups:
+        if self.groups < 1 or channels % self.groups or out % self.groups:
+            raise ValueError(f"groups must divide the {channels} input and the {out} output channels, not be {self.groups}")
+        if per_group * self.groups != channels:
             raise ValueError(f"weight {self.weight.shape} in {self.groups} groups does not fit {channels} input channels")
         return (out, *self.window.output_size(height, width))
 

@@ -97,7 +97,7 @@ def test_replies_and_their_meaning():
     device.counters = list(range(12))
     assert list(counters(device.answer(Message.of(Kind.COUNTERS, 10)).words).values()) == list(range(12))
     for reader, words, message in ((Info.of, [1] * 19, "Reply to INFO must be 20 words, not 19"),
-                                   (Info.of, [0xFFFF] * 12 + [0] * 8, "Reply to INFO makes no sense: storage_words must be"),
+                                   (Info.of, [0xFFFF] * 12 + [0] * 8, "Reply to INFO makes no sense, storage_words must be"),
                                    (Status.of, [1], "Reply to STATUS must be 10 words, not 1"),
                                    (counters, [1], "Reply to COUNTERS must be 24 words, not 1")):
         with pytest.raises(ProtocolError, match=message):

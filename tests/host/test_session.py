@@ -61,7 +61,7 @@ def test_uploads_use_the_line():
 def test_refused_requests(ask, reason):
     device, _, session = pair()
     session.connect()
-    with pytest.raises(Refused, match=f"The board refuses .*: {reason.name}"):
+    with pytest.raises(Refused, match=f"The board refuses .*, {reason.name}: it has less storage"):
         ask(session)
     session.write(0, words(3))                  # the session goes on
     assert np.array_equal(device.storage[:3], words(3))
@@ -74,7 +74,7 @@ def test_busy():
     session.start(0)
     for ask in (lambda: session.write(0, words(1)), lambda: session.read(0, 1), lambda: session.checksum(0, 1),
                 lambda: session.start(0)):
-        with pytest.raises(Refused, match="BUSY"):
+        with pytest.raises(Refused, match="BUSY: it runs a program"):
             ask()
     with pytest.raises(LinkError, match="does not end within 0 s"):
         session.wait(0)
@@ -96,7 +96,7 @@ def test_a_simulated_board_takes_its_time_for_a_checksum(slowness):
 
     link = Silent()
     session = Session(link, clock=lambda: link.now, slowness=slowness)
-    with pytest.raises(LinkError, match="does not answer CHECKSUM"):
+    with pytest.raises(LinkError, match="does not answer .CHECKSUM."):
         session.checksum(0, 500_000)
     each = slowness * 500_000 * 10 / 25e6           # ten cycles a word at 25 MHz
     assert 8 * each < link.now < 8 * (each + 1)
@@ -106,7 +106,7 @@ def test_reset_of_the_board():
     device, _, session = pair()
     session.connect()
     device.reset()
-    with pytest.raises(BoardReset, match="The board was reset meanwhile: begin again"):
+    with pytest.raises(BoardReset, match="The board was reset meanwhile.*start the command again"):
         session.status()
     session.connect()
     session.status()
@@ -115,14 +115,14 @@ def test_reset_of_the_board():
 def test_silent_board():
     _, line, session = pair()
     line.board.feed = lambda data: b""
-    with pytest.raises(LinkError, match="does not answer INFO: is it there, loaded, and at 3000000 baud"):
+    with pytest.raises(LinkError, match="does not answer .INFO.: is this its port, .* 3,000,000 baud"):
         session.connect()
 
 
 def test_other_version():
     device, _, session = pair()
     device.identity = type("Other", (), {"words": lambda self, counters: [2, 0]})()
-    with pytest.raises(ProtocolError, match="must be version 1, not 2"):
+    with pytest.raises(ProtocolError, match="must be version 1, not 2: build its bitstream"):
         session.connect()
 
 

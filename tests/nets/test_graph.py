@@ -78,8 +78,8 @@ def test_linear():
 
 @pytest.mark.parametrize("layer, message", [
     (conv(weight=(4, 5, 3, 3)), r"weight \(4, 5, 3, 3\) in 1 groups does not fit 6 input channels"),
-    (conv(weight=(4, 3, 3, 3), groups=0), "in 0 groups does not fit"),
-    (conv(weight=(5, 3, 3, 3), groups=2), "in 2 groups does not"),
+    (conv(weight=(4, 3, 3, 3), groups=0), "groups must divide the 6 input and the 4 output channels, not be 0"),
+    (conv(weight=(5, 3, 3, 3), groups=2), "groups must divide the 6 input and the 5 output channels, not be 2"),
     (conv(bias=3), r"bias must have 4 values, not shape \(3,\)"),
     (unary(Conv, weight=zeros(4, 6, 3, 3), bias=zeros(4), window=Window(kernel=(1, 1))), "weight must be out x in x 1 x 1"),
     (conv(weight=(4, 6, 9, 3)), r"kernel \(9, 3\) with dilation \(1, 1\) does not fit 8x10 with padding \(0, 0, 0, 0\)"),
