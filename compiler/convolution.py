@@ -141,6 +141,11 @@ class Convolution:
         return self.pool_window.output_size(*self.size, ceil_mode=getattr(self.pool, "ceil_mode", False))
 
     @property
+    def pointwise(self) -> bool:
+        """Whether each value is made of those of the same pixel in its own block alone."""
+        return bool(self.own.step) and self.pool is None and self.conv.window == NO_POOL
+
+    @property
     def average(self) -> bool:
         """Whether a global average is fused."""
         return isinstance(self.pool, QGlobalAvgPool)

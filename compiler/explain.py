@@ -27,9 +27,9 @@ def record(compiled: Compiled, figures: dict) -> dict:
         "groups": [{
             "stages": [stage.layer for stage in group.stages], "way": group.order.way.value, "commands": len(group.order.steps),
             "estimated_cycles": round(group.cycles),
-            "activation_words": sum(resident.size for resident in group.residents.values()),
+            "activation_words": sum(resident.size for resident in group.places),
             "weight_words": sum(stage.work.blocks * stage.work.block_words for stage in group.stages),
-            "buffers": [_resident(one) for one in sorted(group.residents.values(), key=lambda resident: resident.base)]}
+            "buffers": [_resident(one) for one in sorted(group.places, key=lambda resident: resident.base)]}
             for group in compiled.groups],
         "layers": [layer | {"shape": shapes[layer["name"], layer["writes"]]} for layer in figures["layers"]],
     }
@@ -93,7 +93,7 @@ def plot(path: Path, compiled: Compiled, figures: dict) -> None:
     top.set_title(f"{compiled.program.name}: commands, a colour for each group")
     for number, group in enumerate(compiled.groups):
         start, end = spans[number]
-        for resident in group.residents.values():
+        for resident in group.places:
             bottom.add_patch(Rectangle((start, resident.base), end - start, resident.size, facecolor=f"C{number % 10}", alpha=0.5,
                                        edgecolor="black", linewidth=0.5))
             if end - start > 0.03 * max(span[1] for span in spans.values()) and resident.size > 150:

@@ -70,4 +70,4 @@ def _areas(compiled: Compiled, course: _Predicted) -> list[dict]:
         spans[job.group] = min(first, int(taken)), max(last, int(done))
     return [{"name": resident.buffer.name, "base": resident.base, "words": resident.size, "start": spans[number][0],
              "end": spans[number][1]}
-            for number, group in enumerate(compiled.groups) for resident in group.residents.values() if number in spans]
+            for number, group in enumerate(compiled.groups) for resident in group.places if number in spans]

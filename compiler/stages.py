@@ -61,6 +61,11 @@ class Slice:
     buffer: Buffer
     words: range
 
+    def meets(self, other: "Slice") -> bool:
+        """Whether some words are in both."""
+        return (self.buffer is other.buffer and self.words.start < other.words.stop
+                and other.words.start < self.words.stop)
+
 
 @dataclass(eq=False)
 class Stage:
@@ -83,6 +88,10 @@ class Stage:
     def inputs(self) -> frozenset[Buffer]:
         """The buffers that it reads."""
         return frozenset(source.buffer for source in self.sources)
+
+    def reads_of(self, other: "Stage") -> bool:
+        """Whether it reads words that another stage writes."""
+        return any(source.meets(other.target) for source in self.sources)
 
     def output_words(self, blocks: range) -> range:
         """Words of the target's pixels in which these output blocks lie."""

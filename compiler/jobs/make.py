@@ -46,15 +46,14 @@ class _Maker:
         self.departures = Departures(group, self.geometry, self.layout, self.jobs, self.activations, self.stored)
         pool_bases, copied, copies = self._pool_bases(group), None, -1
         for at, step in enumerate(group.order.steps):
-            target = group.residents[step.stage.target.buffer]
+            target = group.target_of(step.stage)
             written = target.together(step.output_words), step.output_rows
             if written != copied:
                 copied, copies = written, copies + 1
-            residents = group.residents | {step.stage.target.buffer: target.copy(copies)}
             pool_base = pool_bases[step.stage]
             if group.order.way is not Way.CHUNKS:       # whose chunks use the same places one after the other
                 pool_base += step.stage.work.places * step.blocks.start
-            self._step(at, step, residents, pool_base)
+            self._step(at, step, group.residents, target.copy(copies), pool_base)
 
     @staticmethod
     def _pool_bases(group: Group) -> dict[Stage, int]:
@@ -65,8 +64,8 @@ class _Maker:
             at += stage.work.places * stage.work.blocks
         return bases
 
-    def _step(self, at: int, step: Step, residents: Mapping[Buffer, Residency], pool_base: int) -> None:
-        stage, target = step.stage, residents[step.stage.target.buffer]
+    def _step(self, at: int, step: Step, residents: Mapping[Buffer, Residency], target: Residency, pool_base: int) -> None:
+        stage = step.stage
         weights, parameters = self.weights.bring(step), self.parameters.bring(step)
         for source in step.sources:
             if isinstance(residents[source.buffer], Brought):

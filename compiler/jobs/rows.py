@@ -52,7 +52,7 @@ class Arrivals:
         self.order, self.jobs, self.memory, self.stored = group.order, jobs, memory, stored
         self.rows: dict[Brought, dict[int, range]] = {}
         self.gathers: dict[int, list[tuple[range, GatherConfig]]] = {}
-        for resident in group.residents.values():
+        for resident in group.places:
             if isinstance(resident, Brought):
                 self.rows[resident] = _arriving(group.order, resident)
             if isinstance(resident, Gathered):

@@ -1,7 +1,7 @@
 """A group: consecutive stages that run together, what is on the chip meanwhile, and about how long it takes."""
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from arch.geometry import Geometry
 from compiler import costs
@@ -16,7 +16,10 @@ __all__ = ["Estimate", "Group"]
 @dataclass(frozen=True, eq=False)
 class Group:
     """Stages first..last - 1 and their steps in order, what of each buffer is on the chip meanwhile, and which buffers are `kept`
-    for groups behind it."""
+    for groups behind it.
+
+    `apart`: what is written of buffers of which other words are read that come from storage.
+    """
 
     first: int
     last: int
@@ -24,10 +27,21 @@ class Group:
     residents: dict[Buffer, Residency]
     kept: tuple[Buffer, ...]
     cycles: float                       # estimated
+    apart: dict[Buffer, Residency] = field(default_factory=dict)
 
     @property
     def stages(self) -> Sequence[Stage]:
         return self.order.stages
+
+    @property
+    def places(self) -> list[Residency]:
+        """All that is on the chip."""
+        return [*self.residents.values(), *self.apart.values()]
+
+    def target_of(self, stage: Stage) -> Residency:
+        """Where a stage writes."""
+        buffer = stage.target.buffer
+        return self.apart.get(buffer) or self.residents[buffer]
 
 
 class Estimate:
@@ -50,7 +64,7 @@ class Estimate:
         if order not in self._compute:
             latency, now = visible_after(self.geometry), 0
             complete: dict[Stage, tuple[list[int], list[int]]] = {stage: ([], []) for stage in order.stages}
-            makers = {stage: [times for other, times in complete.items() if other.target.buffer in stage.inputs]
+            makers = {stage: [times for other, times in complete.items() if stage.reads_of(other)]
                       for stage in order.stages}
             stream = _Stream(order, self.geometry)
             for step in order.steps:

@@ -18,7 +18,7 @@ from compiler import costs
 from compiler.bands import Band
 from compiler.schedule.rings import Rings
 from compiler.schedule.steps import Cuts, Step, row_bands, shortest_pass, weight_words
-from compiler.stages import Slice, Stage
+from compiler.stages import Stage
 
 __all__ = ["Order", "Way", "alone", "interleaved"]
 
@@ -104,8 +104,7 @@ def _pinned(geometry: Geometry, stages: Sequence[Stage], several: Sequence[Stage
 def _depth_first(stages: Sequence[Stage], parts: list[list[list[Step]]], *, avoids_waits: bool) -> list[Step]:
     """The steps of stages (of each: for some output blocks, band by band) in the turns of `_turns`."""
     # For each stage the earlier ones whose rows it reads, and those that write beside it.
-    makers = tuple(tuple(m for m in range(n) if any(_meet(stages[m].target, source) for source in stage.sources))
-                   for n, stage in enumerate(stages))
+    makers = tuple(tuple(m for m in range(n) if stage.reads_of(stages[m])) for n, stage in enumerate(stages))
     beside = tuple(tuple(m for m, other in enumerate(stages) if m != n and other.target.buffer is stage.target.buffer)
                    for n, stage in enumerate(stages))
     bands = [list(zip(*blocks_of, strict=True)) for blocks_of in parts]
@@ -164,10 +163,6 @@ def _ready(stop: int, makers: Sequence[list[tuple[int, int]]]) -> int | None:
             return None
         latest = max(latest, complete[bisect_left(complete, stop, key=itemgetter(0))][1])
     return latest
-
-
-def _meet(a: Slice, b: Slice) -> bool:
-    return a.buffer is b.buffer and a.words.start < b.words.stop and b.words.start < a.words.stop
 
 
 # One stage

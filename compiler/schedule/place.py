@@ -5,6 +5,7 @@ import random
 
 from arch.geometry import Geometry
 from compiler import costs
+from compiler.residency import Residency
 from compiler.schedule.groups import Group
 from compiler.stages import Buffer
 
@@ -17,7 +18,7 @@ class PlaceError(ValueError):
 
 @dataclass(eq=False)
 class _Item:
-    """A buffer's `size` words from group `first` to group `last`."""
+    """`size` words of a buffer from group `first` to group `last`."""
 
     first: int
     last: int
@@ -31,7 +32,7 @@ def place(groups: Sequence[Group], geometry: Geometry) -> list[Group]:
     is. Raises PlaceError.
     """
     items: list[_Item] = []
-    found: list[dict[Buffer, _Item]] = []
+    found: list[dict[Residency, _Item]] = []
     kept: dict[Buffer, _Item] = {}
     for number, group in enumerate(groups):
         found.append({})
@@ -41,15 +42,18 @@ def place(groups: Sequence[Group], geometry: Geometry) -> list[Group]:
                 item = _Item(number, number, resident.size)
                 items.append(item)
             item.last = number
-            found[-1][buffer] = item
+            found[-1][resident] = item
             if buffer in group.kept:
                 kept[buffer] = item
+        for resident in group.apart.values():
+            items.append(_Item(number, number, resident.size))
+            found[-1][resident] = items[-1]
     for number, here in enumerate(found):
         for item in here.values():
             item.near += [other for other in here.values() if other is not item and max(item.first, other.first) == number]
     _find_places(groups, items, geometry.activation_words)
-    return [replace(group, residents={buffer: replace(resident, base=here[buffer].base)
-                                      for buffer, resident in group.residents.items()})
+    return [replace(group, **{name: {buffer: replace(resident, base=here[resident].base)
+                                     for buffer, resident in getattr(group, name).items()} for name in ("residents", "apart")})
             for group, here in zip(groups, found, strict=True)]
 
 
@@ -60,7 +64,7 @@ def _find_places(groups: Sequence[Group], items: Sequence[_Item], words: int) ->
         if _fits(order, words):
             return
         order = sorted(items, key=lambda item: (item.first, -item.size)) if not attempt else rng.sample(items, len(items))
-    sizes = [sum(resident.size for resident in group.residents.values()) for group in groups]
+    sizes = [sum(resident.size for resident in group.places) for group in groups]
     fullest = groups[sizes.index(max(sizes))].stages
     raise PlaceError(f"activation memory (activation_words) must have a place for each map and ring; those of {fullest[0].layer} "
                      f"to {fullest[-1].layer} take {max(sizes)} of {words} words, and what is left between them is too small")

@@ -59,10 +59,11 @@ class Residencies:
     def __init__(self, stages: Stages, geometry: Geometry):
         self.stages, self.geometry = stages, geometry
         self.lifetimes = Lifetimes(stages.stages)
-        self._found: dict[tuple[Order, Buffer, bool, Room], Residency | None] = {}
+        self._found: dict[tuple[Order, Buffer, bool, Room], tuple[Residency, ...]] = {}
 
-    def of(self, order: Order, buffer: Buffer, first: int, *, whole: bool, room: Room) -> Residency | None:
-        """What a group of these steps has of a buffer on the chip; None where it cannot be.
+    def of(self, order: Order, buffer: Buffer, first: int, *, whole: bool, room: Room) -> tuple[Residency, ...]:
+        """What a group of these steps has of a buffer on the chip: one residency; two, where some words are read and others
+        written; none where it cannot be.
 
         `first`: the number of the group's first stage. `whole`: it is there already, or stays for groups behind.
         """
@@ -71,18 +72,28 @@ class Residencies:
             self._found[key] = self._choose(order, buffer, first, whole, room)
         return self._found[key]
 
-    def _choose(self, order: Order, buffer: Buffer, first: int, whole: bool, room: Room) -> Residency | None:
+    def _choose(self, order: Order, buffer: Buffer, first: int, whole: bool, room: Room) -> tuple[Residency, ...]:
         writers = [stage for stage in order.stages if stage.target.buffer is buffer]
+        readers = [stage for stage in order.stages if buffer in stage.inputs]
         if whole:
             if buffer is self.stages.output and writers:
-                return self._stored(order, buffer, range(buffer.pixel_words), buffer.height)
-            return OnChip.all_of(buffer)
+                return (self._stored(order, buffer, range(buffer.pixel_words), buffer.height),)
+            return (OnChip.all_of(buffer),)
         if not writers:
-            return self._brought(order, buffer, room)
-        last = first + len(order.stages)
-        before, read = self.lifetimes.begins(buffer) < first, any(buffer in stage.inputs for stage in order.stages)
-        if read and (before or self.lifetimes.written(buffer, last)):
-            return None
+            return (self._brought(order, buffer, room),)
+        before = self.lifetimes.begins(buffer) < first
+        if not before or not readers:
+            found = self._written(order, buffer, before, bool(readers), first + len(order.stages), room)
+            return (found,) if found else ()
+        if any(stage.reads_of(writer) for stage in readers for writer in writers):
+            return ()
+        found = self._written(order, buffer, before, False, first + len(order.stages), room)
+        return (self._brought(order, buffer, room), found) if found else ()
+
+    def _written(self, order: Order, buffer: Buffer, before: bool, read: bool, last: int, room: Room) -> Residency | None:
+        """Of a buffer that a group writes, whether or not words that it writes are `read` in it too, or others were written
+        `before`; stages from number `last` on are behind it."""
+        writers = [stage for stage in order.stages if stage.target.buffer is buffer]
         words = range(min(stage.target.words.start for stage in writers), max(stage.target.words.stop for stage in writers))
         if buffer is not self.stages.output and not before and not self.lifetimes.needed(buffer, last):
             return OnChip(buffer=buffer, words=words, rows=order.rings.written(buffer))

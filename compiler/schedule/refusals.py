@@ -13,9 +13,9 @@ def _least_words(residencies: Residencies, number: int) -> int:
     sizes = []
     for order in alone(residencies.geometry, stage):
         parts = [residencies.of(order, buffer, number, whole=False, room=Room.LEAST)
-                 for buffer in (*stage.inputs, stage.target.buffer)]
+                 for buffer in {*stage.inputs, stage.target.buffer}]
         if all(parts):
-            sizes.append(sum(part.size for part in parts))
+            sizes.append(sum(resident.size for part in parts for resident in part))
     return min(sizes, default=0)
 
 

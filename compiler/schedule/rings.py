@@ -54,8 +54,10 @@ class Rings:
 
     def _written_rows(self, buffer: Buffer, stored: bool) -> int:
         writes = [(n, step) for n, step in enumerate(self.steps) if step.stage.target.buffer is buffer and len(step.output_rows)]
+        readers = {stage for stage in self.stages
+                   if any(stage.reads_of(other) for other in self.stages if other.target.buffer is buffer)}
         needs = sorted(((n, step.input_rows.start) for n, step in enumerate(self.steps)
-                        if buffer in step.stage.inputs and len(step.input_rows)), reverse=True)
+                        if step.stage in readers and len(step.input_rows)), reverse=True)
         most, lowest, at = 1, buffer.height, 0
         for n, step in reversed(writes):
             while at < len(needs) and needs[at][0] > n:

@@ -17,7 +17,7 @@ from compiler.schedule.orders import Order, Way, alone, interleaved
 from compiler.schedule.plan import Residencies, Room
 from compiler.schedule.refusals import beside, too_little_memory
 from compiler.schedule.steps import Cuts, band_rows, weight_words
-from compiler.stages import Buffer, NetworkError, Stages
+from compiler.stages import Buffer, NetworkError, Stage, Stages
 
 __all__ = ["schedule"]
 
@@ -90,21 +90,28 @@ class _Scheduler:
         if self._too_big(first, last) or any(s.work.average and s.work.size[0] * s.work.size[1] > self.geometry.band_pixels
                                              for s in part):
             return
-        height, tried, cut = part[-1].target.buffer.height, set(), set()
         inside = {stage.target.buffer for stage in part} & frozenset().union(*(stage.inputs for stage in part))
+        tried, cut = set(), set()
+        # Pixel by pixel, little is lost in single rows, and what is read need not be there beside all that is made of it.
+        for single in dict.fromkeys([frozenset(), frozenset(stage for stage in part if stage.work.pointwise)]):
+            for counts in self._counts(part, single):
+                if counts in cut:
+                    continue
+                cut.add(counts)
+                order = None
+                for order in interleaved(self.geometry, part, self.cuts, counts):
+                    key = order.pinned, tuple((id(step.stage), step.band.rows) for step in order.steps)
+                    if key not in tried:
+                        tried.add(key)
+                        yield order
+                if order and sum(order.rings.written(buffer) * buffer.row_words for buffer in inside) > self.capacity:
+                    break
+
+    def _counts(self, part: Sequence[Stage], single: frozenset[Stage]) -> Iterator[tuple[int, ...]]:
+        """Rows of each stage's convolution in a band, more and more of them; one for those in `single`."""
+        height = part[-1].target.buffer.height
         for rows in sorted({min(height, r) for r in costs.BAND_ROWS}):
-            counts = tuple(band_rows(self.geometry, stage, rows / height) for stage in part)
-            if counts in cut:
-                continue
-            cut.add(counts)
-            order = None
-            for order in interleaved(self.geometry, part, self.cuts, counts):
-                key = order.pinned, tuple((id(step.stage), step.band.rows) for step in order.steps)
-                if key not in tried:
-                    tried.add(key)
-                    yield order
-            if order and sum(order.rings.written(buffer) * buffer.row_words for buffer in inside) > self.capacity:
-                return
+            yield tuple(1 if stage in single else band_rows(self.geometry, stage, rows / height) for stage in part)
 
     # Groups
 
@@ -125,31 +132,36 @@ class _Scheduler:
                 if (kept in found and node.cycles + self.estimate.compute(order) + costs.GROUP_CYCLES >= found[kept].cycles):
                     continue
                 for room in Room:
-                    residents = self._residents(order, first, whole, passing, room)
-                    if residents is not None:
-                        waits = room is Room.LEAST and any(resident.waits for resident in residents.values())
-                        cycles = self.estimate.cycles(order, residents.values(), waits=waits)
-                        yield Group(first, last, order, residents, tuple(kept), cycles)
+                    held = self._residents(order, first, whole, passing, room)
+                    if held is not None:
+                        places = [*held[0].values(), *held[1].values()]
+                        waits = room is Room.LEAST and any(resident.waits for resident in places)
+                        cycles = self.estimate.cycles(order, places, waits=waits)
+                        yield Group(first, last, order, held[0], tuple(kept), cycles, held[1])
                         if order.way is not Way.RELOAD:
                             break
 
     def _residents(self, order: Order, first: int, whole: frozenset[Buffer], passing: Sequence[Buffer],
-                   room: Room) -> dict[Buffer, Residency] | None:
-        """What is on the chip during a group: what its stages read and write, and what only passes it by; None if it does not
-        fit."""
+                   room: Room) -> tuple[dict[Buffer, Residency], dict[Buffer, Residency]] | None:
+        """What is on the chip during a group: what its stages read and write, and what only passes it by; and what lies `apart`
+        (see `Group`). None if it does not fit."""
         found: dict[Buffer, Residency] = {}
+        apart: dict[Buffer, Residency] = {}
         free = self.capacity - sum(buffer.words for buffer in passing)
         sources = [source.buffer for stage in order.stages for source in stage.sources]
         for buffer in dict.fromkeys([*sources, *(stage.target.buffer for stage in order.stages)]):
-            resident = self.residencies.of(order, buffer, first, whole=buffer in whole, room=room)
-            if resident is None or resident.size > free:
+            parts = self.residencies.of(order, buffer, first, whole=buffer in whole, room=room)
+            free -= sum(resident.size for resident in parts)
+            if not parts or free < 0:
                 return None
-            found[buffer] = resident
-            free -= resident.size
-        for buffer, resident in found.items():
-            if isinstance(resident, StoredChunks) and resident.copies > 1:
-                # More chunks side by side are stored in longer runs.
-                chunks = 1 + min(costs.CHUNK_WORDS // resident.chunk_words - 1, free // resident.size)
-                if chunks > 1:
-                    found[buffer] = replace(resident, chunk_words=chunks * resident.chunk_words)
-        return found | {buffer: OnChip.all_of(buffer) for buffer in passing}
+            found[buffer] = parts[0]
+            if len(parts) > 1:
+                apart[buffer] = parts[1]
+        for where in (found, apart):
+            for buffer, resident in where.items():
+                if isinstance(resident, StoredChunks) and resident.copies > 1:
+                    # More chunks side by side are stored in longer runs.
+                    chunks = 1 + min(costs.CHUNK_WORDS // resident.chunk_words - 1, free // resident.size)
+                    if chunks > 1:
+                        where[buffer] = replace(resident, chunk_words=chunks * resident.chunk_words)
+        return found | {buffer: OnChip.all_of(buffer) for buffer in passing}, apart

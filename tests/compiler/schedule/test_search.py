@@ -1,0 +1,50 @@
+"""Groups of layers: which buffers they read and write at the same time, and in bands of how many rows."""
+import numpy as np
+import pytest
+
+from arch.geometry import Geometry
+from compiler.build import compile_network
+from nets.graph import Concat, Conv, Graph, Input, Relu, Window
+from nets.int8.network import QNetwork
+from nets.model import Model
+from nets.preprocess import InputSpec
+from nets.quantise import quantise, synthetic_images
+from tests.compiler.test_build import check_values, random_input
+
+
+def dense_block(layers: int, growth: int, side: int) -> QNetwork:
+    """Each layer reads all before it: a 1x1 convolution, a 3x3 one, and a concatenation."""
+    rng = np.random.default_rng(layers)
+
+    def conv(name: str, source: str, out: int, into: int, kernel: int) -> list[Conv | Relu]:
+        weight = rng.normal(size=(out, into, kernel, kernel)).astype(np.float32)
+        return [Conv(name=f"{name} conv", inputs=(source,), weight=weight, bias=rng.normal(size=out).astype(np.float32),
+                     window=Window(kernel=(kernel, kernel), padding=(kernel // 2,) * 4)),
+                Relu(name=name, inputs=(f"{name} conv",))]
+
+    found, last, channels = [Input(name="x", shape=(3, side, side)), *conv("first", "x", 2 * growth, 3, 3)], "first", 2 * growth
+    for n in range(layers):
+        found += [*conv(f"narrow {n}", last, 2 * growth, channels, 1), *conv(f"wide {n}", f"narrow {n}", growth, 2 * growth, 3),
+                  Concat(name=f"all {n}", inputs=(last, f"wide {n}"))]
+        last, channels = f"all {n}", channels + growth
+    found += conv("end", last, growth, channels, 1)
+    spec = InputSpec(size=(side, side), crop="none")
+    graph = Graph(name="dense", layers=tuple(found), output="end")
+    return quantise(Model(graph=graph, spec=spec), synthetic_images(spec))
+
+
+@pytest.mark.parametrize("lanes", [4, 8])
+def test_a_group_reads_some_words_of_a_spilled_concatenation_and_writes_others(lanes):
+    """What a layer of a dense block reads need not leave the chip again between its two convolutions."""
+    network = dense_block(layers=4, growth=8, side=16)
+    geometry = Geometry(input_lanes=lanes, output_lanes=4, activation_words=1024 * 4 // lanes, weight_words=1024, band_pixels=64)
+    compiled = compile_network(network, geometry)
+    groups = [group for group in compiled.groups if group.apart]
+    assert groups
+    for group in groups:
+        for buffer, written in group.apart.items():
+            read = group.residents[buffer]
+            assert read is not written and len(group.stages) > 1
+            assert not set(read.words) & set(written.words)
+            assert read.base + read.size <= written.base or written.base + written.size <= read.base
+    check_values(network, compiled, random_input(network))
