@@ -112,7 +112,7 @@ def _pad(node: Node) -> View:
     layer, order = (view.layer, (3, 1, 2)) if last else (node.image(0)[0], (1, 2, 3))
     channels = before.get(1, 0), after.get(1, 0)
     if sum(channels) == sum(pads) and not value and not last and view.shape[1] + sum(channels) <= MOST_PICKED:
-        return _picked(node, view, channels, (1, 1))
+        return _picked(node, view, [-1] * channels[0] + list(range(view.shape[1])) + [-1] * channels[1], (1, 1))
     value = max(value, float(np.finfo(np.float32).min))         # minus infinity serves a maximum, and a number does as well
     made = node.add(Pad, layer, value=value, before=tuple(before.get(axis, 0) for axis in order),
                     after=tuple(after.get(axis, 0) for axis in order))
@@ -120,13 +120,13 @@ def _pad(node: Node) -> View:
     return View(made.layer, (1, height, width, channels), node.name, channels_last(made.shape[1:])) if last else made
 
 
-def _picked(node: Node, view: View, zeros: tuple[int, int], stride: tuple[int, int]) -> View:
-    """Every `stride`-th pixel of an image, from the first, with so many channels of zeros before and behind its own: a
-    convolution, and one together with such a convolution before it."""
+def _picked(node: Node, view: View, taken: Sequence[int], stride: tuple[int, int]) -> View:
+    """Every `stride`-th pixel of an image, from the first, and of those the channels `taken`, -1 for one of zeros: a convolution,
+    and one together with such a convolution before it."""
     layer, (channels, _, _) = replace(node, inputs=(view,)).image(0)
     if channels > MOST_PICKED:
         raise ValueError(f"rows and columns can be taken of at most {MOST_PICKED} channels, not {channels}")
-    weight = np.pad(np.eye(channels, dtype=np.float32), (zeros, (0, 0)))
+    weight = (np.array(taken)[:, None] == np.arange(channels)).astype(np.float32)
     before = node.net.layers.get(layer)
     if isinstance(before, Conv) and _picks(before):
         layer, weight = before.inputs[0], weight @ before.weight[:, :, 0, 0]
@@ -161,8 +161,10 @@ def _gather(node: Node) -> View:
         raise ValueError(f"must gather channels by one list of numbers from {-size} to {size - 1}")
     if size == 1 and len(index) == 1:           # the batch, or another axis of which there is but one
         return view if rank else replace(view, shape=(*view.shape[:axis], *view.shape[axis + 1:]))
-    view = node.by_channel(0, axis)
-    found = _selected(node, view, axis, [k % size for k in index], node.name)
+    view, index = node.by_channel(0, axis), [k % size for k in index]
+    twice = len(set(index)) < len(index) <= MOST_PICKED and axis == 1 and view.shape == (1, *node.net.shapes[view.layer])
+    # The chip reads channels in any order, but a channel that is there twice must be written twice.
+    found = _picked(node, view, index, (1, 1)) if twice else _selected(node, view, axis, index, node.name)
     return found if rank else replace(found, shape=(*found.shape[:axis], *found.shape[axis + 1:]))
 
 
@@ -196,7 +198,7 @@ def _slice(node: Node) -> View:
             strides[axis] = step
     if max(strides) == 1:
         return view
-    return _picked(node, view, (0, 0), (strides[2], strides[3]))
+    return _picked(node, view, range(view.shape[1]), (strides[2], strides[3]))
 
 
 def _split(node: Node) -> list[View]:

@@ -65,6 +65,9 @@ RUN = {
         {"parts": [3, 2, 3]}),
     "Gather": ([node("Gather", "a places", "g", axis=1), node("Conv", "g four")], {"places": [7, 0, 3, 2]}),
     "Gather of the image's channels": ([node("Gather", "x places", axis=1)], {"places": [2, 1, 0]}),
+    "Gather of a channel twice": ([node("Gather", "a places", "g", axis=1), node("Relu", "g", "r"), node("Conv", "r four")],
+                                  {"places": [7, 7, 3, 2]}),
+    "Gather of the image's channel thrice": ([node("Gather", "x places", axis=1)], {"places": [1, 1, 1]}),
     "Pad of channels": ([node("Pad", "a more", "p"), node("Conv", "p ten")], {"more": [0, 1, 0, 0, 0, 1, 0, 0]}
                         | weights(ten=(4, 10, 1, 1))),
     "Pad of channels of a shortcut": (

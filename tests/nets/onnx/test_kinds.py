@@ -178,7 +178,8 @@ def test_pools_of_whole_maps(tmp_path, nodes, constants, layers):
     (13, [node("Split", "x s", "a b c", axis=-3),
           node("Concat", "b a c", axis=1)], {"s": [1, 1, 2]}, "Select Select Select Concat"),
     (18, [node("Split", "x", "a b", axis=1, num_outputs=2), node("Add", "a b")], {}, "Select Select Add"),
-    (13, [node("Gather", "x i", axis=1)], {"i": [3, 1, -2, 1]}, "Select"),
+    (13, [node("Gather", "x i", axis=1)], {"i": [3, 1, -2]}, "Select"),
+    (13, [node("Gather", "x i", axis=1)], {"i": [3, 1, -2, 1]}, "Conv"),         # a channel twice
     (13, [node("Gather", "x i", "g", axis=1), node("Unsqueeze", "g a")], {"i": np.array(2), "a": [1]}, "Select"),
     (13, [node("Unsqueeze", "x a", "b"), node("Relu", "x", "r"), node("Unsqueeze", "r a", "c"),
           node("Concat", "b c", "k", axis=1),
