@@ -1,4 +1,5 @@
 """From a quantised network to a program."""
+from collections.abc import Mapping
 from dataclasses import dataclass
 import hashlib
 import json
@@ -11,12 +12,13 @@ from compiler import costs
 from compiler.jobs.emit import arrange, emit, program_words
 from compiler.jobs.job import Job, Jobs
 from compiler.jobs.make import make_jobs
+from compiler.jobs.timing import Span, timeline
 from compiler.lowering.lower import lower
 from compiler.schedule.groups import Group
 from compiler.schedule.place import PlaceError, place
 from compiler.schedule.plan import Residencies
 from compiler.schedule.refusals import too_little_memory
-from compiler.schedule.search import schedule
+from compiler.schedule.search import schedules
 from compiler.stages import NetworkError, Stages
 from compiler.storage import Layout, constants, lay_out
 from nets.graph import Problem
@@ -41,25 +43,46 @@ class Compiled:
     jobs: Jobs
 
 
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """Groups as jobs in time, for a program of no words."""
+
+    groups: list[Group]
+    layout: Layout
+    jobs: Jobs
+    spans: Mapping[Job, Span]
+
+    @classmethod
+    def of(cls, stages: Stages, groups: list[Group], geometry: Geometry, layout: Layout) -> "_Plan":
+        jobs = make_jobs(stages, groups, geometry, layout)
+        return cls(groups, layout, jobs, timeline(geometry, jobs))
+
+    @property
+    def cycles(self) -> float:
+        """About when all is through."""
+        return max(span.end for span in self.spans.values())
+
+
 def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int = STORAGE_WORDS) -> Compiled:
     """The program of a network for an engine with so many words of storage.
 
     Raises NetworkError with all that stands against it: of each layer, also behind one that is refused, and of both memories.
     """
     stages, room = lower(network, geometry), min(storage_words, STORAGE_WORDS)
-    groups, problems = _scheduled(network, stages, geometry)
+    found, problems = _scheduled(network, stages, geometry)
     # How long the program is shows when all else about it is known; then what lies behind it is moved.
-    unmoved = lay_out(stages, groups, geometry, 0)
-    if unmoved.end > room:
-        problems.append(_too_little_storage(network, unmoved, room, PROGRAM_ROOM))
+    unmoved = [lay_out(stages, groups, geometry, 0) for groups in found or [[]]]
+    fit = [(groups, layout) for groups, layout in zip(found, unmoved, strict=False) if layout.end <= room]
+    if not fit and (least := min(unmoved, key=lambda layout: layout.end)).end > room:
+        problems.append(_too_little_storage(network, least, room, PROGRAM_ROOM))
     if problems:
         raise NetworkError(problems)
-    jobs = make_jobs(stages, groups, geometry, unmoved)
-    arranged = arrange(geometry, jobs)
+    plan = min((_Plan.of(stages, groups, geometry, layout) for groups, layout in fit), key=lambda plan: plan.cycles)
+    groups, jobs, arranged = plan.groups, plan.jobs, arrange(plan.jobs, plan.spans)
     layout = lay_out(stages, groups, geometry, program_words(geometry, arranged))
     if layout.end > room:
         raise NetworkError([_too_little_storage(network, layout, room)])
-    jobs.move(layout.input - unmoved.input)
+    jobs.move(layout.input - plan.layout.input)
     instructions = emit(geometry, arranged, layout.store_base, layout.end - layout.store_base)
     code = [word for instruction in instructions for word in encode(instruction)]
     for queue in QUEUES:
@@ -84,20 +107,24 @@ def _too_little_storage(network: QNetwork, layout: Layout, room: int, spare: int
                                             f"{2 * (layout.end - room):,} are missing ({parts}){more}")
 
 
-def _scheduled(network: QNetwork, stages: Stages, geometry: Geometry) -> tuple[list[Group], list[Problem]]:
-    """The groups, placed; or what stands against them."""
+def _scheduled(network: QNetwork, stages: Stages, geometry: Geometry) -> tuple[list[list[Group]], list[Problem]]:
+    """Schedules, placed; or what stands against them."""
     if stages.problems:
         return [], [*stages.problems, *too_little_memory(stages, Residencies(stages, geometry), geometry.activation_words)]
-    problem = None
+    found, problem = [], None
     for share in costs.MEMORY_SHARES:
         try:
-            return place(schedule(stages, geometry, int(geometry.activation_words * share)), geometry), []
-        except PlaceError as error:
-            problem = Problem(network.name, "network", str(error))
+            for groups in schedules(stages, geometry, int(geometry.activation_words * share)):
+                try:
+                    found.append(place(groups, geometry))
+                except PlaceError as error:
+                    problem = problem or Problem(network.name, "network", str(error))
         except NetworkError as error:
             if problem is None:
                 return [], list(error.problems)
             break               # with less memory than there is
+        if found:
+            return found, []
     return [], [problem]
 
 

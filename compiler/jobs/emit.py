@@ -5,14 +5,14 @@ from arch.control import instruction_words
 from arch.geometry import Geometry
 from arch.instruction import END, QUEUES, Instruction, Opcode, Start, Waits
 from compiler.jobs.job import Job, Jobs
-from compiler.jobs.timing import timeline
+from compiler.jobs.timing import Span
 
 __all__ = ["arrange", "emit", "program_words"]
 
 
-def arrange(geometry: Geometry, jobs: Jobs) -> dict[Job, Waits]:
-    """The jobs in the order of the program, and what each waits for."""
-    spans, number = timeline(geometry, jobs), {job: n for n, job in enumerate(jobs.jobs)}
+def arrange(jobs: Jobs, spans: Mapping[Job, Span]) -> dict[Job, Waits]:
+    """The jobs in the order of the program, and what each waits for; `spans`: about when each runs."""
+    number = {job: n for n, job in enumerate(jobs.jobs)}
     order = sorted(jobs.jobs, key=lambda job: (spans[job].start, number[job]))
     counts = dict.fromkeys(QUEUES, 0)
     known = {queue: dict.fromkeys(QUEUES, 0) for queue in QUEUES}

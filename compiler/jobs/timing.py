@@ -142,7 +142,8 @@ class _Simulation:
             if through is None:
                 return
             start = max(self.free["store"], through)
-            end = start + _transfer_cycles(self.geometry, job.opcode, job.body)
-            self.spans[job], self.free["store"] = Span(start, end), end
+            cycles = _transfer_cycles(self.geometry, job.opcode, job.body)
+            self.spans[job], self.free["store"] = Span(start, start + cycles), start + cycles
+            self.free["load"] += cycles         # storage does one after the other
             self.stored += 1
 

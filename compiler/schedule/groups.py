@@ -51,12 +51,13 @@ class Estimate:
         self.stages, self.geometry = stages, geometry
         self._compute: dict[Order, int] = {}
 
-    def cycles(self, order: Order, residents: Iterable[Residency], *, waits: bool) -> float:
-        """Cycles of a group of these steps; `waits` if computing and bringing cannot go on side by side."""
+    def cycles(self, order: Order, residents: Iterable[Residency], spill_cycles: float, *, waits: bool) -> float:
+        """Cycles of a group of these steps, and so many for each word of a spilled buffer that is moved; `waits` if computing and
+        bringing cannot go on side by side."""
         traffic = [self._constants(order), *(resident.traffic(self.geometry.input_lanes) for resident in residents)]
         words, spilled, runs = (sum(getattr(one, name) for one in traffic) for name in ("words", "spilled", "runs"))
         compute, moved = self.compute(order), words / costs.GROUP_LOAD_SHARE + runs * costs.GROUP_RUN_CYCLES
-        return (max(compute, moved, self._gather(residents)) + costs.GROUP_CYCLES + spilled * costs.SPILL_CYCLES
+        return (max(compute, moved, self._gather(residents)) + costs.GROUP_CYCLES + spilled * spill_cycles
                 + self._held(order) + (min(compute, moved) if waits else 0))
 
     def compute(self, order: Order) -> int:

@@ -19,7 +19,7 @@ from compiler.schedule.refusals import beside, too_little_memory
 from compiler.schedule.steps import Cuts, band_rows, weight_words
 from compiler.stages import Buffer, NetworkError, Stage, Stages
 
-__all__ = ["schedule"]
+__all__ = ["schedules"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +40,18 @@ class _Node:
         return found[::-1]
 
 
-def schedule(stages: Stages, geometry: Geometry, capacity: int | None = None) -> list[Group]:
-    """The groups in order. `capacity`: activation words to use at most. Raises NetworkError where nothing fits."""
-    return _Scheduler(stages, geometry, capacity or geometry.activation_words).run()
+def schedules(stages: Stages, geometry: Geometry, capacity: int | None = None) -> Iterator[list[Group]]:
+    """The groups in order, in the ways that are the cheapest for each of `costs.SPILL_CYCLES`, none of them twice.
+
+    `capacity`: activation words to use at most. Raises NetworkError where nothing fits.
+    """
+    scheduler, seen = _Scheduler(stages, geometry, capacity or geometry.activation_words), set()
+    for spill_cycles in costs.SPILL_CYCLES:
+        groups = scheduler.run(spill_cycles)
+        key = tuple((group.order, group.kept, tuple(resident.size for resident in group.residents.values())) for group in groups)
+        if key not in seen:
+            seen.add(key)
+            yield groups
 
 
 class _Scheduler:
@@ -50,8 +59,10 @@ class _Scheduler:
         self.all, self.stages, self.geometry, self.capacity = stages, stages.stages, geometry, capacity
         self.cuts, self.estimate, self.residencies = Cuts(), Estimate(stages, geometry), Residencies(stages, geometry)
         self.lifetimes = self.residencies.lifetimes
+        self.orders: dict[tuple[int, int], list[Order]] = {}
 
-    def run(self) -> list[Group]:
+    def run(self, spill_cycles: float) -> list[Group]:
+        """The cheapest groups if each word of a spilled buffer that is moved costs so many cycles."""
         count = len(self.stages)
         nodes: list[dict[frozenset[Buffer], _Node]] = [{} for _ in range(count + 1)]
         nodes[0][frozenset()] = _Node()
@@ -61,11 +72,11 @@ class _Scheduler:
                 continue
             reached = first
             for last in range(first + 1, min(count, first + costs.GROUP_STAGES) + 1):
-                orders = list(self._orders(first, last))
+                orders = self._orders(first, last)
                 if not orders and last > first + 1 and self._too_big(first, last):
                     break
                 for node in nodes[first].values():
-                    for group in self._groups(orders, first, last, node, nodes[last]):
+                    for group in self._groups(orders, first, last, node, nodes[last], spill_cycles):
                         cycles, kept = node.cycles + group.cycles, frozenset(group.kept)
                         if kept not in nodes[last] or cycles < nodes[last][kept].cycles:
                             nodes[last][kept] = _Node(cycles, kept, group, node)
@@ -82,7 +93,12 @@ class _Scheduler:
         return (sum(map(weight_words, part)) > costs.STREAMED_WEIGHTS * geometry.weight_words
                 or sum(stage.work.blocks * stage.work.places for stage in part) > part[0].work.most_places)
 
-    def _orders(self, first: int, last: int) -> Iterator[Order]:
+    def _orders(self, first: int, last: int) -> list[Order]:
+        if (first, last) not in self.orders:
+            self.orders[first, last] = list(self._tried(first, last))
+        return self.orders[first, last]
+
+    def _tried(self, first: int, last: int) -> Iterator[Order]:
         if last == first + 1:
             yield from alone(self.geometry, self.stages[first])
             return
@@ -116,7 +132,7 @@ class _Scheduler:
     # Groups
 
     def _groups(self, orders: Iterable[Order], first: int, last: int, node: _Node,
-                found: Mapping[frozenset[Buffer], _Node]) -> Iterator[Group]:
+                found: Mapping[frozenset[Buffer], _Node], spill_cycles: float) -> Iterator[Group]:
         """Groups behind a node with what they keep; none that is certainly no better than what was `found`."""
         part = self.stages[first:last]
         targets, touched = dict.fromkeys(s.target.buffer for s in part), frozenset().union(*(s.inputs for s in part))
@@ -136,7 +152,7 @@ class _Scheduler:
                     if held is not None:
                         places = [*held[0].values(), *held[1].values()]
                         waits = room is Room.LEAST and any(resident.waits for resident in places)
-                        cycles = self.estimate.cycles(order, places, waits=waits)
+                        cycles = self.estimate.cycles(order, places, spill_cycles, waits=waits)
                         yield Group(first, last, order, held[0], tuple(kept), cycles, held[1])
                         if order.way is not Way.RELOAD:
                             break
