@@ -1,6 +1,6 @@
 """From a quantised network to a program."""
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 import hashlib
 import json
 
@@ -71,14 +71,14 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
     stages, room = lower(network, geometry), min(storage_words, STORAGE_WORDS)
     found, problems = _scheduled(network, stages, geometry)
     # How long the program is shows when all else about it is known; then what lies behind it is moved.
-    unmoved = [lay_out(stages, groups, geometry, 0) for groups in found or [[]]]
+    unmoved = [lay_out(_as_scheduled(stages, groups), groups, geometry, 0) for groups in found or [[]]]
     fit = [(groups, layout) for groups, layout in zip(found, unmoved, strict=False) if layout.end <= room]
     if not fit and (least := min(unmoved, key=lambda layout: layout.end)).end > room:
         problems.append(_too_little_storage(network, least, room, PROGRAM_ROOM))
     if problems:
         raise NetworkError(problems)
     plan = min((_Plan.of(stages, groups, geometry, layout) for groups, layout in fit), key=lambda plan: plan.cycles)
-    groups, jobs, arranged = plan.groups, plan.jobs, arrange(plan.jobs, plan.spans)
+    stages, groups, jobs, arranged = _as_scheduled(stages, plan.groups), plan.groups, plan.jobs, arrange(plan.jobs, plan.spans)
     layout = lay_out(stages, groups, geometry, program_words(geometry, arranged))
     if layout.end > room:
         raise NetworkError([_too_little_storage(network, layout, room)])
@@ -96,6 +96,11 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
         store_words=layout.end - layout.store_base, input=_input(network, stages, layout, geometry),
         output=_tensor(stages.output_name, network, stages.output, layout, geometry), meta=_meta(network, stages, layout))
     return Compiled(program, stages, groups, layout, jobs)
+
+
+def _as_scheduled(stages: Stages, groups: Sequence[Group]) -> Stages:
+    """The stages as groups have them, which may read only some pixels of their sources."""
+    return replace(stages, stages=[stage for group in groups for stage in group.stages] or stages.stages)
 
 
 def _too_little_storage(network: QNetwork, layout: Layout, room: int, spare: int = 0) -> Problem:

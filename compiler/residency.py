@@ -4,6 +4,7 @@ there and leave.
     OnChip          written and read there only: a ring of rows within a group, or whole for groups behind
     Brought         rows come from storage before the steps that read them
       Gathered      the gather makes them
+      Sampled       only every n-th pixel comes
     Stored          rows that are complete go to storage
       StoredByChunk the words of each chunk of output blocks go as soon as that chunk is written
       StoredChunks  only those of a chunk, or of some side by side, have room at a time, in one place or in several in turn
@@ -20,7 +21,7 @@ from arch.instruction import Transfer
 from compiler.maps import Map
 from compiler.stages import Buffer
 
-__all__ = ["Brought", "Gathered", "OnChip", "Residency", "Stored", "StoredByChunk", "StoredChunks", "Traffic"]
+__all__ = ["Brought", "Gathered", "OnChip", "Residency", "Sampled", "Stored", "StoredByChunk", "StoredChunks", "Traffic"]
 
 MOST_RUNS = Transfer.most("runs")
 
@@ -70,11 +71,11 @@ class Residency:
         """What moves between it and storage, for an engine of so many input lanes."""
         return Traffic()
 
-    def _traffic(self, lanes: int, times: int, parts: int = 1) -> Traffic:
-        """Traffic of all rows, so many times, in so many parts of each pixel."""
+    def _traffic(self, lanes: int, times: int, parts: int = 1, *, apart: bool = False) -> Traffic:
+        """Traffic of all rows, so many times, in so many parts of each pixel, or pixel by pixel if they are `apart`."""
         pixels = self.buffer.height * self.buffer.width
         words = times * (pixels * len(self.words) * lanes // 2)
-        apart = parts > 1 or len(self.words) < self.buffer.pixel_words
+        apart |= parts > 1 or len(self.words) < self.buffer.pixel_words
         return Traffic(words, words, times * parts * (pixels if apart else self.buffer.height))
 
     # Where its words are
@@ -159,6 +160,22 @@ class Gathered(Brought):
 
     def traffic(self, lanes: int) -> Traffic:
         return Traffic(words=self.times * self.image_words)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sampled(Brought):
+    """Rows of a buffer of every n-th pixel of another one, which is in storage."""
+
+    def traffic(self, lanes: int) -> Traffic:
+        return self._traffic(lanes, self.times, apart=True)
+
+    def _side_by_side(self, words: range, rows: range, storage: int, per_word: int) -> Iterator[tuple[Transfer, range]]:
+        buffer, (down, across), pixel_words = self.buffer, self.buffer.step, len(self.words)
+        for row in rows:
+            stored = row * down * buffer.of.row_words + words.start
+            chip = self.base + row % self.rows * buffer.width * pixel_words + words.start - self.words.start
+            yield Transfer(storage=storage + stored * per_word, storage_step=across * buffer.pixel_words * per_word, chip=chip,
+                           chip_step=pixel_words, words=len(words), runs=buffer.width), range(row, row + 1)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

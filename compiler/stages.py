@@ -4,7 +4,7 @@ A *buffer* holds one tensor, or the tensors of a concatenation side by side in e
 word of its own, so parts can be read, stored and loaded by words; channels in between have zero weights in whoever reads them.
 """
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 
@@ -36,13 +36,24 @@ class Origin(Enum):
 
 @dataclass(eq=False)
 class Buffer:
-    """Tensors side by side: `pixel_words` activation words for each of `height` x `width` pixels."""
+    """Tensors side by side: `pixel_words` activation words for each of `height` x `width` pixels.
+
+    `of`: another buffer, in storage, of whose pixels it is every `step`-th one down and across. Nothing writes it: its rows are
+    brought.
+    """
 
     name: str
     height: int
     width: int
     pixel_words: int
     origin: Origin = Origin.STAGES
+    of: "Buffer | None" = None
+    step: tuple[int, int] = (1, 1)
+
+    @property
+    def stored(self) -> "Buffer":
+        """The buffer whose words are in storage."""
+        return self.of or self
 
     @property
     def row_words(self) -> int:
@@ -92,6 +103,18 @@ class Stage:
     def reads_of(self, other: "Stage") -> bool:
         """Whether it reads words that another stage writes."""
         return any(source.meets(other.target) for source in self.sources)
+
+    @cached_property
+    def sampled(self) -> "Stage | None":
+        """The same stage, if it reads single pixels in steps, reading only these from storage; else None."""
+        work, window, (source, *others) = self.work, self.work.conv.window, self.sources
+        if (window.kernel != (1, 1) or window.stride == (1, 1) or any(window.padding) or work.whole or others
+                or source.buffer.origin is Origin.GATHER):
+            return None
+        height, width = window.output_size(work.height, work.width)
+        buffer = replace(source.buffer, height=height, width=width, of=source.buffer, step=window.stride)
+        conv = replace(work.conv, window=replace(window, stride=(1, 1)))
+        return replace(self, work=replace(work, conv=conv, height=height, width=width), sources=(Slice(buffer, source.words),))
 
     def output_words(self, blocks: range) -> range:
         """Words of the target's pixels in which these output blocks lie."""

@@ -81,7 +81,7 @@ def _spilled(stages: Stages, groups: Sequence[Group], geometry: Geometry) -> tup
     lives: dict[Buffer, range] = {}
     for number, group in enumerate(groups):
         for resident in group.places:
-            buffer = resident.buffer
+            buffer = resident.buffer.stored
             if buffer is not stages.output and (isinstance(resident, Stored) or buffer in lives):
                 lives[buffer] = range(lives[buffer].start if buffer in lives else number, number + 1)
     places: dict[Buffer, range] = {}

@@ -97,11 +97,11 @@ class Arrivals:
         self.jobs.add(Opcode.GATHER, config, after)
 
     def _load(self, resident: Brought, rows: range, stage: Stage) -> None:
-        buffer = resident.buffer
-        for transfer, part in resident.transfers(resident.words, rows, self.layout.buffers[buffer], self.geometry.input_lanes):
+        buffer, stored = resident.buffer, resident.buffer.stored
+        for transfer, part in resident.transfers(resident.words, rows, self.layout.buffers[stored], self.geometry.input_lanes):
             after = self.memory.writes("load", resident.addresses(resident.words, part))
             for row in part:
-                after |= self.stored.get(buffer, {}).get(row, set())
+                after |= self.stored.get(stored, {}).get(row * buffer.step[0], set())
             self.jobs.add(Opcode.LOAD_ACTIVATIONS, transfer, after, stage=stage)
 
 

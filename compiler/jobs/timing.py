@@ -142,8 +142,7 @@ class _Simulation:
             if through is None:
                 return
             start = max(self.free["store"], through)
-            cycles = _transfer_cycles(self.geometry, job.opcode, job.body)
-            self.spans[job], self.free["store"] = Span(start, start + cycles), start + cycles
-            self.free["load"] += cycles         # storage does one after the other
+            end = start + _transfer_cycles(self.geometry, job.opcode, job.body)
+            self.spans[job], self.free["store"] = Span(start, end), end
             self.stored += 1
 

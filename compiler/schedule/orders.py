@@ -18,7 +18,7 @@ from compiler import costs
 from compiler.bands import Band
 from compiler.schedule.rings import Rings
 from compiler.schedule.steps import Cuts, Step, row_bands, shortest_pass, weight_words
-from compiler.stages import Stage
+from compiler.stages import Buffer, Stage
 
 __all__ = ["Order", "Way", "alone", "interleaved"]
 
@@ -47,6 +47,11 @@ class Order:
     def rings(self) -> Rings:
         """How many rows of each buffer it needs."""
         return Rings(self.stages, self.steps, by_chunk=self.way is Way.CHUNKS)
+
+    @cached_property
+    def sampled(self) -> frozenset[Buffer]:
+        """The buffers that must be in storage since only some of their pixels come (`compiler.stages.Stage.sampled`)."""
+        return frozenset(buffer.of for stage in self.stages for buffer in stage.inputs if buffer.of)
 
     @cached_property
     def chunks(self) -> int:

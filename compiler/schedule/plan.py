@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from arch.geometry import Geometry
-from compiler.residency import Brought, Gathered, OnChip, Residency, Stored, StoredByChunk, StoredChunks
+from compiler.residency import Brought, Gathered, OnChip, Residency, Sampled, Stored, StoredByChunk, StoredChunks
 from compiler.schedule.orders import Order, Way
 from compiler.stages import Buffer, Origin, Stage, Stages
 
@@ -127,4 +127,4 @@ class Residencies:
                   "turns": order.rings.turns(buffer)}
         if buffer.origin is Origin.GATHER:
             return Gathered(**common, image_words=self.stages.image_words)
-        return Brought(**common)
+        return (Sampled if buffer.of else Brought)(**common)

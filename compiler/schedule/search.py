@@ -95,14 +95,16 @@ class _Scheduler:
 
     def _orders(self, first: int, last: int) -> list[Order]:
         if (first, last) not in self.orders:
-            self.orders[first, last] = list(self._tried(first, last))
+            part = self.stages[first:last]
+            self.orders[first, last] = list(self._tried(first, last, part))
+            if any(stage.sampled for stage in part):
+                self.orders[first, last] += self._tried(first, last, [stage.sampled or stage for stage in part])
         return self.orders[first, last]
 
-    def _tried(self, first: int, last: int) -> Iterator[Order]:
+    def _tried(self, first: int, last: int, part: Sequence[Stage]) -> Iterator[Order]:
         if last == first + 1:
-            yield from alone(self.geometry, self.stages[first])
+            yield from alone(self.geometry, part[0])
             return
-        part = self.stages[first:last]
         if self._too_big(first, last) or any(s.work.average and s.work.size[0] * s.work.size[1] > self.geometry.band_pixels
                                              for s in part):
             return
@@ -145,6 +147,8 @@ class _Scheduler:
             whole = node.whole | {buffer for buffer, yes in zip(fresh, keep, strict=True) if yes}
             kept = frozenset(buffer for buffer in whole if self.lifetimes.needed(buffer, last))
             for order in orders:
+                if not order.sampled.isdisjoint(whole) or not order.sampled.isdisjoint(targets):
+                    continue
                 if (kept in found and node.cycles + self.estimate.compute(order) + costs.GROUP_CYCLES >= found[kept].cycles):
                     continue
                 for room in Room:

@@ -12,7 +12,7 @@ from arch.instruction import Opcode, encode
 from boards import find
 from compiler.build import Compiled, compile_network
 from compiler.figures import figures
-from compiler.residency import Stored
+from compiler.residency import Sampled, Stored
 from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
@@ -100,6 +100,27 @@ def test_maps_that_leave_the_chip_share_storage():
               if isinstance(resident, Stored) and buffer is not compiled.stages.output}
     assert 0 < spilled(compiled) <= 2 * max(buffer.words for buffer in stored) * SMALL[0].input_lanes // 2
     assert len(stored) > 2
+
+
+@pytest.mark.parametrize("stride", [(2, 2), (1, 3), (3, 2)])
+def test_only_pixels_that_are_read_come_back(stride):
+    """A map that is too large for the chip is read by a 1x1 convolution in steps, and by another one beside it."""
+    rng = np.random.default_rng(3)
+
+    def conv(name: str, source: str, out: int, channels: int, **window: object) -> Conv:
+        shape = (out, channels, *window["kernel"])
+        return Conv(name=name, inputs=(source,), weight=rng.normal(size=shape).astype(np.float32),
+                    bias=rng.normal(size=out).astype(np.float32), window=Window(**window))
+
+    steps = {"kernel": (1, 1), "stride": stride}
+    layers = (Input(name="x", shape=(3, 21, 23)), conv("a", "x", 24, 3, kernel=(3, 3), padding=(1, 1, 1, 1)),
+              conv("b", "a", 32, 24, **steps), conv("c", "a", 40, 24, **steps), Concat(name="d", inputs=("b", "c")),
+              conv("e", "d", 8, 72, kernel=(1, 1)))
+    spec = InputSpec(size=(21, 23), crop="none")
+    network = quantise(Model(graph=Graph(name=f"steps of {stride}", layers=layers, output="e"), spec=spec), synthetic_images(spec))
+    compiled = compile_network(network, SMALL[0])
+    assert any(isinstance(resident, Sampled) for group in compiled.groups for resident in group.residents.values())
+    check_values(network, compiled, random_input(network))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
