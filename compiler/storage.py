@@ -13,6 +13,7 @@ from compiler.stages import Buffer, Stage, Stages
 __all__ = ["ALIGN", "Layout", "constants", "lay_out"]
 
 ALIGN = 32              # words: nothing shares a burst
+ROW = 512               # of an SDRAM, in words: spilled buffers all begin at one place of it
 
 
 @dataclass(eq=False)
@@ -76,7 +77,7 @@ def _words(buffer: Buffer, geometry: Geometry) -> int:
 def _spilled(stages: Stages, groups: Sequence[Group], geometry: Geometry) -> tuple[dict[Buffer, int], int]:
     """Where each spilled buffer lies behind the first one, and the words of all together.
 
-    The largest first, each as low as it goes beside those that are needed in some group with it.
+    In the order in which they are first stored, each as low as it goes beside those that are needed in some group with it.
     """
     lives: dict[Buffer, range] = {}
     for number, group in enumerate(groups):
@@ -85,8 +86,8 @@ def _spilled(stages: Stages, groups: Sequence[Group], geometry: Geometry) -> tup
             if buffer is not stages.output and (isinstance(resident, Stored) or buffer in lives):
                 lives[buffer] = range(lives[buffer].start if buffer in lives else number, number + 1)
     places: dict[Buffer, range] = {}
-    for buffer in sorted(lives, key=lambda buffer: -buffer.words):
-        at, size = 0, _up(_words(buffer, geometry))
+    for buffer in lives:
+        at, size = 0, -(-_words(buffer, geometry) // ROW) * ROW
         for taken in sorted((places[other] for other in places if _meet(lives[buffer], lives[other])), key=lambda one: one.start):
             if at + size <= taken.start:
                 break
