@@ -48,7 +48,7 @@ def schedules(stages: Stages, geometry: Geometry, capacity: int | None = None) -
     scheduler, seen = _Scheduler(stages, geometry, capacity or geometry.activation_words), set()
     for spill_cycles in costs.SPILL_CYCLES:
         groups = scheduler.run(spill_cycles)
-        key = tuple((group.order, group.kept, tuple(resident.size for resident in group.residents.values())) for group in groups)
+        key = tuple((group.order, group.kept, tuple(resident.size for resident in group.places)) for group in groups)
         if key not in seen:
             seen.add(key)
             yield groups
