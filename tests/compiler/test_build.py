@@ -117,7 +117,8 @@ def test_only_pixels_that_are_read_come_back(stride):
               conv("b", "a", 32, 24, **steps), conv("c", "a", 40, 24, **steps), Concat(name="d", inputs=("b", "c")),
               conv("e", "d", 8, 72, kernel=(1, 1)))
     spec = InputSpec(size=(21, 23), crop="none")
-    network = quantise(Model(graph=Graph(name=f"steps of {stride}", layers=layers, output="e"), spec=spec), synthetic_images(spec))
+    graph = Graph(name=f"steps of {stride}", layers=layers, output="e")
+    network = quantise(Model(graph=graph, spec=spec), synthetic_images(spec))
     compiled = compile_network(network, SMALL[0])
     assert any(isinstance(resident, Sampled) for group in compiled.groups for resident in group.residents.values())
     check_values(network, compiled, random_input(network))
