@@ -13,7 +13,7 @@ from compiler.stages import Buffer, Stage, Stages
 __all__ = ["ALIGN", "Layout", "constants", "lay_out"]
 
 ALIGN = 32              # words: nothing shares a burst
-ROW = 512               # of an SDRAM, in words: spilled buffers all begin at one place of it
+ROW = 512               # of an SDRAM, in words: what lies behind the program begins at one place of it, however long that is
 
 
 @dataclass(eq=False)
@@ -35,8 +35,8 @@ class Layout:
     sizes: dict[str, int]
 
 
-def _up(words: int) -> int:
-    return -(-words // ALIGN) * ALIGN
+def _up(words: int, align: int = ALIGN) -> int:
+    return -(-words // align) * align
 
 
 def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program_words: int) -> Layout:
@@ -50,7 +50,8 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
         parameters[stage] = at
         at = _up(at + stage.work.blocks * geometry.pairs * 6)
     program, parameters_end = at, at
-    at = _up(at + program_words)
+    program_end = at + _up(program_words)
+    at = _up(program_end, ROW)
     image = stages.input
     buffers: dict[Buffer, int] = {}
     start = at
@@ -64,8 +65,8 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
     buffers |= {buffer: at + offset for buffer, offset in spilled.items()}
     at = buffers[stages.output] = at + spilled_words
     at = _up(at + _words(stages.output, geometry))
-    sizes = {"weights": constants_end, "parameters": parameters_end - constants_end, "program": start - program,
-             "input": store_base - start, "spilled": buffers[stages.output] - store_base, "output": at - buffers[stages.output]}
+    sizes = {"weights": constants_end, "parameters": parameters_end - constants_end, "program": program_end - program,
+             "input": store_base - program_end, "spilled": buffers[stages.output] - store_base, "output": at - buffers[stages.output]}
     return Layout(weights=weights, parameters=parameters, program=program, input=start, buffers=buffers, store_base=store_base,
                   end=at, sizes=sizes)
 
@@ -87,7 +88,7 @@ def _spilled(stages: Stages, groups: Sequence[Group], geometry: Geometry) -> tup
                 lives[buffer] = range(lives[buffer].start if buffer in lives else number, number + 1)
     places: dict[Buffer, range] = {}
     for buffer in lives:
-        at, size = 0, -(-_words(buffer, geometry) // ROW) * ROW
+        at, size = 0, _up(_words(buffer, geometry), ROW)
         for taken in sorted((places[other] for other in places if _meet(lives[buffer], lives[other])), key=lambda one: one.start):
             if at + size <= taken.start:
                 break
