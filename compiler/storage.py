@@ -66,7 +66,7 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
     at = buffers[stages.output] = at + spilled_words
     at = _up(at + _words(stages.output, geometry))
     sizes = {"weights": constants_end, "parameters": parameters_end - constants_end, "program": program_end - program,
-             "input": store_base - program_end, "spilled": buffers[stages.output] - store_base, "output": at - buffers[stages.output]}
+             "input": store_base - program_end, "spilled": spilled_words, "output": at - buffers[stages.output]}
     return Layout(weights=weights, parameters=parameters, program=program, input=start, buffers=buffers, store_base=store_base,
                   end=at, sizes=sizes)
 
