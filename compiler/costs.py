@@ -41,6 +41,9 @@ PLACE_TRIES = 400           # orders in which maps are placed
 # compiler.jobs
 WEIGHT_TRANSFER_WORDS = 2048        # of storage in a transfer of weights, behind which something more urgent may have to wait
 
+# compiler.build
+PLAN_GAIN = 0.005           # of the cycles: by so much a schedule that spills more must seem faster; 0: NiN takes 24,487 more
+
 # compiler.jobs.timing
 LOAD_SHARE = 0.94           # of a storage word a cycle, in long transfers
 TRANSFER_CYCLES = 25        # until a transfer's first word is there

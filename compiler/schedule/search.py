@@ -11,7 +11,7 @@ from itertools import product
 
 from arch.geometry import Geometry
 from compiler import costs
-from compiler.residency import OnChip, Residency, StoredChunks
+from compiler.residency import OnChip, Residency, Stored, StoredChunks
 from compiler.schedule.groups import Estimate, Group
 from compiler.schedule.orders import Order, Way, alone, interleaved
 from compiler.schedule.plan import Residencies, Room
@@ -41,7 +41,8 @@ class _Node:
 
 
 def schedules(stages: Stages, geometry: Geometry, capacity: int | None = None) -> Iterator[list[Group]]:
-    """The groups in order, in the ways that are the cheapest for each of `costs.SPILL_CYCLES`, none of them twice.
+    """The groups in order, in the ways that are the cheapest for each of `costs.SPILL_CYCLES`, none of them twice; the first
+    alone if nothing is spilled then.
 
     `capacity`: activation words to use at most. Raises NetworkError where nothing fits.
     """
@@ -52,6 +53,8 @@ def schedules(stages: Stages, geometry: Geometry, capacity: int | None = None) -
         if key not in seen:
             seen.add(key)
             yield groups
+        if not any(isinstance(place, Stored) and place.buffer is not stages.output for group in groups for place in group.places):
+            return
 
 
 class _Scheduler:

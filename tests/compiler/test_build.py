@@ -10,6 +10,7 @@ import pytest
 from arch.geometry import PRESETS, Geometry
 from arch.instruction import Opcode, encode
 from boards import find
+from compiler import costs
 from compiler.build import Compiled, compile_network
 from compiler.figures import figures
 from compiler.residency import Sampled, Stored
@@ -103,8 +104,9 @@ def test_maps_that_leave_the_chip_share_storage():
 
 
 @pytest.mark.parametrize("stride", [(2, 2), (1, 3), (3, 2)])
-def test_only_pixels_that_are_read_come_back(stride):
+def test_only_pixels_that_are_read_come_back(stride, monkeypatch):
     """A map that is too large for the chip is read by a 1x1 convolution in steps, and by another one beside it."""
+    monkeypatch.setattr(costs, "SPILL_CYCLES", (0,))
     rng = np.random.default_rng(3)
 
     def conv(name: str, source: str, out: int, channels: int, **window: object) -> Conv:
