@@ -40,8 +40,7 @@ class _Maker:
         """The jobs of a group."""
         self.jobs.group = number
         self.weights.begin(group.order.pinned)
-        bands = group.order.way is Way.BANDS
-        self.parameters.begin([stage for stage in group.stages if bands and group.order.bands_of(stage) > 1])
+        self.parameters.begin(group.order.settled)
         self.arrivals = Arrivals(group, self.stages, self.geometry, self.layout, self.jobs, self.activations, self.stored)
         self.departures = Departures(group, self.geometry, self.layout, self.jobs, self.activations, self.stored)
         pool_bases, copied, copies = self._pool_bases(group), None, -1

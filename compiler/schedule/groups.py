@@ -52,13 +52,13 @@ class Estimate:
         self._compute: dict[Order, int] = {}
 
     def cycles(self, order: Order, residents: Iterable[Residency], spill_cycles: float, *, waits: bool) -> float:
-        """Cycles of a group of these steps, and so many for each word of a spilled buffer that is moved; `waits` if computing and
-        bringing cannot go on side by side."""
+        """Cycles of a group of these steps, and so many for each word of a spilled buffer that is moved; `waits` if bringing
+        and storing cannot go on beside some of them."""
         traffic = [self._constants(order), *(resident.traffic(self.geometry.input_lanes) for resident in residents)]
         words, spilled, runs = (sum(getattr(one, name) for one in traffic) for name in ("words", "spilled", "runs"))
         compute, moved = self.compute(order), words / costs.GROUP_LOAD_SHARE + runs * costs.GROUP_RUN_CYCLES
         return (max(compute, moved, self._gather(residents)) + costs.GROUP_CYCLES + spilled * spill_cycles
-                + self._held(order) + (min(compute, moved) if waits else 0))
+                + self._held(order) + (min(compute, moved, self._waiting(order, residents)) if waits else 0))
 
     def compute(self, order: Order) -> int:
         """Cycles of the array, with what is waited for because one step reads what another writes, or its weights come late."""
@@ -81,6 +81,12 @@ class Estimate:
                 times.append(now + latency)
             self._compute[order] = now
         return self._compute[order]
+
+    def _waiting(self, order: Order, residents: Iterable[Residency]) -> int:
+        """Cycles of the steps beside which there is no room for what comes next of their sources, or has to leave."""
+        waiting = {resident.buffer for resident in residents if resident.waits}
+        return sum(step_cycles(self.geometry, step) for step in order.steps
+                   if step.stage.target.buffer in waiting or waiting & step.stage.inputs)
 
     def _held(self, order: Order) -> float:
         """Cycles lost because weights that stay to a group's end leave no room for those of the next."""

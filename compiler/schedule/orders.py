@@ -6,7 +6,7 @@ output blocks into chunks, so that weights stream through the weight memory: chu
 band by band with all chunks inside.
 """
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property, lru_cache
@@ -35,13 +35,15 @@ class Way(Enum):
 class Order:
     """Steps of a group's stages in the order in which they run.
 
-    `pinned`: stages whose weights stay to the group's end; those of others are loaded again for each band.
+    `pinned`: stages whose weights stay to the group's end; those of others are loaded again for each band. `settled`: the same of
+    parameters.
     """
 
     stages: Sequence[Stage]
     steps: list[Step]
     way: Way
     pinned: frozenset[Stage]
+    settled: frozenset[Stage] = frozenset()
 
     @cached_property
     def rings(self) -> Rings:
@@ -70,9 +72,10 @@ def interleaved(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows: S
     bands = [cuts.bands(stage, count) for stage, count in zip(stages, rows, strict=True)]
     several = [stage for stage, cut in zip(stages, bands, strict=True) if len(cut) > 1]
     single = len(several) < len(stages)
-    if sum(stage.work.blocks for stage in several) * geometry.pairs > geometry.parameter_words // (1 + single):
-        return
-    for pinned in dict.fromkeys(_pinned(geometry, stages, several, share) for share in costs.PINNED_SHARES):
+    small = _parameters(geometry, several) <= geometry.parameter_words // (1 + single)
+    for pinned in dict.fromkeys(_pinned(geometry, stages, several, share, small) for share in costs.PINNED_SHARES):
+        settled = frozenset(several) if small else pinned
+        spare = geometry.parameter_words - _parameters(geometry, () if small else pinned)
         # Weights that a single band uses, or that come again for each, need not all be there at once.
         free = geometry.weight_words - sum(weight_words(stage) for stage in pinned)
         if any(stage not in pinned and 2 * stage.work.block_words > free for stage in stages):
@@ -80,11 +83,17 @@ def interleaved(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows: S
         # What a silent command reads is held until a later one writes: nothing may be loaded over it for those between.
         if any(stage not in pinned and _silent(stage, cut) for stage, cut in zip(stages, bands, strict=True)):
             continue
-        parts = [[range(stage.work.blocks)] if stage in pinned else _chunks(geometry, stage, 1, free) for stage in stages]
+        parts = [[range(stage.work.blocks)] if stage in pinned else _chunks(geometry, stage, 1, free, spare=spare)
+                 for stage in stages]
         steps = [[cuts.steps(stage, count, blocks) for blocks in blocks_of]
                  for stage, count, blocks_of in zip(stages, rows, parts, strict=True)]
         for avoids_waits in (True, False):
-            yield Order(stages, _depth_first(stages, steps, avoids_waits=avoids_waits), Way.BANDS, pinned)
+            yield Order(stages, _depth_first(stages, steps, avoids_waits=avoids_waits), Way.BANDS, pinned, settled)
+
+
+def _parameters(geometry: Geometry, stages: Iterable[Stage]) -> int:
+    """Parameter words of stages."""
+    return sum(stage.work.blocks for stage in stages) * geometry.pairs
 
 
 def _silent(stage: Stage, cut: Sequence[Band]) -> bool:
@@ -92,17 +101,20 @@ def _silent(stage: Stage, cut: Sequence[Band]) -> bool:
     return any(not len(band.pooled) or stage.work.average and not band.last for band in cut)
 
 
-def _pinned(geometry: Geometry, stages: Sequence[Stage], several: Sequence[Stage], share: float) -> frozenset[Stage]:
-    """Of the stages with several bands, those whose weights stay: all, or what finds room in this share of the memory."""
-    if sum(map(weight_words, stages)) <= geometry.weight_words:
+def _pinned(geometry: Geometry, stages: Sequence[Stage], several: Sequence[Stage], share: float, small: bool) -> frozenset[Stage]:
+    """Of the stages with several bands, those whose weights stay: all, or what finds room in this share of the memory, and unless
+    all their parameters are `small` enough to stay, beside those of two other blocks."""
+    if small and sum(map(weight_words, stages)) <= geometry.weight_words:
         return frozenset(several)
     largest = max(stage.work.block_words for stage in stages)
     room = min(int(share * geometry.weight_words), geometry.weight_words - 2 * largest)
+    blocks = sum(stage.work.blocks for stage in several) if small else geometry.parameter_words // geometry.pairs - 2
     pinned = []
     for stage in sorted(several, key=weight_words, reverse=True):
-        if weight_words(stage) <= room:
+        if weight_words(stage) <= room and stage.work.blocks <= blocks:
             pinned.append(stage)
             room -= weight_words(stage)
+            blocks -= stage.work.blocks
     return frozenset(pinned)
 
 
@@ -172,13 +184,15 @@ def _ready(stop: int, makers: Sequence[list[tuple[int, int]]]) -> int | None:
 
 # One stage
 
-def _chunks(geometry: Geometry, stage: Stage, cut: int, words: int, held: int = costs.CHUNKS_HELD) -> list[range]:
-    """Output blocks in chunks of which `words` weight words hold `held`, and the pool's line memory one; `cut` bands."""
-    work = stage.work
+def _chunks(geometry: Geometry, stage: Stage, cut: int, words: int, held: int = costs.CHUNKS_HELD,
+            spare: int | None = None) -> list[range]:
+    """Output blocks in chunks of which `words` weight words hold `held`, `spare` parameter words (None: all) two, and the pool's
+    line memory one; `cut` bands."""
+    work, spare = stage.work, geometry.parameter_words if spare is None else spare
     most = work.blocks
     if work.blocks * work.block_words > words // held:
         most = max(1, words // (held * work.block_words))
-    most = min(most, max(1, geometry.parameter_words // (2 * geometry.pairs)))
+    most = min(most, max(1, spare // (2 * geometry.pairs)))
     if work.places:
         most = min(most, max(1, work.most_places // work.places))
     if work.average and cut > 1:

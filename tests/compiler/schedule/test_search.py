@@ -48,3 +48,23 @@ def test_a_group_reads_some_words_of_a_spilled_concatenation_and_writes_others(l
             assert not set(read.words) & set(written.words)
             assert read.base + read.size <= written.base or written.base + written.size <= read.base
     check_values(network, compiled, random_input(network))
+
+
+def test_parameters_that_do_not_all_fit_come_again_for_each_band():
+    """Two layers of 40 output blocks each share bands, where the memory holds parameters of 64."""
+    rng, channels, side = np.random.default_rng(5), 640, 12
+
+    def conv(name: str, source: str, into: int, kernel: int, groups: int = 1) -> Conv:
+        weight = rng.normal(size=(channels, into, kernel, kernel)).astype(np.float32)
+        return Conv(name=name, inputs=(source,), weight=weight, bias=rng.normal(size=channels).astype(np.float32), groups=groups,
+                    window=Window(kernel=(kernel, kernel), padding=(kernel // 2,) * 4))
+
+    layers = (Input(name="x", shape=(3, side, side)), conv("a", "x", 3, 1), Relu(name="r", inputs=("a",)),
+              conv("b", "r", 1, 3, groups=channels), Relu(name="s", inputs=("b",)), conv("c", "s", 1, 3, groups=channels))
+    spec = InputSpec(size=(side, side), crop="none")
+    network = quantise(Model(graph=Graph(name="wide", layers=layers, output="c"), spec=spec), synthetic_images(spec))
+    geometry = Geometry(input_lanes=16, output_lanes=16, activation_words=4096, weight_words=6144)
+    compiled = compile_network(network, geometry)
+    assert any(len(group.stages) > 1 and any(group.order.bands_of(stage) > 1 and stage not in group.order.settled
+                                             for stage in group.stages) for group in compiled.groups)
+    check_values(network, compiled, random_input(network))
