@@ -4,7 +4,7 @@ A *buffer* holds one tensor, or the tensors of a concatenation side by side in e
 word of its own, so parts can be read, stored and loaded by words; channels in between have zero weights in whoever reads them.
 """
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from functools import cached_property
 
@@ -94,6 +94,7 @@ class Stage:
     work: Convolution
     sources: tuple[Slice, ...]
     target: Slice
+    _read: dict["Stage", bool] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def inputs(self) -> frozenset[Buffer]:
@@ -101,8 +102,10 @@ class Stage:
         return frozenset(source.buffer for source in self.sources)
 
     def reads_of(self, other: "Stage") -> bool:
-        """Whether it reads words that another stage writes."""
-        return any(source.meets(other.target) for source in self.sources)
+        """Whether it reads words that another stage writes; found out once, for schedules ask again and again."""
+        if other not in self._read:
+            self._read[other] = any(source.meets(other.target) for source in self.sources)
+        return self._read[other]
 
     @cached_property
     def sampled(self) -> "Stage | None":

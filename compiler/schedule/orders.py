@@ -73,6 +73,7 @@ def interleaved(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows: S
     several = [stage for stage, cut in zip(stages, bands, strict=True) if len(cut) > 1]
     single = len(several) < len(stages)
     small = _parameters(geometry, several) <= geometry.parameter_words // (1 + single)
+    ways: Iterable[tuple[int, ...]] = ()
     for pinned in dict.fromkeys(_pinned(geometry, stages, several, share, small) for share in costs.PINNED_SHARES):
         settled = frozenset(several) if small else pinned
         spare = geometry.parameter_words - _parameters(geometry, () if small else pinned)
@@ -87,8 +88,10 @@ def interleaved(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows: S
                  for stage in stages]
         steps = [[cuts.steps(stage, count, blocks) for blocks in blocks_of]
                  for stage, count, blocks_of in zip(stages, rows, parts, strict=True)]
-        for avoids_waits in (True, False):
-            yield Order(stages, _depth_first(stages, steps, avoids_waits=avoids_waits), Way.BANDS, pinned, settled)
+        ways = ways or _ways(stages, [blocks_of[0] for blocks_of in steps])
+        for turns in ways:
+            bands_of = [zip(*blocks_of, strict=True) for blocks_of in steps]
+            yield Order(stages, [step for n in turns for step in next(bands_of[n])], Way.BANDS, pinned, settled)
 
 
 def _parameters(geometry: Geometry, stages: Iterable[Stage]) -> int:
@@ -118,22 +121,20 @@ def _pinned(geometry: Geometry, stages: Sequence[Stage], several: Sequence[Stage
     return frozenset(pinned)
 
 
-def _depth_first(stages: Sequence[Stage], parts: list[list[list[Step]]], *, avoids_waits: bool) -> list[Step]:
-    """The steps of stages (of each: for some output blocks, band by band) in the turns of `_turns`."""
+def _ways(stages: Sequence[Stage], bands: Sequence[Sequence[Step]]) -> Iterable[tuple[int, ...]]:
+    """The turns that stages of such bands may take: see `_turns`."""
     # For each stage the earlier ones whose rows it reads, and those that write beside it.
     makers = tuple(tuple(m for m in range(n) if stage.reads_of(stages[m])) for n, stage in enumerate(stages))
     beside = tuple(tuple(m for m, other in enumerate(stages) if m != n and other.target.buffer is stage.target.buffer)
                    for n, stage in enumerate(stages))
-    bands = [list(zip(*blocks_of, strict=True)) for blocks_of in parts]
-    reads = tuple(tuple(band[0].input_rows.stop for band in of_stage) for of_stage in bands)
-    writes = tuple(tuple(band[0].output_rows.stop for band in of_stage) for of_stage in bands)
-    of_stage = [iter(band) for band in bands]
-    return [step for n in _turns(makers, beside, reads, writes, avoids_waits) for step in next(of_stage[n])]
+    reads = tuple(tuple(step.input_rows.stop for step in of_stage) for of_stage in bands)
+    writes = tuple(tuple(step.output_rows.stop for step in of_stage) for of_stage in bands)
+    return dict.fromkeys(_turns(makers, beside, reads, writes, avoids_waits) for avoids_waits in (True, False))
 
 
 @lru_cache(maxsize=1 << 14)
 def _turns(makers: tuple[tuple[int, ...], ...], beside: tuple[tuple[int, ...], ...], reads: tuple[tuple[int, ...], ...],
-           writes: tuple[tuple[int, ...], ...], avoids_waits: bool) -> list[int]:
+           writes: tuple[tuple[int, ...], ...], avoids_waits: bool) -> tuple[int, ...]:
     """Which stage runs its next band, turn by turn: the deepest possible one first; rather none whose output nobody needs yet,
     and none that reads what the one before it wrote, if this `avoids_waits`.
 
@@ -169,7 +170,7 @@ def _turns(makers: tuple[tuple[int, ...], ...], beside: tuple[tuple[int, ...], .
         turns.append(n)
         position[n] += 1
         left[n] -= 1
-    return turns
+    return tuple(turns)
 
 
 def _ready(stop: int, makers: Sequence[list[tuple[int, int]]]) -> int | None:
