@@ -69,12 +69,13 @@ class _Scheduler:
         count = len(self.stages)
         nodes: list[dict[frozenset[Buffer], _Node]] = [{} for _ in range(count + 1)]
         nodes[0][frozenset()] = _Node()
+        longest = min(costs.GROUP_STAGES, max(1, costs.GROUPS_TRIED // count))
         reached = 0
         for first in range(count):
             if not nodes[first]:
                 continue
             reached = first
-            for last in range(first + 1, min(count, first + costs.GROUP_STAGES) + 1):
+            for last in range(first + 1, min(count, first + longest) + 1):
                 orders = self._orders(first, last)
                 if not orders and last > first + 1 and self._too_big(first, last):
                     break
