@@ -45,7 +45,8 @@ class Program:
 
     `program` is the word of the first instruction in storage, `program_words` their number. `parts`: of each compute command in
     order. Storage from `store_base` on, `store_words` words, is written while the program runs. `meta` is for whoever shows
-    results: image preparation, labels, scale and zero point of the output.
+    results: image preparation, labels, scale and zero point of the output; with `pairs` the output is bytes of scores, which
+    `arch.scores` joins by what they say.
     """
 
     name: str

@@ -51,7 +51,7 @@ def compare(network: QNetwork, images: list[np.ndarray], *, fused: bool, integer
     same_top1 = 0
 
     def count(how: str, name: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-        distance = np.abs(ours.astype(np.int16) - theirs[0])
+        distance = np.abs(ours.astype(np.int32) - theirs[0])
         entry = counts[how][name]
         counts[how][name] = [entry[0] + ours.size, entry[1] + np.count_nonzero(distance), max(entry[2], int(distance.max()))]
 

@@ -160,8 +160,9 @@ def _input(network: QNetwork, stages: Stages, layout: Layout, geometry: Geometry
 
 
 def _tensor(name: str, network: QNetwork, buffer, layout: Layout, geometry: Geometry) -> Tensor:
-    channels = network.tensors[name].shape[0]
-    if (buffer.height, buffer.width) != network.tensors[name].shape[1:]:         # it was flattened
+    kind = network.tensors[name]
+    channels = kind.shape[0]
+    if kind.bits == 8 and (buffer.height, buffer.width) != kind.shape[1:]:         # it was flattened
         channels //= buffer.height * buffer.width
     return Tensor(name=name, address=layout.buffers[buffer], words=buffer.words * geometry.input_lanes // 2,
                   shape=(channels, buffer.height, buffer.width), layout="map", pixel_words=buffer.pixel_words)
@@ -177,7 +178,7 @@ def digest(network: QNetwork) -> str:
                 found.update(value.tobytes())
             elif hasattr(value, "multiplier"):
                 found.update(value.multiplier.tobytes() + value.shift.tobytes()
-                             + repr((value.zero_point, value.low, value.high)).encode())
+                             + repr((value.zero_point, value.low, value.high, value.fraction)).encode())
             else:
                 found.update(repr((name, value)).encode())
     return found.hexdigest()
@@ -185,13 +186,15 @@ def digest(network: QNetwork) -> str:
 
 def _meta(network: QNetwork, stages: Stages, layout: Layout) -> dict:
     output, given = network.tensors[stages.output_name], network.tensors[network.input.name]
+    how = network.score_rule(stages.output_name) if output.bits == 16 else None
     return {
         "network": network.name, "digest": digest(network),
         "spec": json.loads(json.dumps(network.spec.to_json())), "labels": list(network.labels),
         "input": {"scale": given.scale, "zero_point": given.zero_point},
         "output": {"name": network.output, "tensor": stages.output_name, "shape": list(output.shape), "scale": output.scale,
                    "zero_point": output.zero_point, "offset": network.offset, "softmax": stages.softmax,
-                   "endings": list(network.endings)},
+                   "endings": list(network.endings),
+                   "pairs": how and {"zero_point": how.zero_point, "low": how.low, "high": how.high}},
         "stages": [{"layer": stage.layer, "writes": stage.tensor, "channel": stage.channel} for stage in stages.stages],
         "storage": dict(layout.sizes),
     }

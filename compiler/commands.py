@@ -14,6 +14,7 @@ from arch.unit.writer import WriterConfig
 from compiler.bands import Band
 from compiler.convolution import EVERYTHING, MOST_STRIDE, Convolution
 from compiler.maps import Map
+from nets.int8.network import Requantise
 
 __all__ = ["command"]
 
@@ -32,10 +33,15 @@ def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Ban
         sources = [replace(source, height=1, width=1, pixel_words=source.words, ring_rows=1) for source in sources]
     return Command(window=_window(work, sources[0], band, blocks) if work.maps == 1 else _sum(work, sources, band, blocks),
                    load=LoadConfig(weights=weights, parameters=parameters, passes=work.passes, output_blocks=len(blocks)),
-                   requantise=RequantiseConfig(**{name: getattr(work.conv.requantise, name)
-                                                  for name in ("zero_point", "low", "high")}),
+                   requantise=RequantiseConfig(**_rule(work.conv.requantise)),
                    pool=work.pool_record(band, blocks, pool_base), average=_average(work, band, blocks, running or band.last),
                    writer=_writer(work, target, band, blocks, place, running or band.last))
+
+
+def _rule(how: Requantise) -> dict[str, int]:
+    """Zero point and limits, which tell scores beyond theirs (`arch.scores`)."""
+    beyond = int(how.fraction)
+    return {"zero_point": how.zero_point, "low": how.low - beyond, "high": how.high + beyond, "fraction": beyond}
 
 
 def _window(work: Convolution, source: Map, band: Band, blocks: range) -> WindowConfig:
@@ -43,13 +49,16 @@ def _window(work: Convolution, source: Map, band: Band, blocks: range) -> Window
     first = band.rows.start * window.stride[0] - window.padding[0]
     # Longer strides have no padding, and these only tell what is padding.
     stride_y, stride_x = (stride if stride <= MOST_STRIDE else 1 for stride in window.stride)
+    column_step = (window.stride[1] if work.size[1] > 1 else 1) * source.pixel_words
+    if work.conv.requantise.fraction:           # both bytes of a score are made of the same
+        column_step = stride_x = 0
     return WindowConfig(
         start=(source.base + _first_word(work, source, blocks) - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
         first_row=first, first_column=-window.padding[1], row_start=first % source.ring_rows * source.row_words,
         row_words=source.row_words if source.ring_rows > 1 else 0,
         row_step=window.stride[0] % source.ring_rows * source.row_words,
         ring_words=source.words, pixel_words=source.pixel_words,
-        column_step=(window.stride[1] if work.size[1] > 1 else 1) * source.pixel_words, height=source.height, width=source.width,
+        column_step=column_step, height=source.height, width=source.width,
         kernel_y=window.kernel[0], kernel_x=window.kernel[1], stride_y=stride_y, stride_x=stride_x, **_common(work, band, blocks))
 
 
@@ -60,11 +69,12 @@ def _sum(work: Convolution, sources: Sequence[Map], band: Band, blocks: range) -
     if (a.pixel_words, a.row_words) != (b.pixel_words, b.row_words) or any(
             rows.start % one.ring_rows + len(rows) > one.ring_rows for one in sources):
         raise AssertionError("maps that are added must have pixels of the same words, and rows that follow each other")
+    along = 0 if work.conv.requantise.fraction else 1
     first, second = (one.base + rows.start % one.ring_rows * one.row_words + _first_word(work, one, blocks) for one in sources)
     return WindowConfig(
         start=0, first_row=0, first_column=0, row_start=first, row_words=(second - first) % memory, row_step=a.row_words % memory,
-        ring_words=memory, pixel_words=a.pixel_words, column_step=a.pixel_words, height=len(rows) + 1, width=a.width, kernel_y=2,
-        kernel_x=1, stride_y=1, stride_x=1, **_common(work, band, blocks))
+        ring_words=memory, pixel_words=a.pixel_words, column_step=along * a.pixel_words, height=len(rows) + 1, width=a.width,
+        kernel_y=2, kernel_x=1, stride_y=1, stride_x=along, **_common(work, band, blocks))
 
 
 def _first_word(work: Convolution, source: Map, blocks: range) -> int:
@@ -89,7 +99,7 @@ def _average(work: Convolution, band: Band, blocks: range, emits: bool) -> Avera
     return AverageConfig(
         enable=1, first=int(band.first), last=int(emits), pixels=pixels, output_blocks=len(blocks),
         start=-work.pooled[0] * work.pooled[1] * work.conv.requantise.zero_point, multiplier=int(np.max(how.multiplier)),
-        shift=int(np.max(how.shift)), zero_point=how.zero_point, low=how.low, high=how.high)
+        shift=int(np.max(how.shift)), **_rule(how))
 
 
 def _writer(work: Convolution, target: Map, band: Band, blocks: range, place: int, emits: bool) -> WriterConfig:
@@ -98,5 +108,5 @@ def _writer(work: Convolution, target: Map, band: Band, blocks: range, place: in
     return WriterConfig(
         base=target.base + place // per_word, lane=place % per_word, row_start=first * target.row_words,
         row_words=target.row_words, ring_words=target.words, pixel_words=target.pixel_words,
-        rows=int(emits) if work.average else len(band.pooled), columns=1 if work.average else target.width,
+        rows=int(emits) if work.average else len(band.pooled), columns=work.shape[2],
         output_blocks=len(blocks))

@@ -13,7 +13,7 @@ from arch.unit.window import WindowConfig
 from compiler.bands import Band, cut_bands
 from compiler.images import parameter_image, weight_image
 from nets.graph import Window
-from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool
+from nets.int8.network import SHIFT_MAX, QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool
 
 __all__ = ["Convolution", "EVERYTHING", "MOST_KERNEL", "MOST_PADDING", "MOST_SIDE", "MOST_STRIDE", "Own", "Pool", "picks"]
 
@@ -118,7 +118,9 @@ class Convolution:
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """Height and width of the convolution's output, as far as it is computed."""
+        """Height and width of the convolution's output, as far as it is computed; of scores two columns, for their two bytes."""
+        if self.conv.requantise.fraction:
+            return 1, 2
         size, window = self.conv.window.output_size(*((1, 1) if self.whole else (self.height, self.width))), self.pool_window
         if self.spare or window == NO_POOL:
             return size
@@ -153,7 +155,7 @@ class Convolution:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of what is written."""
-        return (len(self.conv.weight), *((1, 1) if self.average else self.pooled))
+        return (len(self.conv.weight), *((1, 1 + self.pool.requantise.fraction) if self.average else self.pooled))
 
     @property
     def blocks(self) -> int:
@@ -203,7 +205,7 @@ class Convolution:
     @property
     def macs(self) -> int:
         """Multiply-accumulates, without what idle lanes do."""
-        return self.conv.weight.size * self.size[0] * self.size[1]
+        return self.conv.weight.size * math.prod(self.size) // (1 + self.conv.requantise.fraction)
 
     def bands(self, cut: list[range]) -> list[Band]:
         """Bands of those rows of the convolution's output."""
@@ -229,4 +231,4 @@ class Convolution:
         """Biases, multipliers and shifts in the order of loads: int64 (words, 2) each."""
         out, how = len(self.conv.weight), self.conv.requantise
         return tuple(parameter_image(self.geometry, np.broadcast_to(values, out), out, fill).reshape(-1, 2)
-                     for values, fill in ((self.conv.bias, 0), (how.multiplier, 0), (how.shift, 1)))
+                     for values, fill in ((self.conv.bias, 0), (how.multiplier, 0), (how.shift, SHIFT_MAX)))

@@ -17,7 +17,7 @@ from nets.sealed import Seal
 __all__ = ["ProgramFileError", "SUFFIX", "VERSION", "load", "save"]
 
 SUFFIX = ".flp"
-VERSION = 1
+VERSION = 2
 RANGES = ("rows", "pooled", "channels")
 
 

@@ -189,10 +189,10 @@ class DispatchScalesClaim(DispatchClaim):
 
 
 class AverageClaim(StageClaim):
-    """Vectors that pass, and one result a block where a map is summed, leave in order; those that pass unchanged; offered
-    steadily; the queue of results never overflows. For commands of one or two blocks of one or two vectors."""
+    """Vectors that pass, and one result a block where a map is summed, two with a fraction, leave in order; those that pass
+    unchanged; offered steadily; the queue of results never overflows. For commands of one or two blocks of one or two vectors."""
 
-    faults = ("drop", "repeat", "swap", "change", "waver")
+    faults = ("drop", "repeat", "swap", "change", "waver", "one of two")
     LANES = 2
 
     def state(self, m):
@@ -200,7 +200,7 @@ class AverageClaim(StageClaim):
         m.submodules.average = average = GlobalAverage(geometry, places=PLACES)
         new, bit = average.command.payload, self.free(1, "bit")
         fields = {name: self.free(width, name) for name, width in (
-            ("enable", 1), ("first", 1), ("last", 1), ("pixels", 2), ("output_blocks", 2))}
+            ("enable", 1), ("first", 1), ("last", 1), ("fraction", 1), ("pixels", 2), ("output_blocks", 2))}
         m.d.comb += [new[name].eq(value) for name, value in fields.items()]
         m.d.comb += [Assume((fields[name] == 1) | (fields[name] == 2)) for name in ("pixels", "output_blocks")]
         m.d.comb += [average.command.valid.eq(self.free(1, "command")), average.i.valid.eq(self.free(1, "valid")),
@@ -221,12 +221,13 @@ class AverageClaim(StageClaim):
         with m.Elif(taken):
             m.d.sync += [pixels.eq(Mux(block_end, config["pixels"], pixels - 1)), blocks.eq(blocks - block_end)]
         m.d.comb += [Assert(~taken | (blocks != 0)), Assume(~start | (inside == 0))]
-        out = saboteur(self, m, view, self.fault)
+        out = saboteur(self, m, view, self.fault if self.fault != "one of two" else None)
         m.d.comb += out.ready.eq(self.free(1, "ready"))
-        put = taken & (~config["enable"] | block_end & config["last"])
-        m.d.comb += inside.eq(keeps_order(
-            self, m, put=put, value=bit & ~config["enable"], take=out.valid & out.ready, taken=out.payload, most=4,
-            patience=average_latency(self.LANES), waiting=~out.valid))
+        put, second = taken & (~config["enable"] | block_end & config["last"]), Signal()
+        m.d.sync += second.eq(put & config["enable"] & config["fraction"] & (self.fault != "one of two"))
+        m.d.comb += [Assert(~(taken & second)), inside.eq(keeps_order(
+            self, m, put=put | second, value=bit & ~config["enable"], take=out.valid & out.ready, taken=out.payload, most=4,
+            patience=average_latency(self.LANES), waiting=~out.valid))]
         assert_stable(m, out, "o")
 
 

@@ -3,6 +3,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from arch import scores
 from arch.command import Command
 from arch.program import Part, Program
 from golden import units, values
@@ -12,8 +13,8 @@ __all__ = ["expected_vectors", "final_output", "mismatches"]
 
 
 def expected_vectors(network: QNetwork, tensors: Mapping[str, np.ndarray], command: Command, part: Part) -> np.ndarray:
-    """uint8 (channels, pooled rows, columns) that the command writes, without idle channels; of a global average the mean of the
-    rows that its bands have brought so far, as if the elements of the others were 0."""
+    """(channels, pooled rows, columns) that the command writes, without idle channels, scores in one column; of a global average
+    the mean of the rows that its bands have brought so far, as if the elements of the others were 0."""
     layer, channels = network.by_name[part.writes], slice(part.channels.start, part.channels.stop)
     if not command.average.enable:
         return tensors[part.writes][channels, part.pooled.start:part.pooled.stop]
@@ -34,12 +35,22 @@ def mismatches(network: QNetwork, tensors: Mapping[str, np.ndarray], program: Pr
         if not units.rows(program.geometry, command):
             wanted = wanted[:, :0]
         found = vectors[:len(part.channels)]
+        if network.tensors[part.writes].bits == 16 and found.shape[2] == 2:
+            found = _joined(network, part.writes, found)
         counts.append(int((found != wanted).sum()) if found.shape == wanted.shape else max(found.size, wanted.size, 1))
     return counts
 
 
+def _joined(network: QNetwork, name: str, pair: np.ndarray) -> np.ndarray:
+    """The scores of a tensor, some or all, from their bytes."""
+    how = network.score_rule(name)
+    return scores.joined(pair, how.zero_point, how.low, how.high)
+
+
 def final_output(network: QNetwork, program: Program, output: np.ndarray) -> np.ndarray:
     """The network's output tensor from what the program leaves: a softmax behind it is computed here, as the host does."""
+    if network.tensors[program.output.name].bits == 16:
+        output = _joined(network, program.output.name, output)
     tensor = output.reshape(network.tensors[program.output.name].shape)
     if program.output.name == network.output:
         return tensor

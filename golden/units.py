@@ -18,8 +18,8 @@ from arch.unit.load import LoadConfig
 from arch.unit.requantise import RequantiseConfig
 from arch.unit.window import WindowConfig
 from golden import places, values
-from golden.unit.rules import UnitError, require
-from nets.int8.network import Requantise
+from golden.unit.rules import UnitError, fraction, require
+from nets.int8.network import FRACTION_BITS, Requantise
 
 __all__ = ["Gather", "Parameters", "UnitError", "convolve", "problems", "queued", "rows", "run"]
 
@@ -62,6 +62,7 @@ def convolve(geometry: Geometry, window: WindowConfig, load: LoadConfig, rule: R
     require(((shift >= 1) & (shift <= 39)).all(), f"shifts must be 1..39, not {shift.min()}..{shift.max()}")
     how = Requantise(multiplier=_channels(parameters.multipliers[parameter_places], geometry), shift=shift,
                      zero_point=rule.zero_point, low=rule.low, high=rule.high)
+    require(not rule.fraction or (shift > FRACTION_BITS).all(), f"shifts must be 9..39 with a fraction, not {shift.min()}")
     number = values.exact_float(weight)
     # One product for all output blocks that read the same words.
     offsets, blocks = np.unique(places.block_offsets(window), return_inverse=True)
@@ -71,6 +72,8 @@ def convolve(geometry: Geometry, window: WindowConfig, load: LoadConfig, rule: R
     acc = acc.astype(np.int64) + _channels(parameters.biases[parameter_places], geometry)[:, None]
     require(np.abs(acc).max() < 1 << 31, "accumulators must stay within 32 bits")
     q = values.requantise(acc, how)
+    if rule.fraction:
+        q[:, 1::2] = fraction(acc[:, 1::2], how)
     return q.reshape(load.output_blocks, geometry.output_lanes, window.rows, window.columns)
 
 

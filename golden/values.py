@@ -1,7 +1,7 @@
 """The integer network in NumPy: one function per operator of `nets.int8.network`, integers only, bit-exact.
 
-Tensors are uint8 (channels, height, width). Products are summed by the float BLAS where a bound proves every partial sum
-exact (see `exact_float`); everything else is int32 or int64.
+Tensors are uint8 (channels, height, width), scores uint16. Products are summed by the float BLAS where a bound proves every
+partial sum exact (see `exact_float`); everything else is int32 or int64.
 """
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -10,6 +10,7 @@ import numpy as np
 
 from nets.graph import Window
 from nets.int8.network import (
+    FRACTION_BITS,
     QLRN,
     QAdd,
     QAvgPool,
@@ -37,11 +38,12 @@ BLOCK = 1 << 16             # elements requantised at a time: their int64 produc
 
 
 def requantise(acc: np.ndarray, how: Requantise) -> np.ndarray:
-    """uint8 (channels, ...) from integer accumulators of that shape, within int32."""
+    """uint8, with a fraction uint16, (channels, ...) from integer accumulators of that shape, within int32."""
     rows = acc.reshape(len(acc), -1)
-    out = np.empty(rows.shape, np.uint8)
     multiplier, shift = (np.broadcast_to(np.asarray(v, np.int64), len(rows))[:, None] for v in (how.multiplier, how.shift))
-    half = np.left_shift(np.int64(1), shift - 1)
+    steps, half, out = 1, np.left_shift(np.int64(1), shift - 1), np.empty(rows.shape, np.uint8)
+    if how.fraction:
+        steps, shift, half, out = 1 << FRACTION_BITS, shift - FRACTION_BITS, np.zeros_like(shift), out.astype(np.uint16)
     block = max(1, BLOCK // max(1, rows.shape[1]))
     for start in range(0, len(rows), block):
         part = slice(start, start + block)
@@ -49,8 +51,8 @@ def requantise(acc: np.ndarray, how: Requantise) -> np.ndarray:
         product *= multiplier[part]
         product += half[part]
         product >>= shift[part]
-        product += how.zero_point
-        out[part] = np.clip(product, how.low, how.high, out=product)
+        product += how.zero_point * steps
+        out[part] = np.clip(product, how.low * steps, how.high * steps, out=product)
     return out.reshape(acc.shape)
 
 

@@ -11,7 +11,7 @@ from arch.program import Program
 from host.link import LinkError
 from host.protocol import Status
 from host.session import Session
-from host.tensors import tensor_of, words_of
+from host.tensors import output_of, words_of
 
 __all__ = ["Frame", "MachineError", "Runner"]
 
@@ -110,4 +110,4 @@ class Runner:
             line_s = frame_exchange(program.input.words, output.words, baud=session.link.baud, chip_s=chip_s).seconds
         else:
             line_s = max(0.0, session.now() - begun - chip_s)
-        return Frame(output=tensor_of(output, words, lanes), cycles=status.cycles, chip_s=chip_s, line_s=line_s)
+        return Frame(output=output_of(program, words), cycles=status.cycles, chip_s=chip_s, line_s=line_s)

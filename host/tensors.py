@@ -2,12 +2,13 @@
 import numpy as np
 
 from arch.program import Program, Tensor
+from arch.scores import joined
 from nets.endings import finish
 from nets.int8.network import softmax_table
 from nets.preprocess import InputSpec
 from nets.scores import entries, ranking
 
-__all__ = ["pixels_of", "quantised_input", "scores", "tensor_of", "top", "words_of"]
+__all__ = ["output_of", "pixels_of", "quantised_input", "scores", "tensor_of", "top", "words_of"]
 
 
 def words_of(tensor: Tensor, q: np.ndarray, input_lanes: int) -> np.ndarray:
@@ -41,8 +42,14 @@ def quantised_input(program: Program, pixels: np.ndarray) -> np.ndarray:
     return np.clip(np.floor(x / np.float32(kind["scale"]) + np.float32(0.5)) + kind["zero_point"], 0, 255).astype(np.uint8)
 
 
+def output_of(program: Program, words: np.ndarray) -> np.ndarray:
+    """The output tensor from its words of storage: uint8, or scores in sub-steps, uint16."""
+    q, pairs = tensor_of(program.output, words, program.geometry.input_lanes), program.meta["output"]["pairs"]
+    return joined(q, **pairs) if pairs else q
+
+
 def scores(program: Program, q: np.ndarray) -> np.ndarray:
-    """float64 (classes,) from the tensor that the machine leaves, as `nets.endings.finish` has them.
+    """float64 (classes,) from the output tensor, as `nets.endings.finish` has them.
 
     A softmax in integers is done here in those of `nets.int8.network.QSoftmax`, so that equal scores are equal.
     """

@@ -1,8 +1,9 @@
 """A quantised network as ONNX, for other tools and as an independent judge of `golden.values`.
 
-Every layer's uint8 tensor keeps its name. Arithmetic runs between DequantizeLinear and QuantizeLinear with the scales that the
-integers mean exactly; what only moves or compares values runs on uint8; tables run on integers. Only the rounding of floats
-can tell it from the integer network: about one element in 100 million is off by one step, and the layers after it follow.
+Every layer's tensor keeps its name: uint8, scores uint16 where they have sub-steps. Arithmetic runs between DequantizeLinear and
+QuantizeLinear with the scales that the integers mean exactly; what only moves or compares values runs on uint8; tables run on
+integers. Only the rounding of floats can tell it from the integer network: about one element in 100 million is off by one step
+(of the scores' sub-steps, one in some thousands), and the layers after it follow.
 With `--integers` convolutions are ConvInteger and rounding is spelt out in doubles, which hold every product: bit for bit the
 same, but slower.
 """
@@ -24,8 +25,9 @@ from nets.network import add_network_arguments, network_from_arguments
 __all__ = ["get_parser", "layer_model", "main", "network_model"]
 
 
-def _bytes(network: QNetwork, name: str) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.UINT8, [1, *network.tensors[name].shape])
+def _integers(network: QNetwork, name: str) -> onnx.ValueInfoProto:
+    kind = network.tensors[name]
+    return helper.make_tensor_value_info(name, TensorProto.UINT8 if kind.bits == 8 else TensorProto.UINT16, [1, *kind.shape])
 
 
 def _exporter(network: QNetwork, integers: bool) -> Exporter:
@@ -36,14 +38,12 @@ def network_model(network: QNetwork, *, every_layer: bool = False, integers: boo
     """The whole network, from the prepared image, float (1, channels, height, width), to the scores, float (1, classes).
 
     They are called `image` and `scores`, with `_` appended where a layer has that name. With `every_layer` every layer's
-    uint8 tensor is an output too; with `integers` nothing is rounded but as the network says.
+    integers are an output too; with `integers` nothing is rounded but as the network says.
     """
     exporter = _exporter(network, integers)
     for layer in network.layers:
         exporter.add(layer)
-    final = network.tensors[network.output]
-    meaning = exporter.scale(exporter.scores, final.scale, np.uint8(final.zero_point))
-    value = exporter.node("DequantizeLinear", [network.output, *meaning], f"{exporter.scores}/value")
+    final, value = network.tensors[network.output], exporter.values(network.output)
     if network.offset:
         value = exporter.node("Add", [value, exporter.array(f"{exporter.scores}/offset", np.float32(network.offset))],
                              f"{exporter.scores}/moved")
@@ -51,16 +51,16 @@ def network_model(network: QNetwork, *, every_layer: bool = False, integers: boo
     shape = network.tensors[network.input.name].shape
     outputs = [helper.make_tensor_value_info(exporter.scores, TensorProto.FLOAT, [1, int(np.prod(final.shape))])]
     if every_layer:
-        outputs += [_bytes(network, layer.name) for layer in network.layers]
+        outputs += [_integers(network, layer.name) for layer in network.layers]
     return exporter.model(network.name, [helper.make_tensor_value_info(exporter.image, TensorProto.FLOAT, [1, *shape])], outputs)
 
 
 def layer_model(network: QNetwork, layer: QLayer, *, integers: bool = False) -> onnx.ModelProto:
-    """One layer alone, other than the input: from the uint8 tensors that it reads to its own."""
+    """One layer alone, other than the input: from the integers that it reads to its own."""
     exporter = _exporter(network, integers)
     exporter.add(layer)
-    return exporter.model(layer.name, [_bytes(network, name) for name in dict.fromkeys(layer.inputs)],
-                         [_bytes(network, layer.name)])
+    return exporter.model(layer.name, [_integers(network, name) for name in dict.fromkeys(layer.inputs)],
+                         [_integers(network, layer.name)])
 
 
 def get_parser() -> argparse.ArgumentParser:

@@ -42,12 +42,12 @@ class Case:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Shape of the output, after the pool."""
+        """Shape of the output, after the pool; of scores two columns, for their bytes."""
         out = len(self.conv.weight)
         if self.pool is None:
-            return out, *self.size
+            return (out, 1, 2) if self.conv.requantise.fraction else (out, *self.size)
         if isinstance(self.pool, QGlobalAvgPool):
-            return out, 1, 1
+            return out, 1, 1 + self.pool.requantise.fraction
         return out, *self.pool.window.output_size(*self.size, ceil_mode=self.pool.ceil_mode)
 
     def place(self, geometry: Geometry, *, base: int = 0, weight_base: int = 0,

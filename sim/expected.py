@@ -7,7 +7,8 @@ from arch.geometry import Geometry
 from compiler.layer import LayerPlan
 from compiler.maps import Map
 from golden import values
-from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QMaxPool
+from golden.unit.rules import fraction
+from nets.int8.network import SHIFT_MAX, QAvgPool, QConv, QGlobalAvgPool, QMaxPool, Requantise
 
 __all__ = ["Expected", "Pool", "pack_columns"]
 
@@ -27,13 +28,16 @@ class Expected:
         conv = _whole_blocks(conv, geometry.output_lanes)
         zero = conv.requantise.zero_point
         self._acc = values.accumulate(q, conv, zero_point)
-        self._vectors = pooled = output = values.requantise(self._acc, conv.requantise)
+        self._vectors = pooled = output = _bytes(self._acc, conv.requantise)
+        if conv.requantise.fraction:            # the array makes each sum twice
+            self._acc = self._acc.repeat(2, axis=2)
         if isinstance(pool, QMaxPool):
             pooled = output = values.max_pool(self._vectors, pool)
         elif isinstance(pool, QAvgPool):
             pooled = output = values.avg_pool(self._vectors, pool, zero)
         elif pool is not None:
-            output = values.global_avg_pool(self._vectors, pool, zero)
+            acc = self._vectors.sum((1, 2), dtype=np.int64, keepdims=True) - zero * self._vectors[0].size
+            output = _bytes(acc, pool.requantise)
         self._pooled, self._output = pooled, output
         self._order = self._walk(plan, conv, pool)
 
@@ -67,7 +71,7 @@ class Expected:
                 if not whole:
                     last.append(pooled[-1])
                 elif done == self._pooled.shape[1]:
-                    last.append(_grid(blocks, range(1), 1))
+                    last.append(_grid(blocks, range(1), self._output.shape[2]))
             block += phase.commands[0].window.output_blocks
         return {name: np.concatenate(parts, axis=1) for name, parts in (("made", made), ("pooled", pooled), ("last", last))}
 
@@ -105,13 +109,21 @@ class Expected:
         return pack_columns((enable, geometry.blocks_per_word), (word, bits), (data, 0))
 
 
+def _bytes(acc: np.ndarray, how: Requantise) -> np.ndarray:
+    """What the chip makes of accumulators: of scores two bytes, side by side."""
+    if not how.fraction:
+        return values.requantise(acc, how)
+    whole = values.requantise(acc, replace(how, low=how.low - 1, high=how.high + 1, fraction=False))
+    return np.concatenate([whole, fraction(acc.astype(np.int64), how)], axis=2)
+
+
 def _whole_blocks(conv: QConv, lanes: int) -> QConv:
-    """The convolution with idle channels behind its own: weights, bias and multiplier 0, shift 1."""
+    """The convolution with idle channels behind its own: weights, bias and multiplier 0."""
     out = len(conv.weight)
     idle = -out % lanes
     how = conv.requantise
     multiplier, shift = (np.concatenate([np.broadcast_to(np.asarray(value), out), np.full(idle, fill)])
-                         for value, fill in ((how.multiplier, 0), (how.shift, 1)))
+                         for value, fill in ((how.multiplier, 0), (how.shift, SHIFT_MAX)))
     return replace(conv, weight=np.concatenate([conv.weight, np.zeros((idle, *conv.weight.shape[1:]), np.int8)]),
                    bias=np.concatenate([conv.bias, np.zeros(idle, conv.bias.dtype)]),
                    requantise=replace(how, multiplier=multiplier, shift=shift))

@@ -23,7 +23,8 @@ class AverageConfig(Record):
 
     With `enable` 0 vectors pass. A map of several bands uses one output block per command: `first` begins anew, `last` emits.
     Sums stay when they are emitted: a band that is not the first adds to them all the same.
-    q = clamp(zero_point + ((sum * multiplier + 2**(shift - 1)) >> shift), low, high).
+    q = clamp(zero_point + ((sum * multiplier + 2**(shift - 1)) >> shift), low, high). With `fraction` a second vector follows
+    each, with what the sums have beyond whole steps, as that of the requantiser.
     """
 
     enable: int = number(0, 1, "")
@@ -37,3 +38,4 @@ class AverageConfig(Record):
     zero_point: int = number(0, 255, "")
     low: int = number(0, 255, "")
     high: int = number(0, 255, "")
+    fraction: int = number(0, 1, "", default=0, doc="1: emits the fraction of a step, too")

@@ -14,8 +14,13 @@ def latency(lanes: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class RequantiseConfig(Record):
-    """q = clamp(zero_point + ((acc * multiplier + 2**(shift - 1)) >> shift), low, high), multiplier and shift per channel."""
+    """q = clamp(zero_point + ((acc * multiplier + 2**(shift - 1)) >> shift), low, high), multiplier and shift per channel.
+
+    With `fraction` every second vector of an output block is what `arch.scores` has as the second byte of a score instead,
+    q = (zero_point + (acc * multiplier >> (shift - 8))) mod 256; shifts are 9..39 then.
+    """
 
     zero_point: int = number(0, 255, "")
     low: int = number(0, 255, "")
     high: int = number(0, 255, "")
+    fraction: int = number(0, 1, "", default=0, doc="1: every second vector is the fraction of a step")

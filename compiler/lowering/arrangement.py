@@ -44,9 +44,10 @@ class Arrangement:
         return -(-channels // self.geometry.input_lanes) * self.geometry.input_lanes
 
     def buffer(self, tensor: str, channels: int, origin: Origin = Origin.STAGES) -> Buffer:
-        """A new buffer of a tensor's height and width."""
-        _, height, width = self.network.tensors[tensor].shape
-        return Buffer(name=tensor, height=height, width=width, origin=origin,
+        """A new buffer of a tensor's height and width; the two bytes of scores are pixels side by side."""
+        kind = self.network.tensors[tensor]
+        _, height, width = kind.shape
+        return Buffer(name=tensor, height=height, width=width * kind.bits // 8, origin=origin,
                       pixel_words=self.aligned(channels) // self.geometry.input_lanes)
 
     def _sole_reader(self, name: str) -> QLayer | None:

@@ -38,15 +38,20 @@ def passed(geometry: Geometry, commands: Sequence[AverageConfig], offered: np.nd
         count = config.pixels * config.output_blocks
         gives = pause = None                    # one that passes
         latency = average.PASS
+        earliest, takes = np.maximum(vector_offered[position:position + count], start + 3), slice(None)
         if config.enable:
-            gives = (np.arange(1, count + 1) % config.pixels == 0) & bool(config.last)
-            pause, latency = np.zeros(count, np.int64), average.latency(geometry.output_lanes)
-            pause[1:][gives[:-1]] = latency - 1     # the next vector waits for the result
-        earliest = np.maximum(vector_offered[position:position + count], start + 3)
+            # A fraction is made of the sums as if another vector had come, when the result before it is there.
+            each = config.pixels + config.last * config.fraction
+            turn = np.tile(np.arange(each), config.output_blocks if count else 0)
+            takes, gives = turn < config.pixels, (turn >= config.pixels - 1) & bool(config.last)
+            earliest, given = np.full(len(turn), start + 3), earliest
+            earliest[takes] = given
+            pause, latency = np.zeros(len(turn), np.int64), average.latency(geometry.output_lanes)
+            pause[1:][gives[:-1]] = latency - 1     # the next one waits for the result
         made, left = issue(earliest, pause=pause, gives=gives, latency=latency, left=left, ready=ready, taker=taker,
                            back=average.BACK)
         command_cycles.append(start)
-        taken.append(made)
+        taken.append(made[takes])
         position += count
         free = start + 3
         if count:

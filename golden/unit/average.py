@@ -6,8 +6,8 @@ import numpy as np
 from arch.geometry import Geometry
 from arch.unit.average import AverageConfig
 from golden import values
-from golden.unit.rules import require
-from nets.int8.network import Requantise
+from golden.unit.rules import fraction, require
+from nets.int8.network import FRACTION_BITS, Requantise
 
 __all__ = ["UNIT", "GlobalAverage"]
 
@@ -25,11 +25,13 @@ class GlobalAverage:
 
     @staticmethod
     def problems(config: AverageConfig) -> Iterator[str]:
-        """What is wrong with a record by itself: nothing can be."""
-        yield from ()
+        """What is wrong with a record by itself."""
+        if config.fraction and config.shift <= FRACTION_BITS:
+            yield f"shift of an average must be 9..39 with a fraction, not {config.shift}"
 
     def step(self, config: AverageConfig, q: np.ndarray) -> np.ndarray:
-        """Vectors that come out: (output blocks, PO, rows, columns) as they came, or (results, PO, 1, 1)."""
+        """Vectors that come out: (output blocks, PO, rows, columns) as they came, or (results, PO, 1, 1), with a fraction
+        (results, PO, 1, 2)."""
         pixels = q.shape[2] * q.shape[3]
         require(config.pixels == pixels, f"pixels of the average must be {pixels}, not {config.pixels}")
         require(not pixels or config.output_blocks == len(q),
@@ -43,8 +45,9 @@ class GlobalAverage:
             if config.last:
                 how = Requantise(multiplier=np.array([config.multiplier]), shift=np.array([config.shift]),
                                  zero_point=config.zero_point, low=config.low, high=config.high)
-                results.append(values.requantise(self.sums + config.start, how))
-        return np.array(results, np.uint8).reshape(-1, q.shape[1], 1, 1)
+                acc = self.sums + config.start
+                results.append([values.requantise(acc, how)] + [fraction(acc, how)] * config.fraction)
+        return np.array(results, np.uint8).reshape(-1, 1, 1 + config.fraction, q.shape[1]).transpose(0, 3, 1, 2)
 
 
 UNIT = GlobalAverage

@@ -26,7 +26,8 @@ class GlobalAverage(wiring.Component):
 
     A vector that passes is offered two cycles later, one a cycle. The result of a block is offered
     `average.latency(PO)` cycles after its last vector was taken: a single lane requantises one channel a cycle, and the next
-    vector (or command) is taken when it is done, in the cycle of the offer at the earliest. Otherwise the next command is taken
+    vector (or command) is taken when it is done, in the cycle of the offer at the earliest. With `fraction` another result of the
+    same sums follows as if one more vector had been taken then. Otherwise the next command is taken
     from two cycles after the last vector on, and its first vector three cycles later.
 
     A credit is taken for each result and comes back when the result is taken, `average.BACK` cycles later; vectors are
@@ -62,17 +63,21 @@ class GlobalAverage(wiring.Component):
         right = Signal(6, reset_less=True)
         idle, taken, load, run, result, ended = Signal(init=1), Signal(), Signal(), Signal(), Signal(), Signal()
         over, first = Signal(), Signal()
-        go, block_end, read = Signal(), Signal(), Signal()
+        go, step, block_end, read = Signal(), Signal(), Signal(), Signal()
+        again, fraction = Signal(), Signal(reset_less=True)     # a fraction is due, of sums that are still there; it is made
         # Vectors make results; blocks do; there are no vectors.
-        each, reads, none = (Signal(name=name, reset_less=True) for name in ("each", "reads", "none"))
-        m.d.sync += [each.eq(~config.enable), reads.eq(config.enable & config.last), none.eq(config.pixels == 0)]
+        each, reads, none, twice = (Signal(name=name, reset_less=True) for name in ("each", "reads", "none", "twice"))
+        m.d.sync += [each.eq(~config.enable), reads.eq(config.enable & config.last), none.eq(config.pixels == 0),
+                     twice.eq(config.enable & config.last & config.fraction)]
         m.submodules.pixels = pixels = Countdown(len(config.pixels), early=True)
         m.submodules.blocks = blocks = Countdown(len(config.output_blocks), early=True)
         m.d.comb += [
             pixels.count.eq(config.pixels), pixels.start.eq(load), pixels.step.eq(go), pixels.again.eq(pixels.last),
             blocks.count.eq(config.output_blocks), blocks.start.eq(load), blocks.step.eq(block_end),
-            self.command.ready.eq(idle), self.i.ready.eq(run & room.any), go.eq(self.i.valid & self.i.ready),
-            block_end.eq(go & pixels.last), read.eq(block_end & reads)]
+            self.command.ready.eq(idle), self.i.ready.eq(run & room.any & ~again), go.eq(self.i.valid & self.i.ready),
+            step.eq(go & pixels.last | run & room.any & again), block_end.eq(step & (again | ~twice)), read.eq(step & reads)]
+        with m.If(step):
+            m.d.sync += again.eq(twice & ~again)
         m.d.comb += idles.eq(idle & ~self.command.valid | load & none | ended | result & over)
         m.d.sync += [taken.eq(idle & self.command.valid), load.eq(taken), ended.eq(block_end & blocks.last & ~reads),
                      idle.eq(idles), right.eq(config.shift - 1)]
@@ -82,15 +87,15 @@ class GlobalAverage(wiring.Component):
             m.d.sync += first.eq(config.first)
         with m.Elif(go):
             m.d.sync += first.eq(0)
-        with m.If(block_end):
-            m.d.sync += [over.eq(blocks.last), run.eq(~(reads | blocks.last))]
+        with m.If(step):
+            m.d.sync += [over.eq(blocks.last & block_end), run.eq(~(reads | blocks.last))]
         with m.If(result):
             m.d.sync += run.eq(~over)
 
         passes, left = Signal(), Signal()
         m.d.sync += left.eq(queue.o.valid & queue.o.ready)
         assert average.BACK == 2
-        m.d.comb += [passes.eq(go & each), room.take.eq(go & (each | reads & pixels.last)), room.give.eq(left)]
+        m.d.comb += [passes.eq(go & each), room.take.eq(passes | read), room.give.eq(left)]
 
         # The sums, two cycles behind.
         vector = Signal(vector_layout(self.lanes), reset_less=True)
@@ -109,22 +114,30 @@ class GlobalAverage(wiring.Component):
 
         # One after the other through the lane, into the result's last byte.
         m.submodules.lane = lane = RequantiseLane(multiplier=False)
+        with m.If(read):
+            m.d.sync += fraction.eq(again)
         lane_sum, done = self._one_by_one(m, read, sums)
         acc, bytes_ = Signal(32, reset_less=True), Signal(8 * self.lanes, reset_less=True)
         m.d.sync += [acc.eq(lane_sum + config.start), bytes_.eq(Cat(bytes_, lane.q)[8:])]
         m.d.comb += [lane.acc.eq(acc.as_signed()), lane.factor.eq(config.multiplier), lane.right.eq(right),
-                     lane.zero_point.eq(config.zero_point), lane.low.eq(config.low), lane.high.eq(config.high)]
+                     lane.zero_point.eq(config.zero_point), lane.low.eq(config.low), lane.high.eq(config.high),
+                     lane.fraction.eq(fraction)]
         assert average.latency(self.lanes) == 2 + 2 + 1 + lane.LATENCY + self.lanes + 1 and average.PASS == 2
         for n in range(1 + lane.LATENCY + 1):
             stage = Signal(name=f"done{n}")
             m.d.sync += stage.eq(done)
             before, done = done, stage
         m.d.comb += result.eq(done)
+        self._put(m, queue, passes, vector.as_value(), before, bytes_)
+        return m
+
+    @staticmethod
+    def _put(m, queue, passes, vector, made, result):
+        """Into the queue a cycle later: a vector that `passes`, or a result that is `made`."""
         for n, span in enumerate(queue.slices):
             m.submodules[f"put{n}"], m.submodules[f"passed{n}"] = put, copy = Copy(), Copy()
-            m.d.comb += [put.d.eq((passes | before) & ~ResetSignal()), queue.w_en[n].eq(put.q), copy.d.eq(passes),
-                         queue.w_data.as_value()[span].eq(Mux(copy.q, vector.as_value()[span], bytes_[span]))]
-        return m
+            m.d.comb += [put.d.eq((passes | made) & ~ResetSignal()), queue.w_en[n].eq(put.q), copy.d.eq(passes),
+                         queue.w_data.as_value()[span].eq(Mux(copy.q, vector[span], result[span]))]
 
     def _one_by_one(self, m, read, sums):
         """The sums in turn, the first one 4 cycles after `read`, and a bit that comes with the last one."""

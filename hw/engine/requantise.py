@@ -25,7 +25,7 @@ def parameter_layout() -> data.StructLayout:
 
 def rule_layout() -> data.StructLayout:
     """What all channels of a command share; fields as `arch.command.RequantiseConfig`."""
-    return data.StructLayout({"zero_point": 8, "low": 8, "high": 8})
+    return data.StructLayout({"zero_point": 8, "low": 8, "high": 8, "fraction": 1})
 
 
 class Requantise(wiring.Component):
@@ -37,7 +37,8 @@ class Requantise(wiring.Component):
 
     Parameters shift in from pair to pair behind those in use: `lanes` / 2 words, the last pair's first. ``swap`` puts the words
     in use from the next cycle's result of pair 0 on, and with them the rule of that cycle. A swap moves on one pair a cycle and
-    takes the shift and the rule along as they are needed, so nothing may follow too closely:
+    takes the shift and the rule along as they are needed. With the rule's `fraction` every second vector from a swap on is what
+    sums have beyond whole steps. Nothing may follow too closely:
 
     - The last word must be given at least ``SWAP_AFTER_LOAD`` cycles before the swap,
     - the next first word at least ``load_after_swap`` cycles after it,
@@ -101,6 +102,12 @@ class Requantise(wiring.Component):
         rule = Signal(rule_layout(), reset_less=True)
         with m.If(self.swap):
             m.d.sync += rule.eq(self.rule)
+        # Whether pair 0's next result makes a fraction.
+        fraction = Signal(reset_less=True)
+        with m.If(self.swap):
+            m.d.sync += fraction.eq(0)
+        with m.Elif(self.results[0].valid):
+            m.d.sync += fraction.eq(rule.fraction & ~fraction)
 
         swap, outputs = self.swap, []
         for j in range(pairs):
@@ -110,10 +117,16 @@ class Requantise(wiring.Component):
                 m.submodules[f"swap{j}"] = here = Copy()
                 m.d.comb += here.d.eq(swap)
                 swap = here.q
+                m.submodules[f"fraction{j}"] = here = Copy()
+                m.d.comb += here.d.eq(fraction)
+                fraction = here.q
+            late = fraction
+            for n in range(RequantiseLane.LEAD["fraction"]):
+                late = register(late, f"fraction{j}_{n}")
             swaps = [swap]
             for n in range(max(RequantiseLane.LEAD.values())):
                 swaps.append(register(swaps[n], f"swap{j}_{n}"))
-            in_use = {}
+            in_use = {"fraction": late}
             for name in ("zero_point", "low", "high"):
                 in_use[name] = Signal(8, name=f"{name}{j}", reset_less=True)
                 with m.If(swaps[RequantiseLane.LEAD[name]]):
@@ -130,9 +143,9 @@ class Requantise(wiring.Component):
                        "right": Signal(6, name=f"right_{2 * j + n}", reset_less=True)}
                 with m.If(swaps[0]):
                     m.d.sync += [now["factor"].eq(next_factor), held.eq(next_right)]
-                for bit in (0, 2, 4):
-                    with m.If(swaps[RequantiseLane.LEAD[f"right{bit}"]]):
-                        m.d.sync += now["right"][bit:bit + 2].eq(held[bit:bit + 2])
+                for bits in (slice(0, 2), slice(2, 3), slice(3, 6)):
+                    with m.If(swaps[RequantiseLane.LEAD[f"right{bits.start}"]]):
+                        m.d.sync += now["right"][bits].eq(held[bits])
                 m.d.comb += [getattr(lane, name).eq(value) for name, value in (in_use | now).items()]
                 m.d.comb += lane.acc.eq(self.results[2 * j + n].acc)
                 q = lane.q

@@ -47,12 +47,14 @@ def _product(m: Module, name: str, acc: Value, factor: Value) -> Value:
 
 
 class RequantiseLane(wiring.Component):
-    """One channel: q = clamp(zero_point + ((acc * multiplier + 2**(shift - 1)) >> shift), low, high), exactly.
+    """One channel: q = clamp(zero_point + ((acc * multiplier + 2**(shift - 1)) >> shift), low, high), exactly; with `fraction`
+    (zero_point + (acc * multiplier >> (shift - 8))) modulo 256, of shifts of at least 9.
 
     With v = acc * multiplier >> (shift - 1) the quotient is (v + 1) >> 1. The product is (acc >> 14) * multiplier from one
     MULT18X18D plus the low 14 bits' share from gated adds (everything from gated adds without `multiplier`). v is shifted out
     by 0, 16 or 32, then 0, 4, 8 or 12, then 0 to 3, saturating to 11 bits on the way: the result is a byte. The multiplier
-    stands where there is a site for it; its product has a register for the way back.
+    stands where there is a site for it; its product has a register for the way back. For a fraction v is shifted by 8 less,
+    nothing is rounded, and limits lie so far away that they do not matter: its low bits are right even where v does not fit.
 
     ``q`` follows ``acc`` by ``LATENCY`` cycles, one value per cycle, free running, no resets. Operands are taken as late as they
     are used, so that a constant that changes with ``acc`` must change ``LEAD[name]`` cycles after it.
@@ -70,12 +72,13 @@ class RequantiseLane(wiring.Component):
         Shift less one, 0..38.
     zero_point, low, high : ``In(8)``
         low <= high.
+    fraction : ``In(1)``
     q : ``Out(8)``
     """
 
     LATENCY = pipeline.REQUANTISE_LANE
-    # Cycles from acc to the cycle in which a constant is used; `right` by pairs of bits, highest first.
-    LEAD = {"factor": 0, "right4": 4, "right2": 5, "right0": 6, "zero_point": 8, "low": 9, "high": 9}
+    # Cycles from acc to the cycle in which a constant is used; `right` by bits: those from 3 on, bit 2, those below.
+    LEAD = {"factor": 0, "right3": 4, "fraction": 4, "right2": 5, "right0": 6, "zero_point": 8, "low": 9, "high": 9}
 
     acc: In(signed(32))
     factor: In(8)
@@ -83,6 +86,7 @@ class RequantiseLane(wiring.Component):
     zero_point: In(8)
     low: In(8)
     high: In(8)
+    fraction: In(1)
     q: Out(8)
 
     def __init__(self, *, multiplier: bool = True):
@@ -120,9 +124,16 @@ class RequantiseLane(wiring.Component):
             lost = Signal(len(spans), name=f"{name}_over", reset_less=True)
             m.d.sync += lost.eq(Cat(spans))
             return out, lost.any()
-        # The shift comes from beside the next lane's, far from here.
-        right = Signal(6, reset_less=True)
-        m.d.sync += right.eq(self.right)
+        # The shift comes from beside the next lane's, far from here. 8 less borrows from its upper bits.
+        right, eighth = Signal(6, reset_less=True), Signal(reset_less=True)
+        less, (bit3, bit4, bit5) = self.fraction, self.right[3:]
+        m.d.sync += [right[:3].eq(self.right[:3]), eighth.eq(bit3 ^ less), right[3].eq(eighth), right[4].eq(bit4 ^ less & ~bit3),
+                     right[5].eq(bit5 ^ less & ~bit3 & ~bit4)]
+        fractions = [self.fraction]             # in the cycles after that of bits 4 and 5
+        for n in range(self.LEAD["high"] - self.LEAD["fraction"]):
+            fractions.append(Signal(name=f"fraction{n}", reset_less=True))
+            m.d.sync += fractions[-1].eq(fractions[-2])
+        exact, wraps = fractions[self.LEAD["zero_point"] - self.LEAD["fraction"]], fractions[-1]
         coarse = shifted(product, Const(0, 1), right[4:], (0, 16, 32), 26, "coarse")
         middle = shifted(*coarse, right[2:4], (0, 4, 8, 12), 14, "middle")
         fine, over = shifted(*middle, right[:2], (0, 1, 2, 3), 11, "fine")
@@ -130,14 +141,16 @@ class RequantiseLane(wiring.Component):
         # An overflow has only to know its side.
         rounded = Signal(signed(11), reset_less=True)
         lost, negative = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.sync += [rounded.eq((fine + Cat(C(1, 1), self.zero_point, C(0, 1)).as_signed()) >> 1),
+        m.d.sync += [rounded.eq((fine + Cat(~exact, self.zero_point, C(0, 1)).as_signed()) >> 1),
                      lost.eq(over), negative.eq(fine[-1])]
         # Signs of differences: a carry chain, and nothing behind it.
         below, above = Signal(signed(12), reset_less=True), Signal(signed(12), reset_less=True)
         underflow, overflow, inside = Signal(reset_less=True), Signal(reset_less=True), Signal(8, reset_less=True)
         low, high = Signal(8, reset_less=True), Signal(8, reset_less=True)
-        m.d.sync += [below.eq(rounded - self.low), above.eq(self.high - rounded), underflow.eq(lost & negative),
-                     overflow.eq(lost & ~negative), inside.eq(rounded), low.eq(self.low), high.eq(self.high)]
+        m.d.sync += [below.eq(rounded - Cat(self.low, C(0, 2), wraps).as_signed()),         # less 1024
+                     above.eq(Cat(self.high, C(0, 2), wraps, C(0, 1)).as_signed() - rounded),
+                     underflow.eq(lost & negative & ~wraps), overflow.eq(lost & ~negative & ~wraps), inside.eq(rounded),
+                     low.eq(self.low), high.eq(self.high)]
         q = Signal(8, reset_less=True)
         m.d.sync += q.eq(Mux(underflow | ~overflow & below[-1], low, Mux(overflow | above[-1], high, inside)))
         m.d.comb += self.q.eq(q)

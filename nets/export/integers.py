@@ -1,11 +1,17 @@
 """Arithmetic on integers, with rounding spelt out in doubles, which hold every product: bit for bit the integer network."""
+from dataclasses import replace
+
 import numpy as np
 from onnx import TensorProto
 
 from nets.export.nodes import Exporter, window_of
-from nets.int8.network import QAdd, QConv, QGlobalAvgPool, QInput
+from nets.int8.network import QAdd, QConv, QGlobalAvgPool, QInput, Requantise
 
 __all__ = ["IntegerExporter"]
+
+
+def _of_channels(how: Requantise) -> Requantise:
+    return replace(how, multiplier=how.multiplier[:, None, None], shift=how.shift[:, None, None])
 
 
 class IntegerExporter(Exporter):
@@ -28,17 +34,14 @@ class IntegerExporter(Exporter):
                           f"{name}/sum", group=layer.groups, **window_of(layer.window), dilations=layer.window.dilation)
         total = self.node("Cast", [total], f"{name}/wide", to=TensorProto.INT64)
         total = self.steps(name, total, ("Add", (layer.bias + folded)[:, None, None], np.int64))
-        how = layer.requantise
-        self.round(layer, total, (how.multiplier * 2.0 ** -how.shift)[:, None, None], how.low, how.high)
+        self.requantise_integers(layer, total, _of_channels(layer.requantise))
 
     def average(self, layer: QGlobalAvgPool) -> None:
         total = self.node("ReduceSum", [self.less_zero(layer, 0), self.array(f"{layer.name}/axes", np.array([2, 3]))],
                           f"{layer.name}/total", keepdims=1)
-        how = layer.requantise
-        self.round(layer, total, (how.multiplier * 2.0 ** -how.shift)[:, None, None], how.low, how.high)
+        self.requantise_integers(layer, total, _of_channels(layer.requantise))
 
     def addition(self, layer: QAdd) -> None:
         parts = [self.steps(f"{layer.name}/{index}", self.less_zero(layer, index), ("Mul", weight, np.int64))
                  for index, weight in enumerate(layer.weights)]
-        how = layer.requantise
-        self.round(layer, self.node("Add", parts, f"{layer.name}/total"), how.multiplier * 2.0 ** -how.shift, how.low, how.high)
+        self.requantise_integers(layer, self.node("Add", parts, f"{layer.name}/total"), layer.requantise)

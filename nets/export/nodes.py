@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from nets.graph import Window
 from nets.int8.network import (
+    FRACTION_BITS,
     QLRN,
     QAdd,
     QAvgPool,
@@ -28,6 +29,7 @@ from nets.int8.network import (
     QRearrange,
     QSelect,
     QSoftmax,
+    Requantise,
 )
 
 __all__ = ["Exporter", "window_of"]
@@ -47,7 +49,8 @@ def _free_name(network: QNetwork, name: str) -> str:
 
 
 class Exporter(ABC):
-    """ONNX nodes and initialisers of a network's layers; tensor names are those of the layers, inputs and outputs uint8.
+    """ONNX nodes and initialisers of a network's layers; tensor names are those of the layers, inputs and outputs uint8, scores
+    perhaps uint16.
 
     The prepared image and the scores are called `image` and `scores`, with `_` appended where a layer has that name.
     """
@@ -154,11 +157,46 @@ class Exporter(ABC):
             value = self.node("Clip", [value, *bounds], f"{layer.name}/clamped")
         self.node("QuantizeLinear", [value, *self.scale(layer.name, kind.scale, np.uint8(kind.zero_point))], layer.name)
 
+    def requantise(self, layer: QConv | QGlobalAvgPool | QAdd, value: str) -> None:
+        """The layer's output from floats, as its `requantise` says. The operators of opset 13 do not quantise to 16 bits."""
+        how, kind = layer.requantise, self.network.tensors[layer.name]
+        if not how.fraction:
+            self.quantise(layer, value, how.low, how.high)
+            return
+        value = self.steps(f"{layer.name}/fine", value, ("Div", kind.scale, np.float32))
+        self._cut_off(layer, self.node("Floor", [value], f"{layer.name}/floor"), np.float32)
+
+    def _cut_off(self, layer: QConv | QGlobalAvgPool | QAdd, value: str, number: type) -> None:
+        """The layer's output of 16 bits from whole numbers of sub-steps."""
+        how, kind = layer.requantise, self.network.tensors[layer.name]
+        value = self.steps(f"{layer.name}/limited", value, ("Add", kind.zero_point, number),
+                           ("Max", how.low << FRACTION_BITS, number), ("Min", how.high << FRACTION_BITS, number))
+        self.node("Cast", [value], layer.name, to=TensorProto.UINT16)
+
+    def values(self, name: str) -> str:
+        """The floats that a tensor stands for."""
+        kind, value = self.network.tensors[name], f"{self.scores}/value"
+        if kind.bits == 8:
+            return self.node("DequantizeLinear", [name, *self.scale(self.scores, kind.scale, np.uint8(kind.zero_point))], value)
+        wide = self.node("Cast", [name], f"{self.scores}/wide", to=TensorProto.FLOAT)
+        return self.steps(value, wide, ("Sub", kind.zero_point, np.float32), ("Mul", kind.scale, np.float32))
+
     def less_zero(self, layer: QLayer, index: int) -> str:
         """The layer's input as int64, less its zero point."""
         source = self.network.tensors[layer.inputs[index]]
         wide = self.node("Cast", [layer.inputs[index]], f"{layer.name}/wide{index}", to=TensorProto.INT64)
         return self.steps(f"{layer.name}/value{index}", wide, ("Sub", source.zero_point, np.int64))
+
+    def requantise_integers(self, layer: QConv | QGlobalAvgPool | QAdd, value: str, how: Requantise) -> None:
+        """The layer's output from int64, as `how` says, whose arrays are of shapes that fit."""
+        factor = how.multiplier * 2.0 ** -how.shift
+        if not how.fraction:
+            self.round(layer, value, factor, how.low, how.high)
+            return
+        name = f"{layer.name}/fine"
+        value = self.node("Cast", [value], f"{name}/double", to=TensorProto.DOUBLE)
+        value = self.steps(name, value, ("Mul", factor * (1 << FRACTION_BITS), np.float64))
+        self._cut_off(layer, self.node("Floor", [value], f"{name}/floor"), np.float64)
 
     def round(self, layer: QLayer, value: str, factor: float | np.ndarray, low: int, high: int) -> None:
         """The layer's output from int64: times a factor, halves up, clamped. Doubles hold the products exactly."""

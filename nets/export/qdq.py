@@ -6,7 +6,7 @@ layers after it follow.
 import numpy as np
 
 from nets.export.nodes import Exporter, window_of
-from nets.int8.network import QAdd, QConv, QGlobalAvgPool, QInput
+from nets.int8.network import QAdd, QConv, QGlobalAvgPool, QInput, step_scale
 
 __all__ = ["QdqExporter"]
 
@@ -33,30 +33,30 @@ class QdqExporter(Exporter):
 
     def conv(self, layer: QConv) -> None:
         how, name = layer.requantise, layer.name
-        source, kind = (self.network.tensors[one] for one in (layer.inputs[0], name))
+        source, scale = self.network.tensors[layer.inputs[0]], step_scale(layer, self.network)
         factor = np.broadcast_to(how.multiplier * 2.0 ** -how.shift, len(layer.bias))       # x_scale * w_scale / y_scale
         zeros = np.zeros(len(layer.bias), np.int8)
         weight = self.node("DequantizeLinear", [self.array(f"{name}/weight_q", layer.weight), *self.scale(
-            f"{name}/weight", _weight_scale(factor, source.scale, kind.scale), zeros)], f"{name}/weight", axis=0)
+            f"{name}/weight", _weight_scale(factor, source.scale, scale), zeros)], f"{name}/weight", axis=0)
         flat = layer.weight.reshape(len(layer.bias), -1)
         bias_q = layer.bias + source.zero_point * flat.sum(1, dtype=np.int64)
         bias = f"{name}/bias"
         if bias_q.min() < INT32.min or bias_q.max() > INT32.max:        # fits only with the zero point folded in
-            self.array(bias, (bias_q * factor * kind.scale).astype(np.float32))
+            self.array(bias, (bias_q * factor * scale).astype(np.float32))
         else:
             self.node("DequantizeLinear", [self.array(f"{bias}_q", bias_q.astype(np.int32)), *self.scale(
-                bias, factor * kind.scale, zeros.astype(np.int32))], bias, axis=0)
+                bias, factor * scale, zeros.astype(np.int32))], bias, axis=0)
         value = self.node("Conv", [self.floats(layer), weight, bias], f"{name}/sum", group=layer.groups,
                           **window_of(layer.window), dilations=layer.window.dilation)
-        self.quantise(layer, value, how.low, how.high)
+        self.requantise(layer, value)
 
     def average(self, layer: QGlobalAvgPool) -> None:
         mean = self.node("GlobalAveragePool", [self.floats(layer)], f"{layer.name}/mean")
-        self.quantise(layer, mean, layer.requantise.low, layer.requantise.high)
+        self.requantise(layer, mean)
 
     def addition(self, layer: QAdd) -> None:
         how = layer.requantise
-        unit = float(how.multiplier[0] * 2.0 ** -how.shift[0]) * self.network.tensors[layer.name].scale
+        unit = float(how.multiplier[0] * 2.0 ** -how.shift[0]) * step_scale(layer, self.network)
         parts = []
         for index, weight in enumerate(layer.weights):
             value = self.floats(layer, index, abs(weight) * unit or 1.0)            # a scale must be positive
@@ -64,4 +64,4 @@ class QdqExporter(Exporter):
                 sign = self.array(f"{value}/sign", np.float32(np.sign(weight)))
                 value = self.node("Mul", [value, sign], f"{value}/signed")
             parts.append(value)
-        self.quantise(layer, self.node("Add", parts, f"{layer.name}/sum"), how.low, how.high)
+        self.requantise(layer, self.node("Add", parts, f"{layer.name}/sum"))

@@ -7,6 +7,7 @@ import numpy as np
 from nets.endings import ENDINGS
 from nets.graph import AvgPool, ChannelShuffle, Concat, Conv, GlobalAvgPool, GraphError, Layer, MaxPool, Problem
 from nets.int8.network import (
+    FRACTION_BITS,
     MULTIPLIER_MAX,
     OCTAVES_MAX,
     QLRN,
@@ -95,6 +96,7 @@ def _problems(network: QNetwork, layer: QLayer, seen: set[str]) -> Iterator[str]
         return
     kind, inputs = network.tensors[layer.name], [network.tensors[name] for name in layer.inputs]
     yield from _type_problems(kind)
+    yield from _score_problems(network, layer, kind, inputs)
     wrong = list(_value_problems(layer))
     yield from wrong
     if wrong:
@@ -107,14 +109,14 @@ def _problems(network: QNetwork, layer: QLayer, seen: set[str]) -> Iterator[str]
     if shape != kind.shape:
         yield f"shape must be {shape}, not {kind.shape}"
         return
-    if isinstance(layer, SAME_TYPE) and any((source.scale, source.zero_point) != (kind.scale, kind.zero_point)
-                                            for source in inputs):
-        yield "inputs and output must share scale and zero point"
+    if isinstance(layer, SAME_TYPE) and any((source.scale, source.zero_point, source.bits)
+                                            != (kind.scale, kind.zero_point, kind.bits) for source in inputs):
+        yield "inputs and output must share scale, zero point and bits"
     if isinstance(layer, QSoftmax) and (kind.scale, kind.zero_point) != (1 / 256, 0):
         yield f"scale and zero point must be 1/256 and 0, not {kind.scale} and {kind.zero_point}"
     how = getattr(layer, "requantise", None)
-    if how is not None and how.zero_point != kind.zero_point:
-        yield f"zero point must be the tensor's {kind.zero_point}, not {how.zero_point}"
+    if how is not None and (zero_point := how.zero_point << (FRACTION_BITS if how.fraction else 0)) != kind.zero_point:
+        yield f"zero point must be the tensor's {kind.zero_point}, not {zero_point}"
     if isinstance(layer, QConv | QGlobalAvgPool):
         low, high = accumulator_range(layer, inputs[0])
         if low < INT32.min or high > INT32.max:
@@ -126,7 +128,23 @@ def _type_problems(kind: TensorType) -> Iterator[str]:
         yield f"shape must be three positive integers, not {kind.shape!r}"
     if type(kind.scale) is not float or not (math.isfinite(kind.scale) and kind.scale > 0):
         yield f"scale must be a positive number, not {kind.scale!r}"
-    yield from _integer("zero point", kind.zero_point, 0, 255)
+    if kind.bits not in (8, 16):
+        yield f"bits must be 8 or 16, not {kind.bits!r}"
+    yield from _integer("zero point", kind.zero_point, 0, 255 if kind.bits != 16 else 65535)
+
+
+def _score_problems(network: QNetwork, layer: QLayer, kind: TensorType, inputs: list[TensorType]) -> Iterator[str]:
+    """What is wrong with 16 bits, which only scores have."""
+    how = getattr(layer, "requantise", None)
+    if not isinstance(layer, QFlatten) and (kind.bits == 16) != getattr(how, "fraction", False):
+        yield "bits must be 16 where requantisation keeps a fraction, and nowhere else"
+    if any(source.bits == 16 for source in inputs) and not isinstance(layer, QFlatten):
+        yield "nothing but a flattening may read a tensor of 16 bits"
+    if kind.bits == 16 and kind.shape[1:] != (1, 1):
+        yield f"a tensor of 16 bits must be of one pixel, not {kind.shape[1]}x{kind.shape[2]}"
+    if kind.bits == 16 and layer.name != network.output and not any(
+            isinstance(reader, QFlatten) and layer.name in reader.inputs for reader in network.layers):
+        yield "a tensor of 16 bits must be the output, or what is flattened to be it"
 
 
 def _integer(what: str, value: int, low: int, high: int) -> Iterator[str]:
@@ -151,10 +169,13 @@ def _array(what: str, array: np.ndarray, dtype: type, shape: tuple, low: int, hi
 
 
 def _requantise(how: Requantise, channels: int | None) -> Iterator[str]:
-    for what, array, low, high in (("multiplier", how.multiplier, 0, MULTIPLIER_MAX), ("shift", how.shift, 1, SHIFT_MAX)):
+    least = 1 + FRACTION_BITS if how.fraction else 1
+    for what, array, low, high in (("multiplier", how.multiplier, 0, MULTIPLIER_MAX), ("shift", how.shift, least, SHIFT_MAX)):
         yield from _array(what, array, np.int64, (channels,) if getattr(array, "shape", ()) != (1,) else (1,), low, high)
     yield from _integer("zero point", how.zero_point, 0, 255)
     yield from _clamp(how.low, how.high)
+    if how.fraction and not 1 <= how.low <= how.high <= 254:
+        yield f"low and high must be 1..254 where a fraction is kept, not {how.low} and {how.high}"
 
 
 def _value_problems(layer: QLayer) -> Iterator[str]:

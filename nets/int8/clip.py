@@ -24,14 +24,14 @@ def split_ratio(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _MULTIPLIERS[step].astype(np.int64), SHIFT_MAX - octave
 
 
-def scale_and_zero(low: float, high: float) -> tuple[float, int]:
-    """Scale, a float32, and zero point of uint8 over low..high, widened to hold zero, which is exact. An empty range gets
-    scale 1."""
-    low, high = min(low, 0.0), max(high, 0.0)
+def scale_and_zero(low: float, high: float, spare: int = 0) -> tuple[float, int]:
+    """Scale, a float32, and zero point of uint8 over low..high, widened to hold zero, which is exact, with `spare` steps left at
+    each end. An empty range gets scale 1."""
+    low, high, last = min(low, 0.0), max(high, 0.0), 255 - spare
     if high == low:
-        return 1.0, 0
-    scale = float(np.float32(max((high - low) / 255, 2.0 ** -120)))         # as others write scales down
-    return scale, int(np.clip(np.floor(-low / scale + 0.5), 0, 255))
+        return 1.0, spare
+    scale = float(np.float32(max((high - low) / (last - spare), 2.0 ** -120)))         # as others write scales down
+    return scale, int(np.clip(np.floor(-low / scale + 0.5) + spare, spare, last))
 
 
 def best_clip(histogram: Histogram) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from nets.sealed import Seal
 __all__ = ["SUFFIX", "VERSION", "load", "save"]
 
 SUFFIX = ".fln"
-VERSION = 2
+VERSION = 3
 SEAL = Seal(what="quantised network", which="a quantised file", suffix=SUFFIX, entry="fireline", version=VERSION,
             error=ModelError)
 OPERATORS = {name[1:]: kind for name, kind in vars(quantised).items()
@@ -71,7 +71,8 @@ def _network(record: dict, arrays: dict[str, np.ndarray]) -> QNetwork:
         try:
             layers.append(_decode(entry, _Arrays(name, arrays)))
             kind = _typed("tensor", entry["tensor"], dict)
-            tensors[name] = TensorType(shape=_integers(kind["shape"]), scale=kind["scale"], zero_point=kind["zero_point"])
+            tensors[name] = TensorType(shape=_integers(kind["shape"]), scale=kind["scale"], zero_point=kind["zero_point"],
+                                       bits=kind["bits"])
         except KeyError as error:
             raise ValueError(f"{name}: {error.args[0]} is missing") from None
         except (TypeError, ValueError) as error:
@@ -159,13 +160,14 @@ def _take_window(arrays: _Arrays, name: str, value: object) -> Window:
 def _put_requantise(arrays: _Arrays, name: str, value: Requantise) -> dict:
     arrays.put("multiplier", value.multiplier.astype(np.uint8))
     arrays.put("shift", value.shift.astype(np.uint8))
-    return {"zero_point": value.zero_point, "low": value.low, "high": value.high}
+    return {"zero_point": value.zero_point, "low": value.low, "high": value.high, "fraction": value.fraction}
 
 
 def _take_requantise(arrays: _Arrays, name: str, value: object) -> Requantise:
     record = _typed(name, value, dict)
     numbers = {what: _take_array(arrays, what, "uint8").astype(np.int64) for what in ("multiplier", "shift")}
-    return Requantise(**numbers, **{what: _typed(what, record[what], int) for what in ("zero_point", "low", "high")})
+    return Requantise(**numbers, **{what: _typed(what, record[what], int) for what in ("zero_point", "low", "high")},
+                      fraction=_typed("fraction", record["fraction"], bool))
 
 
 CODECS: dict[type, tuple[Callable, Callable]] = {       # by the annotation of the field: how it is written and read

@@ -29,7 +29,7 @@ from nets.graph import (
 )
 from nets.moves import Pad, Rearrange, Select
 
-__all__ = ["ONE_SCALE", "Plan", "Step", "as_conv", "plan"]
+__all__ = ["ARITHMETIC", "ONE_SCALE", "Plan", "Step", "as_conv", "plan"]
 
 ARITHMETIC = (Conv, Linear, Affine, Add, GlobalAvgPool)     # requantise, so can clamp for nothing
 CLAMPS = (Relu, Clip)

@@ -11,7 +11,7 @@ import numpy as np
 from nets import float_run
 from nets.graph import Conv, Graph, Input
 from nets.int8.fuse import ONE_SCALE, Plan, Step
-from nets.int8.network import Loss, QConv, QNetwork
+from nets.int8.network import Loss, QConv, QNetwork, step_scale
 
 __all__ = ["BIT_DB", "measure_losses", "simulate", "warnings", "worst"]
 
@@ -63,14 +63,15 @@ def simulate(plan: Plan, network: QNetwork, x: np.ndarray) -> Iterator[tuple[Ste
             twin = _conv(step, layer, network) if isinstance(layer, QConv) else step.layer
             exact = float_run.LAYERS[type(twin)](twin, *inputs).reshape(kind.shape)
         q = np.floor(np.clip(exact, step.low, step.high) / kind.scale + 0.5) + kind.zero_point
-        values[step.name] = ((np.clip(q, 0, 255) - kind.zero_point) * kind.scale).astype(np.float32)
+        values[step.name] = ((np.clip(q, 0, (1 << kind.bits) - 1) - kind.zero_point) * kind.scale).astype(np.float32)
         yield step, values[step.name]
 
 
 def _conv(step: Step, layer: QConv, network: QNetwork) -> Conv:
     """The convolution that the integers mean."""
-    source, kind, how = network.tensors[layer.inputs[0]], network.tensors[layer.name], layer.requantise
-    unit = np.broadcast_to(how.multiplier * 2.0 ** -how.shift * kind.scale, len(layer.bias))       # of the accumulator
+    source, how = network.tensors[layer.inputs[0]], layer.requantise
+    # of the accumulator
+    unit = np.broadcast_to(how.multiplier * 2.0 ** -how.shift * step_scale(layer, network), len(layer.bias))
     bias = layer.bias + source.zero_point * layer.weight.reshape(len(layer.bias), -1).sum(1, dtype=np.int64)
     return Conv(name=step.name, inputs=step.inputs, window=layer.window, groups=layer.groups,
                 weight=(layer.weight * (unit / source.scale)[:, None, None, None]).astype(np.float32),

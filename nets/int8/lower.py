@@ -3,7 +3,11 @@
 A convolution's factor x_scale * w_scale / y_scale must be multiplier * 2**-shift with 8 bits. So the factor is picked first,
 and the weights are quantised with the scale that follows from it, w_scale = factor * y_scale / x_scale: the short multiplier
 costs no accuracy. A global average picks its output scale the same way.
+
+Scores, where each class has but one, keep a fraction of 8 bits: their ranking is all that matters, and it must not end in ties.
 """
+from collections import Counter
+from dataclasses import replace
 import math
 
 import numpy as np
@@ -21,6 +25,7 @@ from nets.graph import (
     Flatten,
     GlobalAvgPool,
     Input,
+    Layer,
     Linear,
     MaxPool,
     Relu,
@@ -28,8 +33,9 @@ from nets.graph import (
 )
 from nets.int8.calibrate import Statistics
 from nets.int8.clip import RATIOS, best_clip, choose_ratios, scale_and_zero, split_ratio
-from nets.int8.fuse import Plan, Step, as_conv
+from nets.int8.fuse import ARITHMETIC, Plan, Step, as_conv
 from nets.int8.network import (
+    FRACTION_BITS,
     QLRN,
     SHIFT_MAX,
     WEIGHT_MAX,
@@ -62,6 +68,7 @@ UINT16_MAX = 65535
 SOFTMAX_TYPE = (1 / 256, 0)             # scale and zero point
 SUM_TRIED = 64                          # multipliers, two octaves
 SUM_WIDEST = 1.05                       # of the scale that a sum needs
+FRACTION_RATIO_MAX = RATIOS[-1] / 2 ** FRACTION_BITS * 0.999         # shifts of 9 and more, whatever is rounded on the way
 
 
 def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics | None, *,
@@ -74,26 +81,53 @@ def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics
     """
     types: dict[str, TensorType] = {}
     groups: dict[str, tuple[float, int]] = {}           # scale and zero point by leader
-    layers = []
+    layers, scores = [], _scores(plan, shapes)
     for step in progress(plan.steps, "rounding weights") if statistics else plan.steps:
         leader = plan.leader[step.name]
         if leader not in groups:
-            groups[leader] = _choose_type(step, plan, statistics, types, headroom)
+            groups[leader] = _choose_type(step, plan, statistics, types, headroom, spare=int(leader in scores))
         scale, zero_point = groups[leader]
         shape = shapes[step.value]
-        types[step.name] = TensorType(shape=(*shape, 1, 1) if len(shape) == 1 else shape, scale=scale, zero_point=zero_point)
-        layers.append(_layer(step, [types[name] for name in step.inputs], types[step.name], statistics))
+        kind = TensorType(shape=(*shape, 1, 1) if len(shape) == 1 else shape, scale=scale, zero_point=zero_point)
+        layer = _layer(step, [types[name] for name in step.inputs], kind, statistics)
+        if step.name in scores:
+            layer, kind = _with_fraction(layer, kind, types)
+        types[step.name] = kind
+        layers.append(layer)
     return tuple(layers), types
 
 
+def _scores(plan: Plan, shapes: dict[str, tuple[int, ...]]) -> set[str]:
+    """The steps whose tensors may keep a fraction: the output, if it has one pixel, and what is only flattened to be it. None
+    where it is not computed, but moved or chosen."""
+    steps = {step.name: step for step in plan.steps}
+    readers = Counter(name for step in plan.steps for name in step.inputs)
+    found, step = {plan.output}, steps[plan.output]
+    while isinstance(step.layer, Flatten) and readers[step.inputs[0]] == 1:
+        step = steps[step.inputs[0]]
+        found.add(step.name)
+    alone = readers[plan.output] == 0 and math.prod(shapes[step.value][1:]) == 1
+    return found if alone and isinstance(step.layer, ARITHMETIC) else set()
+
+
+def _with_fraction(layer: QLayer, kind: TensorType, types: dict[str, TensorType]) -> tuple[QLayer, TensorType]:
+    """A layer of scores and its tensor in sub-steps."""
+    if isinstance(layer, QFlatten):
+        return layer, replace(types[layer.inputs[0]], shape=kind.shape)
+    how = layer.requantise
+    low, high = (min(max(value, 1), 254) for value in (how.low, how.high))
+    return (replace(layer, requantise=replace(how, low=low, high=high, fraction=True)),
+            replace(kind, scale=kind.scale / (1 << FRACTION_BITS), zero_point=kind.zero_point << FRACTION_BITS, bits=16))
+
+
 def _choose_type(step: Step, plan: Plan, statistics: Statistics | None, types: dict[str, TensorType],
-                 headroom: float) -> tuple[float, int]:
-    """Scale and zero point of the group that the step leads."""
+                 headroom: float, spare: int) -> tuple[float, int]:
+    """Scale and zero point of the group that the step leads, with `spare` steps left at each end of the range."""
     members = [s for s in plan.steps if plan.leader[s.name] == step.name]
     if any(isinstance(member.layer, Softmax) for member in members):
         return SOFTMAX_TYPE
     if statistics is None:
-        return 1.0, 0
+        return 1.0, spare
     histogram, *others = (statistics.histograms[s.name] for s in members if s.name in statistics.histograms)
     for other in others:
         histogram = histogram.merged(other)
@@ -104,15 +138,29 @@ def _choose_type(step: Step, plan: Plan, statistics: Statistics | None, types: d
     low, high = _with_constants(members, low, high)
     if not isinstance(step.layer, Input):
         low, high = low * headroom, high * headroom
-    scale, zero_point = scale_and_zero(low, high)
+    scale, zero_point = scale_and_zero(low, high, spare)
+    sources = [types[name] for name in step.inputs]
+    wanted = max(scale, _least_with_fraction(step.layer, sources)) if spare else scale
     if isinstance(step.layer, GlobalAvgPool):
-        unit = _average_unit(types[step.inputs[0]])
-        scale = float(np.float32(unit / _largest_ratio(unit / scale)))
-        zero_point = min(zero_point, int(np.floor(-low / scale + 0.5)))
+        unit = _average_unit(sources[0])
+        wanted = float(np.float32(unit / _largest_ratio(unit / wanted)))
     if isinstance(step.layer, Add):
-        scale = _sum_scale([types[name] for name in step.inputs], scale)
-        zero_point = min(zero_point, int(np.floor(-low / scale + 0.5)))
-    return scale, zero_point
+        wanted = _sum_scale(sources, wanted)
+    if wanted != scale:
+        zero_point = min(zero_point, int(np.floor(-low / wanted + 0.5)) + spare)
+    return wanted, zero_point
+
+
+def _least_with_fraction(layer: Layer, sources: list[TensorType]) -> float:
+    """The scale of a tensor from which on the layer's requantisation has sub-steps."""
+    match layer:
+        case GlobalAvgPool():
+            unit = _average_unit(sources[0])
+        case Add():
+            unit = max(source.scale for source in sources) / WEIGHT_MAX * RATIOS[SUM_TRIED] / RATIOS[0]
+        case _:
+            unit = float(np.abs(as_conv(layer).weight).max()) * sources[0].scale / WEIGHT_MAX
+    return float(np.float32(unit / FRACTION_RATIO_MAX))
 
 
 def _with_constants(members: list[Step], low: float, high: float) -> tuple[float, float]:
@@ -140,7 +188,7 @@ def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: S
         case Input():
             return QInput(**named)
         case Conv() | Linear() | Affine():
-            return _outlined(step) if statistics is None else _conv(step, inputs[0], kind, statistics.moments[step.name])
+            return _outlined(step, kind) if statistics is None else _conv(step, inputs[0], kind, statistics.moments[step.name])
         case MaxPool():
             return QMaxPool(**named, window=layer.window, ceil_mode=layer.ceil_mode)
         case AvgPool():
@@ -202,12 +250,12 @@ def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoment
                  requantise=_requantise(step, kind, ratios.ravel()))
 
 
-def _outlined(step: Step) -> QConv:
+def _outlined(step: Step, kind: TensorType) -> QConv:
     """A convolution's shape: it computes 0."""
     conv = as_conv(step.layer)
     return QConv(name=step.name, inputs=step.inputs, origin=conv.origin, weight=np.zeros(conv.weight.shape, np.int8),
                  window=conv.window, bias=np.zeros(len(conv.weight), np.int32), groups=conv.groups,
-                 requantise=Requantise(multiplier=np.array([0]), shift=np.array([1]), zero_point=0))
+                 requantise=Requantise(multiplier=np.array([0]), shift=np.array([SHIFT_MAX]), zero_point=kind.zero_point))
 
 
 def _sum_scale(sources: list[TensorType], least: float) -> float:

@@ -1,7 +1,8 @@
 """The quantised network: what the chip must compute, as integers.
 
 Every tensor is uint8 of shape (channels, height, width); value q stands for scale * (q - zero_point). A flattened tensor is
-(features, 1, 1), and a fully connected layer is a 1x1 convolution on it. `golden.values` defines each operator exactly.
+(features, 1, 1), and a fully connected layer is a 1x1 convolution on it. Scores, which nobody reads but the host, may be uint16:
+256 sub-steps for each step (`Requantise.fraction`). `golden.values` defines each operator exactly.
 """
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,9 +13,10 @@ import numpy as np
 from nets.graph import Window
 from nets.preprocess import InputSpec
 
-__all__ = ["Loss", "MULTIPLIER_MAX", "OCTAVES_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp",
+__all__ = ["FRACTION_BITS", "Loss", "MULTIPLIER_MAX", "OCTAVES_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp",
            "QConcat", "QConv", "QFlatten", "QGlobalAvgPool", "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QPad",
-           "QRearrange", "QSelect", "QSoftmax", "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX", "softmax_table"]
+           "QRearrange", "QSelect", "QSoftmax", "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX", "softmax_table",
+           "step_scale"]
 
 WEIGHT_MAX = 127            # weights are -127..127: the packed multiplier has no room for -128
 MULTIPLIER_MAX = 255        # requantisation multipliers have 8 bits
@@ -22,15 +24,18 @@ CONV_KERNEL_MAX, CONV_STRIDE_MAX = 11, 4             # of windows that are compu
 POOL_KERNEL_MAX, POOL_STRIDE_MAX, POOL_PADDING_MAX = 3, 3, 1         # (nets.int8.pools)
 OCTAVES_MAX = 20            # channels are equalised by factors of 2**-20..2**20
 SHIFT_MAX = 39              # and shifts 1..39, so that acc * multiplier + rounding stays in 41 bits
+FRACTION_BITS = 8           # of a step, that scores keep
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorType:
-    """Shape (channels, height, width) and meaning of a uint8 tensor: value = scale * (q - zero_point)."""
+    """Shape (channels, height, width) and meaning of a tensor of uint8, or uint16 where `bits` is 16: value = scale *
+    (q - zero_point)."""
 
     shape: tuple[int, int, int]
     scale: float
     zero_point: int
+    bits: int = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,6 +44,11 @@ class Requantise:
 
     `multiplier` 0..255 and `shift` 1..39, int64 arrays with one value per channel or a single one; the product is exact and
     the shift arithmetic, so halves round up. 0 <= low <= high <= 255.
+
+    With a `fraction` to uint16, in sub-steps: q = clamp(256 * zero_point + (acc * multiplier >> (shift - 8)), 256 * low,
+    256 * high). What is less than a sub-step is cut off, so that q, rounded to whole steps, is what it would be without
+    fraction. `shift` is 9..39 then, and 1 <= low, high <= 254: a step beyond each limit tells the chip's clamped values from
+    those at the limit (`arch.scores`).
     """
 
     multiplier: np.ndarray
@@ -46,6 +56,7 @@ class Requantise:
     zero_point: int
     low: int = 0
     high: int = 255
+    fraction: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -209,6 +220,11 @@ def softmax_table(scale: float) -> np.ndarray:
     return np.floor(np.exp(-scale * np.arange(256)) * 65535 + 0.5).astype(np.uint16)
 
 
+def step_scale(layer: QConv | QGlobalAvgPool | QAdd, network: "QNetwork") -> float:
+    """What a whole step of the layer's tensor stands for."""
+    return network.tensors[layer.name].scale * (1 << FRACTION_BITS if layer.requantise.fraction else 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loss:
     """What rounding did to a layer, measured on calibration images: signal to noise, in dB, of its output (`snr`) and of the
@@ -232,7 +248,10 @@ class Loss:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QNetwork:
-    """A quantised network, complete: integer layers in execution order, tensor types, image preparation and labels."""
+    """A quantised network, complete: integer layers in execution order, tensor types, image preparation and labels.
+
+    A tensor of 16 bits is the output, or what is flattened to be it.
+    """
 
     name: str
     layers: tuple[QLayer, ...]
@@ -259,6 +278,13 @@ class QNetwork:
     @property
     def shapes(self) -> dict[str, tuple[int, int, int]]:
         return {name: kind.shape for name, kind in self.tensors.items()}
+
+    def score_rule(self, name: str) -> Requantise:
+        """How a tensor of 16 bits came about."""
+        layer = self.by_name[name]
+        while isinstance(layer, QFlatten):
+            layer = self.by_name[layer.inputs[0]]
+        return layer.requantise
 
     def macs(self, layer: QLayer) -> int:
         """Multiply-accumulates of one layer for one image."""

@@ -216,9 +216,28 @@ def networks(draw, *, layers: int = 12, side: int = 21, macs: int = 400_000) -> 
     used = _needed(maker.layers, output)
     tensors = {name: TensorType(shape=maker.shapes[name], scale=0.05, zero_point=maker.zeros[name])
                for name in maker.shapes if name in used}
+    if maker.shapes[output][1:] == (1, 1) and draw(st.integers(0, 3)):
+        output = _with_fraction(maker.layers, tensors, output, flatten=draw(st.booleans()))
+        used.add(output)
     network = QNetwork(name="random", layers=tuple(layer for layer in maker.layers if layer.name in used), tensors=tensors,
                        output=output, spec=InputSpec(size=shape[1:]))
     return network, maker.rng.integers(0, 256, shape, np.uint8)
+
+
+def _with_fraction(layers: list[QLayer], tensors: dict[str, TensorType], output: str, *, flatten: bool) -> str:
+    """The output in sub-steps, if it is computed and nobody else reads it, perhaps flattened; its name."""
+    at = next(n for n, layer in enumerate(layers) if layer.name == output)
+    layer, how = layers[at], getattr(layers[at], "requantise", None)
+    if how is None or any(output in other.inputs and other.name in tensors for other in layers):
+        return output
+    low, high = sorted(min(max(value, 1), 254) for value in (how.low, how.high))
+    layers[at] = replace(layer, requantise=replace(how, low=low, high=high, shift=np.maximum(how.shift, 9), fraction=True))
+    tensors[output] = replace(tensors[output], scale=0.05 / 256, zero_point=256 * how.zero_point, bits=16)
+    if flatten:
+        layers.append(QFlatten(name="scores", inputs=(output,)))
+        tensors["scores"] = tensors[output]
+        return "scores"
+    return output
 
 
 def _needed(layers: list[QLayer], output: str) -> set[str]:

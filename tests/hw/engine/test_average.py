@@ -44,16 +44,24 @@ def averaging(rng, lanes: int):
     blocks, bands = (int(rng.integers(1, 4)), 1) if rng.random() < 0.5 else (1, int(rng.integers(1, 4)))
     sizes = rng.integers(1, 40, bands)
     q = rng.choice([rng.integers(0, 256, (lanes * blocks, sizes.sum())), np.full((lanes * blocks, sizes.sum()), 255)])
-    zero_point, shift = int(rng.integers(0, 256)), int(rng.integers(1, 14))
+    fraction = int(rng.random() < 0.4)
+    zero_point, shift = int(rng.integers(0, 256)), int(rng.integers(1 + 8 * fraction, 14))
     low, high = sorted(rng.integers(0, 256, 2).tolist())
-    rule = dict(multiplier=int(rng.integers(0, 256)), shift=shift, zero_point=int(rng.integers(0, 256)), low=low, high=high)
+    rule = dict(multiplier=int(rng.integers(0, 256)), shift=shift, zero_point=int(rng.integers(0, 256)), low=low, high=high,
+                fraction=fraction)
     how = Requantise(multiplier=np.array([rule["multiplier"]]), shift=np.array([shift]), zero_point=rule["zero_point"], low=low,
                      high=high)
     edges, start, running = np.concatenate(([0], np.cumsum(sizes))), -zero_point * int(sizes.sum()), rng.random() < 0.5
     said = [running or n == bands - 1 for n in range(bands)]
+
+    def results(pixels):
+        """The vectors of each block, its fraction behind it."""
+        acc = q[:, :pixels].sum(1, keepdims=True) + start
+        second = [rule["zero_point"] + (acc * rule["multiplier"] >> shift - 8) & 255] if fraction else []
+        return _vectors(np.concatenate([requantise(acc, how), *second], axis=1), lanes)
     return [(AverageConfig(enable=1, first=int(n == 0), last=int(said[n]), pixels=int(sizes[n]), output_blocks=blocks,
                            start=start, **rule), _vectors(q[:, edges[n]:edges[n + 1]], lanes),
-             _vectors(requantise(q[:, :edges[n + 1]].sum(1, keepdims=True) + start, how), lanes) if said[n] else [])
+             results(edges[n + 1]) if said[n] else [])
             for n in range(bands)]
 
 

@@ -11,8 +11,10 @@ from hw.engine.requantise import Requantise
 from hw.engine.requantise_lane import RequantiseLane
 
 
-def formula(acc, multiplier, shift, zero_point, low, high):
-    """nets.int8.network.Requantise, in Python's integers."""
+def formula(acc, multiplier, shift, zero_point, low, high, fraction=0):
+    """arch.unit.requantise, in Python's integers."""
+    if fraction:
+        return (zero_point + (acc * multiplier >> shift - 8)) % 256
     return min(max(zero_point + ((acc * multiplier + (1 << shift - 1)) >> shift), low), high)
 
 
@@ -28,7 +30,7 @@ def corners() -> list[tuple[int, ...]]:
                     accs |= {tie, tie + 1}
             cases += [(acc, multiplier, shift) for acc in accs if -2**31 <= acc < 2**31]
     rules = [(0, 0, 255), (255, 0, 255), (128, 128, 255), (7, 20, 20), (255, 255, 255), (0, 0, 0), (90, 3, 200)]
-    return [(*case, *rules[n % len(rules)]) for n, case in enumerate(cases)]
+    return [(*case, *rules[n % len(rules)], int(case[2] > 8 and n % 2)) for n, case in enumerate(cases)]
 
 
 def random_cases(rng, count: int) -> list[tuple[int, ...]]:
@@ -39,7 +41,8 @@ def random_cases(rng, count: int) -> list[tuple[int, ...]]:
         # Most accumulators such that the result is near the range of a byte.
         near = int(rng.integers(-300, 300)) << shift
         acc = near // max(multiplier, 1) + int(rng.integers(-2**min(shift, 24), 2**min(shift, 24)))
-        cases.append((min(max(acc, -2**31), 2**31 - 1), multiplier, shift, zero_point, low, high))
+        cases.append((min(max(acc, -2**31), 2**31 - 1), multiplier, shift, zero_point, low, high,
+                      int(shift > 8 and rng.random() < 0.5)))
     return cases
 
 
@@ -47,7 +50,7 @@ def random_cases(rng, count: int) -> list[tuple[int, ...]]:
 def test_lane_is_exact(multiplier):
     dut = RequantiseLane(multiplier=multiplier)
     cases = corners() + random_cases(np.random.default_rng(20), 4000)
-    values = {"factor": 1, "right4": 2, "right2": 2, "right0": 2, "zero_point": 3, "low": 4, "high": 5}
+    values = {"factor": 1, "right3": 2, "right2": 2, "right0": 2, "zero_point": 3, "low": 4, "high": 5, "fraction": 6}
 
     def constants(cycle):
         """Each constant of the case whose turn it is to use it."""
@@ -55,7 +58,7 @@ def test_lane_is_exact(multiplier):
         for name, index in values.items():
             case = cases[min(max(cycle - dut.LEAD[name], 0), len(cases) - 1)]
             now[name] = case[index]
-        right = ((now["right4"] - 1) & 0x30) | ((now["right2"] - 1) & 0xC) | ((now["right0"] - 1) & 3)
+        right = ((now["right3"] - 1) & 0x38) | ((now["right2"] - 1) & 4) | ((now["right0"] - 1) & 3)
         return now | {"right": right}
 
     async def bench(ctx):
@@ -85,7 +88,10 @@ class Blocks:
             def gap():
                 return 0 if tight else int(rng.integers(0, 9))
             lanes = [case[:3] for case in random_cases(rng, dut.lanes)]
-            rule = random_cases(rng, 1)[0][3:] if block % 2 == 0 else rule
+            if block % 2 == 0:
+                rule = (*random_cases(rng, 1)[0][3:6], int(rng.random() < 0.5))
+            if rule[-1]:
+                lanes = [(acc, multiplier, max(shift, 9)) for acc, multiplier, shift in lanes]
             cycle = load_at
             for j in reversed(range(pairs)):
                 self.loads[cycle] = lanes[2 * j:2 * j + 2]
@@ -98,7 +104,7 @@ class Blocks:
                 accs = [case[0] for case in random_cases(rng, dut.lanes)]
                 for lane, acc in enumerate(accs):
                     self.results[swap_at + 1 + n + lane // 2, lane] = acc
-                values = [formula(acc, *lanes[lane][1:], *rule) for lane, acc in enumerate(accs)]
+                values = [formula(acc, *lanes[lane][1:], *rule[:3], rule[3] * (n % 2)) for lane, acc in enumerate(accs)]
                 self.expected.append((swap_at + 1 + n, values))
 
 
@@ -119,7 +125,8 @@ def test_vectors_and_their_cycles(lanes, tight):
                 ctx.set(dut.load.multiplier[n], multiplier)
                 ctx.set(dut.load.shift[n], shift)
             ctx.set(dut.swap, swap is not None)
-            for name, value in zip(("zero_point", "low", "high"), swap or rng.integers(0, 256, 3).tolist(), strict=True):
+            noise = [*rng.integers(0, 256, 3).tolist(), int(rng.integers(2))]
+            for name, value in zip(("zero_point", "low", "high", "fraction"), swap or noise, strict=True):
                 ctx.set(dut.rule[name], value)
             for lane in range(lanes):
                 acc = script.results.get((cycle, lane))
