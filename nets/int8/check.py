@@ -142,7 +142,7 @@ def _score_problems(network: QNetwork, layer: QLayer, kind: TensorType, inputs: 
         yield "nothing but a flattening may read a tensor of 16 bits"
     if kind.bits == 16 and kind.shape[1:] != (1, 1):
         yield f"a tensor of 16 bits must be of one pixel, not {kind.shape[1]}x{kind.shape[2]}"
-    if kind.bits == 16 and layer.name != network.output and not any(
+    if kind.bits == 16 and network.output in network.by_name and layer.name != network.output and not any(
             isinstance(reader, QFlatten) and layer.name in reader.inputs for reader in network.layers):
         yield "a tensor of 16 bits must be the output, or what is flattened to be it"
 

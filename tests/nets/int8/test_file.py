@@ -96,7 +96,7 @@ def put_array(name, make):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (put("version", 1), "has version 1, but only version 2 can be read"),
+    (put("version", 2), "has version 2, but only version 3 can be read"),
     (put("offset", 1), "offset must be float, not 1"),
     (put("offset", 1e999), "offset of the output must be a number, not inf"),
     (put("losses", [3]), "loss must be dict, not 3"),
@@ -116,12 +116,23 @@ def put_array(name, make):
     (put("strange", 0, "conv1"), "conv1: unknown fields strange"),
     (put("window", {"kernel": [3, 3]}, "conv1"), "conv1: stride is missing"),
     (put("weight", "int16", "conv1"), "conv1: array weight must be 'int16', not int8"),
-    (put("requantise", {"zero_point": 0, "low": 9, "high": 3}, "conv1"), "low must not exceed high, not 9 and 3"),
-    (put("requantise", {"zero_point": 3, "low": 0, "high": 3}, "conv1"), "zero point must be the tensor's 0, not 3"),
-    (put("tensor", {"shape": [32, 15, 15], "scale": 0.0, "zero_point": 0}, "conv1"), "scale must be a positive number, not 0.0"),
-    (put("tensor", {"shape": [32, 15, 14], "scale": 1.0, "zero_point": 0}, "conv1"), r"shape must be \(32, 15, 15\), not"),
-    (put("tensor", {"shape": [32, 15, 15], "scale": 1.0, "zero_point": 256}, "conv1"), "zero point must be 0..255, not 256"),
-    (put("tensor", {"shape": [32, 7, 7], "scale": 1.0, "zero_point": 0}, "pool1"), "must share scale and zero point"),
+    (put("requantise", {"zero_point": 0, "low": 9, "high": 3, "fraction": False}, "conv1"),
+     "low must not exceed high, not 9 and 3"),
+    (put("requantise", {"zero_point": 3, "low": 0, "high": 3, "fraction": False}, "conv1"),
+     "zero point must be the tensor's 0, not 3"),
+    (put("requantise", {"zero_point": 0, "low": 1, "high": 3, "fraction": True}, "conv1"), "bits must be 16 where"),
+    (put("requantise", {"zero_point": 1, "low": 0, "high": 255, "fraction": True}, "pool6"), "low and high must be 1..254"),
+    (put("tensor", {"shape": [32, 15, 15], "scale": 0.0, "zero_point": 0, "bits": 8}, "conv1"),
+     "scale must be a positive number, not 0.0"),
+    (put("tensor", {"shape": [32, 15, 14], "scale": 1.0, "zero_point": 0, "bits": 8}, "conv1"),
+     r"shape must be \(32, 15, 15\), not"),
+    (put("tensor", {"shape": [32, 15, 15], "scale": 1.0, "zero_point": 256, "bits": 8}, "conv1"),
+     "zero point must be 0..255, not 256"),
+    (put("tensor", {"shape": [32, 7, 7], "scale": 1.0, "zero_point": 0, "bits": 8}, "pool1"),
+     "must share scale, zero point and bits"),
+    (put("tensor", {"shape": [32, 7, 7], "scale": 1.0, "zero_point": 0, "bits": 12}, "pool1"), "bits must be 8 or 16, not 12"),
+    (put("tensor", {"shape": [32, 15, 15], "scale": 1.0, "zero_point": 0, "bits": 16}, "conv1"), "bits must be 16 where"),
+    (put("output", "conv1"), "a tensor of 16 bits must be the output"),
     (put("name", "conv2", "conv1"), "conv2: array weight is missing"),
 ])
 def test_a_record_that_breaks_a_rule_is_refused(file, tmp_path, change, message):
