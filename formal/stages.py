@@ -17,7 +17,7 @@ from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.queue import Queue
 
-__all__ = ["CLAIMS", "AverageClaim", "DispatchClaim", "DispatchScalesClaim", "OutputFifoClaim",
+__all__ = ["CLAIMS", "AverageClaim", "AverageFractionClaim", "DispatchClaim", "DispatchScalesClaim", "OutputFifoClaim",
            "QueueClaim", "READY_FOR", "SHOWS", "StageClaim", "CreditsClaim", "WindowClaim", "WriterClaim"]
 
 READY_FOR = 3                   # cycles for which weights and parameters have been ready when a pass starts
@@ -189,19 +189,20 @@ class DispatchScalesClaim(DispatchClaim):
 
 
 class AverageClaim(StageClaim):
-    """Vectors that pass, and one result a block where a map is summed, two with a fraction, leave in order; those that pass
-    unchanged; offered steadily; the queue of results never overflows. For commands of one or two blocks of one or two vectors."""
+    """Vectors that pass, and one result a block where a map is summed, leave in order; those that pass unchanged; offered
+    steadily; the queue of results never overflows. For commands of one or two blocks of one or two vectors."""
 
-    faults = ("drop", "repeat", "swap", "change", "waver", "one of two")
+    faults = ("drop", "repeat", "swap", "change", "waver")
     LANES = 2
+    FRACTION = False
 
     def state(self, m):
         geometry = Geometry(input_lanes=4, output_lanes=self.LANES, activation_words=512, weight_words=512)
         m.submodules.average = average = GlobalAverage(geometry, places=PLACES)
         new, bit = average.command.payload, self.free(1, "bit")
         fields = {name: self.free(width, name) for name, width in (
-            ("enable", 1), ("first", 1), ("last", 1), ("fraction", 1), ("pixels", 2), ("output_blocks", 2))}
-        m.d.comb += [new[name].eq(value) for name, value in fields.items()]
+            ("enable", 1), ("first", 1), ("last", 1), ("pixels", 2), ("output_blocks", 2))}
+        m.d.comb += [new.fraction.eq(self.FRACTION), *(new[name].eq(value) for name, value in fields.items())]
         m.d.comb += [Assume((fields[name] == 1) | (fields[name] == 2)) for name in ("pixels", "output_blocks")]
         m.d.comb += [average.command.valid.eq(self.free(1, "command")), average.i.valid.eq(self.free(1, "valid")),
                      average.i.payload[0].eq(bit)]
@@ -224,11 +225,19 @@ class AverageClaim(StageClaim):
         out = saboteur(self, m, view, self.fault if self.fault != "one of two" else None)
         m.d.comb += out.ready.eq(self.free(1, "ready"))
         put, second = taken & (~config["enable"] | block_end & config["last"]), Signal()
-        m.d.sync += second.eq(put & config["enable"] & config["fraction"] & (self.fault != "one of two"))
+        m.d.sync += second.eq(put & config["enable"] & (self.FRACTION and self.fault != "one of two"))
         m.d.comb += [Assert(~(taken & second)), inside.eq(keeps_order(
             self, m, put=put | second, value=bit & ~config["enable"], take=out.valid & out.ready, taken=out.payload, most=4,
             patience=average_latency(self.LANES), waiting=~out.valid))]
         assert_stable(m, out, "o")
+
+
+class AverageFractionClaim(AverageClaim):
+    """The same where each result of a map is two, the second one without another vector: for so many cycles from reset."""
+
+    faults = (*AverageClaim.faults, "one of two")
+    FRACTION = True
+    depth = 48
 
 
 class WindowClaim(StageClaim):
@@ -310,4 +319,4 @@ class WindowClaim(StageClaim):
 
 CLAIMS: dict[str, type[StageClaim]] = {
     "credits": CreditsClaim, "queue": QueueClaim, "dispatch": DispatchClaim, "scales": DispatchScalesClaim, "window": WindowClaim,
-    "fifo": OutputFifoClaim, "average": AverageClaim, "writer": WriterClaim}
+    "fifo": OutputFifoClaim, "average": AverageClaim, "fraction": AverageFractionClaim, "writer": WriterClaim}
