@@ -7,7 +7,7 @@ QuantisedModel('digits': 1x32x32 to 10 classes, 23 layers)
 >>> net.classify("nets/digits/images/3_1602.png").top5[0].label
 '3'
 >>> net.compile("versa-ecp5").predict().cycles
-40268
+40297
 """
 from importlib import import_module
 from typing import TYPE_CHECKING

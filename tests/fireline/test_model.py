@@ -74,7 +74,8 @@ def test_tensors_are_those_of_the_reference(model, net):
     wanted = values.run(network, q, keep=network.by_name)
     found = net.tensors(IMAGE)
     assert list(found) == list(wanted)
-    assert all(found[name].dtype == np.uint8 and np.array_equal(found[name], wanted[name]) for name in wanted)
+    assert all(found[name].dtype == wanted[name].dtype and np.array_equal(found[name], wanted[name]) for name in wanted)
+    assert {name for name in wanted if wanted[name].dtype == np.uint16} == {"pool6", "logits"}
     assert {name: tensor.shape for name, tensor in model.tensors(IMAGE).items()} == model.model.graph.shapes
 
 
