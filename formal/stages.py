@@ -204,6 +204,8 @@ class AverageClaim(StageClaim):
             ("enable", 1), ("first", 1), ("last", 1), ("pixels", 2), ("output_blocks", 2))}
         m.d.comb += [new.fraction.eq(self.FRACTION), *(new[name].eq(value) for name, value in fields.items())]
         m.d.comb += [Assume((fields[name] == 1) | (fields[name] == 2)) for name in ("pixels", "output_blocks")]
+        if self.FRACTION:
+            m.d.comb += Assume(fields["enable"] & fields["last"] & (fields["pixels"] == 1))
         m.d.comb += [average.command.valid.eq(self.free(1, "command")), average.i.valid.eq(self.free(1, "valid")),
                      average.i.payload[0].eq(bit)]
         view = wiring.Signature({"payload": wiring.Out(1), "valid": wiring.Out(1), "ready": wiring.In(1)}).create()
@@ -228,16 +230,15 @@ class AverageClaim(StageClaim):
         m.d.sync += second.eq(put & config["enable"] & (self.FRACTION and self.fault != "one of two"))
         m.d.comb += [Assert(~(taken & second)), inside.eq(keeps_order(
             self, m, put=put | second, value=bit & ~config["enable"], take=out.valid & out.ready, taken=out.payload, most=4,
-            patience=average_latency(self.LANES), waiting=~out.valid))]
+            patience=average_latency(self.LANES), waiting=~out.valid, ahead_of=2 - self.FRACTION))]
         assert_stable(m, out, "o")
 
 
 class AverageFractionClaim(AverageClaim):
-    """The same where each result of a map is two, the second one without another vector: for so many cycles from reset."""
+    """The same where each result of a map, of one vector, is two, the second one without another vector."""
 
     faults = (*AverageClaim.faults, "one of two")
     FRACTION = True
-    depth = 48
 
 
 class WindowClaim(StageClaim):
