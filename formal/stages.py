@@ -230,7 +230,7 @@ class AverageClaim(StageClaim):
         m.d.sync += second.eq(put & config["enable"] & (self.FRACTION and self.fault != "one of two"))
         m.d.comb += [Assert(~(taken & second)), inside.eq(keeps_order(
             self, m, put=put | second, value=bit & ~config["enable"], take=out.valid & out.ready, taken=out.payload, most=4,
-            patience=average_latency(self.LANES), waiting=~out.valid, ahead_of=2 - self.FRACTION))]
+            patience=average_latency(self.LANES), waiting=~out.valid, ahead_of=0 if self.FRACTION else 2))]
         assert_stable(m, out, "o")
 
 
