@@ -43,8 +43,9 @@ def quantised_input(program: Program, pixels: np.ndarray) -> np.ndarray:
 
 
 def output_of(program: Program, words: np.ndarray) -> np.ndarray:
-    """The output tensor from its words of storage: uint8, or scores in sub-steps, uint16."""
-    q, pairs = tensor_of(program.output, words, program.geometry.input_lanes), program.meta["output"]["pairs"]
+    """The output tensor from its words of storage: uint8, or scores in sub-steps, uint16. A program of a single layer, which says
+    nothing of its output, gives bytes."""
+    q, pairs = tensor_of(program.output, words, program.geometry.input_lanes), program.meta.get("output", {}).get("pairs")
     return joined(q, **pairs) if pairs else q
 
 

@@ -14,7 +14,7 @@ from nets.int8.calibrate import HALF, Histogram
 from nets.int8.check import check
 from nets.int8.clip import RATIOS, best_clip, scale_and_zero, split_ratio
 from nets.int8.fuse import plan
-from nets.int8.network import QClamp, QConv, QGlobalAvgPool
+from nets.int8.network import QClamp, QConv, QGlobalAvgPool, step_scale
 from nets.int8.rounding import InputMoments, round_weights
 from nets.labelled import labelled_images
 from nets.load import load_model
@@ -75,7 +75,7 @@ def test_weights_mean_what_the_multiplier_says(model, network):
         if isinstance(layer, QConv):
             how = layer.requantise
             factor = how.multiplier * 2.0 ** -how.shift
-            scale = factor * network.tensors[layer.name].scale / network.tensors[layer.inputs[0]].scale
+            scale = factor * step_scale(layer, network) / network.tensors[layer.inputs[0]].scale
             source = model.graph.by_name[layer.name]
             own, read = (2.0 ** np.array(network.octaves.get(name, [0])) for name in (layer.name, layer.inputs[0]))
             weight = layer.weight.reshape(len(layer.weight), layer.weight.shape[1], -1)
@@ -89,7 +89,7 @@ def test_weights_mean_what_the_multiplier_says(model, network):
         if isinstance(layer, QGlobalAvgPool):
             source = network.tensors[layer.inputs[0]]
             factor = float(layer.requantise.multiplier[0]) * 2.0 ** -int(layer.requantise.shift[0])
-            assert factor * network.tensors[layer.name].scale == pytest.approx(
+            assert factor * step_scale(layer, network) == pytest.approx(
                 source.scale / (source.shape[1] * source.shape[2]), rel=1e-6)
 
 
