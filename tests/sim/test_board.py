@@ -120,6 +120,7 @@ def test_errors_of_the_machine_and_resets(virtual, port, program):
     link = SerialLink(port, 3_000_000)
     session = Session(link, patience_s=link.patience_s)
     session.connect()
+    session.boot(60)                                            # what may be in its flash
     runner = Runner(session, program)
     runner.load()
     assert runner.loaded()
@@ -155,6 +156,7 @@ def test_unplugged_at_any_byte(virtual, port, program):
         link.drain()
         session = Session(link, patience_s=link.patience_s)
         session.connect()
+        session.boot(60)
         session.write(5, program.storage[:700])
         assert session.verify(5, program.storage[:700])
         link.close()
