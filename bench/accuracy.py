@@ -52,7 +52,7 @@ def _time_frames(file: Path) -> None:
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.accuracy", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N", help="processes (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     parser.add_argument("--frame", type=Path, help=argparse.SUPPRESS)

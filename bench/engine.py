@@ -101,7 +101,7 @@ def table_of(measures: list[Measure], geometry: Geometry) -> Table:
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.engine", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     add_network_arguments(parser, default="squeezenet1_1")
     parser.add_argument("--image", type=Path, metavar="I", help="the picture (without one, noise)")
     parser.add_argument("--preset", choices=PRESETS, default="85f", help="geometry (%(default)s)")

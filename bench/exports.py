@@ -139,7 +139,7 @@ def measure(network: str, exporters: list[str], seed: int) -> Iterator[Exported]
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.exports", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", metavar="NAME", help="this network, with options; may be given again (all)")
     parser.add_argument("--exporter", choices=[*EXPORTERS, "both"], default="both",
                         help="PyTorch's older exporter, which traces, or the newer one (%(default)s)")

@@ -73,7 +73,7 @@ def file_of(name: str, folder: Path, seed: int = 0) -> Path:
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.light", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write files to")
     parser.add_argument("--only", action="append", metavar="NAME", help=f"this one; may be given again ({', '.join(NAMES)})")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the weights (%(default)s)")

@@ -66,7 +66,7 @@ def _page(series: dict[str, list[dict]], command: str, picture: str) -> str:
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.metaparameters", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", metavar="SR,PCT3X3", type=_metaparameters,
                         help="this point, as 0.125,0.5; may be given again (all)")
     parser.add_argument("--build", type=Path, default=Path("build/zoo"), metavar="DIR", help="what is kept (%(default)s)")

@@ -102,7 +102,7 @@ def digest_of_chip(name: str, folder: Path) -> str:
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.netlist_digest", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", nargs="+", default=list(BOARDS), metavar="B", help="boards (all)")
     parser.add_argument("--build", type=Path, default=Path("build/digest"), metavar="DIR", help="folder of files (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the digests as JSON")

@@ -77,7 +77,7 @@ def compare(network: QNetwork, images: list[np.ndarray], *, fused: bool, integer
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.qdq", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     add_network_arguments(parser)
     parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="images to compare on")
     parser.add_argument("--limit", type=positive, default=100, metavar="N", help="at most N of them (%(default)s)")

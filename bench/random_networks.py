@@ -82,7 +82,7 @@ class Sweep:
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.random_networks", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=100, metavar="N", help="networks (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the networks (%(default)s)")
     parser.add_argument("--layers", type=int, default=12, metavar="N", help="of a network at most, about (%(default)s)")

@@ -73,7 +73,7 @@ def _file_of(torch: ModuleType, name: str, args: argparse.Namespace) -> Path:
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.trained", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/trained"), metavar="DIR",
                         help="the networks' files (%(default)s)")
     parser.add_argument("--only", action="append", metavar="NAME", help="this network; may be given again (all)")

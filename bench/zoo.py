@@ -31,7 +31,7 @@ LIGHT = (*light.NAMES, *light.LRN)
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.zoo", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", action="append", metavar="NAME", help="this network; may be given again (all of the zoo)")
     parser.add_argument("--board", action="append", metavar="B",
                         help=f"this board, and {MAIN}; may be given again (all of {', '.join(BOARDS)})")

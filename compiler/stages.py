@@ -13,7 +13,7 @@ from compiler.convolution import Convolution
 from nets.graph import Problem
 from nets.int8.network import QConv
 
-__all__ = ["Buffer", "NetworkError", "Origin", "Slice", "Stage", "Stages"]
+__all__ = ["Buffer", "NetworkError", "Origin", "Slice", "Stage", "Stages", "overlap"]
 
 
 class NetworkError(RequestError):
@@ -65,6 +65,11 @@ class Buffer:
         return self.height * self.row_words
 
 
+def overlap(a: range, b: range) -> bool:
+    """Whether two ranges without gaps, neither of them empty, have something in common."""
+    return a.start < b.stop and b.start < a.stop
+
+
 @dataclass(frozen=True)
 class Slice:
     """Words `words` of every pixel of a buffer."""
@@ -74,8 +79,7 @@ class Slice:
 
     def meets(self, other: "Slice") -> bool:
         """Whether some words are in both."""
-        return (self.buffer is other.buffer and self.words.start < other.words.stop
-                and other.words.start < self.words.stop)
+        return self.buffer is other.buffer and overlap(self.words, other.words)
 
 
 @dataclass(eq=False)

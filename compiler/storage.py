@@ -8,7 +8,7 @@ from arch.geometry import Geometry
 from compiler.images import parameter_words, weight_words
 from compiler.residency import Stored
 from compiler.schedule.groups import Group
-from compiler.stages import Buffer, Stage, Stages
+from compiler.stages import Buffer, Stage, Stages, overlap
 
 __all__ = ["ALIGN", "Layout", "constants", "lay_out"]
 
@@ -89,16 +89,13 @@ def _spilled(stages: Stages, groups: Sequence[Group], geometry: Geometry) -> tup
     places: dict[Buffer, range] = {}
     for buffer in lives:
         at, size = 0, _up(_words(buffer, geometry), ROW)
-        for taken in sorted((places[other] for other in places if _meet(lives[buffer], lives[other])), key=lambda one: one.start):
+        beside = (place for other, place in places.items() if overlap(lives[buffer], lives[other]))
+        for taken in sorted(beside, key=lambda place: place.start):
             if at + size <= taken.start:
                 break
             at = max(at, taken.stop)
         places[buffer] = range(at, at + size)
     return {buffer: place.start for buffer, place in places.items()}, max((place.stop for place in places.values()), default=0)
-
-
-def _meet(a: range, b: range) -> bool:
-    return a.start < b.stop and b.start < a.stop
 
 
 def constants(layout: Layout, stages: Stages, program: Sequence[int]) -> np.ndarray:

@@ -22,7 +22,7 @@ MODEL_FILES = ("onnx", "net", "fln")
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="fireline completion", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shell", choices=SHELLS)
     return parser
 

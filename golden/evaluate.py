@@ -119,7 +119,7 @@ def evaluate(network: QNetwork, model: Model | None, images: list[tuple[Path, in
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m golden.evaluate", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     add_network_arguments(parser)
     parser.add_argument("--images", type=Path, metavar="DIR",
                         help="labelled images, sub-folders too (digits has its own)")

@@ -166,7 +166,7 @@ def _load_board(loader: list[str], path: Path) -> None:
 def get_parser() -> argparse.ArgumentParser:
     """Command line of this module."""
     parser = Parser(prog="python -m hw.build", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", default="ulx3s", metavar="B", help=f"one of {', '.join([*ALIASES, *BOARDS])} (%(default)s)")
     add_network_arguments(parser, default="")
     for action in parser._actions:

@@ -65,7 +65,7 @@ def layer_model(network: QNetwork, layer: QLayer, *, integers: bool = False) -> 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m nets.export_qdq", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     add_network_arguments(parser)
     parser.add_argument("--integers", action="store_true", help="integer convolutions: bit for bit the same, but slower")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the network, FILE.onnx")

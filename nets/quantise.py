@@ -132,7 +132,7 @@ def synthetic_images(spec: InputSpec, *, count: int = SYNTHETIC_IMAGES, seed: in
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m nets.quantise", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_arguments(parser)
     parser.add_argument("--images", type=Path, metavar="DIR",
                         help="images to calibrate on, sub-folders too (digits has its own; other networks get noise)")

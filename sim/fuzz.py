@@ -101,7 +101,7 @@ def fuzz(*, rtl: bool, frames: int, rate: float, seed: int, progress: Callable[[
 def get_parser() -> argparse.ArgumentParser:
     """Command line of this module."""
     parser = Parser(prog="python -m sim.fuzz", description=__doc__,
-                            formatter_class=argparse.RawDescriptionHelpFormatter)
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rtl", action="store_true", help="the gateware in Verilator instead of the reference")
     parser.add_argument("--frames", type=int, default=10_000, metavar="N", help="damaged frames (%(default)s)")
     parser.add_argument("--rate", type=float, default=0.2, metavar="R", help="share of frames that are damaged (%(default)s)")

@@ -33,12 +33,10 @@ class Lifetimes:
     def __init__(self, stages: Sequence[Stage]):
         self._first: dict[Buffer, int] = {}
         self._last: dict[Buffer, int] = {}
-        self._last_writer: dict[Buffer, int] = {}
         for n, stage in enumerate(stages):
             for buffer in (*stage.inputs, stage.target.buffer):
                 self._first.setdefault(buffer, n)
                 self._last[buffer] = n
-            self._last_writer[stage.target.buffer] = n
 
     def begins(self, buffer: Buffer) -> int:
         """The first stage that reads or writes it."""
@@ -47,10 +45,6 @@ class Lifetimes:
     def needed(self, buffer: Buffer, stage: int) -> bool:
         """Whether this stage or one behind it reads or writes it."""
         return self._last[buffer] >= stage
-
-    def written(self, buffer: Buffer, stage: int) -> bool:
-        """Whether this stage or one behind it writes it."""
-        return self._last_writer.get(buffer, -1) >= stage
 
 
 class Residencies:
@@ -82,13 +76,13 @@ class Residencies:
         if not writers:
             return (self._brought(order, buffer, room),)
         before = self.lifetimes.begins(buffer) < first
-        if not before or not readers:
-            found = self._written(order, buffer, before, bool(readers), first + len(order.stages), room)
-            return (found,) if found else ()
-        if any(stage.reads_of(writer) for stage in readers for writer in writers):
+        apart = before and bool(readers)            # what is read comes from storage, and other words are written
+        if apart and any(stage.reads_of(writer) for stage in readers for writer in writers):
             return ()
-        found = self._written(order, buffer, before, False, first + len(order.stages), room)
-        return (self._brought(order, buffer, room), found) if found else ()
+        found = self._written(order, buffer, before, bool(readers) and not apart, first + len(order.stages), room)
+        if found is None:
+            return ()
+        return (self._brought(order, buffer, room), found) if apart else (found,)
 
     def _written(self, order: Order, buffer: Buffer, before: bool, read: bool, last: int, room: Room) -> Residency | None:
         """Of a buffer that a group writes, whether or not words that it writes are `read` in it too, or others were written
