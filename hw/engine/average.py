@@ -63,34 +63,34 @@ class GlobalAverage(wiring.Component):
         right = Signal(6, reset_less=True)
         idle, taken, load, run, result, ended = Signal(init=1), Signal(), Signal(), Signal(), Signal(), Signal()
         over, first = Signal(), Signal()
-        go, step, block_end, read = Signal(), Signal(), Signal(), Signal()
-        again, fraction = Signal(), Signal(reset_less=True)     # a fraction is due, of sums that are still there; it is made
-        # Vectors make results; blocks do; there are no vectors.
+        go, step, read = Signal(), Signal(), Signal()
+        # A fraction is to be made of sums that are still there: when the result before it is, and `due` in registers of its own.
+        again, due, fraction = Signal(), Signal(), Signal(reset_less=True)
+        # Vectors make results; blocks do; there are no vectors; blocks make two results.
         each, reads, none, twice = (Signal(name=name, reset_less=True) for name in ("each", "reads", "none", "twice"))
-        m.d.sync += [each.eq(~config.enable), reads.eq(config.enable & config.last), none.eq(config.pixels == 0),
-                     twice.eq(config.enable & config.last & config.fraction)]
+        both = config.enable & config.last & config.fraction
+        m.d.sync += [each.eq(~config.enable), reads.eq(config.enable & config.last), none.eq(config.pixels == 0), twice.eq(both)]
         m.submodules.pixels = pixels = Countdown(len(config.pixels), early=True)
-        m.submodules.blocks = blocks = Countdown(len(config.output_blocks), early=True)
+        m.submodules.results = results = Countdown(len(config.output_blocks) + 1, early=True)
         m.d.comb += [
             pixels.count.eq(config.pixels), pixels.start.eq(load), pixels.step.eq(go), pixels.again.eq(pixels.last),
-            blocks.count.eq(config.output_blocks), blocks.start.eq(load), blocks.step.eq(block_end),
-            self.command.ready.eq(idle), self.i.ready.eq(run & room.any & ~again), go.eq(self.i.valid & self.i.ready),
-            step.eq(go & pixels.last | run & room.any & again), block_end.eq(step & (again | ~twice)), read.eq(step & reads)]
-        with m.If(step):
-            m.d.sync += again.eq(twice & ~again)
+            results.count.eq(Mux(both, config.output_blocks << 1, config.output_blocks)), results.start.eq(load),
+            results.step.eq(step),
+            self.command.ready.eq(idle), self.i.ready.eq(run & room.any), go.eq(self.i.valid & self.i.ready),
+            step.eq(room.any & (run & self.i.valid & pixels.last | due)), read.eq(step & reads)]
         m.d.comb += idles.eq(idle & ~self.command.valid | load & none | ended | result & over)
-        m.d.sync += [taken.eq(idle & self.command.valid), load.eq(taken), ended.eq(block_end & blocks.last & ~reads),
+        m.d.sync += [taken.eq(idle & self.command.valid), load.eq(taken), ended.eq(step & results.last & ~reads),
                      idle.eq(idles), right.eq(config.shift - 1)]
         with m.If(load):
             m.d.sync += run.eq(~none)
-        with m.If(load | block_end):
+        with m.If(load | step):
             m.d.sync += first.eq(config.first)
         with m.Elif(go):
             m.d.sync += first.eq(0)
         with m.If(step):
-            m.d.sync += [over.eq(blocks.last & block_end), run.eq(~(reads | blocks.last))]
+            m.d.sync += [over.eq(results.last), run.eq(~(reads | results.last)), due.eq(0), again.eq(twice & ~again)]
         with m.If(result):
-            m.d.sync += run.eq(~over)
+            m.d.sync += [run.eq(~(over | again)), due.eq(again & ~over)]
 
         passes, left = Signal(), Signal()
         m.d.sync += left.eq(queue.o.valid & queue.o.ready)
