@@ -22,7 +22,8 @@ __all__ = ["command"]
 def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Band, blocks: range, weights: int, parameters: int,
             place: int | None = None, pool_base: int = 0, running: bool = False) -> Command:
     """The command of a band of a convolution and a range of its output blocks, whose weights and parameters begin at these
-    words. It reads one source, or of each of `work.maps` sources the same rows, none of which may go around its ring there.
+    words. It reads one source, or of each of `work.maps` sources the same rows, none of which may go around its ring there; a
+    source begins with the word that the first of these blocks reads.
 
     `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's. `running`: a
     global average writes what it has so far, also before the last band.
@@ -53,7 +54,7 @@ def _window(work: Convolution, source: Map, band: Band, blocks: range) -> Window
     if work.conv.requantise.fraction:           # both bytes of a score are made of the same
         column_step = stride_x = 0
     return WindowConfig(
-        start=(source.base + _first_word(work, source, blocks) - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
+        start=(source.base + _first_word(work, source) - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
         first_row=first, first_column=-window.padding[1], row_start=first % source.ring_rows * source.row_words,
         row_words=source.row_words if source.ring_rows > 1 else 0,
         row_step=window.stride[0] % source.ring_rows * source.row_words,
@@ -70,16 +71,16 @@ def _sum(work: Convolution, sources: Sequence[Map], band: Band, blocks: range) -
             rows.start % one.ring_rows + len(rows) > one.ring_rows for one in sources):
         raise AssertionError("maps that are added must have pixels of the same words, and rows that follow each other")
     along = 0 if work.conv.requantise.fraction else 1
-    first, second = (one.base + rows.start % one.ring_rows * one.row_words + _first_word(work, one, blocks) for one in sources)
+    first, second = (one.base + rows.start % one.ring_rows * one.row_words + _first_word(work, one) for one in sources)
     return WindowConfig(
         start=0, first_row=0, first_column=0, row_start=first, row_words=(second - first) % memory, row_step=a.row_words % memory,
         ring_words=memory, pixel_words=a.pixel_words, column_step=along * a.pixel_words, height=len(rows) + 1, width=a.width,
         kernel_y=2, kernel_x=1, stride_y=1, stride_x=along, **_common(work, band, blocks))
 
 
-def _first_word(work: Convolution, source: Map, blocks: range) -> int:
-    """Of a pixel, for the first of some output blocks."""
-    return source.offset // work.geometry.input_lanes + blocks.start // work.own.repeat * work.own.step
+def _first_word(work: Convolution, source: Map) -> int:
+    """Of a pixel."""
+    return source.offset // work.geometry.input_lanes
 
 
 def _common(work: Convolution, band: Band, blocks: range) -> dict[str, int]:

@@ -2,7 +2,9 @@
 there and leave.
 
     OnChip          written and read there only: a ring of rows within a group, or whole for groups behind
+      OnChipChunks  only the words of a chunk of output blocks have room at a time
     Brought         rows come from storage before the steps that read them
+      BroughtChunks only the words come that a chunk of output blocks reads
       Gathered      the gather makes them
       Sampled       only every n-th pixel comes
     Stored          rows that are complete go to storage
@@ -21,7 +23,8 @@ from arch.instruction import Transfer
 from compiler.maps import Map
 from compiler.stages import Buffer
 
-__all__ = ["Brought", "Gathered", "OnChip", "Residency", "Sampled", "Stored", "StoredByChunk", "StoredChunks", "Traffic"]
+__all__ = ["Brought", "BroughtChunks", "Gathered", "OnChip", "OnChipChunks", "Residency", "Sampled", "Stored", "StoredByChunk",
+           "StoredChunks", "Traffic"]
 
 MOST_RUNS = Transfer.most("runs")
 
@@ -120,6 +123,30 @@ class Residency:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class _Chunks(Residency):
+    """Only `chunk_words` of the words are there at a time, those of one or several chunks of output blocks."""
+
+    chunk_words: int
+
+    @property
+    def size(self) -> int:
+        return self.rows * self.buffer.width * self.chunk_words
+
+    @property
+    def whole(self) -> bool:
+        return False
+
+    @property
+    def parts(self) -> int:
+        """In how many parts of its words it is there."""
+        return -(-len(self.words) // self.chunk_words)
+
+    def together(self, words: range) -> range:
+        first = words.start - (words.start - self.words.start) % self.chunk_words
+        return range(first, min(first + self.chunk_words, self.words.stop))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class OnChip(Residency):
     """Written and read on the chip only."""
 
@@ -127,6 +154,11 @@ class OnChip(Residency):
     def all_of(cls, buffer: Buffer) -> "OnChip":
         """A buffer that is whole on the chip."""
         return cls(buffer=buffer, words=range(buffer.pixel_words), rows=buffer.height)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OnChipChunks(_Chunks, OnChip):
+    """Written and read chunk by chunk."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -150,6 +182,14 @@ class Brought(Residency):
 
     def traffic(self, lanes: int) -> Traffic:
         return self._traffic(lanes, self.times)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BroughtChunks(_Chunks, Brought):
+    """In each turn the words of another chunk come."""
+
+    def traffic(self, lanes: int) -> Traffic:
+        return self._traffic(lanes, 1, self.parts)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -213,24 +253,14 @@ class StoredByChunk(Stored):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class StoredChunks(Stored):
-    """Only `chunk_words` of the words are there at a time, those of one or several chunks, in `copies` places in turn, so that
-    one is stored while the next one is written."""
+class StoredChunks(_Chunks, Stored):
+    """The words that are there are in `copies` places in turn, so that some are stored while the next ones are written."""
 
-    chunk_words: int
     copies: int = 1
 
     @property
     def size(self) -> int:
-        return self.copies * self._copy_words
-
-    @property
-    def _copy_words(self) -> int:
-        return self.rows * self.buffer.width * self.chunk_words
-
-    @property
-    def whole(self) -> bool:
-        return False
+        return self.copies * super().size
 
     @property
     def waits(self) -> bool:
@@ -240,15 +270,11 @@ class StoredChunks(Stored):
     def by_chunk(self) -> bool:
         return True
 
-    def together(self, words: range) -> range:
-        first = words.start - (words.start - self.words.start) % self.chunk_words
-        return range(first, min(first + self.chunk_words, self.words.stop))
-
     def leaving(self, words: range) -> range:
         return self.together(words)
 
     def copy(self, number: int) -> "StoredChunks":
-        return replace(self, base=self.base + number % self.copies * self._copy_words)
+        return replace(self, base=self.base + number % self.copies * super().size)
 
     def traffic(self, lanes: int) -> Traffic:
-        return self._traffic(lanes, 1, -(-len(self.words) // self.chunk_words))
+        return self._traffic(lanes, 1, self.parts)

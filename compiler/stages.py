@@ -123,6 +123,25 @@ class Stage:
         conv = replace(work.conv, window=replace(window, stride=(1, 1)))
         return replace(self, work=replace(work, conv=conv, height=height, width=width), sources=(Slice(buffer, source.words),))
 
+    def source_words(self, source: Slice, blocks: range) -> range:
+        """Words of a source's pixels that these output blocks read."""
+        own = self.work.own
+        if not own.step:
+            return source.words
+        first, last = (source.words.start + block // own.repeat * own.step for block in (blocks.start, blocks.stop - 1))
+        return range(first, last + self.work.input_words)
+
+    @property
+    def by_block(self) -> bool:
+        """Whether each output block reads the word of each source's pixels in which it would lie itself."""
+        own = self.work.own
+        return own.step == 1 == self.work.input_words and own.repeat == self.work.geometry.blocks_per_word
+
+    def follows(self, other: "Stage") -> bool:
+        """Whether each output block reads, of what another stage writes, what the block of the same number writes."""
+        return (self.by_block and self.work.blocks == other.work.blocks
+                and all(source.words == other.target.words for source in self.sources if source.meets(other.target)))
+
     def output_words(self, blocks: range) -> range:
         """Words of the target's pixels in which these output blocks lie."""
         per_word, first = self.work.geometry.blocks_per_word, self.target.words.start

@@ -60,31 +60,33 @@ class _Maker:
         bases, at = {}, 0
         for stage in group.stages:
             bases[stage] = at if stage.work.places else 0
-            at += stage.work.places * stage.work.blocks
+            at += stage.work.places * (max(len(step.blocks) for step in group.order.steps) if group.order.by_chunk
+                                       else stage.work.blocks)
         return bases
 
     def _step(self, at: int, step: Step, residents: Mapping[Buffer, Residency], target: Residency, pool_base: int) -> None:
         stage = step.stage
         weights, parameters = self.weights.bring(step), self.parameters.bring(step)
-        for source in step.sources:
-            if isinstance(residents[source.buffer], Brought):
-                self.arrivals.bring(at, residents[source.buffer])
+        sources = [(residents[source.buffer], step.stage.source_words(source, step.blocks)) for source in step.sources]
+        for resident, words in sources:
+            if isinstance(resident, Brought):
+                self.arrivals.bring(at, resident, resident.together(words))
         lanes = self.geometry.input_lanes
-        maps = [residents[source.buffer].map_of(source.words, lanes) for source in step.sources]
+        maps = [resident.map_of(words, lanes) for resident, words in sources]
         first = stage.target.words.start - target.together(step.output_words).start
         body = command(
             stage.work, sources=maps, target=target.map_of(step.output_words, lanes), band=step.band, blocks=step.blocks,
             weights=weights, parameters=parameters, pool_base=pool_base, running=step.running,
             place=first * self.geometry.blocks_per_word + step.blocks.start)
         after = set()
-        for source in step.sources:
-            after |= self.activations.reads("compute", residents[source.buffer].addresses(source.words, step.input_rows))
+        for resident, words in sources:
+            after |= self.activations.reads("compute", resident.addresses(words, step.input_rows))
         after |= self.activations.writes("compute", target.addresses(step.output_words, step.output_rows))
         if len(step.output_rows):
             for memory in (self.activations, self.weights.memory, self.parameters.memory):
                 memory.settle()
-        for source in step.sources:
-            self.activations.keep(residents[source.buffer].addresses(source.words, step.late_rows))
+        for resident, words in sources:
+            self.activations.keep(resident.addresses(words, step.late_rows))
         after |= self.weights.read(step, weights) | self.parameters.read(step, parameters)
         self.jobs.add(Opcode.COMPUTE, body, after, step=step, stage=stage)
         if isinstance(target, Stored):

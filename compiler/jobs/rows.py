@@ -58,8 +58,8 @@ class Arrivals:
             if isinstance(resident, Gathered):
                 self.gathers = self._gathers(resident)
 
-    def bring(self, at: int, resident: Brought) -> None:
-        """Rows of a source up to the last one that step number `at` reads."""
+    def bring(self, at: int, resident: Brought, words: range) -> None:
+        """Words of the pixels of a source, of its rows up to the last one that step number `at` reads."""
         rows = self.rows[resident].get(at)
         if rows is None:
             return
@@ -67,7 +67,7 @@ class Arrivals:
             for part, config in self.gathers[at]:
                 self._gather(resident, part, config)
         else:
-            self._load(resident, rows, self.order.steps[at].stage)
+            self._load(resident, words, rows, self.order.steps[at].stage)
 
     def _gathers(self, resident: Gathered) -> dict[int, list[tuple[range, GatherConfig]]]:
         """The gather's commands for each step: rows of no more pixels in a command than the FIFO before it holds."""
@@ -96,10 +96,10 @@ class Arrivals:
         after = self.memory.writes("gather", resident.addresses(resident.words, rows))
         self.jobs.add(Opcode.GATHER, config, after)
 
-    def _load(self, resident: Brought, rows: range, stage: Stage) -> None:
+    def _load(self, resident: Brought, words: range, rows: range, stage: Stage) -> None:
         buffer, stored = resident.buffer, resident.buffer.stored
-        for transfer, part in resident.transfers(resident.words, rows, self.layout.buffers[stored], self.geometry.input_lanes):
-            after = self.memory.writes("load", resident.addresses(resident.words, part))
+        for transfer, part in resident.transfers(words, rows, self.layout.buffers[stored], self.geometry.input_lanes):
+            after = self.memory.writes("load", resident.addresses(words, part))
             for row in part:
                 after |= self.stored.get(stored, {}).get(row * buffer.step[0], set())
             self.jobs.add(Opcode.LOAD_ACTIVATIONS, transfer, after, stage=stage)

@@ -107,7 +107,8 @@ class _Simulation:
         job = self.loads.pop(place)
         if job.need > compute:
             self.ahead.append(job.need)
-        end = start + _transfer_cycles(self.geometry, job.opcode, job.body)
+        cycles = _transfer_cycles(self.geometry, job.opcode, job.body)
+        end = start + cycles + min(cycles, max(0, self.free["store"] - start))
         self.spans[job], self.free["load"] = Span(start, end), end
         self._gather()
         return True
@@ -142,7 +143,9 @@ class _Simulation:
             if through is None:
                 return
             start = max(self.free["store"], through)
-            end = start + _transfer_cycles(self.geometry, job.opcode, job.body)
+            cycles = _transfer_cycles(self.geometry, job.opcode, job.body)
+            end = start + cycles
             self.spans[job], self.free["store"] = Span(start, end), end
+            self.free["load"] += min(cycles, max(0, self.free["load"] - start))
             self.stored += 1
 

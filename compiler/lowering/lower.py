@@ -218,7 +218,9 @@ class _Lowering:
         self._stages(layer, tensor, conv, None, (self.views[source],), target, channel)
 
     def _kind(self, name: str) -> tuple[tuple[int, int, int], int]:
-        return self.network.tensors[name].shape, self.network.tensors[name].zero_point
+        """Shape and zero point of its bytes: of scores of two bytes, which are only copied, none."""
+        kind = self.network.tensors[name]
+        return kind.shape, kind.zero_point if kind.bits == 8 else 0
 
     def _flat(self, layer: QLayer, source: str) -> bool:
         if self.views[source].flat:

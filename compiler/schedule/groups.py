@@ -123,15 +123,21 @@ class _Stream:
         self.room = max(1, free // largest) * largest
         self.words, self.ends, self.taken, self.at = 0, [], [], 0       # of each, words up to its end, and when it was used
         self.last: tuple[Stage, range] | None = None
+        self.here: set[tuple[Stage, range]] = set()                     # of this chunk
+        self.turn = 0
         # What has room came while the group before was computed.
         self.now = -self.room * self.lanes / 2 / costs.GROUP_LOAD_SHARE
 
     def there(self, step: Step) -> float:
         """When the weights of the next step are there."""
         key = step.stage, step.blocks
-        if step.stage in self.order.pinned or key == self.last:
+        if step.turn != self.turn:
+            self.here, self.turn = set(), step.turn
+        if step.stage in self.order.pinned or key == self.last or key in self.here:
             self.last = None if step.stage in self.order.pinned else key
             return 0.0
+        if self.order.by_chunk:
+            self.here.add(key)
         self.last, size = key, len(step.blocks) * step.stage.work.block_words
         self.words += size
         while self.at < len(self.taken) and self.words - (self.ends[self.at - 1] if self.at else 0) > self.room:

@@ -3,7 +3,8 @@
 A group of several stages runs depth-first in row bands: always the deepest stage whose input is there, but rather not one that
 reads what the command just before it writes, since that would wait until the engine is empty. A group of one stage may cut its
 output blocks into chunks, so that weights stream through the weight memory: chunk by chunk with all bands inside, or
-band by band with all chunks inside.
+band by band with all chunks inside. Chunk by chunk run also several stages of which each block reads what the same block of
+another one wrote (an addition behind a convolution, a depthwise convolution behind another one).
 """
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,14 +21,14 @@ from compiler.schedule.rings import Rings
 from compiler.schedule.steps import Cuts, Step, row_bands, shortest_pass, weight_words
 from compiler.stages import Buffer, Stage
 
-__all__ = ["Order", "Way", "alone", "interleaved"]
+__all__ = ["Order", "Way", "alone", "chunk_by_chunk", "interleaved"]
 
 
 class Way(Enum):
     """How the steps of a group are nested."""
 
     BANDS = "bands"         # several stages, band by band
-    CHUNKS = "chunks"       # one stage: for each chunk of output blocks all bands
+    CHUNKS = "chunks"       # for each chunk of output blocks all bands
     RELOAD = "reload"       # one stage: for each band all chunks, whose weights come again for each band if they do not all fit
 
 
@@ -54,6 +55,11 @@ class Order:
     def sampled(self) -> frozenset[Buffer]:
         """The buffers that must be in storage since only some of their pixels come (`compiler.stages.Stage.sampled`)."""
         return frozenset(buffer.of for stage in self.stages for buffer in stage.inputs if buffer.of)
+
+    @property
+    def by_chunk(self) -> bool:
+        """Whether what several stages exchange is there chunk by chunk of output blocks."""
+        return self.way is Way.CHUNKS and len(self.stages) > 1
 
     @cached_property
     def chunks(self) -> int:
@@ -181,6 +187,35 @@ def _ready(stop: int, makers: Sequence[list[tuple[int, int]]]) -> int | None:
             return None
         latest = max(latest, complete[bisect_left(complete, stop, key=itemgetter(0))][1])
     return latest
+
+
+def chunk_by_chunk(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows: Sequence[int]) -> Iterator[Order]:
+    """All stages for one chunk of output blocks after the other, in bands of so many `rows` of each one's convolution; nothing
+    if some block reads what another one wrote, or constants do not fit."""
+    bands = [cuts.bands(stage, count) for stage, count in zip(stages, rows, strict=True)]
+    if not all(stage.follows(other) for n, stage in enumerate(stages) for other in stages[:n] if stage.reads_of(other)):
+        return
+    if any(stage.work.average for stage in stages):
+        return
+    blocks, word = stages[0].work.blocks, geometry.blocks_per_word
+    if any(stage.work.blocks != blocks for stage in stages):
+        return
+    weights = sum(stage.work.block_words for stage in stages)
+    parameters = geometry.parameter_words // (2 * len(stages) * geometry.pairs)
+    places = geometry.pool_words // max(1, sum(stage.work.places for stage in stages))
+    for share in costs.CHUNK_SHARES:
+        most = min(int(share * geometry.weight_words) // weights, parameters, places) // word * word
+        if not 0 < most < blocks:
+            continue
+        size = -(-blocks // -(-blocks // most) // word) * word
+        chunks = [range(a, min(a + size, blocks)) for a in range(0, blocks, size)]
+        first = [Step.of(stage, cut, chunks[0]) for stage, cut in zip(stages, bands, strict=True)]
+        for turns in _ways(stages, first):
+            steps: list[Step] = []
+            for turn, chunk in enumerate(chunks):
+                parts = [iter(Step.of(stage, cut, chunk, turn)) for stage, cut in zip(stages, bands, strict=True)]
+                steps += [next(parts[n]) for n in turns]
+            yield Order(stages, steps, Way.CHUNKS, frozenset())
 
 
 # One stage

@@ -3,7 +3,8 @@ from collections.abc import Sequence
 from enum import Enum
 
 from arch.geometry import Geometry
-from compiler.residency import Brought, Gathered, OnChip, Residency, Sampled, Stored, StoredByChunk, StoredChunks
+from compiler.residency import (
+    Brought, BroughtChunks, Gathered, OnChip, OnChipChunks, Residency, Sampled, Stored, StoredByChunk, StoredChunks)
 from compiler.schedule.orders import Order, Way
 from compiler.stages import Buffer, Origin, Stage, Stages
 
@@ -69,12 +70,17 @@ class Residencies:
     def _choose(self, order: Order, buffer: Buffer, first: int, whole: bool, room: Room) -> tuple[Residency, ...]:
         writers = [stage for stage in order.stages if stage.target.buffer is buffer]
         readers = [stage for stage in order.stages if buffer in stage.inputs]
+        # Chunk by chunk, what is written and read is there in chunks, and so is what is added to it.
+        if order.by_chunk and (len(writers) > 1 or readers and (writers and (whole or self.lifetimes.begins(buffer) < first)
+                                                                or whole and any(stage.work.maps > 1 for stage in readers))):
+            return ()
         if whole:
             if buffer is self.stages.output and writers:
                 return (self._stored(order, buffer, range(buffer.pixel_words), buffer.height),)
             return (OnChip.all_of(buffer),)
         if not writers:
-            return (self._brought(order, buffer, room),)
+            found = self._brought(order, buffer, room)
+            return (found,) if found else ()
         before = self.lifetimes.begins(buffer) < first
         apart = before and bool(readers)            # what is read comes from storage, and other words are written
         if apart and any(stage.reads_of(writer) for stage in readers for writer in writers):
@@ -90,8 +96,11 @@ class Residencies:
         writers = [stage for stage in order.stages if stage.target.buffer is buffer]
         words = range(min(stage.target.words.start for stage in writers), max(stage.target.words.stop for stage in writers))
         if buffer is not self.stages.output and not before and not self.lifetimes.needed(buffer, last):
+            if order.by_chunk and read:
+                return OnChipChunks(buffer=buffer, words=words, rows=order.rings.written(buffer),
+                                    chunk_words=max(len(step.output_words) for step in order.steps))
             return OnChip(buffer=buffer, words=words, rows=order.rings.written(buffer))
-        if order.way is Way.CHUNKS and room is not Room.LEAST:
+        if order.way is Way.CHUNKS and room is not Room.LEAST and not order.by_chunk:
             return self._stored(order, buffer, words, buffer.height)
         reloads = order.way is Way.RELOAD and room is Room.LEAST and not read and order.chunks > 1
         if order.way is Way.CHUNKS or reloads:
@@ -114,11 +123,17 @@ class Residencies:
         return StoredChunks(buffer=buffer, words=words, rows=rows, copies=copies,
                             chunk_words=max(len(step.output_words) for step in order.steps))
 
-    def _brought(self, order: Order, buffer: Buffer, room: Room) -> Brought:
+    def _brought(self, order: Order, buffer: Buffer, room: Room) -> Brought | None:
+        """Nothing where it would have to be there whole and in chunks."""
+        readers = [stage for stage in order.stages if buffer in stage.inputs]
         slices = [source.words for stage in order.stages for source in stage.sources if source.buffer is buffer]
         common = {"buffer": buffer, "words": range(min(words.start for words in slices), max(words.stop for words in slices)),
                   "rows": order.rings.brought(buffer, room.bands, beside_late=room.beside_late),
                   "turns": order.rings.turns(buffer)}
+        if order.by_chunk and all(stage.by_block for stage in readers) and len(set(slices)) == 1:
+            return BroughtChunks(**common, chunk_words=max(len(step.output_words) for step in order.steps))
+        if order.by_chunk and any(stage.work.maps > 1 for stage in readers):
+            return None
         if buffer.origin is Origin.GATHER:
             return Gathered(**common, image_words=self.stages.image_words)
         return (Sampled if buffer.of else Brought)(**common)

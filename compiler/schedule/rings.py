@@ -53,10 +53,12 @@ class Rings:
         return min(-(-rows // together) * together, buffer.height)
 
     def _written_rows(self, buffer: Buffer, stored: bool) -> int:
-        writes = [(n, step) for n, step in enumerate(self.steps) if step.stage.target.buffer is buffer and len(step.output_rows)]
+        # Chunk by chunk, all turns are alike, and none reads what another one wrote.
+        steps = [(n, step) for n, step in enumerate(self.steps) if not (self.by_chunk and step.turn)]
+        writes = [(n, step) for n, step in steps if step.stage.target.buffer is buffer and len(step.output_rows)]
         readers = {stage for stage in self.stages
                    if any(stage.reads_of(other) for other in self.stages if other.target.buffer is buffer)}
-        needs = sorted(((n, step.input_rows.start) for n, step in enumerate(self.steps)
+        needs = sorted(((n, step.input_rows.start) for n, step in steps
                         if step.stage in readers and len(step.input_rows)), reverse=True)
         most, lowest, at = 1, buffer.height, 0
         for n, step in reversed(writes):

@@ -13,7 +13,7 @@ from arch.geometry import Geometry
 from compiler import costs
 from compiler.residency import OnChip, Residency, Stored, StoredChunks
 from compiler.schedule.groups import Estimate, Group
-from compiler.schedule.orders import Order, Way, alone, interleaved
+from compiler.schedule.orders import Order, Way, alone, chunk_by_chunk, interleaved
 from compiler.schedule.plan import Residencies, Room
 from compiler.schedule.refusals import beside, too_little_memory
 from compiler.schedule.steps import Cuts, band_rows, weight_words
@@ -120,6 +120,7 @@ class _Scheduler:
                 if counts in cut:
                     continue
                 cut.add(counts)
+                yield from chunk_by_chunk(self.geometry, part, self.cuts, counts)
                 order = None
                 for order in interleaved(self.geometry, part, self.cuts, counts):
                     key = order.pinned, tuple((id(step.stage), step.band.rows) for step in order.steps)
@@ -162,7 +163,7 @@ class _Scheduler:
                         waits = room is Room.LEAST and any(resident.waits for resident in places)
                         cycles = self.estimate.cycles(order, places, spill_cycles, waits=waits)
                         yield Group(first, last, order, held[0], tuple(kept), cycles, held[1])
-                        if order.way is not Way.RELOAD:
+                        if order.way is not Way.RELOAD and not order.by_chunk:
                             break
 
     def _residents(self, order: Order, first: int, whole: frozenset[Buffer], passing: Sequence[Buffer],
