@@ -48,13 +48,13 @@ class _AnySteps(wiring.Component):
     def __init__(self):
         super().__init__({"command": In(stream.Signature(record_layout(PoolConfig))), "vector": In(stream.Signature(0)),
                           "room": In(1), "made": Out(1), "step": Out(step_layout()), "wish": In(1), "emits": In(1),
-                          "real": In(1)})
+                          "real": In(1), "result": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         clear = self.wish & (self.room | ~self.emits)
         m.d.comb += [self.vector.ready.eq(clear & self.real), self.made.eq(clear & (self.vector.valid | ~self.real)),
-                     self.step.emit.eq(self.emits), self.step.row.real.eq(self.real), self.step.column.real.eq(self.real)]
+                     self.step.emit.eq(self.emits), self.result.eq(self.made & self.emits), self.step.row.real.eq(self.real), self.step.column.real.eq(self.real)]
         return m
 
 

@@ -155,6 +155,8 @@ def _stops(arrived: np.ndarray, left: np.ndarray) -> np.ndarray:
     most = np.arange(1, len(arrived) + 1) - np.searchsorted(left, arrived, side="right")    # that wait when a word has come
     if not np.any(most > pipeline.GATHER_WAITING):
         return _NO_CYCLES
-    cycles = np.arange(int(arrived[0]), int(left[-1]) + 2)
-    waiting = np.searchsorted(arrived, cycles) - np.searchsorted(left, cycles)
-    return cycles[waiting > pipeline.GATHER_WAITING] + 1
+    first = int(arrived[0])
+    cycles = int(left[-1]) + 1 - first
+    # What came in a cycle waits from the next one on.
+    waiting = np.cumsum(np.bincount(arrived - first, minlength=cycles) - np.bincount(left - first, minlength=cycles))
+    return np.flatnonzero(waiting > pipeline.GATHER_WAITING) + first + 2

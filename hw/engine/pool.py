@@ -66,7 +66,7 @@ class Pool(wiring.Component):
         m.submodules.room = room = Credits(self.places, self.places)
         connect(m, flipped(self.command), steps.command)
         m.d.comb += [steps.vector.valid.eq(self.i.valid), self.i.ready.eq(steps.vector.ready), steps.room.eq(room.any),
-                     room.take.eq(steps.made & steps.step.emit), room.give.eq(self.o.valid & self.o.ready)]
+                     room.take.eq(steps.result), room.give.eq(self.o.valid & self.o.ready)]
 
         delayed = {}
 

@@ -56,12 +56,14 @@ class PoolSteps(wiring.Component):
     made : ``Out(1)``
         A step is made in this cycle.
     step : ``Out(step_layout())``
+    result : ``Out(1)``
+        ``made`` and ``step.emit``, from a register of its own.
     """
 
     def __init__(self, *, places: int = Queue.PLACES):
         self.places = places
         super().__init__({"command": In(stream.Signature(record_layout(PoolConfig))), "vector": In(stream.Signature(0)),
-                          "room": In(1), "made": Out(1), "step": Out(step_layout())})
+                          "room": In(1), "made": Out(1), "step": Out(step_layout()), "result": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -78,7 +80,7 @@ class PoolSteps(wiring.Component):
         m.d.sync += [spare.eq(~refill & (spare | queue.o.valid)), waiting.eq(~refill | spare | queue.o.valid)]
         # `due`: the step may be made, but for the vector and the room. Both ways are worked out before it is known which.
         clear, after, still, dues = Signal(), Signal(), Signal(), []
-        for name in ("due", "due_refill"):
+        for name in ("due", "due_refill", "due_result"):
             m.submodules[name] = copy = Copy()
             m.d.comb += copy.d.eq(Mux(go, after, still) & ~ResetSignal())
             dues.append(copy.q)
@@ -88,13 +90,14 @@ class PoolSteps(wiring.Component):
         m.d.sync += hold.eq(go & step.short)
         m.d.comb += [step.eq(present), clear.eq(self.room | ~step.emit), self.vector.ready.eq(clear & due & step.real),
                      go.eq(clear & due & there), refill.eq(~waiting | clear & dues[1] & there), queue.o.ready.eq(~spare),
-                     space.give.eq(go), self.made.eq(go)]
+                     space.give.eq(go), self.made.eq(go), self.result.eq(dues[2] & step.emit & there & self.room)]
 
         if platform is None:
             # Steps prepared and not yet made, wherever they are: proofs that go on from any state need to know.
             under_way = queue.held.number + queue.w_en + spare + waiting
             m.d.comb += Assert(ResetSignal() | (space.number + under_way == self.places) & (waiting | ~(spare | due))
-                               & (due == dues[1]), "steps got lost")
+                               & (due == dues[1]) & (due == dues[2])
+                               & (self.result == (go & step.emit)), "steps got lost")
 
         config, new = Signal(record_layout(PoolConfig), reset_less=True), self.command.payload
         lead = Signal(11, reset_less=True)          # rows to the first one that completes a window, itself included
