@@ -1,12 +1,8 @@
 """From a quantised network to a program."""
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 import hashlib
-from itertools import pairwise
 import json
-import operator
-from operator import itemgetter
 
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Transfer, Waits, encode
@@ -23,7 +19,7 @@ from compiler.schedule.place import PlaceError, place
 from compiler.schedule.plan import Residencies
 from compiler.schedule.refusals import too_little_memory
 from compiler.schedule.search import schedules
-from compiler.stages import Buffer, NetworkError, Stages
+from compiler.stages import NetworkError, Stages
 from compiler.storage import Layout, constants, lay_out
 from nets.graph import Problem
 from nets.int8.network import QNetwork
@@ -66,13 +62,6 @@ class _Plan:
         """About when all is through."""
         return max(span.end for span in self.spans.values())
 
-    def lasting(self) -> Iterator[tuple[Group, float]]:
-        """The groups, and about how many cycles each takes: from the last command of the one before it to its own."""
-        ends = [0.0] * len(self.groups)
-        for job in self.jobs.computes:
-            ends[job.group] = max(ends[job.group], self.spans[job].end)
-        yield from zip(self.groups, (end - before for before, end in pairwise((0.0, *ends))), strict=True)
-
 
 def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int = STORAGE_WORDS) -> Compiled:
     """The program of a network for an engine with so many words of storage.
@@ -88,8 +77,7 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
         problems.append(_too_little_storage(network, least, room, PROGRAM_ROOM))
     if problems:
         raise NetworkError(problems)
-    plans = [_Plan.of(stages, groups, geometry, layout) for groups, layout in fit]
-    plan = _fastest([*plans, *_joined(plans, stages, geometry, room)])
+    plan = _fastest(_Plan.of(stages, groups, geometry, layout) for groups, layout in fit)
     stages, groups, jobs, arranged = _as_scheduled(stages, plan.groups), plan.groups, plan.jobs, arrange(plan.jobs, plan.spans)
     layout = lay_out(stages, groups, geometry, program_words(geometry, arranged))
     if layout.end > room:
@@ -110,38 +98,10 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
     return Compiled(program, stages, groups, layout, jobs)
 
 
-def _joined(plans: Sequence[_Plan], stages: Stages, geometry: Geometry, room: int) -> Iterator[_Plan]:
-    """A plan of groups of several, if there is a faster one: where all stages before a cut are through in two of them, with the
-    same buffers on the chip, each may go on as the other. Nothing if it finds no room."""
-    best: dict[tuple[int, frozenset[Buffer]], tuple[float, list[Group]]] = {(0, frozenset()): (0.0, [])}
-    steps: dict[tuple[int, frozenset[Buffer]], list[tuple[Group, float]]] = defaultdict(list)
-    for plan in plans:
-        at = 0, frozenset()
-        for group, cycles in plan.lasting():
-            steps[at].append((group, cycles))
-            at = group.last, frozenset(group.kept)
-    for at in sorted(steps, key=itemgetter(0)):
-        before, groups = best[at]
-        for group, cycles in steps[at]:
-            key = group.last, frozenset(group.kept)
-            if key not in best or before + cycles < best[key][0]:
-                best[key] = before + cycles, [*groups, group]
-    groups = min((found for (last, _), found in best.items() if last == len(stages.stages)), key=itemgetter(0))[1]
-    if any(len(groups) == len(plan.groups) and all(map(operator.is_, groups, plan.groups)) for plan in plans):
-        return
-    try:
-        placed = place(groups, geometry)
-    except PlaceError:
-        return
-    layout = lay_out(_as_scheduled(stages, placed), placed, geometry, 0)
-    if layout.end <= room:
-        yield _Plan.of(stages, placed, geometry, layout)
-
-
-def _fastest(plans: Iterable[_Plan]) -> _Plan:
+def _fastest(plans: Iterator[_Plan]) -> _Plan:
     """The plan that is through first; of about equal ones the one before, which spills less."""
-    best, *others = plans
-    for plan in others:
+    best = next(plans)
+    for plan in plans:
         if plan.cycles < (1 - costs.PLAN_GAIN) * best.cycles:
             best = plan
     return best

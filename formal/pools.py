@@ -54,7 +54,8 @@ class _AnySteps(wiring.Component):
         m = Module()
         clear = self.wish & (self.room | ~self.emits)
         m.d.comb += [self.vector.ready.eq(clear & self.real), self.made.eq(clear & (self.vector.valid | ~self.real)),
-                     self.step.emit.eq(self.emits), self.result.eq(self.made & self.emits), self.step.row.real.eq(self.real), self.step.column.real.eq(self.real)]
+                     self.step.emit.eq(self.emits), self.result.eq(self.made & self.emits), self.step.row.real.eq(self.real),
+                     self.step.column.real.eq(self.real)]
         return m
 
 

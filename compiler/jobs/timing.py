@@ -3,6 +3,7 @@
 Compute commands follow each other as soon as what they wait for is there. The load queue always takes, of what may be loaded by
 then, what is needed first. Nothing in here is needed for a program to be right, only for it to be fast.
 """
+from collections import deque
 from dataclasses import dataclass
 from itertools import islice
 
@@ -64,6 +65,7 @@ class _Simulation:
         self.free = {"load": 0.0, "gather": 0.0, "store": 0.0, "compute": 0.0}
         self.gathered = self.stored = 0
         self.ahead: list[int] = []
+        self.storing: deque[Span] = deque()
 
     def run(self) -> dict[Job, Span]:
         for number, job in enumerate(self.computes):
@@ -108,7 +110,11 @@ class _Simulation:
         if job.need > compute:
             self.ahead.append(job.need)
         cycles = _transfer_cycles(self.geometry, job.opcode, job.body)
-        end = start + cycles + min(cycles, max(0, self.free["store"] - start))
+        while self.storing and self.storing[0].end <= start:
+            self.storing.popleft()
+        end = start + cycles
+        for span in self.storing:       # which share storage's words
+            end += max(0, min(span.end, end) - max(span.start, start))
         self.spans[job], self.free["load"] = Span(start, end), end
         self._gather()
         return True
@@ -146,6 +152,7 @@ class _Simulation:
             cycles = _transfer_cycles(self.geometry, job.opcode, job.body)
             end = start + cycles
             self.spans[job], self.free["store"] = Span(start, end), end
+            self.storing.append(self.spans[job])
             self.free["load"] += min(cycles, max(0, self.free["load"] - start))
             self.stored += 1
 

@@ -21,7 +21,7 @@ from compiler.schedule.rings import Rings
 from compiler.schedule.steps import Cuts, Step, row_bands, shortest_pass, weight_words
 from compiler.stages import Buffer, Stage
 
-__all__ = ["Order", "Way", "alone", "chunk_by_chunk", "interleaved"]
+__all__ = ["Order", "Way", "alike", "alone", "chunk_by_chunk", "interleaved"]
 
 
 class Way(Enum):
@@ -189,17 +189,17 @@ def _ready(stop: int, makers: Sequence[list[tuple[int, int]]]) -> int | None:
     return latest
 
 
+def alike(stages: Sequence[Stage]) -> bool:
+    """Whether stages may run chunk by chunk: all have as many output blocks, none of which reads what another one wrote."""
+    return (all(stage.work.blocks == stages[0].work.blocks and not stage.work.average for stage in stages)
+            and all(stage.follows(other) for n, stage in enumerate(stages) for other in stages[:n] if stage.reads_of(other)))
+
+
 def chunk_by_chunk(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows: Sequence[int]) -> Iterator[Order]:
-    """All stages for one chunk of output blocks after the other, in bands of so many `rows` of each one's convolution; nothing
-    if some block reads what another one wrote, or constants do not fit."""
+    """All stages, which are `alike`, for one chunk of output blocks after the other, in bands of so many `rows` of each one's
+    convolution; nothing if constants do not fit."""
     bands = [cuts.bands(stage, count) for stage, count in zip(stages, rows, strict=True)]
-    if not all(stage.follows(other) for n, stage in enumerate(stages) for other in stages[:n] if stage.reads_of(other)):
-        return
-    if any(stage.work.average for stage in stages):
-        return
     blocks, word = stages[0].work.blocks, geometry.blocks_per_word
-    if any(stage.work.blocks != blocks for stage in stages):
-        return
     weights = sum(stage.work.block_words for stage in stages)
     parameters = geometry.parameter_words // (2 * len(stages) * geometry.pairs)
     places = geometry.pool_words // max(1, sum(stage.work.places for stage in stages))

@@ -4,7 +4,17 @@ from enum import Enum
 
 from arch.geometry import Geometry
 from compiler.residency import (
-    Brought, BroughtChunks, Gathered, OnChip, OnChipChunks, Residency, Sampled, Stored, StoredByChunk, StoredChunks)
+    Brought,
+    BroughtChunks,
+    Gathered,
+    OnChip,
+    OnChipChunks,
+    Residency,
+    Sampled,
+    Stored,
+    StoredByChunk,
+    StoredChunks,
+)
 from compiler.schedule.orders import Order, Way
 from compiler.stages import Buffer, Origin, Stage, Stages
 

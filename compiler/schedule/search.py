@@ -13,7 +13,7 @@ from arch.geometry import Geometry
 from compiler import costs
 from compiler.residency import OnChip, Residency, Stored, StoredChunks
 from compiler.schedule.groups import Estimate, Group
-from compiler.schedule.orders import Order, Way, alone, chunk_by_chunk, interleaved
+from compiler.schedule.orders import Order, Way, alike, alone, chunk_by_chunk, interleaved
 from compiler.schedule.plan import Residencies, Room
 from compiler.schedule.refusals import beside, too_little_memory
 from compiler.schedule.steps import Cuts, band_rows, weight_words
@@ -109,6 +109,9 @@ class _Scheduler:
         if last == first + 1:
             yield from alone(self.geometry, part[0])
             return
+        if alike(part):
+            for counts in dict.fromkeys(self._counts(part, frozenset())):
+                yield from chunk_by_chunk(self.geometry, part, self.cuts, counts)
         if self._too_big(first, last) or any(s.work.average and s.work.size[0] * s.work.size[1] > self.geometry.band_pixels
                                              for s in part):
             return
@@ -120,7 +123,6 @@ class _Scheduler:
                 if counts in cut:
                     continue
                 cut.add(counts)
-                yield from chunk_by_chunk(self.geometry, part, self.cuts, counts)
                 order = None
                 for order in interleaved(self.geometry, part, self.cuts, counts):
                     key = order.pinned, tuple((id(step.stage), step.band.rows) for step in order.steps)

@@ -1,15 +1,22 @@
 """Groups of layers: which buffers they read and write at the same time, and in bands of how many rows."""
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
 import numpy as np
 import pytest
 
 from arch.geometry import Geometry
+from compiler import costs
 from compiler.build import compile_network
-from nets.graph import Concat, Conv, Graph, Input, Relu, Window
+from compiler.residency import BroughtChunks, OnChipChunks, StoredChunks
+from compiler.schedule.groups import Estimate
+from compiler.stages import NetworkError
+from nets.graph import Add, Concat, Conv, Graph, Input, MaxPool, Relu, Window
 from nets.int8.network import QNetwork
 from nets.model import Model
 from nets.preprocess import InputSpec
 from nets.quantise import quantise, synthetic_images
-from tests.compiler.test_build import check_values, random_input
+from tests.compiler.test_build import SMALL, check_values, random_input
+from tests.sim.networks import describe, networks
 
 
 def dense_block(layers: int, growth: int, side: int) -> QNetwork:
@@ -68,3 +75,58 @@ def test_parameters_that_do_not_all_fit_come_again_for_each_band():
     assert any(len(group.stages) > 1 and any(group.order.bands_of(stage) > 1 and stage not in group.order.settled
                                              for stage in group.stages) for group in compiled.groups)
     check_values(network, compiled, random_input(network))
+
+
+@pytest.fixture
+def chunks(monkeypatch):
+    """Groups that run chunk by chunk seem fast, others of several stages slow; and chunks may be small."""
+    cycles, compute = Estimate.cycles, Estimate.compute
+
+    def factor(order):
+        return 0.1 if order.by_chunk else 10 if len(order.stages) > 1 else 1
+    monkeypatch.setattr(Estimate, "cycles", lambda self, order, *args, **kwargs: (
+        cycles(self, order, *args, **kwargs) * factor(order)))
+    monkeypatch.setattr(Estimate, "compute", lambda self, order: compute(self, order) * factor(order))
+    monkeypatch.setattr(costs, "CHUNK_SHARES", (0.03, 0.1, 0.25, 0.5, 1))
+
+
+@pytest.mark.parametrize("lanes", [4, 8])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_what_follows_a_convolution_block_by_block_runs_chunk_by_chunk(lanes, pooled, chunks):
+    """A residual block whose maps are all too large for the chip: the sum, and what is added to it, never has to be there whole,
+    nor have weights to come twice."""
+    rng, side, channels = np.random.default_rng(lanes), 18, 48
+
+    def conv(name: str, source: str, into: int, out: int, kernel: int) -> Conv:
+        weight = rng.normal(size=(out, into, kernel, kernel)).astype(np.float32)
+        return Conv(name=name, inputs=(source,), weight=weight, bias=rng.normal(size=out).astype(np.float32),
+                    window=Window(kernel=(kernel, kernel), padding=(kernel // 2,) * 4))
+
+    layers = [Input(name="x", shape=(3, side, side)), conv("first", "x", 3, channels, 3),
+              conv("narrow", "first", channels, 8, 1), conv("wide", "narrow", 8, channels, 1),
+              Add(name="sum", inputs=("wide", "first")), Relu(name="relu", inputs=("sum",))]
+    if pooled:
+        layers.append(MaxPool(name="pool", inputs=("relu",), window=Window(kernel=(3, 3), stride=(2, 2))))
+    layers.append(conv("end", layers[-1].name, channels, 8, 1))
+    spec = InputSpec(size=(side, side), crop="none")
+    network = quantise(Model(graph=Graph(name="block", layers=tuple(layers), output="end"), spec=spec), synthetic_images(spec))
+    geometry = Geometry(input_lanes=lanes, output_lanes=4, activation_words=2048 * 4 // lanes, weight_words=512, band_pixels=64)
+    compiled = compile_network(network, geometry)
+    (group,) = (group for group in compiled.groups if group.order.by_chunk)
+    assert {stage.layer for stage in group.stages} == {"wide", "sum"}
+    assert {BroughtChunks, OnChipChunks} <= {type(place) for place in group.places}
+    assert pooled or StoredChunks in {type(place) for place in group.places}
+    check_values(network, compiled, random_input(network))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data())
+def test_random_networks_chunk_by_chunk(chunks, data):
+    network, q = data.draw(networks())
+    geometry = data.draw(st.sampled_from(SMALL))
+    note(f"{describe(network)} on {geometry}")
+    try:
+        compiled = compile_network(network, geometry)
+    except NetworkError:
+        return
+    check_values(network, compiled, q)
