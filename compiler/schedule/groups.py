@@ -116,34 +116,28 @@ class _Stream:
     """Weights that do not stay come one after the other, each as soon as there is room behind those in use."""
 
     def __init__(self, order: Order, geometry: Geometry):
-        self.order, self.lanes = order, geometry.input_lanes
-        free = geometry.weight_words - sum(map(weight_words, order.pinned))
-        largest = max((len(step.blocks) * step.stage.work.block_words for step in order.steps
-                       if step.stage not in order.pinned), default=1)
-        self.room = max(1, free // largest) * largest
-        self.words, self.ends, self.taken, self.at = 0, [], [], 0       # of each, words up to its end, and when it was used
-        self.last: tuple[Stage, range] | None = None
-        self.here: set[tuple[Stage, range]] = set()                     # of this chunk
-        self.turn = 0
+        self.order, self.word_cycles = order, geometry.input_lanes / costs.GROUP_LOAD_SHARE
+        self.room = geometry.weight_words - sum(map(weight_words, order.pinned))
+        self.words, self.ends, self.taken, self.at = 0, [0], [0.0], 0   # of each, words up to its end, and when it was used
+        self.last: tuple[Stage, range] | int | None = None
         # What has room came while the group before was computed.
-        self.now = -self.room * self.lanes / 2 / costs.GROUP_LOAD_SHARE
+        self.now = -self.room * self.word_cycles
 
     def there(self, step: Step) -> float:
-        """When the weights of the next step are there."""
-        key = step.stage, step.blocks
-        if step.turn != self.turn:
-            self.here, self.turn = set(), step.turn
-        if step.stage in self.order.pinned or key == self.last or key in self.here:
+        """When the weights of the next step are there; chunk by chunk those of all stages."""
+        key = step.turn if self.order.by_chunk else (step.stage, step.blocks)
+        if step.stage in self.order.pinned or key == self.last:
             self.last = None if step.stage in self.order.pinned else key
             return 0.0
-        if self.order.by_chunk:
-            self.here.add(key)
-        self.last, size = key, len(step.blocks) * step.stage.work.block_words
+        self.last, stages = key, self.order.stages if self.order.by_chunk else [step.stage]
+        size = sum(len(step.blocks) * stage.work.block_words for stage in stages)
         self.words += size
-        while self.at < len(self.taken) and self.words - (self.ends[self.at - 1] if self.at else 0) > self.room:
+        while self.at + 1 < len(self.taken) and self.words - self.ends[self.at] > self.room:
             self.at += 1
-        before = self.taken[self.at - 1] if self.at else self.now
-        self.now = max(self.now, before) + size * self.lanes / 2 / costs.GROUP_LOAD_SHARE + costs.GROUP_RUN_CYCLES
+        # Some of them have room before the last one that they wait for is used.
+        early = max(0, min(size, self.room - (self.words - size - self.ends[self.at - 1]))) if self.at else size
+        self.now = max(self.now + early * self.word_cycles, self.taken[self.at] if self.at else self.now)
+        self.now += (size - early) * self.word_cycles + costs.GROUP_RUN_CYCLES
         self.ends.append(self.words)
         return self.now
 
