@@ -204,11 +204,11 @@ def chunk_by_chunk(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows
     parameters = geometry.parameter_words // (2 * len(stages) * geometry.pairs)
     places = geometry.pool_words // max(1, sum(stage.work.places for stage in stages))
     for share in costs.CHUNK_SHARES:
-        most = min(int(share * geometry.weight_words) // weights, parameters, places) // word * word
-        if not 0 < most < blocks:
+        most = min(int(share * geometry.weight_words) // weights, parameters, places)
+        sizes = [size for size in range(word, most + 1, word) if all(_whole(stage, size) for stage in stages)]
+        if most >= blocks or not sizes:
             continue
-        size = -(-blocks // -(-blocks // most) // word) * word
-        chunks = [range(a, min(a + size, blocks)) for a in range(0, blocks, size)]
+        chunks = _even(blocks, sizes)
         first = [Step.of(stage, cut, chunks[0]) for stage, cut in zip(stages, bands, strict=True)]
         for turns in _ways(stages, first):
             steps: list[Step] = []
@@ -233,13 +233,22 @@ def _chunks(geometry: Geometry, stage: Stage, cut: int, words: int, held: int = 
         most = min(most, max(1, work.most_places // work.places))
     if work.average and cut > 1:
         most = 1
-    # As few chunks as possible, of about one size; none begins within a word, or within blocks that read the same of their own.
-    word, alike = geometry.blocks_per_word, work.own.repeat if work.own.step else 1
-    sizes = [size for size in range(1, most + 1) if size == work.blocks or (
-        (size < word or size % word == 0) and (size % alike == 0 or alike % size == 0))]
-    least = -(-work.blocks // -(-work.blocks // sizes[-1]))
-    most = next(size for size in sizes if size >= least)
-    return [range(a, min(a + most, work.blocks)) for a in range(0, work.blocks, most)]
+    word = geometry.blocks_per_word             # none begins within a word
+    return _even(work.blocks, [size for size in range(1, most + 1) if size == work.blocks or (
+        (size < word or size % word == 0) and _whole(stage, size))])
+
+
+def _whole(stage: Stage, size: int) -> bool:
+    """Whether no chunk of so many blocks begins within blocks that read the same of their own and goes on behind them."""
+    repeat = stage.work.own.repeat if stage.work.own.step else 1
+    return size % repeat == 0 or repeat % size == 0
+
+
+def _even(blocks: int, sizes: Sequence[int]) -> list[range]:
+    """As few chunks of blocks as possible, of about one of these sizes, which rise."""
+    least = -(-blocks // -(-blocks // sizes[-1]))
+    size = next(size for size in sizes if size >= least)
+    return [range(a, min(a + size, blocks)) for a in range(0, blocks, size)]
 
 
 def _chunked(geometry: Geometry, stage: Stage, rows: int) -> Iterator[Order]:

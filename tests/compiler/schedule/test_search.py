@@ -119,6 +119,26 @@ def test_what_follows_a_convolution_block_by_block_runs_chunk_by_chunk(lanes, po
     check_values(network, compiled, random_input(network))
 
 
+def test_chunks_end_where_groups_of_channels_do(chunks, monkeypatch):
+    """Three output blocks read the same words, and memory for weights would hold chunks of two or four."""
+    monkeypatch.setattr(costs, "CHUNK_SHARES", (0.25,))
+    rng, side, channels = np.random.default_rng(2), 18, 48
+    layers = [Input(name="x", shape=(3, side, side))]
+    for name, source, into, groups in (("first", "x", 3, 1), ("beside", "x", 3, 1), ("grouped", "first", 12, 4)):
+        layers.append(Conv(name=name, inputs=(source,), groups=groups, bias=rng.normal(size=channels).astype(np.float32),
+                           weight=rng.normal(size=(channels, into, 3, 3)).astype(np.float32),
+                           window=Window(kernel=(3, 3), padding=(1, 1, 1, 1))))
+    layers.append(Add(name="sum", inputs=("grouped", "beside")))
+    spec = InputSpec(size=(side, side), crop="none")
+    network = quantise(Model(graph=Graph(name="groups", layers=tuple(layers), output="sum"), spec=spec), synthetic_images(spec))
+    compiled = compile_network(network, Geometry(input_lanes=4, output_lanes=4, activation_words=2048, weight_words=1024,
+                                                 band_pixels=64))
+    (group,) = (group for group in compiled.groups if group.order.by_chunk)
+    assert {stage.work.own.repeat for stage in group.stages} == {1, 3}
+    assert {len(step.blocks) for step in group.order.steps} == {3}
+    check_values(network, compiled, random_input(network))
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_networks_chunk_by_chunk(chunks, data):
