@@ -18,7 +18,7 @@ from compiler.schedule.groups import Group
 from compiler.schedule.place import PlaceError, place
 from compiler.schedule.plan import Residencies
 from compiler.schedule.refusals import too_little_memory
-from compiler.schedule.search import schedules
+from compiler.schedule.search import Scheduler
 from compiler.stages import NetworkError, Stages
 from compiler.storage import Layout, constants, lay_out
 from nets.graph import Problem
@@ -125,10 +125,10 @@ def _scheduled(network: QNetwork, stages: Stages, geometry: Geometry) -> tuple[l
     """Schedules, placed; or what stands against them."""
     if stages.problems:
         return [], [*stages.problems, *too_little_memory(stages, Residencies(stages, geometry), geometry.activation_words)]
-    found, problem = [], None
+    found, problem, scheduler = [], None, Scheduler(stages, geometry)
     for share in costs.MEMORY_SHARES:
         try:
-            for groups in schedules(stages, geometry, int(geometry.activation_words * share)):
+            for groups in scheduler.schedules(int(geometry.activation_words * share)):
                 try:
                     found.append(place(groups, geometry))
                 except PlaceError as error:

@@ -116,7 +116,7 @@ class _Stream:
     """Weights that do not stay come one after the other, each as soon as there is room behind those in use."""
 
     def __init__(self, order: Order, geometry: Geometry):
-        self.order, self.word_cycles = order, geometry.input_lanes / costs.GROUP_LOAD_SHARE
+        self.order, self.by_chunk, self.word_cycles = order, order.by_chunk, geometry.input_lanes / costs.GROUP_LOAD_SHARE
         self.room = geometry.weight_words - sum(map(weight_words, order.pinned))
         self.words, self.ends, self.taken, self.at = 0, [0], [0.0], 0   # of each, words up to its end, and when it was used
         self.last: tuple[Stage, range] | int | None = None
@@ -125,11 +125,13 @@ class _Stream:
 
     def there(self, step: Step) -> float:
         """When the weights of the next step are there; chunk by chunk those of all stages."""
-        key = step.turn if self.order.by_chunk else (step.stage, step.blocks)
-        if step.stage in self.order.pinned or key == self.last:
-            self.last = None if step.stage in self.order.pinned else key
+        if step.stage in self.order.pinned:
+            self.last = None
             return 0.0
-        self.last, stages = key, self.order.stages if self.order.by_chunk else [step.stage]
+        key = step.turn if self.by_chunk else (step.stage, step.blocks)
+        if key == self.last:
+            return 0.0
+        self.last, stages = key, self.order.stages if self.by_chunk else [step.stage]
         size = sum(len(step.blocks) * stage.work.block_words for stage in stages)
         self.words += size
         while self.at + 1 < len(self.taken) and self.words - self.ends[self.at] > self.room:

@@ -190,8 +190,10 @@ def _ready(stop: int, makers: Sequence[list[tuple[int, int]]]) -> int | None:
 
 
 def alike(stages: Sequence[Stage]) -> bool:
-    """Whether stages may run chunk by chunk: all have as many output blocks, none of which reads what another one wrote."""
+    """Whether stages may run chunk by chunk: all have as many output blocks, none of which reads what another one wrote, and all
+    but the last are read by one behind them."""
     return (all(stage.work.blocks == stages[0].work.blocks and not stage.work.average for stage in stages)
+            and all(any(other.reads_of(stage) for other in stages[n + 1:]) for n, stage in enumerate(stages[:-1]))
             and all(stage.follows(other) for n, stage in enumerate(stages) for other in stages[:n] if stage.reads_of(other)))
 
 

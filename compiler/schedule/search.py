@@ -19,7 +19,7 @@ from compiler.schedule.refusals import beside, too_little_memory
 from compiler.schedule.steps import Cuts, band_rows, weight_words
 from compiler.stages import Buffer, NetworkError, Stage, Stages
 
-__all__ = ["schedules"]
+__all__ = ["Scheduler"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,31 +40,33 @@ class _Node:
         return found[::-1]
 
 
-def schedules(stages: Stages, geometry: Geometry, capacity: int | None = None) -> Iterator[list[Group]]:
-    """The groups in order, in the ways that are the cheapest for each of `costs.SPILL_CYCLES`, none of them twice; the first
-    alone if nothing is spilled then.
+class Scheduler:
+    """Finds schedules of stages for an engine; what has been found out of orders of steps is used again for each."""
 
-    `capacity`: activation words to use at most. Raises NetworkError where nothing fits.
-    """
-    scheduler, seen = _Scheduler(stages, geometry, capacity or geometry.activation_words), set()
-    for spill_cycles in costs.SPILL_CYCLES:
-        groups = scheduler.run(spill_cycles)
-        key = tuple((group.order, group.kept, tuple(resident.size for resident in group.places)) for group in groups)
-        if key not in seen:
-            seen.add(key)
-            yield groups
-        if not any(isinstance(place, Stored) and place.buffer is not stages.output for group in groups for place in group.places):
-            return
-
-
-class _Scheduler:
-    def __init__(self, stages: Stages, geometry: Geometry, capacity: int):
-        self.all, self.stages, self.geometry, self.capacity = stages, stages.stages, geometry, capacity
+    def __init__(self, stages: Stages, geometry: Geometry):
+        self.all, self.stages, self.geometry, self.capacity = stages, stages.stages, geometry, geometry.activation_words
         self.cuts, self.estimate, self.residencies = Cuts(), Estimate(stages, geometry), Residencies(stages, geometry)
         self.lifetimes = self.residencies.lifetimes
         self.orders: dict[tuple[int, int], list[Order]] = {}
 
-    def run(self, spill_cycles: float) -> list[Group]:
+    def schedules(self, capacity: int) -> Iterator[list[Group]]:
+        """The groups in order, in the ways that are the cheapest for each of `costs.SPILL_CYCLES`, none of them twice; the first
+        alone if nothing is spilled then.
+
+        `capacity`: activation words to use at most; the most should be asked for first. Raises NetworkError where nothing fits.
+        """
+        self.capacity, seen = capacity, set()
+        for spill_cycles in costs.SPILL_CYCLES:
+            groups = self._run(spill_cycles)
+            key = tuple((group.order, group.kept, tuple(resident.size for resident in group.places)) for group in groups)
+            if key not in seen:
+                seen.add(key)
+                yield groups
+            if not any(isinstance(place, Stored) and place.buffer is not self.all.output
+                       for group in groups for place in group.places):
+                return
+
+    def _run(self, spill_cycles: float) -> list[Group]:
         """The cheapest groups if each word of a spilled buffer that is moved costs so many cycles."""
         count = len(self.stages)
         nodes: list[dict[frozenset[Buffer], _Node]] = [{} for _ in range(count + 1)]

@@ -88,6 +88,7 @@ def chunks(monkeypatch):
         cycles(self, order, *args, **kwargs) * factor(order)))
     monkeypatch.setattr(Estimate, "compute", lambda self, order: compute(self, order) * factor(order))
     monkeypatch.setattr(costs, "CHUNK_SHARES", (0.03, 0.1, 0.25, 0.5, 1))
+    monkeypatch.setattr(costs, "SPILL_CYCLES", (0,))
 
 
 @pytest.mark.parametrize("lanes", [4, 8])
