@@ -204,7 +204,7 @@ def chunk_by_chunk(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows
     blocks, word = stages[0].work.blocks, geometry.blocks_per_word
     weights = sum(stage.work.block_words for stage in stages)
     parameters = geometry.parameter_words // (2 * len(stages) * geometry.pairs)
-    places = geometry.pool_words // max(1, sum(stage.work.places for stage in stages))
+    places = stages[0].work.most_places // max(1, sum(stage.work.places for stage in stages))
     for share in costs.CHUNK_SHARES:
         most = min(int(share * geometry.weight_words) // weights, parameters, places)
         sizes = [size for size in range(word, most + 1, word) if all(_whole(stage, size) for stage in stages)]
