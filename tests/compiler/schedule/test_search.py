@@ -121,8 +121,8 @@ def test_what_follows_a_convolution_block_by_block_runs_chunk_by_chunk(lanes, po
 
 
 def test_chunks_end_where_groups_of_channels_do(chunks, monkeypatch):
-    """Three output blocks read the same words, and memory for weights would hold chunks of two or four."""
-    monkeypatch.setattr(costs, "CHUNK_SHARES", (0.25,))
+    """Three output blocks read the same words, and memory for weights would hold chunks of four or five."""
+    monkeypatch.setattr(costs, "CHUNK_SHARES", (0.3,))
     rng, side, channels = np.random.default_rng(2), 18, 48
     layers = [Input(name="x", shape=(3, side, side))]
     for name, source, into, groups in (("first", "x", 3, 1), ("beside", "x", 3, 1), ("grouped", "first", 12, 4)):
