@@ -79,7 +79,7 @@ def _sum(work: Convolution, sources: Sequence[Map], band: Band, blocks: range) -
 
 
 def _first_word(work: Convolution, source: Map) -> int:
-    """Of a pixel."""
+    """The first word of a pixel that is read."""
     return source.offset // work.geometry.input_lanes
 
 

@@ -15,9 +15,9 @@ PINNED_SHARES = 0.3, 0.8, 1    # of the weight memory for weights that stay whil
                             # 0.8 alone: +1,429, 0
 CHUNKS_HELD = 4             # chunks that the weight memory holds when weights stream: one in use, others on their way
                             # for a stage alone 3: -12,010, 0; 8: -860, -14
-CHUNK_SHARES = 0.5, 1       # of the weight memory for a chunk's weights of several stages: the next one's come meanwhile, or not
 FEW_CHUNKS_HELD = 2         # and where each is there long before the one before it is through
 FEW_CHUNKS_SHARE = 0.5      # of storage's words that such weights take at most; 0: +34,505, 0
+CHUNK_SHARES = 0.5, 1       # of the weight memory for a chunk's weights of several stages: the next one's come meanwhile, or not
 
 # compiler.schedule.search
 GROUP_STAGES = 16           # stages of a group at most; 8: +794, 0, and digits on versa-ecp5 53 more

@@ -67,7 +67,7 @@ class _Maker:
     def _step(self, at: int, step: Step, residents: Mapping[Buffer, Residency], target: Residency, pool_base: int) -> None:
         stage = step.stage
         weights, parameters = self.weights.bring(step), self.parameters.bring(step)
-        sources = [(residents[source.buffer], step.stage.source_words(source, step.blocks)) for source in step.sources]
+        sources = [(residents[source.buffer], stage.source_words(source, step.blocks)) for source in step.sources]
         for resident, words in sources:
             if isinstance(resident, Brought):
                 self.arrivals.bring(at, resident, resident.together(words))

@@ -66,6 +66,11 @@ class Order:
         """Ranges of output blocks that steps have."""
         return len({step.blocks for step in self.steps})
 
+    @cached_property
+    def chunk_words(self) -> int:
+        """Words of a target's pixels that a chunk has at most."""
+        return max(len(step.output_words) for step in self.steps)
+
     def bands_of(self, stage: Stage) -> int:
         """Bands of a stage."""
         return len({step.band.rows for step in self.steps if step.stage is stage})

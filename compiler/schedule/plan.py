@@ -108,7 +108,7 @@ class Residencies:
         if buffer is not self.stages.output and not before and not self.lifetimes.needed(buffer, last):
             if order.by_chunk and read:
                 return OnChipChunks(buffer=buffer, words=words, rows=order.rings.written(buffer),
-                                    chunk_words=max(len(step.output_words) for step in order.steps))
+                                    chunk_words=order.chunk_words)
             return OnChip(buffer=buffer, words=words, rows=order.rings.written(buffer))
         if order.way is Way.CHUNKS and room is not Room.LEAST and not order.by_chunk:
             return self._stored(order, buffer, words, buffer.height)
@@ -131,7 +131,7 @@ class Residencies:
         rows = (max(1, *(len(step.output_rows) for step in order.steps)) if copies > 1
                 else order.rings.written(buffer, stored=True))
         return StoredChunks(buffer=buffer, words=words, rows=rows, copies=copies,
-                            chunk_words=max(len(step.output_words) for step in order.steps))
+                            chunk_words=order.chunk_words)
 
     def _brought(self, order: Order, buffer: Buffer, room: Room) -> Brought | None:
         """Nothing where it would have to be there whole and in chunks."""
@@ -141,7 +141,7 @@ class Residencies:
                   "rows": order.rings.brought(buffer, room.bands, beside_late=room.beside_late),
                   "turns": order.rings.turns(buffer)}
         if order.by_chunk and all(stage.by_block for stage in readers) and len(set(slices)) == 1:
-            return BroughtChunks(**common, chunk_words=max(len(step.output_words) for step in order.steps))
+            return BroughtChunks(**common, chunk_words=order.chunk_words)
         if order.by_chunk and any(stage.work.maps > 1 for stage in readers):
             return None
         if buffer.origin is Origin.GATHER:
