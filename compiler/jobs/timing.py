@@ -13,7 +13,7 @@ from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
 from arch.unit.gather import GatherConfig
 from compiler import costs
 from compiler.jobs.job import Job, Jobs
-from compiler.schedule.steps import step_cycles, visible_after
+from compiler.schedule.steps import visible_after
 
 __all__ = ["Span", "gather_cycles", "timeline"]
 
@@ -74,7 +74,7 @@ class _Simulation:
             self._gather()
             through = self._through(job)
             start = max(self.free["compute"], through + costs.ISSUE_CYCLES if through > self.free["compute"] else 0)
-            end = start + step_cycles(self.geometry, job.step)
+            end = start + job.step.cycles
             self.spans[job], self.free["compute"] = Span(start, end), end
             self._store()
         return self.spans

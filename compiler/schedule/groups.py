@@ -7,7 +7,8 @@ from arch.geometry import Geometry
 from compiler import costs
 from compiler.residency import Gathered, Residency, Traffic
 from compiler.schedule.orders import Order, Way
-from compiler.schedule.steps import Step, step_cycles, visible_after, weight_words
+from compiler.schedule.plan import Residents
+from compiler.schedule.steps import Step, visible_after, weight_words
 from compiler.stages import Buffer, Stage, Stages
 
 __all__ = ["Estimate", "Group"]
@@ -50,15 +51,27 @@ class Estimate:
     def __init__(self, stages: Stages, geometry: Geometry):
         self.stages, self.geometry = stages, geometry
         self._compute: dict[Order, int] = {}
+        self._cycles: dict[tuple[Residents, bool], tuple[float, int]] = {}
 
-    def cycles(self, order: Order, residents: Iterable[Residency], spill_cycles: float, *, waits: bool) -> float:
+    def cycles(self, order: Order, residents: Residents, spill_cycles: float, *, waits: bool) -> float:
         """Cycles of a group of these steps, and so many for each word of a spilled buffer that is moved; `waits` if bringing
-        and storing cannot go on beside some of them."""
-        traffic = [self._constants(order), *(resident.traffic(self.geometry.input_lanes) for resident in residents)]
+        and storing cannot go on beside those that may have to wait for room."""
+        key = residents, waits
+        if key not in self._cycles:
+            self._cycles[key] = self._moving(order, residents, waits)
+        cycles, spilled = self._cycles[key]
+        return cycles + spilled * spill_cycles
+
+    def _moving(self, order: Order, residents: Residents, waits: bool) -> tuple[float, int]:
+        """Cycles, and words of spilled buffers."""
+        places = residents.places
+        traffic = [self._constants(order), *(resident.traffic(self.geometry.input_lanes) for resident in places)]
         words, spilled, runs = (sum(getattr(one, name) for one in traffic) for name in ("words", "spilled", "runs"))
         compute, moved = self.compute(order), words / costs.GROUP_LOAD_SHARE + runs * costs.GROUP_RUN_CYCLES
-        return (max(compute, moved, self._gather(residents)) + costs.GROUP_CYCLES + spilled * spill_cycles
-                + self._held(order) + (min(compute, moved, self._waiting(order, residents)) if waits else 0))
+        cycles = max(compute, moved, self._gather(places)) + costs.GROUP_CYCLES + self._held(order)
+        if waits and residents.waits:
+            cycles += min(compute, moved, self._waiting(order, places))
+        return cycles, spilled
 
     def compute(self, order: Order) -> int:
         """Cycles of the array, with what is waited for because one step reads what another writes, or its weights come late."""
@@ -74,7 +87,7 @@ class Estimate:
                     at = bisect_left(stops, need)
                     if at < len(times):
                         now = max(now, times[at])
-                now = max(now, stream.there(step)) + step_cycles(self.geometry, step)
+                now = max(now, stream.there(step)) + step.cycles
                 stream.through(now)
                 stops, times = complete[step.stage]
                 stops.append(step.output_rows.stop if not step.turn else stops[-1])
@@ -85,7 +98,7 @@ class Estimate:
     def _waiting(self, order: Order, residents: Iterable[Residency]) -> int:
         """Cycles of the steps beside which there is no room for what comes next of their sources, or has to leave."""
         waiting = {resident.buffer for resident in residents if resident.waits}
-        return sum(step_cycles(self.geometry, step) for step in order.steps
+        return sum(step.cycles for step in order.steps
                    if step.stage.target.buffer in waiting or waiting & step.stage.inputs)
 
     def _held(self, order: Order) -> float:

@@ -52,6 +52,12 @@ class Order:
         return Rings(self.stages, self.steps, by_chunk=self.way is Way.CHUNKS)
 
     @cached_property
+    def buffers(self) -> dict[Buffer, None]:
+        """What its stages read and write, each once."""
+        read = [source.buffer for stage in self.stages for source in stage.sources]
+        return dict.fromkeys([*read, *(stage.target.buffer for stage in self.stages)])
+
+    @cached_property
     def sampled(self) -> frozenset[Buffer]:
         """The buffers that must be in storage since only some of their pixels come (`compiler.stages.Stage.sampled`)."""
         return frozenset(buffer.of for stage in self.stages for buffer in stage.inputs if buffer.of)
@@ -60,6 +66,11 @@ class Order:
     def by_chunk(self) -> bool:
         """Whether what several stages exchange is there chunk by chunk of output blocks."""
         return self.way is Way.CHUNKS and len(self.stages) > 1
+
+    @cached_property
+    def cycles(self) -> int:
+        """Cycles in which the array is taken by all steps, if nothing is waited for."""
+        return sum(step.cycles for step in self.steps)
 
     @cached_property
     def chunks(self) -> int:

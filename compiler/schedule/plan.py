@@ -1,8 +1,11 @@
 """Which residency (`compiler.residency`) a group gives each buffer that its stages read or write."""
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 
 from arch.geometry import Geometry
+from compiler import costs
 from compiler.residency import (
     Brought,
     BroughtChunks,
@@ -18,7 +21,7 @@ from compiler.residency import (
 from compiler.schedule.orders import Order, Way
 from compiler.stages import Buffer, Origin, Stage, Stages
 
-__all__ = ["Lifetimes", "Residencies", "Room"]
+__all__ = ["Lifetimes", "Residencies", "Residents", "Room"]
 
 
 class Room(Enum):
@@ -58,6 +61,44 @@ class Lifetimes:
         return self._last[buffer] >= stage
 
 
+@dataclass(frozen=True, eq=False)
+class Residents:
+    """What the stages of a group have on the chip: of each buffer that they read or write its residency, and `apart` what is
+    written of buffers of which other words are read that come from storage."""
+
+    found: dict[Buffer, Residency]
+    apart: dict[Buffer, Residency]
+
+    @property
+    def places(self) -> list[Residency]:
+        """All of them."""
+        return [*self.found.values(), *self.apart.values()]
+
+    @cached_property
+    def size(self) -> int:
+        """Activation words."""
+        return sum(resident.size for resident in self.places)
+
+    @cached_property
+    def waits(self) -> bool:
+        """Whether commands may wait for room in one of them."""
+        return any(resident.waits for resident in self.places)
+
+    def wider(self, free: int) -> "Residents":
+        """The same; with more chunks side by side, which are stored in longer runs, if so many words beside it are free."""
+        if not any(isinstance(resident, StoredChunks) and resident.copies > 1 for resident in self.places):
+            return self
+        wider: list[dict[Buffer, Residency]] = []
+        for where in (self.found, self.apart):
+            wider.append(where.copy())
+            for buffer, resident in where.items():
+                if isinstance(resident, StoredChunks) and resident.copies > 1:
+                    chunks = 1 + min(costs.CHUNK_WORDS // resident.chunk_words - 1, free // resident.size)
+                    if chunks > 1:
+                        wider[-1][buffer] = replace(resident, chunk_words=chunks * resident.chunk_words)
+        return Residents(*wider)
+
+
 class Residencies:
     """The residency of each buffer in each group that is tried; found once for each question."""
 
@@ -65,6 +106,29 @@ class Residencies:
         self.stages, self.geometry = stages, geometry
         self.lifetimes = Lifetimes(stages.stages)
         self._found: dict[tuple[Order, Buffer, bool, Room], tuple[Residency, ...]] = {}
+        self._together: dict[tuple[Order, frozenset[Buffer], Room], Residents | None] = {}
+
+    def together(self, order: Order, first: int, whole: frozenset[Buffer], room: Room) -> Residents | None:
+        """What a group of these steps has on the chip; None where it is more than the activation memory, or cannot be.
+
+        `first`: the number of the group's first stage. `whole`: which of the order's buffers are there already, or stay for
+        groups behind.
+        """
+        key = order, whole, room
+        if key not in self._together:
+            self._together[key] = self._all(order, first, whole, room)
+        return self._together[key]
+
+    def _all(self, order: Order, first: int, whole: frozenset[Buffer], room: Room) -> Residents | None:
+        residents, free = Residents({}, {}), self.geometry.activation_words
+        for buffer in order.buffers:
+            parts = self.of(order, buffer, first, whole=buffer in whole, room=room)
+            free -= sum(resident.size for resident in parts)
+            if not parts or free < 0:
+                return None
+            for where, resident in zip((residents.found, residents.apart), parts, strict=False):
+                where[buffer] = resident
+        return residents
 
     def of(self, order: Order, buffer: Buffer, first: int, *, whole: bool, room: Room) -> tuple[Residency, ...]:
         """What a group of these steps has of a buffer on the chip: one residency; two, where some words are read and others

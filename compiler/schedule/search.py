@@ -6,12 +6,13 @@ the stages into groups are compared by dynamic programming over the cuts, by the
 number of stages, times that of the stages of a group at most.
 """
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
+import math
 
 from arch.geometry import Geometry
 from compiler import costs
-from compiler.residency import OnChip, Residency, Stored, StoredChunks
+from compiler.residency import OnChip, Stored
 from compiler.schedule.groups import Estimate, Group
 from compiler.schedule.orders import Order, Way, alike, alone, chunk_by_chunk, interleaved
 from compiler.schedule.plan import Residencies, Room
@@ -83,9 +84,8 @@ class Scheduler:
                     break
                 for node in nodes[first].values():
                     for group in self._groups(orders, first, last, node, nodes[last], spill_cycles):
-                        cycles, kept = node.cycles + group.cycles, frozenset(group.kept)
-                        if kept not in nodes[last] or cycles < nodes[last][kept].cycles:
-                            nodes[last][kept] = _Node(cycles, kept, group, node)
+                        kept = frozenset(group.kept)
+                        nodes[last][kept] = _Node(node.cycles + group.cycles, kept, group, node)
         if not nodes[count]:
             held = min(sum(buffer.words for buffer in whole) for whole in nodes[reached])
             raise NetworkError(too_little_memory(self.all, self.residencies, self.capacity)
@@ -144,7 +144,7 @@ class Scheduler:
 
     def _groups(self, orders: Iterable[Order], first: int, last: int, node: _Node,
                 found: Mapping[frozenset[Buffer], _Node], spill_cycles: float) -> Iterator[Group]:
-        """Groups behind a node with what they keep; none that is certainly no better than what was `found`."""
+        """Groups behind a node with what they keep, each better than what was `found`."""
         part = self.stages[first:last]
         targets, touched = dict.fromkeys(s.target.buffer for s in part), frozenset().union(*(s.inputs for s in part))
         fresh = [buffer for buffer in targets
@@ -155,42 +155,25 @@ class Scheduler:
         for keep in choices:
             whole = node.whole | {buffer for buffer, yes in zip(fresh, keep, strict=True) if yes}
             kept = frozenset(buffer for buffer in whole if self.lifetimes.needed(buffer, last))
+            free = self.capacity - sum(buffer.words for buffer in passing)
             for order in orders:
                 if not order.sampled.isdisjoint(whole) or not order.sampled.isdisjoint(targets):
                     continue
-                if (kept in found and node.cycles + self.estimate.compute(order) + costs.GROUP_CYCLES >= found[kept].cycles):
+                best = found[kept].cycles if kept in found else math.inf
+                if node.cycles + order.cycles + costs.GROUP_CYCLES >= best:
                     continue
+                there = whole.intersection(order.buffers)
                 for room in Room:
-                    held = self._residents(order, first, whole, passing, room)
-                    if held is not None:
-                        places = [*held[0].values(), *held[1].values()]
-                        waits = room is Room.LEAST and any(resident.waits for resident in places)
-                        cycles = self.estimate.cycles(order, places, spill_cycles, waits=waits)
-                        yield Group(first, last, order, held[0], tuple(kept), cycles, held[1])
-                        if order.way is not Way.RELOAD and not order.by_chunk:
-                            break
-
-    def _residents(self, order: Order, first: int, whole: frozenset[Buffer], passing: Sequence[Buffer],
-                   room: Room) -> tuple[dict[Buffer, Residency], dict[Buffer, Residency]] | None:
-        """What is on the chip during a group: what its stages read and write, and what only passes it by; and what lies `apart`
-        (see `Group`). None if it does not fit."""
-        found: dict[Buffer, Residency] = {}
-        apart: dict[Buffer, Residency] = {}
-        free = self.capacity - sum(buffer.words for buffer in passing)
-        sources = [source.buffer for stage in order.stages for source in stage.sources]
-        for buffer in dict.fromkeys([*sources, *(stage.target.buffer for stage in order.stages)]):
-            parts = self.residencies.of(order, buffer, first, whole=buffer in whole, room=room)
-            free -= sum(resident.size for resident in parts)
-            if not parts or free < 0:
-                return None
-            found[buffer] = parts[0]
-            if len(parts) > 1:
-                apart[buffer] = parts[1]
-        for where in (found, apart):
-            for buffer, resident in where.items():
-                if isinstance(resident, StoredChunks) and resident.copies > 1:
-                    # More chunks side by side are stored in longer runs.
-                    chunks = 1 + min(costs.CHUNK_WORDS // resident.chunk_words - 1, free // resident.size)
-                    if chunks > 1:
-                        where[buffer] = replace(resident, chunk_words=chunks * resident.chunk_words)
-        return found | {buffer: OnChip.all_of(buffer) for buffer in passing}, apart
+                    residents = self.residencies.together(order, first, there, room)
+                    if residents is None or residents.size > free:
+                        continue
+                    if node.cycles + self.estimate.compute(order) + costs.GROUP_CYCLES >= best:
+                        break
+                    residents = residents.wider(free - residents.size)
+                    cycles = self.estimate.cycles(order, residents, spill_cycles, waits=room is Room.LEAST)
+                    if node.cycles + cycles < best:
+                        best = node.cycles + cycles
+                        on_chip = residents.found | {buffer: OnChip.all_of(buffer) for buffer in passing}
+                        yield Group(first, last, order, on_chip, tuple(kept), cycles, residents.apart)
+                    if order.way is not Way.RELOAD and not order.by_chunk:
+                        break

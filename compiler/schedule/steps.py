@@ -9,7 +9,7 @@ from compiler import costs
 from compiler.bands import Band
 from compiler.stages import Origin, Slice, Stage
 
-__all__ = ["Cuts", "Step", "band_rows", "row_bands", "shortest_pass", "step_cycles", "visible_after", "weight_words"]
+__all__ = ["Cuts", "Step", "band_rows", "row_bands", "shortest_pass", "visible_after", "weight_words"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,13 @@ class Step:
         work = stage.work
         return [cls(stage, band, blocks, work.input_rows(band.rows),
                     range(int(band.last or running)) if work.average else band.pooled, turn, running) for band in cut]
+
+    @cached_property
+    def cycles(self) -> int:
+        """Cycles in which the array is taken by it, if nothing is waited for."""
+        work = self.stage.work
+        pixels = len(self.band.rows) * work.size[1]
+        return len(self.blocks) * work.passes * max(pixels, shortest_pass(work.geometry)) + 1
 
     @property
     def complete(self) -> int:
@@ -68,12 +75,6 @@ class Step:
 def weight_words(stage: Stage) -> int:
     """All weight words of a stage."""
     return stage.work.blocks * stage.work.block_words
-
-
-def step_cycles(geometry: Geometry, step: Step) -> int:
-    """Cycles in which the array is taken by a step, if nothing is waited for."""
-    pixels = len(step.band.rows) * step.stage.work.size[1]
-    return len(step.blocks) * step.stage.work.passes * max(pixels, shortest_pass(geometry)) + 1
 
 
 @cache
