@@ -124,7 +124,7 @@ class Geometry:
 # 85F 208 block RAMs and 156 multipliers, 45F 108 and 72, 25F 56 and 28. 8x8 lanes on a 25F would need a pair on lookup tables,
 # and more of those than there are. That of the 12F is the same engine with less memory, for boards whose storage is block RAM.
 PRESETS = {
-    "85f": Geometry(input_lanes=16, output_lanes=16, activation_words=8192, weight_words=3072),
+    "85f": Geometry(input_lanes=16, output_lanes=16, activation_words=8192, weight_words=5120),
     "45f": Geometry(input_lanes=16, output_lanes=8, activation_words=6144, weight_words=1024),
     "25f": Geometry(input_lanes=8, output_lanes=4, activation_words=4096, weight_words=1024),
     "12f": Geometry(input_lanes=8, output_lanes=4, activation_words=2048, weight_words=1024),

@@ -150,9 +150,10 @@ class _Simulation:
                 return
             start = max(self.free["store"], through)
             cycles = _transfer_cycles(self.geometry, job.opcode, job.body)
-            end = start + cycles
+            late = min(cycles, max(0, self.free["load"] - start))       # loads that are on their way, and it, delay each other
+            end = start + cycles + late
             self.spans[job], self.free["store"] = Span(start, end), end
             self.storing.append(self.spans[job])
-            self.free["load"] += min(cycles, max(0, self.free["load"] - start))
+            self.free["load"] += late
             self.stored += 1
 

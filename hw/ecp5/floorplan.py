@@ -32,6 +32,7 @@ _DEVICES = {
 
 _MULTIPLIER = re.compile(r"(?:^|\.)pair(\d+)\.lane(\d+)\.mult\.mult$")
 _REQUANTISE = re.compile(r"(?:^|\.)requantise\.lane(\d+)\.mult\.mult$")
+_POOL_LINES = re.compile(r"(?:^|\.)pool\.lines\.tile(\d+)$")
 _PARTIAL_SUMS = re.compile(r"(?:^|\.)column(\d+)\.psums\.tile\d+$")
 # A word of an activation or weight memory: slice of the word, bank of the depth, tile of the slice.
 _WORDS = re.compile(r"(?:^|\.)(?:activations\.memory|(weights(?:\$\d+)?))\.slice0_(\d+)\.bank(\d+)\.tile(\d+)$")
@@ -56,8 +57,8 @@ def floorplan(cells: Iterable[str], device: str) -> dict[str, str]:
     A row of multiplier sites takes as many column pairs as fit, interleaved: lane 0 of each, then lane 1 of each, so that an
     activation moves to the next site and a sum moves on by the number of pairs. Rows run back and forth, which puts the last
     pair of a row opposite the first one of the next. Rows in the middle take fewer pairs if not all are needed: what is left
-    of them is near the others. Partial sums and the requantiser's multipliers stand at the end of their pair's row; activations
-    and weights beside the first pair's lanes, where they enter. Empty if the array does not fit.
+    of them is near the others. Partial sums, the requantiser's multipliers and the pool's lines stand at the end of their pair's
+    row; activations and weights beside the first pair's lanes, where they enter. Empty if the array does not fit.
     """
     cells = list(cells)
     array = {}
@@ -107,11 +108,15 @@ def _nearest(wishes: list[tuple[str, Site]], free: list[Site]) -> dict[str, str]
 
 
 def _memories(cells: list[str], device: str, at: dict[tuple[int, int], Site], lanes: int) -> dict[str, str]:
-    wishes = []
+    wishes, last = [], max(pair for pair, _ in at)
+    pooled = sum(bool(_POOL_LINES.search(name)) for name in cells)
     for name in cells:
+        if match := _POOL_LINES.search(name):
+            pair = int(match[1]) * (last + 1) // pooled
+            wishes.append((0, pair, name, at[pair, lanes - 1]))
         if match := _PARTIAL_SUMS.search(name):
             # Pairs on lookup tables follow the last one on multipliers.
-            pair = min(int(match[1]) // 2, max(pair for pair, _ in at))
+            pair = min(int(match[1]) // 2, last)
             wishes.append((0, pair, name, at[pair, lanes - 1]))
     words = [(name, match) for name in cells if (match := _WORDS.search(name))]
     tiles = {}
