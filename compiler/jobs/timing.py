@@ -66,6 +66,7 @@ class _Simulation:
         self.gathered = self.stored = 0
         self.ahead: list[int] = []
         self.storing: deque[Span] = deque()
+        self.reading: deque[tuple[Span, int]] = deque()         # stores, and words of activation memory of each
 
     def run(self) -> dict[Job, Span]:
         for number, job in enumerate(self.computes):
@@ -75,9 +76,19 @@ class _Simulation:
             through = self._through(job)
             start = max(self.free["compute"], through + costs.ISSUE_CYCLES if through > self.free["compute"] else 0)
             end = start + job.step.cycles
+            end += self._lent(start, end)
             self.spans[job], self.free["compute"] = Span(start, end), end
             self._store()
         return self.spans
+
+    def _lent(self, start: float, end: float) -> float:
+        """Cycles of the activation memory's read port that stores take meanwhile."""
+        lent = 0.0
+        for span, words in self.reading:
+            lent += max(0.0, min(span.end, end) - max(span.start, start)) / (span.end - span.start) * words
+        while self.reading and self.reading[0][0].end <= end:
+            self.reading.popleft()
+        return lent
 
     def _through(self, job: Job) -> float | None:
         """When all that a job waits for is through; None if that is not known yet."""
@@ -154,6 +165,7 @@ class _Simulation:
             end = start + cycles + late
             self.spans[job], self.free["store"] = Span(start, end), end
             self.storing.append(self.spans[job])
+            self.reading.append((self.spans[job], job.body.words * job.body.runs))
             self.free["load"] += late
             self.stored += 1
 

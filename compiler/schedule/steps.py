@@ -80,7 +80,7 @@ def weight_words(stage: Stage) -> int:
 @cache
 def shortest_pass(geometry: Geometry) -> int:
     """Cycles of the shortest pass: it lasts at least as long as the next one's weights take to shift in."""
-    return pipeline.weights_free_after(geometry) + geometry.pairs - pipeline.weights_soon(geometry) + 3
+    return pipeline.WINDOW + pipeline.weights_free_after(geometry) + geometry.pairs - pipeline.weights_soon(geometry) + 2
 
 
 def visible_after(geometry: Geometry) -> int:

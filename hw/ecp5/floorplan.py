@@ -109,25 +109,39 @@ def _nearest(wishes: list[tuple[str, Site]], free: list[Site]) -> dict[str, str]
 
 def _memories(cells: list[str], device: str, at: dict[tuple[int, int], Site], lanes: int) -> dict[str, str]:
     wishes, last = [], max(pair for pair, _ in at)
-    pooled = sum(bool(_POOL_LINES.search(name)) for name in cells)
+    slices: dict[tuple[int, str], list[tuple[int, int, str]]] = {}
     for name in cells:
-        if match := _POOL_LINES.search(name):
-            pair = int(match[1]) * (last + 1) // pooled
-            wishes.append((0, pair, name, at[pair, lanes - 1]))
-        if match := _PARTIAL_SUMS.search(name):
+        if _POOL_LINES.search(name):
+            wishes.append((last, name, at[last, lanes - 1]))
+        elif match := _PARTIAL_SUMS.search(name):
             # Pairs on lookup tables follow the last one on multipliers.
             pair = min(int(match[1]) // 2, last)
-            wishes.append((0, pair, name, at[pair, lanes - 1]))
-    words = [(name, match) for name in cells if (match := _WORDS.search(name))]
-    tiles = {}
-    for _, match in words:
-        key = match[1], match[3]
-        tiles[key] = max(tiles.get(key, 0), int(match[4]) + 1)
-    for name, match in words:
-        bit = int(match[2]) + int(match[4]) * _SLICE_BITS // tiles[match[1], match[3]]
-        lane = min(bit // (16 if match[1] else 8), lanes - 1)
-        wishes.append((1, lane, name, at[0, lane]))
-    return _nearest([(name, wish) for *_, name, wish in sorted(wishes)], memory_sites(device))
+            wishes.append((pair, name, at[pair, lanes - 1]))
+        elif match := _WORDS.search(name):
+            lane = (int(match[2]) + _SLICE_BITS // 2) // (16 if match[1] else 8)
+            slices.setdefault((lane, f"{match[1]} {match[2]}"), []).append((int(match[3]), int(match[4]), name))
+    plan = _nearest([(name, wish) for _, name, wish in sorted(wishes)], memory_sites(device))
+    taken = set(plan.values())
+    free = [site for site in memory_sites(device) if site.name not in taken]
+    return plan | _slices([[name for *_, name in sorted(tiles)] for _, tiles in sorted(slices.items())], free, at[0, 0].y)
+
+
+def _slices(slices: list[list[str]], free: list[Site], y: int) -> dict[str, str]:
+    """Sites for slices of words, in the order of their lanes: each in one row where that is possible, since its block RAMs share
+    address registers. The rows nearest to `y` that have enough sites are filled together from the left."""
+    rows: list[list[Site]] = []
+    for row in sorted({site.y for site in free}, key=lambda row: (abs(row - y), row)):
+        if sum(map(len, rows)) < sum(map(len, slices)):
+            rows.append([site for site in free if site.y == row])
+    plan: dict[str, str] = {}
+    for names in slices:
+        fit = [row for row in rows if len(row) >= len(names)]
+        sites = min(fit, key=lambda row: row[0].x) if fit else [row.pop(0) for row in rows for _ in range(len(row))]
+        plan |= {name: site.name for name, site in zip(names, sites, strict=False)}
+        del sites[:len(names)]
+        if not fit:
+            rows = [sites]
+    return plan
 
 
 def plan_netlist(netlist: Path, device: str) -> Path:

@@ -11,8 +11,7 @@ from hw.primitives.block_ram import tile_shape
 
 __all__ = ["BankedRam"]
 
-SLICE_BITS = 18         # each slice of the word has address registers of its own, beside its block RAMs
-WIDEST = tile_shape(1)  # words and bits of the widest block RAM: memories that small have slices as wide
+SLICE_BITS = 18         # at most: each slice of the word has address registers of its own, beside its block RAMs
 GROUP_SLICES = 2        # slices that share the registers before those
 BANK_WORDS = 8192       # deeper block RAMs would be a single bit wide
 
@@ -52,10 +51,11 @@ class BankedRam(wiring.Component):
             left -= size
         return sizes
 
-    @staticmethod
-    def slice_bits(depth: int) -> int:
-        """Bits of a lane's slices, but for the last one."""
-        return WIDEST[1] if depth <= WIDEST[0] else SLICE_BITS
+    @classmethod
+    def slice_bits(cls, depth: int) -> int:
+        """Bits of a lane's slices, but for the last one: as many as the block RAMs of the largest bank have without waste."""
+        width = tile_shape(cls.banks(depth)[0])[1]
+        return max(1, SLICE_BITS // width) * width
 
     @classmethod
     def tiles(cls, *, depth: int, lanes: int, lane_bits: int) -> int:
