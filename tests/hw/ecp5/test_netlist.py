@@ -146,23 +146,27 @@ def test_plan_keeps_neighbours_together(device, lanes, pairs):
 def test_plan_puts_memories_beside_the_lanes_they_serve():
     names = [f"pair{pair}.lane{lane}.mult.mult" for pair in range(8) for lane in range(16)]
     sums = [f"array.column{column}.psums.tile0" for column in range(16)]
-    activations = [f"activations.memory.slice0_{low}.bank0.tile{n}" for low in range(0, 128, 36)
-                   for n in range(min(18, (128 - low) // 2))]
-    weights = [f"weights$1.weights$2.slice0_{low}.bank{bank}.tile{n}" for low in range(0, 256, 36)
-               for bank, width in ((0, 9), (1, 18)) for n in range(-(-min(36, 256 - low) // width))]
-    others = ["pool.lines.tile0", "weights$1.biases$3.slice0_0.bank0.tile0"]
-    plan = floorplan([*names, *sums, *activations, *weights, *others], "85f")
-    assert set(plan) == {*names, *sums, *activations, *weights} and len(set(plan.values())) == len(plan)
-    assert len(activations) == 64 and len(weights) == 44
+    activations = {low: [f"activations.memory.slice0_{low}.bank0.tile{n}" for n in range(min(9, (128 - low) // 2))]
+                   for low in range(0, 128, 18)}
+    weights = {low: [f"weights$1.weights$2.slice0_{low}.bank{bank}.tile{n}" for bank, tiles in ((0, 4), (1, 1))
+                     for n in range(tiles)]
+               for low in range(0, 256, 16)}
+    pool, others = [f"pool.lines.tile{n}" for n in range(9)], ["weights$1.biases$3.slice0_0.bank0.tile0"]
+    words = [name for slices in (activations, weights) for tiles in slices.values() for name in tiles]
+    plan = floorplan([*names, *sums, *pool, *words, *others], "85f")
+    assert set(plan) == {*names, *sums, *pool, *words} and len(set(plan.values())) == len(plan)
+    assert len(words) == 64 + 80
 
     def x(name):
         return int(plan[name].split("/")[0][1:])
     for column, name in enumerate(sums):
         assert abs(x(name) - x(f"pair{column // 2}.lane15.mult.mult")) < 20
-    for n, name in enumerate(activations):
-        assert abs(x(name) - x(f"pair0.lane{n // 4}.mult.mult")) < 30
-    for lane in (0, 15):
-        assert any(abs(x(name) - x(f"pair0.lane{lane}.mult.mult")) < 10 for name in weights)
+    for slices, lane_bits in ((activations, 8), (weights, 16)):
+        for low, tiles in slices.items():
+            # They share address registers.
+            assert len({plan[name].split("/")[1] for name in tiles}) == 1 and max(map(x, tiles)) - min(map(x, tiles)) <= 20
+            assert all(abs(x(name) - x(f"pair0.lane{low // lane_bits}.mult.mult")) < 30 for name in tiles)
+    assert len({plan[name].split("/")[1] for name in [*words, *others] if name in plan}) == 3
 
 
 @pytest.mark.parametrize(("device", "lanes", "pairs"), [("25f", 16, 2), ("45f", 16, 5)])
