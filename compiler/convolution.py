@@ -107,10 +107,12 @@ class Convolution:
             yield pool, f"pool dilation must be 1, not {window.dilation}"
         large = [(what, most) for what, most in MOST_POOL.items() if max(getattr(window, what)) > most]
         if large and isinstance(pool, QAvgPool):        # others are convolutions
-            more = "" if max(window.kernel) <= MOST_KERNEL else (
-                f"; and its kernel must be at most {MOST_KERNEL}, or a product with factors of its stride")
-            yield pool, ("an average pool of more than 3x3 must divide by one number everywhere, not by fewer values at the "
-                         f"border: count its padding (count_include_pad=1), or pad nothing{more}")
+            if max(window.kernel) > MOST_KERNEL:
+                yield pool, (f"the kernel of an average pool must be at most {MOST_KERNEL}, or a product with factors of its "
+                             f"stride, not {window.kernel}")
+            if any(window.padding) or max(window.kernel) <= MOST_KERNEL:
+                yield pool, ("an average pool of more than 3x3 must divide by one number everywhere, not by fewer values at the "
+                             "border: count its padding (count_include_pad=1), or pad nothing")
             return
         for what, most in large:
             yield pool, f"pool {what} must be at most {most}, not {getattr(window, what)}"

@@ -2,6 +2,7 @@
 import itertools
 import os
 from pathlib import Path
+import signal
 
 from amaranth.sim import Simulator
 import pytest
@@ -13,6 +14,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--waves", type=Path, metavar="DIR",
                      help="write every simulation of a test as a waveform to DIR/FILE-OF-TESTS/*.vcd")
     parser.addoption("--no-skips", action="store_true", help="a test that is skipped for want of something fails the run")
+
+
+def pytest_configure() -> None:
+    # A shell ignores Ctrl-C for what it starts in the background, and so would the commands that tests interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

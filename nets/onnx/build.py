@@ -58,6 +58,8 @@ class Builder:
     def add(self, layer: Layer) -> View:
         """The new layer's output. Raises ValueError if it does not fit its inputs."""
         shape = layer.infer(*(self.shapes[name] for name in layer.inputs))
+        if 0 in shape:
+            raise ValueError(f"output must have positive sizes, not {shape}")
         if math.prod(shape) > MAX_ELEMENTS:
             raise ValueError(f"output {shape} has more than {MAX_ELEMENTS} elements")
         self.layers[layer.name] = layer

@@ -196,6 +196,8 @@ def _per_channel(node: Node, index: int) -> tuple[View, np.ndarray]:
     varying = [axis for axis, size in enumerate(full) if size != 1]
     channels = node.net.shapes[view.layer][0]
     reason = f"constant {node.called(1 - index)} must be one value or one for each of the {channels} channels, not {array.shape}"
+    if len(varying) == 1 and array.size == channels:
+        reason += f", which varies along axis {varying[0]}: make its shape ({channels}, {', '.join('1' * (rank - 2))})"
     if len(full) != rank or len(varying) > 1 or any(full[axis] != view.shape[axis] for axis in varying):
         raise ValueError(reason)
     if varying:

@@ -164,6 +164,12 @@ def test_an_average_that_divides_by_several_numbers_is_told_as_that():
     assert problem.startswith("p (AvgPool): an average pool of more than 3x3 must divide by one number everywhere")
 
 
+def test_an_average_that_pads_nothing_is_told_of_its_kernel_alone():
+    pool = QAvgPool(name="p", inputs=("x",), window=Window(kernel=(13, 13)), ceil_mode=False, count_include_pad=True)
+    assert problems_of(network(pool, shape=(8, 16, 16), p=(8, 4, 4))) == [
+        "p (AvgPool): the kernel of an average pool must be at most 11, or a product with factors of its stride, not (13, 13)"]
+
+
 def test_memories_are_looked_at_beside_refused_layers():
     net = network(conv("a", "x", (1024, 8, 1, 1)), lrn("n", "a"), conv("b", "n", (4, 1024, 1, 1)), shape=(8, 60, 60),
                   a=(1024, 60, 60), n=(1024, 60, 60), b=(4, 60, 60))
