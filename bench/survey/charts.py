@@ -50,7 +50,7 @@ def survey(rows: Sequence[dict], suffix: str) -> bytes:
             axis.set_minor_formatter(NullFormatter())
         for millions in (1, 10, 60):
             axes.scatter([], [], s=AREA * millions, color="none", edgecolors="black", label=f"{millions} million parameters")
-        axes.legend(loc="lower right", labelspacing=1.8, borderpad=1.4, handletextpad=1.8)
+        axes.legend(loc="upper left", labelspacing=1.8, borderpad=1.4, handletextpad=1.8)
     axes.margins(0.12, 0.1)
     axes.set_xlabel("million multiply-accumulates")
     axes.set_ylabel("published top-1 on ImageNet, %")

@@ -89,7 +89,8 @@ def _speed(frames_per_s: float | None) -> str:
 
 def command_of(module: str, args: Namespace) -> str:
     """The command line that writes a page and its picture again."""
-    words = [word for name in ("only", "page", "plot") for value in _listed(getattr(args, name)) for word in (f"--{name}", value)]
+    words = [word for name in ("only", "board", "page", "plot") for value in _listed(getattr(args, name, None))
+             for word in (f"--{name}", value)]
     return shlex.join(["python", "-m", module, *words])
 
 

@@ -22,7 +22,7 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert re.search(r"digits .* s, \d+ MB", said) and "lenet5:size=28" in said
     assert max(map(len, said.splitlines())) <= 80
     page, found = (tmp_path / "zoo.md").read_text(), json.loads((tmp_path / "zoo.json").read_text())
-    assert "python -m bench.zoo --only digits --only lenet5:size=28 --page" in page and "(zoo.png)" in page
+    assert "python -m bench.zoo --only digits --only lenet5:size=28 --board versa-ecp5 --page" in page and "(zoo.png)" in page
     assert [row["network"] for row in found["rows"]] == ["digits", "lenet5:size=28"]
     assert found["rows"][0]["cycles"] == found["networks"][0]["boards"]["ulx3s-85f"]["cycles"]
     assert found["rows"][0]["layer_by_layer"] <= found["rows"][0]["cycles"]
