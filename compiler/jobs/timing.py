@@ -25,6 +25,10 @@ class Span:
     start: float
     end: float
 
+    def meanwhile(self, start: float, end: float) -> float:
+        """Cycles of it from `start` to `end`."""
+        return max(0, min(self.end, end) - max(self.start, start))
+
 
 def gather_cycles(geometry: Geometry, config: GatherConfig) -> float:
     """Cycles of a gather that waits for nothing."""
@@ -83,9 +87,7 @@ class _Simulation:
 
     def _lent(self, start: float, end: float) -> float:
         """Cycles of the activation memory's read port that stores take meanwhile."""
-        lent = 0.0
-        for span, words in self.reading:
-            lent += max(0.0, min(span.end, end) - max(span.start, start)) / (span.end - span.start) * words
+        lent = sum(span.meanwhile(start, end) / (span.end - span.start) * words for span, words in self.reading)
         while self.reading and self.reading[0][0].end <= end:
             self.reading.popleft()
         return lent
@@ -125,7 +127,7 @@ class _Simulation:
             self.storing.popleft()
         end = start + cycles
         for span in self.storing:       # which share storage's words
-            end += max(0, min(span.end, end) - max(span.start, start))
+            end += span.meanwhile(start, end)
         self.spans[job], self.free["load"] = Span(start, end), end
         self._gather()
         return True

@@ -32,7 +32,7 @@ _DEVICES = {
 
 _MULTIPLIER = re.compile(r"(?:^|\.)pair(\d+)\.lane(\d+)\.mult\.mult$")
 _REQUANTISE = re.compile(r"(?:^|\.)requantise\.lane(\d+)\.mult\.mult$")
-_POOL_LINES = re.compile(r"(?:^|\.)pool\.lines\.tile(\d+)$")
+_POOL_LINES = re.compile(r"(?:^|\.)pool\.lines\.tile\d+$")
 _PARTIAL_SUMS = re.compile(r"(?:^|\.)column(\d+)\.psums\.tile\d+$")
 # A word of an activation or weight memory: slice of the word, bank of the depth, tile of the slice.
 _WORDS = re.compile(r"(?:^|\.)(?:activations\.memory|(weights(?:\$\d+)?))\.slice0_(\d+)\.bank(\d+)\.tile(\d+)$")
@@ -57,8 +57,9 @@ def floorplan(cells: Iterable[str], device: str) -> dict[str, str]:
     A row of multiplier sites takes as many column pairs as fit, interleaved: lane 0 of each, then lane 1 of each, so that an
     activation moves to the next site and a sum moves on by the number of pairs. Rows run back and forth, which puts the last
     pair of a row opposite the first one of the next. Rows in the middle take fewer pairs if not all are needed: what is left
-    of them is near the others. Partial sums, the requantiser's multipliers and the pool's lines stand at the end of their pair's
-    row; activations and weights beside the first pair's lanes, where they enter. Empty if the array does not fit.
+    of them is near the others. Partial sums and the requantiser's multipliers stand at the end of their pair's row, the pool's
+    lines near the last pair's; activations and weights beside the first pair's lanes, where they enter. Empty if the array does
+    not fit.
     """
     cells = list(cells)
     array = {}
