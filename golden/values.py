@@ -28,11 +28,12 @@ from nets.int8.network import (
     QRearrange,
     QSelect,
     QSoftmax,
+    QTable,
     Requantise,
 )
 
 __all__ = ["accumulate", "add", "avg_pool", "channel_shuffle", "clamp", "concat", "conv", "exact_float", "flatten",
-           "global_avg_pool", "lrn", "max_pool", "pad", "requantise", "run", "select", "softmax", "step", "walk"]
+           "global_avg_pool", "lrn", "max_pool", "pad", "requantise", "run", "select", "softmax", "step", "table", "walk"]
 
 BLOCK = 1 << 16             # elements requantised at a time: their int64 products stay in the cache
 
@@ -206,6 +207,11 @@ def lrn(q: np.ndarray, layer: QLRN, zero_point: int, zero_point_out: int) -> np.
     return np.clip(zero_point_out + scaled, 0, 255).astype(np.uint8)
 
 
+def table(q: np.ndarray, layer: QTable) -> np.ndarray:
+    """The table's entry for each value."""
+    return layer.table[q]
+
+
 def softmax(q: np.ndarray, layer: QSoftmax) -> np.ndarray:
     """Softmax over the channels by the layer's table of exponentials: scale 1/256, zero point 0."""
     powers = layer.table.astype(np.int64)[q.max(0, keepdims=True).astype(np.int64) - q]
@@ -243,6 +249,8 @@ def step(network: QNetwork, layer: QLayer, inputs: list[np.ndarray]) -> np.ndarr
             return inputs[0].reshape(layer.sizes).transpose(layer.order).reshape(network.tensors[layer.name].shape)
         case QLRN():
             return lrn(inputs[0], layer, zeros[0], network.tensors[layer.name].zero_point)
+        case QTable():
+            return table(inputs[0], layer)
         case QSoftmax():
             return softmax(inputs[0], layer)
     raise TypeError(f"layer must be an integer operator of nets.int8.network, not {type(layer).__name__}")

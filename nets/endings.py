@@ -8,20 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nets.functions import Sigmoid
 from nets.graph import Dropout, Flatten, Graph, Layer, Shape, Softmax
 from nets.moves import Rearrange
 
-__all__ = ["ENDINGS", "ArgMax", "LogSoftmax", "Sigmoid", "finish", "scores_of"]
+__all__ = ["ENDINGS", "ArgMax", "LogSoftmax", "finish", "scores_of"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LogSoftmax(Layer):
     """Logarithm of the softmax over the channels or features."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Sigmoid(Layer):
-    """1 / (1 + exp(-x)) of each element."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

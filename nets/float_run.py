@@ -6,7 +6,8 @@ import math
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from nets.endings import ArgMax, LogSoftmax, Sigmoid
+from nets.endings import ArgMax, LogSoftmax
+from nets.functions import FUNCTIONS
 from nets.graph import (
     LRN,
     Add,
@@ -204,6 +205,6 @@ LAYERS: dict[type[Layer], Callable[..., np.ndarray]] = {
     Rearrange: lambda layer, x: x.reshape(layer.sizes).transpose(layer.order).reshape(layer.shape),
     Relu: lambda layer, x: np.maximum(x, np.float32(0)),
     Select: lambda layer, x: x[layer.channels],
-    Sigmoid: lambda layer, x: np.exp(-np.logaddexp(np.float32(0), -x)),
     Softmax: _softmax,
+    **dict.fromkeys(FUNCTIONS, lambda layer, x: layer.of(x)),
 }

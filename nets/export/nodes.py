@@ -29,6 +29,7 @@ from nets.int8.network import (
     QRearrange,
     QSelect,
     QSoftmax,
+    QTable,
     Requantise,
 )
 
@@ -111,6 +112,9 @@ class Exporter(ABC):
                 self._rearrange(layer)
             case QLRN():
                 self._lrn(layer)
+            case QTable():
+                entry = self.node("Cast", [*layer.inputs], f"{layer.name}/entry", to=TensorProto.INT64)
+                self.node("Gather", [self.array(f"{layer.name}/table", layer.table), entry], layer.name)
             case QSoftmax():
                 self._softmax(layer)
 

@@ -29,6 +29,7 @@ from nets.int8.network import (
     QRearrange,
     QSelect,
     QSoftmax,
+    QTable,
     Requantise,
     TensorType,
 )
@@ -206,6 +207,8 @@ def _value_problems(layer: QLayer) -> Iterator[str]:
             yield from _array("table", layer.table, np.uint16, (None,), 0, 65535)
             yield from _integer("table shift", layer.table_shift, 0, 31)
             yield from _integer("shift", layer.shift, 1, SHIFT_MAX)
+        case QTable():
+            yield from _array("table", layer.table, np.uint8, (256,), 0, 255)
         case QSoftmax():
             yield from _array("table", layer.table, np.uint16, (256,), 0, 65535)
             if isinstance(layer.table, np.ndarray) and layer.table.size and not layer.table.flat[0]:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from nets.endings import ENDINGS, scores_of
+from nets.functions import Function
 from nets.graph import (
     Add,
     Affine,
@@ -34,7 +35,7 @@ __all__ = ["ARITHMETIC", "ONE_SCALE", "Plan", "Step", "as_conv", "plan"]
 ARITHMETIC = (Conv, Linear, Affine, Add, GlobalAvgPool)     # requantise, so can clamp for nothing
 CLAMPS = (Relu, Clip)
 ONE_SCALE = (*CLAMPS, MaxPool, AvgPool, Concat, ChannelShuffle, Flatten, Pad, Rearrange, Select)
-FLOAT_ONLY = tuple(kind for kind in ENDINGS.values() if kind is not Softmax)
+FLOAT_ONLY = tuple(kind for kind in ENDINGS.values() if not issubclass(kind, Softmax | Function))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ def plan(graph: Graph) -> Plan:
         if isinstance(layer, CLAMPS):
             low, high = (0.0, math.inf) if isinstance(layer, Relu) else (float(np.max(layer.low)), float(np.min(layer.high)))
             source = steps[inputs[0]]
-            if isinstance(source.layer, ARITHMETIC + CLAMPS) and readers[source.value] == 1:
+            if isinstance(source.layer, (*ARITHMETIC, *CLAMPS, Function)) and readers[source.value] == 1:
                 steps[source.name] = Step(
                     layer=source.layer, inputs=source.inputs, value=layer.name,
                     low=min(max(source.low, low), high), high=max(min(source.high, high), low))

@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from cli import progress
+from nets.functions import Function
 from nets.graph import (
     LRN,
     Add,
@@ -54,11 +55,13 @@ from nets.int8.network import (
     QRearrange,
     QSelect,
     QSoftmax,
+    QTable,
     Requantise,
     TensorType,
     softmax_table,
 )
 from nets.int8.rounding import InputMoments, round_weights
+from nets.int8.table import function_table, reach
 from nets.moves import Pad, Rearrange, Select
 
 __all__ = ["lower"]
@@ -135,6 +138,7 @@ def _choose_type(step: Step, plan: Plan, statistics: Statistics | None, types: d
         low, high = histogram.low, histogram.high
     else:
         low, high = best_clip(histogram)
+        low, high = _what_functions_tell_apart(plan, members, low, high)
     low, high = _with_constants(members, low, high)
     if not isinstance(step.layer, Input):
         low, high = low * headroom, high * headroom
@@ -161,6 +165,16 @@ def _least_with_fraction(layer: Layer, sources: list[TensorType]) -> float:
         case _:
             unit = float(np.abs(as_conv(layer).weight).max()) * sources[0].scale / WEIGHT_MAX
     return float(np.float32(unit / FRACTION_RATIO_MAX))
+
+
+def _what_functions_tell_apart(plan: Plan, members: list[Step], low: float, high: float) -> tuple[float, float]:
+    """The range, without what all readers of the group map to nearly the same value, if these are functions."""
+    names = {member.name for member in members}
+    readers = [step for step in plan.steps if step not in members and names.intersection(step.inputs)]
+    if not readers or not all(isinstance(reader.layer, Function) for reader in readers) or low >= high:
+        return low, high
+    lows, highs = zip(*(reach(reader.layer, low, high) for reader in readers), strict=True)
+    return min(lows), max(highs)
 
 
 def _with_constants(members: list[Step], low: float, high: float) -> tuple[float, float]:
@@ -216,6 +230,8 @@ def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: S
             return QRearrange(**named, sizes=layer.sizes, order=layer.order)
         case LRN():
             return _lrn(step, inputs[0], kind)
+        case Function():
+            return QTable(**named, table=function_table(layer, inputs[0], kind, step.low, step.high))
         case Softmax():
             return QSoftmax(**named, table=softmax_table(inputs[0].scale))
     raise TypeError(f"layer must be an operator of nets.graph, not {type(layer).__name__}")

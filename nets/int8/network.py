@@ -15,8 +15,8 @@ from nets.preprocess import InputSpec
 
 __all__ = ["FRACTION_BITS", "Loss", "MULTIPLIER_MAX", "OCTAVES_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp",
            "QConcat", "QConv", "QFlatten", "QGlobalAvgPool", "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QPad",
-           "QRearrange", "QSelect", "QSoftmax", "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX", "softmax_table",
-           "step_scale"]
+           "QRearrange", "QSelect", "QSoftmax", "QTable", "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX",
+           "softmax_table", "step_scale"]
 
 WEIGHT_MAX = 127            # weights are -127..127: the packed multiplier has no room for -128
 MULTIPLIER_MAX = 255        # requantisation multipliers have 8 bits
@@ -205,6 +205,14 @@ class QLRN(QLayer):
     table: np.ndarray
     table_shift: int
     shift: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class QTable(QLayer):
+    """table[q] (uint8, 256 entries): a function of each value, as `nets.functions` has them; the scales of input and output are
+    in the table."""
+
+    table: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from nets.endings import ArgMax, LogSoftmax, Sigmoid
+from nets.endings import ArgMax, LogSoftmax
+from nets.functions import Elu, HardSigmoid, HardSwish, LeakyRelu, Selu, Sigmoid, Silu, Tanh
 from nets.graph import (
     LRN,
     Add,
@@ -41,6 +42,17 @@ def _each(kind: type[Layer]) -> Callable[[Node], View]:
     def handler(node: Node) -> View:
         view = node.each(0)
         return _like(view, node.add(kind, view.layer))
+    return handler
+
+
+def _function(kind: type[Layer], **defaults: float) -> Callable[[Node], View]:
+    """The handler of a function of each element, with its attributes, numbers, and what they are if they are left out."""
+    def handler(node: Node) -> View:
+        numbers = {what: float(node.attribute(what, default)) for what, default in defaults.items()}
+        if not all(map(math.isfinite, numbers.values())):
+            raise ValueError(f"{' and '.join(numbers)} must be finite, not {numbers}")
+        view = node.each(0)
+        return _like(view, node.add(kind, view.layer, **numbers))
     return handler
 
 
@@ -155,6 +167,8 @@ def _arithmetic(node: Node) -> View:
     op = node.proto.op_type
     first, second = (node.computed(k) for k in range(2))
     if first and second:
+        if op == "Mul" and (gated := _gated(node)):
+            return gated
         if op not in ("Add", "Sum"):
             raise ValueError(f"{op} of two computed tensors is not supported")
         return _total(node, [node.view(0), node.view(1)], node.name)
@@ -174,6 +188,18 @@ def _arithmetic(node: Node) -> View:
         else:
             raise ValueError("division by a computed tensor is not supported")
     return _affine(node, view, scale, offset)
+
+
+def _gated(node: Node) -> View | None:
+    """The product of a tensor and a sigmoid of itself, if a node is that: SiLU, or with a hard one of slope 1/6 hard-swish."""
+    for view, gate in ((node.view(0), node.view(1)), (node.view(1), node.view(0))):
+        layer = node.net.layers.get(gate.layer)
+        if layer and layer.inputs == (view.layer,) and (gate.shape, gate.loops) == (view.shape, view.loops):
+            if isinstance(layer, Sigmoid):
+                return _like(view, node.add(Silu, view.layer))
+            if isinstance(layer, HardSigmoid) and np.allclose((layer.alpha, layer.beta), (1 / 6, 0.5), rtol=0, atol=1e-4):
+                return _like(view, node.add(HardSwish, view.layer))
+    return None
 
 
 def _total(node: Node, views: list[View], name: str) -> View:
@@ -304,9 +330,12 @@ def _dropout(node: Node) -> View:
 
 HANDLERS: dict[str, Callable[[Node], View | Stack | list[View]]] = {
     "Add": _arithmetic, "ArgMax": _arg_max, "BatchNormalization": _batch_norm, "Clip": _clip, "Div": _arithmetic,
-    "Dropout": _dropout, "Gemm": _gemm, "LRN": _lrn, "LogSoftmax": _softmax, "MatMul": _mat_mul, "Max": _extreme, "Mean": _mean,
+    "Dropout": _dropout, "Elu": _function(Elu, alpha=1.0), "Gemm": _gemm,
+    "HardSigmoid": _function(HardSigmoid, alpha=0.2, beta=0.5), "HardSwish": _function(HardSwish), "LRN": _lrn,
+    "LeakyRelu": _function(LeakyRelu, alpha=0.01), "LogSoftmax": _softmax, "MatMul": _mat_mul, "Max": _extreme, "Mean": _mean,
     "Min": _extreme, "Mul": _arithmetic, "ReduceMean": _reduce_mean, "ReduceSum": _reduce_sum, "Relu": _each(Relu),
-    "Sigmoid": _each(Sigmoid), "Softmax": _softmax, "Sub": _arithmetic, "Sum": _sum, **SHAPE_HANDLERS, **WINDOW_HANDLERS,
+    "Selu": _function(Selu, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875), "Sigmoid": _function(Sigmoid),
+    "Softmax": _softmax, "Sub": _arithmetic, "Sum": _sum, "Tanh": _function(Tanh), **SHAPE_HANDLERS, **WINDOW_HANDLERS,
 }
 
 QUANTISED = frozenset({"ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",

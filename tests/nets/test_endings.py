@@ -8,8 +8,9 @@ from arch.geometry import PRESETS
 from compiler.build import compile_network
 from golden import values
 from host import tensors
-from nets.endings import ArgMax, LogSoftmax, Sigmoid, finish, scores_of
+from nets.endings import ArgMax, LogSoftmax, finish, scores_of
 from nets.float_run import run
+from nets.functions import Sigmoid
 from nets.graph import Conv, Flatten, GlobalAvgPool, Graph, GraphError, Input, Linear, Softmax, Window
 from nets.int8.file import load, save
 from nets.model import Model
@@ -91,11 +92,11 @@ def test_classes_that_change_places_stay_in_the_network():
     assert (last.name, endings) == ("r", ())
 
 
-def test_a_sigmoid_in_the_middle_is_refused():
-    model = network([Sigmoid], 6)
+def test_logarithms_in_the_middle_are_refused():
+    model = network([LogSoftmax], 6)
     layers = (*model.graph.layers, Linear(name="more", inputs=("e0",), weight=np.ones((2, 6), np.float32),
                                           bias=np.zeros(2, np.float32)))
-    with pytest.raises(GraphError, match=r"e0 \(Sigmoid\): is not computed in integers: it may only end a network"):
+    with pytest.raises(GraphError, match=r"e0 \(LogSoftmax\): is not computed in integers: it may only end a network"):
         quantised(Model(graph=Graph(name="net", layers=layers, output="more"), spec=model.spec))
 
 

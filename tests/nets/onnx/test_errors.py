@@ -29,7 +29,7 @@ def refusal(path, **options) -> str:
 
 # name, nodes, constants, options of the model, message
 NODES = [
-    ("unknown operator", [node("LeakyRelu", "x", name="leaky")], {}, {}, r"leaky \(LeakyRelu\): operator is not supported"),
+    ("unknown operator", [node("Softplus", "x", name="soft")], {}, {}, r"soft \(Softplus\): operator is not supported"),
     ("unknown domain", [node("Magic", "x", domain="com.example")], {}, {},
      r"y \(Magic\): operator of domain 'com.example' is not supported"),
     ("standard operator of another domain", [node("Relu", "x", domain="com.example")], {}, {},
