@@ -3,7 +3,9 @@ from dataclasses import asdict, dataclass, fields
 import hashlib
 import json
 
-__all__ = ["Geometry", "PRESETS"]
+__all__ = ["Geometry", "OPTION_WORDS", "PRESETS"]
+
+OPTION_WORDS = 256      # of parameters, that each optional unit has for constants of its own
 
 
 def _check(name: str, value, low: int, high: int, multiple: int = 1):
@@ -76,6 +78,17 @@ class Geometry:
     def blocks_per_word(self) -> int:
         """Output blocks (of PO channels) in an activation word (of PI channels)."""
         return self.input_lanes // self.output_lanes
+
+    @property
+    def parameter_places(self) -> int:
+        """Words that loads of parameters reach: those of the parameter memory, and behind them the optional units', see
+        `option_words`."""
+        return self.parameter_words + OPTION_WORDS * len(self.options)
+
+    def option_words(self, name: str) -> range:
+        """Words of an optional unit that the engine has, as loads of parameters count them."""
+        first = self.parameter_words + OPTION_WORDS * self.options.index(name)
+        return range(first, first + OPTION_WORDS)
 
     @property
     def macs(self) -> int:

@@ -191,7 +191,7 @@ class WordRange:
 
 def memory_of(opcode: Opcode, entry: Field) -> str:
     """Parameter of the geometry: words of the memory in which what a field says must lie; empty if that is none, or storage."""
-    moved = {Opcode.LOAD_WEIGHTS: "weight_words", Opcode.LOAD_PARAMETERS: "parameter_words"}
+    moved = {Opcode.LOAD_WEIGHTS: "weight_words", Opcode.LOAD_PARAMETERS: "parameter_places"}
     if entry.memory == TRANSFERRED:
         return moved.get(opcode, "activation_words")
     return "" if entry.memory == STORED else entry.memory

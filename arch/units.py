@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from arch import pipeline
 from arch.geometry import Geometry
 from arch.record import Record
-from arch.unit import average, load, pool, requantise, window, writer
+from arch.unit import average, load, pool, requantise, table, window, writer
 
 __all__ = ["FIXED", "QUEUED", "UNITS", "Unit", "boundaries", "latency", "queued", "units", "vector"]
 
@@ -48,6 +48,7 @@ FIXED = (
 # What can: streams of vectors, whose taker says when.
 QUEUED = (
     Unit(name="fifo", latency=pipeline.OUTPUT_FIFO, boundary="fifo"),
+    Unit(name="table", record=table.TableConfig, latency=table.LATENCY, boundary="mapped", optional=True),
     Unit(name="pool", record=pool.PoolConfig, latency=pool.LATENCY, boundary="pooled"),
     Unit(name="average", record=average.AverageConfig, latency=average.PASS, boundary="averaged"),
     Unit(name="writer", record=writer.WriterConfig, latency=pipeline.WRITE_GRANT, boundary="written"))

@@ -121,7 +121,7 @@ class Machine:
         elif opcode is Opcode.LOAD_WEIGHTS:
             self.weights[chip] = words.view("<i1").reshape(-1, self.geometry.input_lanes, 2)
         else:
-            self.parameters.write(chip, words)
+            units.load(self.geometry, self.parameters, self.queued, chip, words)
 
     def _load_pixels(self, transfer: PixelTransfer):
         words = self.storage[self._inside(places.STORED, places.pixel_places(transfer))]

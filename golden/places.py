@@ -23,7 +23,7 @@ LOADED = {Opcode.LOAD_WEIGHTS: WEIGHTS, Opcode.LOAD_PARAMETERS: PARAMETERS, Opco
 
 def memory_words(geometry: Geometry) -> dict[str, int]:
     """Words of each memory on the chip."""
-    return {ACTIVATIONS: geometry.activation_words, WEIGHTS: geometry.weight_words, PARAMETERS: geometry.parameter_words}
+    return {ACTIVATIONS: geometry.activation_words, WEIGHTS: geometry.weight_words, PARAMETERS: geometry.parameter_places}
 
 
 def taps(window: WindowConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -59,6 +59,13 @@ def load_places(geometry: Geometry, load: LoadConfig) -> tuple[np.ndarray, np.nd
     parameters = load.output_blocks * geometry.pairs
     return ((load.weights + np.arange(weights)) % geometry.weight_words,
             (load.parameters + np.arange(parameters)) % geometry.parameter_words)
+
+
+def _constant_places(geometry: Geometry, command: Command) -> np.ndarray:
+    """Words that optional units read, as loads of parameters count them."""
+    places = [geometry.option_words(name).start + np.array(record.constants, np.int64)
+              for name, record in command.present().items() if hasattr(record, "constants")]
+    return np.concatenate([np.zeros(0, np.int64), *places])
 
 
 def writes(command: Command) -> bool:
@@ -156,6 +163,7 @@ def _trailing_words(command: Command) -> np.ndarray:
 
 def _command(geometry: Geometry, command: Command) -> tuple[Access, ...]:
     weights, parameters = load_places(geometry, command.load)
+    parameters = np.concatenate([parameters, _constant_places(geometry, command)])
     written = written_places(geometry, command)[0].ravel()
     silent = not writes(command)                # its token comes at once
     trailing = () if silent else (Access(ACTIVATIONS, False, _trailing_words(command), late=True),)

@@ -21,7 +21,7 @@ from golden import places, values
 from golden.unit.rules import UnitError, fraction, require
 from nets.int8.network import FRACTION_BITS, Requantise
 
-__all__ = ["Gather", "Parameters", "UnitError", "convolve", "problems", "queued", "rows", "run"]
+__all__ = ["Gather", "Parameters", "UnitError", "convolve", "load", "problems", "queued", "rows", "run"]
 
 
 class Parameters:
@@ -172,6 +172,18 @@ def _classes(geometry: Geometry) -> dict[str, Any]:
 def queued(geometry: Geometry) -> dict[str, Any]:
     """These units, each with what it keeps between commands."""
     return {name: unit(geometry) for name, unit in _classes(geometry).items()}
+
+
+def load(geometry: Geometry, parameters: Parameters, chain: Mapping[str, Any], words: np.ndarray, stored: np.ndarray) -> None:
+    """Put words of storage, uint16 (n, 6), into the parameter memory, or into optional units behind it; of what has no constants
+    they are lost. `chain`: as `queued` has it."""
+    own = words < geometry.parameter_words
+    parameters.write(words[own], stored[own])
+    for name in geometry.options:
+        place = geometry.option_words(name)
+        inside = (words >= place.start) & (words < place.stop)
+        if hasattr(chain[name], "write"):
+            chain[name].write(words[inside] - place.start, stored[inside])
 
 
 def rows(geometry: Geometry, command: Command) -> int:

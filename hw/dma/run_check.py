@@ -63,7 +63,7 @@ class RunCheck(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         geometry = self.geometry
-        memory = {Opcode.LOAD_WEIGHTS: geometry.weight_words, Opcode.LOAD_PARAMETERS: geometry.parameter_words,
+        memory = {Opcode.LOAD_WEIGHTS: geometry.weight_words, Opcode.LOAD_PARAMETERS: geometry.parameter_places,
                   Opcode.LOAD_ACTIVATIONS: geometry.activation_words, Opcode.STORE: geometry.activation_words,
                   Opcode.LOAD_PIXELS: (1 << ADDRESS + 2) - 1}
         amount, odd = Signal(_AMOUNT, reset_less=True), Signal(reset_less=True)

@@ -57,6 +57,8 @@ class Convolver(wiring.Component):
                                               depth=geometry.band_pixels, lut_pairs=geometry.lut_pairs)
         m.submodules.requantise = requantise = Requantise(lanes=geometry.output_lanes, multiplier=geometry.requantise_multipliers)
         self._check_latencies(array, requantise)
+        # Behind the parameter memory are words of others.
+        own = pairs.en & (pairs.addr < geometry.parameter_words) if geometry.options else pairs.en
 
         for config, unit in ((self.window, window), (self.load, weights), (self.scale, parameters)):
             wiring.connect(m, wiring.flipped(config), unit.config)
@@ -71,8 +73,8 @@ class Convolver(wiring.Component):
             activations.address.eq(window.address), activations.issue.eq(window.issue), self.r_data.eq(activations.r_data),
             activations.w_addr.eq(given.addr), activations.w_data.eq(given.data), activations.w_en.eq(given.en),
             weights.w_addr.eq(words.addr), weights.w_data.eq(words.data), weights.w_en.eq(words.en),
-            weights.b_addr.eq(pairs.addr), weights.b_data.eq(pairs.data.biases), weights.b_en.eq(pairs.en),
-            parameters.w_addr.eq(pairs.addr), parameters.w_data.eq(pairs.data.scales), parameters.w_en.eq(pairs.en),
+            weights.b_addr.eq(pairs.addr), weights.b_data.eq(pairs.data.biases), weights.b_en.eq(own),
+            parameters.w_addr.eq(pairs.addr), parameters.w_data.eq(pairs.data.scales), parameters.w_en.eq(own),
 
             array.beat.eq(activations.beat), array.load.valid.eq(weights.load_valid),
             array.load.weights.eq(weights.weights), array.load.bias.eq(weights.biases),

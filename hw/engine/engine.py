@@ -96,8 +96,18 @@ class Engine(wiring.Component):
             convolver.room.eq(fifo.room), fifo.reserve.eq(convolver.reserve), fifo.i.eq(convolver.o),
             writer.grant.eq(memories.write_grant), self.digest.eq(Const(self.geometry.digest, 64))]
         self._writes(m)
+        self._constants(m)
         self._status(m)
         return m
+
+    def _constants(self, m):
+        """Optional units take their constants from the writes of parameters."""
+        given = self.memories.writes.parameters
+        for name in self.geometry.options:
+            if hasattr(unit := self.units[name], "constants"):
+                words, port = self.geometry.option_words(name), unit.constants
+                m.d.sync += [port.addr.eq(given.addr), port.data.eq(given.data.biases.as_value()),
+                             port.en.eq(given.en & (given.addr >> len(port.addr) == words.start >> len(port.addr)))]
 
     def _writes(self, m):
         """The activation memory's write port: the writer's words first, then the host's, then the gather's."""

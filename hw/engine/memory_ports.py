@@ -3,10 +3,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from arch.geometry import Geometry
+from arch.geometry import OPTION_WORDS, Geometry
 from hw.engine.weights import bias_layout, scale_layout, weight_layout
 
-__all__ = ["MemoryAccess", "MemoryWrites", "parameter_layout"]
+__all__ = ["MemoryAccess", "MemoryWrites", "constants_write", "parameter_layout"]
 
 
 def parameter_layout() -> data.StructLayout:
@@ -18,6 +18,11 @@ def _write(depth: int, shape, enables: int = 1) -> wiring.Signature:
     return wiring.Signature({"addr": Out(ceil_log2(depth)), "data": Out(shape), "en": Out(enables)})
 
 
+def constants_write() -> wiring.Signature:
+    """Write port of an optional unit's constants, seen from whoever writes: the biases of parameter words."""
+    return _write(OPTION_WORDS, bias_layout().size)
+
+
 class MemoryWrites(wiring.Signature):
     """Write ports, seen from whoever writes: `addr`, `data`, `en` of each memory.
 
@@ -25,14 +30,14 @@ class MemoryWrites(wiring.Signature):
     -------
     activations : words of PI bytes, with a bit of `en` for each vector of PO bytes
     weights : words of PI pairs of weights
-    parameters : words of `parameter_layout()`
+    parameters : words of `parameter_layout()`; those behind the parameter memory are the optional units'
     """
 
     def __init__(self, geometry: Geometry):
         super().__init__({
             "activations": Out(_write(geometry.activation_words, 8 * geometry.input_lanes, geometry.blocks_per_word)),
             "weights": Out(_write(geometry.weight_words, weight_layout(geometry))),
-            "parameters": Out(_write(geometry.parameter_words, parameter_layout()))})
+            "parameters": Out(_write(geometry.parameter_places, parameter_layout()))})
 
 
 class MemoryAccess(wiring.Signature):

@@ -1,0 +1,94 @@
+# amaranth: UnusedElaboratable=no
+"""The table against golden: every value, and the cycle of every vector."""
+from hypothesis import given, settings
+from hypothesis import strategies as st
+import numpy as np
+import pytest
+
+from arch.geometry import OPTION_WORDS, Geometry
+from arch.unit.table import TABLES, TableConfig
+from golden.cycles.streams import Readiness
+from golden.cycles.table import passed
+from golden.unit.rules import UnitError
+from golden.unit.table import Table as Values
+from hw.engine.table import WRITES, Table
+from sim.verilog.native import Design
+
+LANES = 4
+GEOMETRY = Geometry(input_lanes=LANES, output_lanes=LANES, activation_words=512, weight_words=512, options=("table",))
+
+
+@pytest.fixture(scope="module")
+def design() -> Design:
+    return Design(Table(GEOMETRY))
+
+
+def tables(rng: np.random.Generator) -> Values:
+    """All tables with random entries."""
+    unit = Values(GEOMETRY)
+    unit.write(np.arange(OPTION_WORDS), rng.integers(0, 1 << 16, (OPTION_WORDS, 6)).astype(np.uint16))
+    return unit
+
+
+def load(sim, unit: Values) -> None:
+    """Writes all tables through the port, a word every `WRITES` cycles."""
+    for word, entries in enumerate(unit.words):
+        for name, value in (("addr", word), ("data", int.from_bytes(entries.tobytes(), "little")), ("en", 1)):
+            sim.set(f"constants__{name}", value)
+        sim.step()
+        sim.set("constants__en", 0)
+        sim.step(WRITES - 1)
+    sim.step(3)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=6), st.tuples(*[st.sampled_from([0.05, 0.3, 0.8, 1.0, 1.0])] * 3),
+       st.integers(0, 2**32 - 1))
+def test_values_and_cycles(design, counts, chances, seed):
+    rng = np.random.default_rng(seed)
+    unit = tables(rng)
+    configs = [TableConfig(enable=int(rng.integers(2)), table=int(rng.integers(TABLES)), vectors=count) for count in counts]
+    into = [rng.integers(0, 256, (1, LANES, 1, count), np.uint8) for count in counts]
+    out = [unit.step(config, q) for config, q in zip(configs, into, strict=True)]
+    into, out = (np.concatenate([q[0, :, 0].T for q in parts]) for parts in (into, out))
+    slow, allow, ready = (np.append(rng.random(211) < chance, True) for chance in chances)
+    with design.simulate() as sim:
+        load(sim, unit)
+        origin = sim.cycle
+        sim.feed("command", [config.pack() for config in configs], np.roll(slow, origin))
+        sim.feed("i", into, np.roll(allow, origin))
+        sim.pattern("o__ready", np.roll(ready, origin))
+        sim.run_until(beats=("o", len(out)), deadline=100_000)
+        sim.run_until(drained="command", deadline=100_000)
+        sim.step(60)
+        seen = {name: sim.beats(name) for name in ("command", "i", "o")}
+    for beats in seen.values():
+        beats.cycle -= origin
+
+    def offers(pattern, cycles):
+        return Readiness(pattern).following(np.concatenate(([0], cycles[:-1] + 1)))
+    np.testing.assert_array_equal(seen["o"].payload, out)
+    expected = passed(GEOMETRY, configs, offers(slow, seen["command"].cycle), offers(allow, seen["i"].cycle), Readiness(ready))
+    for name, cycles in zip(("command", "i", "o"), expected, strict=True):
+        assert seen[name].cycle.tolist() == cycles.tolist(), name
+
+
+def test_every_entry_of_every_table(design):
+    unit, every = tables(np.random.default_rng(1)), np.repeat(np.arange(256, dtype=np.uint8)[:, None], LANES, axis=1)
+    with design.simulate() as sim:
+        load(sim, unit)
+        sim.feed("command", [TableConfig(enable=1, table=n, vectors=256).pack() for n in range(TABLES)])
+        sim.feed("i", np.tile(every, (TABLES, 1)))
+        sim.run_until(beats=("o", 256 * TABLES), deadline=10_000)
+        np.testing.assert_array_equal(sim.beats("o").payload, np.repeat(unit.words.reshape(-1, 1), LANES, axis=1))
+
+
+def test_a_number_of_vectors_that_did_not_come():
+    q = np.zeros((2, LANES, 3, 3), np.uint8)
+    with pytest.raises(UnitError, match="^vectors of the table must be 18, not 17$"):
+        Values(GEOMETRY).step(TableConfig(enable=0, table=0, vectors=17), q)
+
+
+def test_words_that_are_read():
+    assert TableConfig(enable=1, table=3, vectors=1).constants == range(96, 128)
+    assert not TableConfig(enable=0, table=3, vectors=1).constants
