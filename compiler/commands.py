@@ -9,6 +9,7 @@ from arch.record import ADDRESS
 from arch.unit.average import AverageConfig
 from arch.unit.load import LoadConfig
 from arch.unit.requantise import RequantiseConfig
+from arch.unit.table import TABLE_WORDS, TableConfig
 from arch.unit.window import WindowConfig
 from arch.unit.writer import WriterConfig
 from compiler.bands import Band
@@ -20,13 +21,13 @@ __all__ = ["command"]
 
 
 def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Band, blocks: range, weights: int, parameters: int,
-            place: int | None = None, pool_base: int = 0, running: bool = False) -> Command:
+            place: int | None = None, pool_base: int = 0, running: bool = False, table: int = 0) -> Command:
     """The command of a band of a convolution and a range of its output blocks, whose weights and parameters begin at these
     words. It reads one source, or of each of `work.maps` sources the same rows, none of which may go around its ring there; a
     source begins with the word that the first of these blocks reads.
 
     `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's. `running`: a
-    global average writes what it has so far, also before the last band.
+    global average writes what it has so far, also before the last band. `table`: word of the unit at which the table begins.
     """
     if place is None:
         place = target.offset // work.geometry.output_lanes + blocks.start
@@ -34,7 +35,7 @@ def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Ban
         sources = [replace(source, height=1, width=1, pixel_words=source.words, ring_rows=1) for source in sources]
     return Command(window=_window(work, sources[0], band, blocks) if work.maps == 1 else _sum(work, sources, band, blocks),
                    load=LoadConfig(weights=weights, parameters=parameters, passes=work.passes, output_blocks=len(blocks)),
-                   requantise=RequantiseConfig(**_rule(work.conv.requantise)),
+                   requantise=RequantiseConfig(**_rule(work.conv.requantise)), table=_table(work, band, blocks, table),
                    pool=work.pool_record(band, blocks, pool_base), average=_average(work, band, blocks, running or band.last),
                    writer=_writer(work, target, band, blocks, place, running or band.last))
 
@@ -91,6 +92,14 @@ def _common(work: Convolution, band: Band, blocks: range) -> dict[str, int]:
             "rows": len(band.rows), "columns": work.size[1], "zero_point": work.zero_point}
 
 
+def _table(work: Convolution, band: Band, blocks: range, first: int) -> TableConfig | None:
+    """None for an engine without tables."""
+    if "table" not in work.geometry.options:
+        return None
+    return TableConfig(enable=int(work.table is not None), table=first // TABLE_WORDS,
+                       vectors=len(blocks) * len(band.rows) * work.size[1])
+
+
 def _average(work: Convolution, band: Band, blocks: range, emits: bool) -> AverageConfig:
     pixels = len(band.pooled) * work.pooled[1]
     if not work.average:
@@ -99,7 +108,7 @@ def _average(work: Convolution, band: Band, blocks: range, emits: bool) -> Avera
     how = work.pool.requantise
     return AverageConfig(
         enable=1, first=int(band.first), last=int(emits), pixels=pixels, output_blocks=len(blocks),
-        start=-work.pooled[0] * work.pooled[1] * work.conv.requantise.zero_point, multiplier=int(np.max(how.multiplier)),
+        start=-work.pooled[0] * work.pooled[1] * work.result_zero_point, multiplier=int(np.max(how.multiplier)),
         shift=int(np.max(how.shift)), **_rule(how))
 
 

@@ -13,7 +13,7 @@ from arch.unit.window import WindowConfig
 from compiler.bands import Band, cut_bands
 from compiler.images import parameter_image, weight_image
 from nets.graph import Window
-from nets.int8.network import SHIFT_MAX, QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool
+from nets.int8.network import SHIFT_MAX, QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool, QTable
 
 __all__ = ["Convolution", "EVERYTHING", "MOST_KERNEL", "MOST_PADDING", "MOST_SIDE", "MOST_STRIDE", "Own", "Pool", "picks"]
 
@@ -44,12 +44,13 @@ EVERYTHING = Own(step=0, repeat=1)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Convolution:
-    """A convolution and the pool fused behind it, on an input of `height` x `width` with zero point `zero_point`.
+    """A convolution and the table and the pool fused behind it, on an input of `height` x `width` with zero point `zero_point`.
 
     `own`: the input words of each output block; `conv.weight` has weights for those alone. `maps`: so many maps of the same size
     are convolved and summed, the weights of each below those of the one before it (`conv.weight` has `maps` times the rows of the
     kernel). `spare`: computes all of the convolution's output, even what no window of the pool reads. `whole`: the input is
     read as a single pixel, its channels those of all pixels, row by row, each with all its words; the convolution is 1x1.
+    `table_zero_point`: of what the table gives, if there is one.
 
     What an engine cannot run can be made too, and asked what stands `against` it.
     """
@@ -64,6 +65,8 @@ class Convolution:
     own: Own = EVERYTHING
     maps: int = 1
     whole: bool = False
+    table: QTable | None = None
+    table_zero_point: int = 0
 
     def against(self) -> Iterator[tuple[QLayer, str]]:
         """What stands against it on this engine, whatever its memories hold: whether convolution or pool, and why."""
@@ -88,6 +91,8 @@ class Convolution:
                 ("output rows", "pixels", self.size[1], "band_pixels"),
                 ("parameters", "words", geometry.pairs, "parameter_words")):
             yield from self._too_much(self.conv, what, unit, used, name)
+        if self.table is not None and "table" not in geometry.options:
+            yield self.table, "the engine has no tables: add the unit \"table\" to the options of its geometry (--geometry)"
         if self.pool is not None:
             yield from self._against_pool(self.pool, self.pool_window)
 
@@ -143,6 +148,11 @@ class Convolution:
     def pooled(self) -> tuple[int, int]:
         """Height and width behind the pool; of a global average, before it."""
         return self.pool_window.output_size(*self.size, ceil_mode=getattr(self.pool, "ceil_mode", False))
+
+    @property
+    def result_zero_point(self) -> int:
+        """Zero point of what the pool takes."""
+        return self.table_zero_point if self.table else self.conv.requantise.zero_point
 
     @property
     def pointwise(self) -> bool:
@@ -202,7 +212,7 @@ class Convolution:
             out_columns=out_columns, output_blocks=len(blocks), history=min(window.kernel[0] - 1, band.rows.start),
             lead=band.lead, overhang_rows=band.overhang, include_padding=int(getattr(pool, "count_include_pad", False)),
             top=top if reaches_top else 0, padded_right=max(0, min(overhang, right)),
-            padded_bottom=min(band.overhang, bottom), zero_point=self.conv.requantise.zero_point, base=base)
+            padded_bottom=min(band.overhang, bottom), zero_point=self.result_zero_point, base=base)
 
     @property
     def macs(self) -> int:

@@ -3,7 +3,7 @@ import numpy as np
 
 from arch.geometry import Geometry
 
-__all__ = ["parameter_image", "parameter_words", "weight_image", "weight_words"]
+__all__ = ["parameter_image", "parameter_words", "table_words", "weight_image", "weight_words"]
 
 
 def weight_image(geometry: Geometry, weight: np.ndarray) -> np.ndarray:
@@ -34,4 +34,11 @@ def parameter_words(biases: np.ndarray, multipliers: np.ndarray, shifts: np.ndar
     words[:, :4] = np.ascontiguousarray(biases.astype("<i4")).view("<u2").reshape(-1, 4)
     for place, values in ((4, multipliers), (5, shifts)):
         words[:, place] = values[:, 0] | values[:, 1] << 8
+    return words.reshape(-1)
+
+
+def table_words(table: np.ndarray) -> np.ndarray:
+    """A table uint8 (256,) as storage holds it: uint16 (words of parameters * 6,), eight entries in the biases of each."""
+    words = np.zeros((len(table) // 8, 6), np.uint16)
+    words[:, :4] = np.ascontiguousarray(table).view("<u2").reshape(-1, 4)
     return words.reshape(-1)

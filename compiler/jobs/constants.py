@@ -1,16 +1,17 @@
-"""Weights and parameters: where they lie in their memories, and the loads that bring them."""
+"""Weights, parameters and tables: where they lie in their memories, and the loads that bring them."""
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 
-from arch.geometry import Geometry
+from arch.geometry import OPTION_WORDS, Geometry
 from arch.instruction import Opcode, Transfer, storage_words
+from arch.unit.table import TABLE_WORDS
 from compiler import costs
 from compiler.jobs.job import Job, Jobs, Memory, pieces
 from compiler.schedule.steps import Step
 from compiler.stages import Stage
 
-__all__ = ["Constants"]
+__all__ = ["Constants", "Tables"]
 
 
 class _Ring:
@@ -51,12 +52,13 @@ class _Ring:
 class Constants:
     """The weights, or the parameters, of all stages.
 
-    `block_words`: words on the chip of an output block of a stage; `storage`: where those of each stage begin there.
+    `block_words`: words on the chip of an output block of a stage; `storage`: where those of each stage begin there. The memory
+    begins at word `first` of those that the opcode loads.
     """
 
     def __init__(self, opcode: Opcode, geometry: Geometry, words: int, jobs: Jobs, storage: Mapping[Stage, int],
-                 block_words: Callable[[Stage], int]):
-        self.opcode, self.jobs, self.storage, self.block_words = opcode, jobs, storage, block_words
+                 block_words: Callable[[Stage], int], *, first: int = 0):
+        self.opcode, self.jobs, self.storage, self.block_words, self.first = opcode, jobs, storage, block_words, first
         self.per_word = storage_words(geometry, opcode)
         self.memory, self.ring = Memory(words, jobs), _Ring(words)
         self.staying: Collection[Stage] = ()
@@ -66,9 +68,15 @@ class Constants:
         self.staying = staying
         self.ring.begin(sum(stage.work.blocks * self.block_words(stage) for stage in staying))
 
+    def blocks(self, step: Step) -> range:
+        """Which blocks' words a step needs."""
+        return step.blocks
+
     def bring(self, step: Step) -> int:
         """Where those of a step's blocks lie; they are loaded if they do not."""
-        stage, blocks = step.stage, step.blocks
+        stage, blocks = step.stage, self.blocks(step)
+        if not blocks:
+            return 0
         start = self.ring.find((stage, blocks))
         if start is None:
             start = self.ring.add((stage, blocks), self.block_words(stage) * len(blocks), stage in self.staying)
@@ -86,16 +94,28 @@ class Constants:
             for piece in pieces(range(a, b), most):
                 part = places[piece.start:piece.stop]
                 self.jobs.add(self.opcode, Transfer(
-                    storage=int(address + piece.start * self.per_word), storage_step=0, chip=int(part[0]), chip_step=0,
-                    words=len(piece), runs=1), self.memory.writes("load", part), stage=stage)
+                    storage=int(address + piece.start * self.per_word), storage_step=0, chip=self.first + int(part[0]),
+                    chip_step=0, words=len(piece), runs=1), self.memory.writes("load", part), stage=stage)
 
     def _places(self, stage: Stage, blocks: range, start: int) -> np.ndarray:
         return (start + np.arange(self.block_words(stage) * len(blocks))) % self.memory.words
 
     def read(self, step: Step, start: int) -> set[Job]:
         """What a step's compute job, which is next, must come after because it reads them from word `start` on."""
-        places = self._places(step.stage, step.blocks, start)
+        places = self._places(step.stage, self.blocks(step), start)
         after = self.memory.reads("compute", places)
         if not len(step.output_rows):
             self.memory.keep(places)
         return after
+
+
+class Tables(Constants):
+    """The tables of all stages that have one, a block each. `storage`: where they lie there."""
+
+    def __init__(self, geometry: Geometry, jobs: Jobs, storage: Mapping[Stage, int]):
+        super().__init__(Opcode.LOAD_PARAMETERS, geometry, OPTION_WORDS, jobs, storage, lambda stage: TABLE_WORDS,
+                         first=geometry.option_words("table").start if storage else 0)
+
+    def blocks(self, step: Step) -> range:
+        """The table, if the step's stage has one."""
+        return range(int(step.stage.work.table is not None))

@@ -6,7 +6,7 @@ import math
 from arch.geometry import Geometry
 from compiler.convolution import Pool, picks
 from compiler.stages import Buffer, Origin
-from nets.int8.network import QAdd, QConcat, QConv, QFlatten, QGlobalAvgPool, QInput, QLayer, QNetwork, QSelect
+from nets.int8.network import QAdd, QConcat, QConv, QFlatten, QGlobalAvgPool, QInput, QLayer, QNetwork, QSelect, QTable
 
 __all__ = ["Arrangement", "Part"]
 
@@ -30,6 +30,7 @@ class Arrangement:
         self.places: dict[str, tuple[Buffer, int]] = {}     # tensor, or branch of a pushed pool -> buffer, byte in its pixels
         self.parts: dict[str, list[Part]] = {}              # of each concatenation, and of each pool that went into its branches
         self.fused: dict[str, QLayer] = {}                  # convolution or addition -> pool behind it
+        self.tables: dict[str, QTable] = {}                 # convolution or addition -> table behind it, before the pool
         self.pushed: dict[str, QConcat] = {}                # pool -> concatenation into whose branches it went
         self.readers = {name: [layer for layer in network.layers if name in layer.inputs] for name in network.by_name}
         self._fuse()
@@ -55,14 +56,20 @@ class Arrangement:
         return found[0] if len(found) == 1 and found[0].inputs.count(name) == 1 and name != self.output else None
 
     def _fuse(self):
-        """Which convolutions and additions get a pool behind them."""
+        """Which convolutions and additions get a table or a pool behind them, or both."""
         by_name = self.network.by_name
         for layer in self.network.layers:
-            if not isinstance(layer, Pool) or picks(layer):
+            if not isinstance(layer, Pool | QTable) or picks(layer):
                 continue
             before = by_name[layer.inputs[0]]
             if self._sole_reader(before.name) is not layer:
                 continue
+            if isinstance(layer, QTable):
+                if isinstance(before, QConv | QAdd):
+                    self.tables[before.name] = layer
+                continue
+            if isinstance(before, QTable) and self.tables.get(before.inputs[0]) is before:
+                before = by_name[before.inputs[0]]
             if isinstance(layer, QGlobalAvgPool) and not self._fits_whole(before):
                 continue
             if isinstance(before, QConv) or isinstance(before, QAdd) and not isinstance(layer, QGlobalAvgPool):
@@ -72,6 +79,16 @@ class Arrangement:
                 if all(isinstance(branch, QConv) and self._sole_reader(branch.name) is before for branch in branches):
                     self.fused |= {branch.name: layer for branch in branches}
                     self.pushed[layer.name] = before
+
+    def tensor_of(self, name: str) -> str:
+        """The tensor that a convolution or addition writes, with what is fused behind it."""
+        last = self.fused.get(name) or self.tables.get(name)
+        return last.name if last else name
+
+    @property
+    def inside(self) -> set[str]:
+        """Tensors that are never written, because the stage that computes them goes on."""
+        return {*self.fused, *self.tables, *(table.name for name, table in self.tables.items() if name in self.fused)}
 
     def _fits_whole(self, layer: QLayer) -> bool:
         """Whether the inputs of convolutions fit activation memory: a global average has but one sum, and wants all pixels of

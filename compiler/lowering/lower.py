@@ -30,6 +30,7 @@ from nets.int8.network import (
     QPad,
     QSelect,
     QSoftmax,
+    QTable,
 )
 
 __all__ = ["lower"]
@@ -64,7 +65,7 @@ class _Lowering:
     def run(self) -> Stages:
         steps = {QInput: self._input, QConv: self._conv, QAdd: self._add, QConcat: self._concat, QFlatten: self._flatten,
                  QMaxPool: self._pool, QAvgPool: self._pool, QGlobalAvgPool: self._pool, QClamp: self._copy_like,
-                 QChannelShuffle: self._copy_like, QPad: self._pad, QSelect: self._select}
+                 QTable: self._table, QChannelShuffle: self._copy_like, QPad: self._pad, QSelect: self._select}
         hidden = {concat.name for concat in self.arranged.pushed.values()} | ({self.network.output} if self.softmax else set())
         for layer in self.network.layers:
             if layer.name in hidden:
@@ -73,7 +74,7 @@ class _Lowering:
                 steps[type(layer)](layer)
             else:
                 self._refuse(layer, "no unit of the engine computes it: only the reference does (golden.run)")
-            if layer.name not in self.views and layer.name not in self.arranged.fused:
+            if layer.name not in self.views and layer.name not in self.arranged.inside:
                 self.views[layer.name] = self._own(layer.name)      # it was refused: as if something wrote it, for layers behind
         if not self.problems:
             self._pack_output()
@@ -119,8 +120,7 @@ class _Lowering:
         return right <= most("right")
 
     def _conv(self, conv: QConv):
-        pool = self.arranged.fused.get(conv.name)
-        tensor = pool.name if pool else conv.name
+        pool, tensor = self.arranged.fused.get(conv.name), self.arranged.tensor_of(conv.name)
         view, lowered = self.views[conv.inputs[0]], conv
         if view.flat:
             if conv.window != POINT or conv.groups != 1:
@@ -143,18 +143,18 @@ class _Lowering:
 
     def _convolve(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, view: _View, target: _View, channel: int = 0):
         """The stages of a convolution of any groups and dilation."""
-        self._stages(layer, tensor, without_holes(conv), pool, (view,), target, channel)
+        self._stages(layer, tensor, without_holes(conv), pool, (view,), target, channel, self.arranged.tables.get(layer))
 
     def _add(self, layer: QAdd):
         """A convolution of two maps; what does not lie alone in its buffer is copied to one."""
         if any(self._flat(layer, name) for name in layer.inputs):
             return
         alone = {name: self._alone_in_buffer(name) for name in dict.fromkeys(layer.inputs)}
-        pool = self.arranged.fused.get(layer.name)
-        tensor = pool.name if pool else layer.name
+        pool, tensor = self.arranged.fused.get(layer.name), self.arranged.tensor_of(layer.name)
         self.views[tensor] = target = self._own(tensor)
         conv = addition(layer, len(target.channels), tuple(self._kind(name)[1] for name in layer.inputs))
-        self._stages(layer.name, tensor, conv, pool, tuple(alone[name] for name in layer.inputs), target)
+        self._stages(layer.name, tensor, conv, pool, tuple(alone[name] for name in layer.inputs), target,
+                     table=self.arranged.tables.get(layer.name))
 
     def _alone_in_buffer(self, name: str) -> _View:
         """A view of a tensor, or of its copy, whose pixels hold nothing else and its channels in order."""
@@ -180,6 +180,11 @@ class _Lowering:
         elif pool.name not in self.views:
             self._alone(pool, pool)
 
+    def _table(self, layer: QTable):
+        """A table, in the stage of the convolution before it, or behind a copy."""
+        if layer not in self.arranged.tables.values():
+            self._alone(layer)
+
     def _copy_like(self, layer: QClamp | QChannelShuffle):
         self._alone(layer)
 
@@ -195,7 +200,7 @@ class _Lowering:
         self.views[layer.name] = target = self._own(layer.name)
         if picks(layer):
             conv, pool = replace(conv, window=Window(kernel=(1, 1), stride=layer.window.stride)), None
-        self._stages(layer.name, layer.name, conv, pool, (view,), target)
+        self._stages(layer.name, layer.name, conv, pool, (view,), target, table=layer if isinstance(layer, QTable) else None)
 
     def _pad(self, layer: QPad):
         """A copy whose window reaches beyond the map."""
@@ -282,9 +287,9 @@ class _Lowering:
     # Stages
 
     def _stages(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, views: tuple[_View, ...], target: _View,
-                channel: int = 0):
-        """Adds the stages of a convolution of one map or of several that lie alike; `channel`: of `tensor`, the first that is
-        written. Where a kernel that the engine has not is as large as the map, all pixels are one."""
+                channel: int = 0, table: QTable | None = None):
+        """Adds the stages of a convolution of one map or of several that lie alike, with a table behind it; `channel`: of
+        `tensor`, the first that is written. Where a kernel that the engine has not is as large as the map, all pixels are one."""
         lanes, buffer, kernel = self.geometry.input_lanes, views[0].buffer, conv.window.kernel
         whole = max(kernel) > MOST_KERNEL and kernel == (buffer.height, buffer.width) and not any(conv.window.padding)
         named, zero_point = self.network.by_name[layer], self._kind(conv.inputs[0])[1]
@@ -294,7 +299,8 @@ class _Lowering:
             if whole:
                 part = as_a_pixel(part, buffer.pixel_words, self.geometry)
             work = Convolution(geometry=self.geometry, conv=part.conv, pool=pool, height=buffer.height, width=buffer.width,
-                               zero_point=zero_point, own=part.own, maps=len(views), whole=whole)
+                               zero_point=zero_point, own=part.own, maps=len(views), whole=whole, table=table,
+                               table_zero_point=self._kind(table.name)[1] if table else 0)
             first = int(target.channels[part.outputs.start])
             words = range(first // lanes, first // lanes + -(-len(part.outputs) // lanes))
             stage = Stage(layer=layer, op=named.called, tensor=tensor, channel=channel + part.outputs.start, work=work,

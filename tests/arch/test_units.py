@@ -93,7 +93,7 @@ def test_files_that_know_a_unit_are_those_of_the_recipe(unit):
 
 def test_a_stranger_is_noticed():
     """The count itself: an import, a record or component taken, and a size each make a file one that knows the unit."""
-    pool, modules = units.QUEUED[1], {f"{room}.pool" for room in ROOMS}
+    pool, modules = next(unit for unit in units.QUEUED if unit.name == "pool"), {f"{room}.pool" for room in ROOMS}
     for text in ("from arch.unit.pool import PoolConfig", "from hw.engine import pool", "import golden.cycles.pool",
                  "x = command.pool", "x = one.body.pool.rows", "x = geometry.pool_words", "name = 'pool_words'"):
         assert Facts(text).knows(pool, modules), text
