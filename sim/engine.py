@@ -97,7 +97,7 @@ def images(geometry: Geometry, memory: np.ndarray, phases: tuple[Phase, ...]) ->
         weights.append(pack_columns((address, (geometry.weight_words - 1).bit_length()),
                                     (phase.weights.reshape(len(address), -1).view(np.uint8), 0)))
         address = (phase.parameter_base + np.arange(len(phase.biases))) % geometry.parameter_words
-        columns = [(address, (geometry.parameter_words - 1).bit_length())]
+        columns = [(address, (geometry.parameter_places - 1).bit_length())]
         for values, width in ((phase.biases, 32), (phase.multipliers, 8), (phase.shifts, 6)):
             columns += [(values[:, n], width) for n in range(2)]
         parameters.append(pack_columns(*columns))

@@ -82,7 +82,7 @@ class Expected:
             case "array":
                 block, row, column = order
                 return self._acc[block * self.geometry.output_lanes, row, column].astype("<i4")[:, None].view(np.uint8)
-            case "requantised" | "fifo":
+            case "requantised" | "fifo" | "mapped":         # layers alone have no table: it lets vectors pass
                 return self._blocks(self._vectors, order)
             case "pooled":
                 return self._blocks(self._pooled, order)

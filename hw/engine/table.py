@@ -42,8 +42,8 @@ class Table(wiring.Component):
     constants : ``In(constants_write())``
     """
 
-    def __init__(self, geometry: Geometry, *, places: int = Queue.PLACES):
-        self.places, self.lanes = places, geometry.output_lanes
+    def __init__(self, geometry: Geometry, *, places: int = Queue.PLACES, memory: type[BlockRam] = BlockRam):
+        self.places, self.lanes, self.memory = places, geometry.output_lanes, memory
         vector = vector_layout(self.lanes)
         super().__init__({"command": In(stream.Signature(record_layout(TableConfig))), "i": In(stream.Signature(vector)),
                           "o": Out(stream.Signature(vector)), "constants": In(constants_write())})
@@ -99,7 +99,7 @@ class Table(wiring.Component):
                 m.d.comb += own.d.eq(chosen)
             address = Signal(8 + len(number), name=f"address{n}", reset_less=True)
             m.d.sync += address.eq(Cat(vector[n], number))
-            m.submodules[f"entries{n}"] = ram = BlockRam(depth=ROWS, width=8 * ROW_BYTES)
+            m.submodules[f"entries{n}"] = ram = self.memory(depth=ROWS, width=8 * ROW_BYTES)
             upper = delayed(m, address[0], BlockRam.LATENCY, f"upper{n}_")
             entry = Signal(8, name=f"entry{n}", reset_less=True)
             m.d.comb += [ram.r_addr.eq(address[1:]), ram.w_en.eq(w_en), ram.w_addr.eq(w_addr), ram.w_data.eq(w_data)]

@@ -49,6 +49,15 @@ def every_place() -> QNetwork:
         GlobalAvgPool(name="mean", inputs=("e/tanh",)), classes_of=8)
 
 
+def many_tables() -> QNetwork:
+    """More tables than the unit holds, one behind the other."""
+    layers = []
+    for n in range(TABLES + 3):
+        source, channels = (f"t{n - 1}", 4) if n else ("image", 3)
+        layers += [conv(f"c{n}", source, 4, channels, kernel=1), Tanh(name=f"t{n}", inputs=(f"c{n}",))]
+    return quantised(*layers, classes_of=4 * 20 * 16)
+
+
 def table_loads(program) -> list[int]:
     """Words of the table memory to which loads go, in order."""
     return [one.body.chip - GEOMETRY.parameter_words for one in program.instructions
@@ -74,11 +83,7 @@ def test_a_table_is_in_the_stage_of_its_convolution():
 
 
 def test_more_tables_than_the_unit_holds():
-    layers = []
-    for n in range(TABLES + 3):
-        source, channels = (f"t{n - 1}", 4) if n else ("image", 3)
-        layers += [conv(f"c{n}", source, 4, channels, kernel=1), Tanh(name=f"t{n}", inputs=(f"c{n}",))]
-    network = quantised(*layers, classes_of=4 * 20 * 16)
+    network = many_tables()
     compiled = compile_network(network, GEOMETRY)
     check_values(network, compiled, random_input(network))
     loads = table_loads(compiled.program)
