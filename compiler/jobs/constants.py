@@ -5,8 +5,8 @@ import numpy as np
 
 from arch.geometry import OPTION_WORDS, Geometry
 from arch.instruction import Opcode, Transfer, storage_words
-from arch.unit.table import TABLE_WORDS
 from compiler import costs
+from compiler.images import table_words
 from compiler.jobs.job import Job, Jobs, Memory, pieces
 from compiler.schedule.steps import Step
 from compiler.stages import Stage
@@ -113,8 +113,11 @@ class Tables(Constants):
     """The tables of all stages that have one, a block each. `storage`: where they lie there."""
 
     def __init__(self, geometry: Geometry, jobs: Jobs, storage: Mapping[Stage, int]):
-        super().__init__(Opcode.LOAD_PARAMETERS, geometry, OPTION_WORDS, jobs, storage, lambda stage: TABLE_WORDS,
+        super().__init__(Opcode.LOAD_PARAMETERS, geometry, OPTION_WORDS, jobs, storage, self._words,
                          first=geometry.option_words("table").start if storage else 0)
+
+    def _words(self, stage: Stage) -> int:
+        return len(table_words(stage.work.table.table)) // self.per_word
 
     def blocks(self, step: Step) -> range:
         """The table, if the step's stage has one."""
