@@ -19,9 +19,9 @@ from cli import Parser, positive, print_notes, progress, run_command, terminal, 
 from golden import values
 from nets import float_run
 from nets.endings import scores_of
+from nets.int8.loss_report import loss_records, loss_table, plot_losses
 from nets.int8.network import QNetwork
 from nets.labelled import labelled_images, own_images
-from nets.loss_report import loss_records, loss_table, plot_losses
 from nets.model import Model
 from nets.network import add_network_arguments, network_and_model
 from nets.plot import PLOT_SUFFIXES

@@ -24,12 +24,12 @@ from nets.int8.check import check
 from nets.int8.equalise import equalise, measure_ranges
 from nets.int8.file import save
 from nets.int8.fuse import plan
+from nets.int8.loss_report import loss_records, loss_table, plot_losses
 from nets.int8.losses import measure_losses, warnings
 from nets.int8.lower import lower
 from nets.int8.network import QNetwork
 from nets.int8.pools import split_pools
 from nets.load import add_model_arguments, model_from_arguments
-from nets.loss_report import loss_records, loss_table, plot_losses
 from nets.model import Model
 from nets.plot import PLOT_SUFFIXES
 from nets.preprocess import InputSpec, find_images, load_image

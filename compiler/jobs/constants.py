@@ -117,7 +117,8 @@ class Tables(Constants):
                          first=geometry.option_words("table").start if storage else 0)
 
     def _words(self, stage: Stage) -> int:
-        return len(table_words(stage.work.table.table)) // self.per_word
+        table = stage.work.table
+        return len(table_words(table.table)) // self.per_word if table else 0
 
     def blocks(self, step: Step) -> range:
         """The table, if the step's stage has one."""

@@ -9,10 +9,10 @@ from rich.console import Console
 from golden import evaluate, values
 from nets import digits, float_run
 from nets.int8.fuse import plan
+from nets.int8.loss_report import loss_records, loss_table
 from nets.int8.losses import measure_losses, warnings, worst
 from nets.int8.network import Loss
 from nets.load import load_model
-from nets.loss_report import loss_records, loss_table
 from nets.preprocess import find_images, load_image
 from nets.quantise import SAMPLE, main, quantise, quantise_with, spread, synthetic_images
 from tests.nets.operators import every_operator
