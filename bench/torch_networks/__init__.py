@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from torch import nn
+import torch.nn.functional as F
 
 from bench.torch_networks.joining import DenseNet, FractalNet, GoogLeNet
 from bench.torch_networks.mobile import MobileNetV1, MobileNetV2, ShuffleNetV1, ShuffleNetV2
@@ -47,13 +48,15 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mobilenet_v2:width=0.25": partial(MobileNetV2, 0.25),
     "shufflenet_v1": ShuffleNetV1,
     "shufflenet_v2": ShuffleNetV2,
-    "lenet5:activation=relu": LeNet5,
-    "lenet5:activation=relu,size=28": partial(LeNet5, 28),
+    "lenet5": LeNet5,
+    "lenet5:size=28": partial(LeNet5, 28),
+    "lenet5:activation=relu": partial(LeNet5, activation=F.relu),
+    "lenet5:activation=relu,size=28": partial(LeNet5, 28, activation=F.relu),
 }
 
 # Small ones to train on grey images of ten classes: the network, the side of its images, and epochs that are enough.
 SMALL: dict[str, tuple[Callable[[], nn.Module], int, int]] = {
-    "lenet5": (partial(LeNet5, 28), 28, 40),
+    "lenet5": (partial(LeNet5, 28, activation=F.relu), 28, 40),
     "resnet20": (partial(StochasticResNet, 20, survival=1.0, colours=1), 16, 10),
     "densenet_bc40": (partial(DenseNet, (6, 6, 6), growth=12, classes=10, colours=1, small=True), 16, 8),
     "mobilenet_v2_025": (partial(MobileNetV2, 0.25, classes=10, colours=1, small=True), 16, 14),

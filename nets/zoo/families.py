@@ -132,5 +132,5 @@ FAMILIES: dict[str, Family] = {
     "shufflenet_v2": Family(build=shufflenet_v2, options={
         "width": Option("factor of all channels: 0.5, 1.0, 1.5 or 2.0", _positive)}),
     "lenet5": Family(build=lenet5, shape=(1, 32, 32), classes=10, options={
-        "activation": Option("relu", _one_of("relu"))}),
+        "activation": Option("tanh, scaled as in 1998, or relu", _one_of("tanh", "relu"))}),
 }
