@@ -61,7 +61,7 @@ def measure(bench: EngineBench, case: Case, *, read_grant: np.ndarray | None = N
         memory = np.zeros_like(memory)
     run = bench.run(plan, memory, read_grant=read_grant, write_grant=write_grant, gather=commands, pixels=pixels,
                     follow=bool(commands))
-    expected = Expected(geometry, plan, case.conv, case.x, case.zero_point, target, case.pool)
+    expected = Expected(geometry, plan, case, target)
     started = time.perf_counter()
     line = predicted(geometry, plan, run.offered, read_grant=read_grant, write_grant=write_grant)
     seconds = time.perf_counter() - started

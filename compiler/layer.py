@@ -1,4 +1,4 @@
-"""One convolution, with the pool fused behind it, as commands and memory images, without anything else beside it."""
+"""One convolution, with the table and the pool fused behind it, as commands and memory images; nothing else beside it."""
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from compiler.bands import bands
 from compiler.commands import command
 from compiler.convolution import Convolution, Pool
 from compiler.maps import Map
-from nets.int8.network import QConv
+from nets.int8.network import QConv, QTable
 
 __all__ = ["LayerError", "LayerPlan", "Phase", "plan_layer"]
 
@@ -43,10 +43,13 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerPlan:
-    """Phases in order. Phase n + 2 reuses the memory of phase n when they do not fit side by side."""
+    """Phases in order; those of `side_by_side` consecutive ones fit the memories together: two, or one whose weights take more
+    than half. `table`: what the first words of the engine's tables must hold, if anything."""
 
     phases: tuple[Phase, ...]
     macs: int               # of the layer, without what idle lanes do
+    side_by_side: int = 2
+    table: QTable | None = None
 
     @property
     def commands(self) -> tuple[Command, ...]:
@@ -59,17 +62,18 @@ def _require(condition: bool, message: str):
 
 
 def plan_layer(geometry: Geometry, conv: QConv, *, source: Map, target: Map, zero_point: int, pool: Pool | None = None,
-               weight_base: int = 0, parameter_base: int = 0) -> LayerPlan:
-    """Commands and images for `conv`, and `pool` behind it, from map `source` to map `target`.
+               table: QTable | None = None, table_zero_point: int = 0, weight_base: int = 0, parameter_base: int = 0
+               ) -> LayerPlan:
+    """Commands and images for `conv`, and `table` and `pool` behind it, from map `source` to map `target`.
 
-    `zero_point` is the input's; the pool's is that of the convolution's output. Weights go into the weight memory from
-    `weight_base` on, wrapping. Raises LayerError if the layer does not fit the engine.
+    `zero_point` is the input's; the pool's is `table_zero_point`, or without a table that of the convolution's output. Weights
+    go into the weight memory from `weight_base` on, wrapping. Raises LayerError if the layer does not fit the engine.
     """
     _require(source.channels == conv.weight.shape[1], f"source must have {conv.weight.shape[1]} channels, not {source.channels}")
     _require(source.offset % geometry.input_lanes == 0, f"source offset must be a multiple of {geometry.input_lanes}, "
                                                        f"not {source.offset}")
     work = Convolution(geometry=geometry, conv=conv, pool=pool, height=source.height, width=source.width, zero_point=zero_point,
-                       spare=True)
+                       spare=True, table=table, table_zero_point=table_zero_point)
     if against := [reason for _, reason in work.against()]:
         raise LayerError(*against)
     _require((target.channels, target.height, target.width) == work.shape,
@@ -88,7 +92,8 @@ def plan_layer(geometry: Geometry, conv: QConv, *, source: Map, target: Map, zer
                             commands=commands, biases=biases, multipliers=multipliers, shifts=shifts))
         weight_base = (weight_base + len(blocks) * per_block) % geometry.weight_words
         parameter_base = (parameter_base + len(blocks) * geometry.pairs) % geometry.parameter_words
-    return LayerPlan(phases=tuple(phases), macs=work.macs)
+    return LayerPlan(phases=tuple(phases), macs=work.macs, table=table,
+                     side_by_side=1 if 2 * per_block > geometry.weight_words else 2)
 
 
 def _block_ranges(work: Convolution, single: bool) -> Iterator[range]:

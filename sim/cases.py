@@ -1,4 +1,4 @@
-"""Real layers as cases for the engine: each convolution of a network with its input, and the pool that is fused behind it."""
+"""Real layers as cases for the engine: each convolution of a network with its input, and the table and pool fused behind it."""
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -10,7 +10,7 @@ from arch.unit.gather import GatherConfig
 from compiler.layer import LayerError, LayerPlan, plan_layer
 from compiler.maps import Map
 from nets.graph import Window
-from nets.int8.network import QAvgPool, QConcat, QConv, QGlobalAvgPool, QInput, QMaxPool, QNetwork
+from nets.int8.network import QAvgPool, QConcat, QConv, QGlobalAvgPool, QInput, QMaxPool, QNetwork, QTable
 
 __all__ = ["Case", "cases_of", "gathered"]
 
@@ -19,9 +19,10 @@ _POOLS = QMaxPool | QAvgPool | QGlobalAvgPool
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
-    """A convolution, the pool behind it, and its input uint8 (channels, height, width) with zero point `zero_point`.
+    """A convolution, the table and the pool behind it, and its input uint8 (channels, height, width) with zero point
+    `zero_point`.
 
-    `raster`: what a `gathered` layer was before.
+    `table_zero_point`: of what the table gives. `raster`: what a `gathered` layer was before.
     """
 
     name: str
@@ -29,11 +30,14 @@ class Case:
     x: np.ndarray
     zero_point: int
     pool: QMaxPool | QAvgPool | QGlobalAvgPool | None = None
+    table: QTable | None = None
+    table_zero_point: int = 0
     raster: "Case | None" = None
 
     def __repr__(self) -> str:
         pool = self.pool and (self.pool.op, *(getattr(self.pool, name, None) for name in ("window", "ceil_mode")))
-        return f"Case({self.name}: x {self.x.shape}, weight {self.conv.weight.shape}, {self.conv.window}, pool {pool})"
+        table = "table, " if self.table else ""
+        return f"Case({self.name}: x {self.x.shape}, weight {self.conv.weight.shape}, {self.conv.window}, {table}pool {pool})"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -62,7 +66,8 @@ class Case:
         spare = geometry.activation_words - target.base
         target = replace(target, ring_rows=min(target.height, spare // target.row_words))
         plan = plan_layer(geometry, self.conv, source=source, target=target, zero_point=self.zero_point, pool=self.pool,
-                          weight_base=weight_base, parameter_base=parameter_base)
+                          table=self.table, table_zero_point=self.table_zero_point, weight_base=weight_base,
+                          parameter_base=parameter_base)
         memory = np.zeros((geometry.activation_words, geometry.input_lanes), np.uint8)
         source.store(geometry, memory, self.x)
         return plan, target, memory
@@ -99,21 +104,24 @@ def gathered(case: Case) -> Case:
 def cases_of(network: QNetwork, tensors: Mapping[str, np.ndarray], *, few_channels: int = 4) -> Iterator[Case]:
     """Each ungrouped convolution of a network in order, with its input from `tensors` (by layer name).
 
-    A pool that is the only reader of a convolution, or of a concatenation of convolutions, is fused. A convolution of the
-    image, of at most `few_channels` channels and with a square window, is `gathered`.
+    A table that is the only reader of a convolution is fused; so is a pool behind either, or behind a concatenation of them. A
+    convolution of the image, of at most `few_channels` channels and with a square window, is `gathered`.
     """
     readers = {name: [layer for layer in network.layers if name in layer.inputs] for name in network.by_name}
     for conv in network.layers:
         if not isinstance(conv, QConv) or conv.groups != 1:
             continue
-        following = readers[conv.name]
+        following, table = readers[conv.name], None
+        if len(following) == 1 and isinstance(following[0], QTable):
+            table, following = following[0], readers[following[0].name]
         if len(following) == 1 and isinstance(following[0], QConcat):
             following = readers[following[0].name]
             if any(isinstance(layer, QGlobalAvgPool) for layer in following):
                 following = []
         pool = following[0] if len(following) == 1 and isinstance(following[0], _POOLS) else None
         source = conv.inputs[0]
-        case = Case(name=conv.name, conv=conv, x=tensors[source], zero_point=network.tensors[source].zero_point, pool=pool)
+        case = Case(name=conv.name, conv=conv, x=tensors[source], zero_point=network.tensors[source].zero_point, pool=pool,
+                    table=table, table_zero_point=network.tensors[table.name].zero_point if table else 0)
         image = isinstance(network.by_name[source], QInput) and len(case.x) <= few_channels and _square(conv.window)
         yield gathered(case) if image else case
 

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 import time
 
-from amaranth import Cat, Module, Value
+from amaranth import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 import numpy as np
@@ -15,12 +15,15 @@ from arch.command import Command
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
 from arch.units import boundaries
+from compiler.images import table_words
 from compiler.layer import LayerPlan, Phase
 from golden.cycles.engine import Timeline, timeline
 from golden.cycles.gather_port import GatherTimeline
 from golden.cycles.streams import Readiness
 from golden.places import written_shape
 from hw.engine.engine import Engine
+from hw.engine.weights import scale_layout
+from nets.int8.network import QTable
 from sim.cases import Case
 from sim.expected import Expected, pack_columns
 from sim.verilog.export import Boundary
@@ -36,11 +39,14 @@ SETTLE = 8                  # cycles from the last word loaded to the first comm
 DRAIN = 100                 # cycles after the last beat, in which no other may come
 
 MEMORIES = ("activations", "weights", "parameters")
+# What loads bring of a parameter, of 16 bits; so much slower than a write a cycle are words for units that have constants.
+WORDS_OF_A_PARAMETER = 6
 
 
 class EngineTop(wiring.Component):
-    """The engine, with its memories' write ports as streams of `addr` and `data` that are always ready, plain ports for the
-    grants and the read port, and probes at every stream boundary."""
+    """The engine, with its memories' write ports as streams of `addr` and `data`, plain ports for the grants and the read port,
+    and probes at every stream boundary. Streams are always ready, but that of parameters where units have constants: it is no
+    faster than loads are."""
 
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
@@ -68,8 +74,12 @@ class EngineTop(wiring.Component):
         memories = engine.memories
         for name in MEMORIES:
             given, port = getattr(self, name), getattr(memories.writes, name)
-            m.d.comb += [given.ready.eq(1), port.en.eq(given.valid.replicate(len(port.en))), port.addr.eq(given.payload.addr),
-                         Value.cast(port.data).eq(given.payload.data)]
+            m.d.comb += [given.ready.eq(1), port.en.eq((given.valid & given.ready).replicate(len(port.en))),
+                         port.addr.eq(given.payload.addr), Value.cast(port.data).eq(given.payload.data)]
+        if self.geometry.options:
+            turn = Signal(range(WORDS_OF_A_PARAMETER))
+            m.d.sync += turn.eq(Mux(turn == WORDS_OF_A_PARAMETER - 1, 0, turn + 1))
+            m.d.comb += self.parameters.ready.eq(turn == 0)
         m.d.comb += [memories.read_grant.eq(self.read_grant), memories.write_grant.eq(self.write_grant),
                      memories.read.addr.eq(self.h_addr), self.h_data.eq(memories.read.data)]
         return m
@@ -89,8 +99,10 @@ class EngineTop(wiring.Component):
         }
 
 
-def images(geometry: Geometry, memory: np.ndarray, phases: tuple[Phase, ...]) -> dict[str, np.ndarray]:
-    """Beats of the three memory streams that load activation memory (uint8, words x PI) and what the phases need."""
+def images(geometry: Geometry, memory: np.ndarray, phases: tuple[Phase, ...],
+           table: QTable | None = None) -> dict[str, np.ndarray]:
+    """Beats of the three memory streams that load activation memory (uint8, words x PI), the first table, and what the phases
+    need."""
     weights, parameters = [], []
     for phase in phases:
         address = (phase.weight_base + np.arange(len(phase.weights))) % geometry.weight_words
@@ -101,6 +113,11 @@ def images(geometry: Geometry, memory: np.ndarray, phases: tuple[Phase, ...]) ->
         for values, width in ((phase.biases, 32), (phase.multipliers, 8), (phase.shifts, 6)):
             columns += [(values[:, n], width) for n in range(2)]
         parameters.append(pack_columns(*columns))
+    if table is not None:
+        entries = table_words(table.table).reshape(-1, WORDS_OF_A_PARAMETER)[:, :4].view(np.uint8)
+        address = geometry.option_words("table").start + np.arange(len(entries))
+        parameters.append(pack_columns((address, (geometry.parameter_places - 1).bit_length()), (entries, 0),
+                                       (np.zeros(len(entries), np.int64), scale_layout().size)))
     words = pack_columns((np.arange(len(memory)), (geometry.activation_words - 1).bit_length()), (memory, 0))
     return {"activations": words, "weights": np.concatenate(weights), "parameters": np.concatenate(parameters)}
 
@@ -141,9 +158,9 @@ class EngineBench:
             follow: bool = False, deadline: int = 20_000_000) -> Run:
         """Executes a plan on activation memory `memory` (uint8, words x PI), or its first words.
 
-        Grants are patterns, one value a cycle, repeated. Weights and parameters of a phase are loaded as soon as the phase two
-        before it is done. Beside the plan the commands `gather` run, with `pixels` uint8 (n, 4); with `follow` they make its
-        input, and each of its commands is offered when that of its number is done.
+        Grants are patterns, one value a cycle, repeated. Weights and parameters of a phase are loaded as soon as the phase that
+        had their place is done. Beside the plan the commands `gather` run, with `pixels` uint8 (n, 4); with `follow` they make
+        its input, and each of its commands is offered when that of its number is done.
         """
         with self.design.simulate() as sim:
             return self.execute(sim, plan, memory, read_grant=read_grant, write_grant=write_grant, gather=gather, pixels=pixels,
@@ -163,10 +180,10 @@ class EngineBench:
         if gather:
             sim.feed("gather_command", [command.pack() for command in gather])
             sim.feed("pixels", pixels)
-        offered, ends, writes = [], [], passed["written"]
+        offered, ends = [], []
         for number, phase in enumerate(plan.phases):
-            if number >= 2:
-                sim.run_until(beats=("written", ends[number - 2]), deadline=deadline)
+            if number >= plan.side_by_side:
+                sim.run_until(beats=("done", passed["done"] + ends[number - plan.side_by_side]), deadline=deadline)
                 loads = images(self.geometry, memory[:0], (phase,))
                 self._feed(sim, {name: loads[name] for name in ("weights", "parameters")}, deadline)
             for turn, command in enumerate(phase.commands, start=1):
@@ -174,9 +191,8 @@ class EngineBench:
                     sim.run_until(beats=("gather_done", passed["gather_done"] + turn), deadline=deadline)
                 offered.append(sim.cycle - origin)
                 sim.feed("command", [command.pack()])
-            writes += vectors(phase.commands)
-            ends.append(writes)
-        sim.run_until(beats=("written", writes), deadline=deadline)
+            ends.append(len(offered))
+        sim.run_until(beats=("written", passed["written"] + vectors(plan.commands)), deadline=deadline)
         # A pool may leave rows and columns unused, which pass after the last write.
         made = sum(c.window.pixels * c.window.output_blocks for c in plan.commands)
         sim.run_until(beats=("fifo", passed["fifo"] + made), deadline=deadline)
@@ -191,8 +207,8 @@ class EngineBench:
         return Run(beats=beats, memory=self.memory(sim), offered=np.array(offered), simulated=simulated, seconds=seconds)
 
     def load(self, sim: Simulation, plan: LayerPlan, memory: np.ndarray, *, deadline: int = 20_000_000) -> None:
-        """Fills the activation memory, and the others for the first two phases."""
-        self._feed(sim, images(self.geometry, memory, plan.phases[:2]), deadline)
+        """Fills the activation memory, and the others for the phases that fit side by side."""
+        self._feed(sim, images(self.geometry, memory, plan.phases[:plan.side_by_side], plan.table), deadline)
 
     def _feed(self, sim: Simulation, loads: Mapping[str, np.ndarray], deadline: int) -> None:
         for name, beats in loads.items():
@@ -264,14 +280,15 @@ class CocotbBench:
         ValueError if the layer's weights do not fit the weight memory at once or in two halves."""
         geometry = self.geometry
         plan, target, memory = case.place(geometry)
-        if len(plan.phases) > 2:
-            raise ValueError(f"phases must be at most 2, not {len(plan.phases)}: give a geometry with more weight memory")
+        if len(plan.phases) > plan.side_by_side:
+            raise ValueError(f"phases must be at most {plan.side_by_side}, not {len(plan.phases)}: give a geometry with more "
+                             "weight memory")
         line = predicted(geometry, plan, np.zeros(len(plan.commands), np.int64), read_grant=read_grant, write_grant=write_grant)
-        values = Expected(geometry, plan, case.conv, case.x, case.zero_point, target, case.pool)
+        values = Expected(geometry, plan, case, target)
         used = int(np.flatnonzero(memory.any(axis=1))[-1]) + 1 if memory.any() else 0
         always = np.ones(1, bool)
         from sim.benches.replay import replay
-        return replay(self.program, loads=images(geometry, memory[:used], plan.phases),
+        return replay(self.program, loads=images(geometry, memory[:used], plan.phases, plan.table),
                       command=beats_of_ints((command.pack() for command in plan.commands), Command.bits(geometry)),
                       expected={name: Beats(when, values.payload(name)) for name, when in line.passed.items()},
                       grants={"read_grant": always if read_grant is None else read_grant,

@@ -9,6 +9,7 @@ from compiler.maps import Map
 from golden import values
 from golden.unit.rules import fraction
 from nets.int8.network import SHIFT_MAX, QAvgPool, QConv, QGlobalAvgPool, QMaxPool, Requantise
+from sim.cases import Case
 
 __all__ = ["Expected", "Pool", "pack_columns"]
 
@@ -18,25 +19,27 @@ Pool = QMaxPool | QAvgPool | QGlobalAvgPool
 class Expected:
     """What a layer's plan makes pass, beat by beat.
 
-    `q` is the input tensor with zero point `zero_point`; `output` the tensor that ends in map `target`. Of the plan only the
-    order is used (which rows and output blocks each command has), so values and addresses owe nothing to it.
+    `output` is the tensor that ends in map `target`. Of the plan only the order is used (which rows and output blocks each
+    command has), so values and addresses owe nothing to it.
     """
 
-    def __init__(self, geometry: Geometry, plan: LayerPlan, conv: QConv, q: np.ndarray, zero_point: int, target: Map,
-                 pool: Pool | None = None):
+    def __init__(self, geometry: Geometry, plan: LayerPlan, case: Case, target: Map):
         self.geometry, self.target = geometry, target
-        conv = _whole_blocks(conv, geometry.output_lanes)
+        conv, pool = _whole_blocks(case.conv, geometry.output_lanes), case.pool
         zero = conv.requantise.zero_point
-        self._acc = values.accumulate(q, conv, zero_point)
-        self._vectors = pooled = output = _bytes(self._acc, conv.requantise)
+        self._acc = values.accumulate(case.x, conv, case.zero_point)
+        self._vectors = self._mapped = _bytes(self._acc, conv.requantise)
         if conv.requantise.fraction:            # the array makes each sum twice
             self._acc = self._acc.repeat(2, axis=2)
+        if case.table is not None:
+            self._mapped, zero = case.table.table[self._vectors], case.table_zero_point
+        pooled = output = self._mapped
         if isinstance(pool, QMaxPool):
-            pooled = output = values.max_pool(self._vectors, pool)
+            pooled = output = values.max_pool(self._mapped, pool)
         elif isinstance(pool, QAvgPool):
-            pooled = output = values.avg_pool(self._vectors, pool, zero)
+            pooled = output = values.avg_pool(self._mapped, pool, zero)
         elif pool is not None:
-            acc = self._vectors.sum((1, 2), dtype=np.int64, keepdims=True) - zero * self._vectors[0].size
+            acc = self._mapped.sum((1, 2), dtype=np.int64, keepdims=True) - zero * self._mapped[0].size
             output = _bytes(acc, pool.requantise)
         self._pooled, self._output = pooled, output
         self._order = self._walk(plan, conv, pool)
@@ -82,8 +85,10 @@ class Expected:
             case "array":
                 block, row, column = order
                 return self._acc[block * self.geometry.output_lanes, row, column].astype("<i4")[:, None].view(np.uint8)
-            case "requantised" | "fifo" | "mapped":         # layers alone have no table: it lets vectors pass
+            case "requantised" | "fifo":
                 return self._blocks(self._vectors, order)
+            case "mapped":
+                return self._blocks(self._mapped, order)
             case "pooled":
                 return self._blocks(self._pooled, order)
             case "averaged":

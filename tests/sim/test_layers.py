@@ -42,7 +42,7 @@ def grants(seed: int | None) -> dict[str, np.ndarray]:
 def check(bench: EngineBench, case: Case, stalls: dict[str, np.ndarray]) -> None:
     plan, target, memory = case.place(bench.geometry)
     run = bench.run(plan, memory, **stalls)
-    expected = Expected(bench.geometry, plan, case.conv, case.x, case.zero_point, target, case.pool)
+    expected = Expected(bench.geometry, plan, case, target)
     wrong = differences(mismatches(run.beats, predicted(bench.geometry, plan, run.offered, **stalls), expected))
     assert not wrong
     if target.ring_rows == target.height:
@@ -101,7 +101,7 @@ def test_a_beat_out_of_place_is_noticed(bench):
                 zero_point=0)
     plan, target, memory = case.place(GEOMETRY)
     run = bench.run(plan, memory)
-    expected = Expected(GEOMETRY, plan, case.conv, case.x, case.zero_point, target)
+    expected = Expected(GEOMETRY, plan, case, target)
     line = predicted(GEOMETRY, plan, run.offered)
     assert not differences(mismatches(run.beats, line, expected))
     run.beats["written"].payload[3, 2] ^= 1

@@ -77,7 +77,7 @@ def check(bench: EngineBench, case: Case, **stalls: np.ndarray) -> int:
     """Cycles of a layer that agrees with golden in every beat."""
     plan, target, memory = case.place(GEOMETRY)
     run = bench.run(plan, memory, **stalls)
-    expected = Expected(GEOMETRY, plan, case.conv, case.x, case.zero_point, target, case.pool)
+    expected = Expected(GEOMETRY, plan, case, target)
     wrong = differences(mismatches(run.beats, predicted(GEOMETRY, plan, run.offered, **stalls), expected))
     assert not wrong
     return int(run.beats["written"].cycle[-1]) + 1

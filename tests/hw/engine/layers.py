@@ -8,10 +8,10 @@ from arch.geometry import Geometry
 from compiler.layer import LayerPlan, plan_layer
 from compiler.maps import Map
 from nets.graph import Window
-from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QMaxPool, Requantise
+from nets.int8.network import QAvgPool, QConv, QGlobalAvgPool, QMaxPool, QTable, Requantise
 from sim.cases import Case
 
-__all__ = ["Grouped", "conv_of", "layers", "own_inputs"]
+__all__ = ["Grouped", "conv_of", "layers", "own_inputs", "with_table"]
 
 ZERO_POINTS = (0, 128, 255)
 
@@ -90,6 +90,12 @@ def own_inputs(draw, *, lanes: tuple[int, int]) -> Grouped:
     conv = replace(conv_of(rng, inputs, groups * outputs, window), groups=groups)
     return Grouped(name="drawn", x=rng.integers(0, 256, (groups * inputs, *sides), np.uint8), conv=conv,
                    zero_point=draw(st.sampled_from(ZERO_POINTS)), pool=draw(pools(window.output_size(*sides), rng)))
+
+
+def with_table(case: Case, rng: np.random.Generator) -> Case:
+    """The layer with a table of any bytes behind its convolution."""
+    table = QTable(name="table", inputs=("conv",), table=rng.integers(0, 256, 256, np.uint8))
+    return replace(case, table=table, table_zero_point=int(rng.choice(ZERO_POINTS)))
 
 
 @st.composite

@@ -20,7 +20,7 @@ from nets.int8.network import QMaxPool
 from sim.cases import Case
 from sim.engine import EngineBench, Run, differences, mismatches, predicted
 from sim.expected import Expected
-from tests.hw.engine.layers import conv_of, layers, own_inputs
+from tests.hw.engine.layers import conv_of, layers, own_inputs, with_table
 
 # Small memories make bands, phases and full queues frequent.
 GEOMETRIES = {
@@ -36,7 +36,7 @@ def bench(request) -> EngineBench:
 
 
 def expected(bench: EngineBench, layer: Case, plan: LayerPlan, target: Map) -> Expected:
-    return Expected(bench.geometry, plan, layer.conv, layer.x, layer.zero_point, target, layer.pool)
+    return Expected(bench.geometry, plan, layer, target)
 
 
 def plan_of(bench: EngineBench, layer: Case, *, offset: int = 0, **bases: int) -> tuple[LayerPlan, Map, Map, np.ndarray]:
@@ -48,7 +48,8 @@ def plan_of(bench: EngineBench, layer: Case, *, offset: int = 0, **bases: int) -
     assert target.base + target.words <= geometry.activation_words
     memory = np.full((geometry.activation_words, geometry.input_lanes), 77, np.uint8)
     source.store(geometry, memory, layer.x)
-    plan = plan_layer(geometry, layer.conv, source=source, target=target, zero_point=layer.zero_point, pool=layer.pool, **bases)
+    plan = plan_layer(geometry, layer.conv, source=source, target=target, zero_point=layer.zero_point, pool=layer.pool,
+                      table=layer.table, table_zero_point=layer.table_zero_point, **bases)
     return plan, source, target, memory
 
 
@@ -101,6 +102,35 @@ def test_layers(bench, data):
           weight_base=data.draw(st.sampled_from([0, 500])), parameter_base=data.draw(st.sampled_from([0, 511])))
 
 
+@pytest.fixture(scope="module")
+def bench_with_tables() -> EngineBench:
+    return EngineBench(replace(GEOMETRIES["8x2"], options=("table",)))
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_layers_with_tables(bench_with_tables, data):
+    """And without, on an engine that has them."""
+    bench = bench_with_tables
+    layer = data.draw(layers(words=bench.geometry.activation_words - 200, lanes=bench.geometry.input_lanes, width=60,
+                             macs=200_000))
+    if data.draw(st.integers(0, 3)):
+        layer = with_table(layer, np.random.default_rng(data.draw(st.integers(0, 2**32 - 1))))
+    check(bench, layer, data.draw(grants()), data.draw(grants()))
+
+
+def test_a_wrong_entry_is_noticed(bench_with_tables):
+    bench = bench_with_tables
+    layer = with_table(draw_layer(4, bench.geometry), np.random.default_rng(4))
+    plan, _, target, memory = plan_of(bench, layer)
+    run = bench.run(plan, memory)
+    line, values = predicted(bench.geometry, plan, run.offered), expected(bench, layer, plan, target)
+    assert not differences(mismatches(run.beats, line, values))
+    read = int(values.payload("fifo")[20, 0])
+    layer.table.table[read] ^= 1
+    assert "mapped: of" in differences(mismatches(run.beats, line, expected(bench, layer, plan, target)))
+
+
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_output_blocks_read_inputs_of_their_own(bench, data):
@@ -116,6 +146,17 @@ def draw_layer(seed: int, geometry: Geometry, pool=None) -> Case:
     rng = np.random.default_rng(seed)
     conv = conv_of(rng, 6, 9, Window(kernel=(3, 3), padding=(1, 1, 1, 1)))
     return Case(name="drawn", x=rng.integers(0, 256, (6, 20, 19), np.uint8), zero_point=3, conv=conv, pool=pool)
+
+
+def test_weights_that_fill_more_than_half_of_the_memory(bench):
+    """Those of the next output block come when the ones before are through."""
+    channels = 6 * bench.geometry.input_lanes // bench.geometry.output_lanes        # 11x11 taps of them are 484 words, or 363
+    conv = conv_of(np.random.default_rng(9), channels, 10, Window(kernel=(11, 11)))
+    layer = Case(name="drawn", x=np.random.default_rng(1).integers(0, 256, (channels, 12, 11), np.uint8), zero_point=3,
+                 conv=conv)
+    plan = plan_of(bench, layer)[0]
+    assert len(plan.phases) == -(-10 // bench.geometry.output_lanes) and plan.side_by_side == 1
+    check(bench, layer, None, None)
 
 
 def test_digest_and_idle(bench):
