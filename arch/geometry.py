@@ -1,5 +1,6 @@
 """The size of an engine: one small record that compiler, reference, generator and host share."""
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 import hashlib
 import json
 
@@ -89,6 +90,10 @@ class Geometry:
         """Words of an optional unit that the engine has, as loads of parameters count them."""
         first = self.parameter_words + OPTION_WORDS * self.options.index(name)
         return range(first, first + OPTION_WORDS)
+
+    def with_options(self, names: Iterable[str]) -> "Geometry":
+        """The same with these optional units beside those that it has."""
+        return replace(self, options=tuple(sorted({*self.options, *names})))
 
     @property
     def macs(self) -> int:

@@ -12,7 +12,7 @@ from arch.geometry import Geometry
 from arch.record import Record
 from arch.unit import average, load, pool, requantise, table, window, writer
 
-__all__ = ["FIXED", "QUEUED", "UNITS", "Unit", "boundaries", "latency", "queued", "units", "vector"]
+__all__ = ["FIXED", "OPTIONAL", "QUEUED", "UNITS", "Unit", "boundaries", "latency", "queued", "units", "vector"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +53,14 @@ QUEUED = (
     Unit(name="average", record=average.AverageConfig, latency=average.PASS, boundary="averaged"),
     Unit(name="writer", record=writer.WriterConfig, latency=pipeline.WRITE_GRANT, boundary="written"))
 UNITS = FIXED + QUEUED
+# Names of those that only some engines have, in alphabetical order.
+OPTIONAL = tuple(sorted(unit.name for unit in UNITS if unit.optional))
 
 
 def units(geometry: Geometry, among: tuple[Unit, ...] = UNITS) -> tuple[Unit, ...]:
     """Those that an engine has, in order. Raises ValueError if it is to have an option that no unit is."""
-    known = [unit.name for unit in UNITS if unit.optional]
-    if unknown := [name for name in geometry.options if name not in known]:
-        raise ValueError(f"options of a geometry must be of {', '.join(known) or 'none'}, not {', '.join(unknown)}")
+    if unknown := [name for name in geometry.options if name not in OPTIONAL]:
+        raise ValueError(f"options of a geometry must be of {', '.join(OPTIONAL) or 'none'}, not {', '.join(unknown)}")
     return tuple(unit for unit in among if not unit.optional or unit.name in geometry.options)
 
 

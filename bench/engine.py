@@ -16,6 +16,7 @@ from rich.table import Table
 from arch.geometry import PRESETS, Geometry
 from cli import Parser, print_notes, progress, run_command, terminal, waiting, write_json
 from compiler.layer import LayerError
+from compiler.lowering.needs import needed
 from golden import values
 from golden.cycles.gather_port import gather_timeline
 from nets.int8.network import QNetwork
@@ -125,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
              if not args.layers or any(part in case.name for part in args.layers)]
     if not cases:
         raise LayerError(f"--layers must name a convolution of {network.name}, not {' '.join(args.layers or ['nothing'])}")
-    geometry = replace(PRESETS[args.preset], activation_words=MOST_WORDS)
+    geometry = replace(PRESETS[args.preset], activation_words=MOST_WORDS).with_options(needed(network))
     grants = {}
     if args.stalls is not None:
         rng = np.random.default_rng(args.stalls)

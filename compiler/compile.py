@@ -33,12 +33,13 @@ def run(args: argparse.Namespace) -> int | None:
         raise OutputError(f"{args.plot}: a picture must end in {' or '.join(explain.PLOTS)}")
     target = target_from_arguments(args)
     network = network_from_arguments(args)
+    target = target.serving(network)
     out = _output(args.out or Path(re.sub(r"[^\w.-]", "_", f"{network.name}-{target.name}") + SUFFIX))
     try:
         compiled = compile_network(network, target.geometry, storage_words=target.storage_words)
     except NetworkError as error:
         for problem in error.problems:
-            print(f"error: {network.name} on {target.name}: {problem}", file=sys.stderr)
+            print(f"error: {network.name} on {target.title}: {problem}", file=sys.stderr)
         return 2
     save(compiled.program, out)
     print_notes(network.notes)

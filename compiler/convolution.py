@@ -12,6 +12,7 @@ from arch.unit.pool import POOL_AVERAGE, POOL_MAX, POOL_NONE, PoolConfig
 from arch.unit.window import WindowConfig
 from compiler.bands import Band, cut_bands
 from compiler.images import parameter_image, weight_image
+from compiler.lowering.needs import lacking
 from nets.graph import Window
 from nets.int8.network import SHIFT_MAX, QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool, QTable
 
@@ -91,8 +92,8 @@ class Convolution:
                 ("output rows", "pixels", self.size[1], "band_pixels"),
                 ("parameters", "words", geometry.pairs, "parameter_words")):
             yield from self._too_much(self.conv, what, unit, used, name)
-        if self.table is not None and "table" not in geometry.options:
-            yield self.table, "the engine has no tables: add the unit \"table\" to the options of its geometry (--geometry)"
+        if self.table is not None and (reason := lacking(self.table, geometry)):
+            yield self.table, reason
         if self.pool is not None:
             yield from self._against_pool(self.pool, self.pool_window)
 

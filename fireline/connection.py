@@ -1,4 +1,5 @@
 """Boards: `connect` to one on a serial port, or to a simulated one, load a network, classify with it."""
+from collections.abc import Sequence
 from pathlib import Path
 
 from arch.program import Program as MachineProgram
@@ -9,7 +10,7 @@ from fireline.image import Picture, name_of, pixels_of
 from fireline.model import QuantisedModel
 from fireline.program import Program
 from fireline.results import BoardInfo, BoardRun, TopClass
-from host.cli import geometry_of
+from host.engine import engine_of
 from host.link import Link, LinkError, SerialLink
 from host.runner import Runner
 from host.session import Session
@@ -22,10 +23,11 @@ _BOOT_S = 60            # to copy 32 MB from flash
 _SIMULATED = {"patience_s": 10.0, "slowness": 1000.0}       # of a session with a simulated board: it is slow
 
 
-def connect(port: str | None = None, *, baud: int = 3_000_000, virtual: str | None = None) -> "Connection":
+def connect(port: str | None = None, *, baud: int = 3_000_000, virtual: str | None = None, units: Sequence[str] = ()
+            ) -> "Connection":
     """A board on a serial port, as "/dev/ttyUSB0", with the baud rate that `fireline boards` lists; or a `virtual` one: the whole
     chip of the board of that name, simulated in this process cycle by cycle. Its model is built at its first use, which takes
-    minutes and g++; then it is kept.
+    minutes and g++; then it is kept. `units`: names of optional units that its engine has.
 
     Use it in a `with` statement, or `close` it. Raises LinkError if nobody answers, ProtocolError if somebody else does,
     ValueError for a board that there is not.
@@ -37,7 +39,8 @@ def connect(port: str | None = None, *, baud: int = 3_000_000, virtual: str | No
         return Connection(link, patience_s=link.patience_s, slowness=link.slowness)
     # Not above: it brings the gateware, for which a real board need not wait.
     from sim.board import BoardLink, VirtualBoard
-    return Connection(BoardLink(VirtualBoard(find(virtual))), **_SIMULATED)
+    board = find(virtual)
+    return Connection(BoardLink(VirtualBoard(board, board.geometry.with_options(units))), **_SIMULATED)
 
 
 class Connection:
@@ -76,7 +79,7 @@ class Connection:
         identity = self._session.info.identity
         board = BOARDS.get(identity.name)
         try:
-            engine = geometry_of(identity.digest).macs
+            engine = engine_of(identity.digest).macs
         except LinkError:
             engine = None
         return BoardInfo(name=identity.name, title=board.title if board else identity.name, clock_mhz=identity.clock_khz / 1000,
@@ -122,4 +125,4 @@ class Connection:
         if isinstance(network, str | Path):
             return program_file.load(network)
         identity = self._session.info.identity
-        return compile_network(network.network, geometry_of(identity.digest), storage_words=identity.storage_words).program
+        return compile_network(network.network, engine_of(identity.digest), storage_words=identity.storage_words).program

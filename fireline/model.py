@@ -206,15 +206,16 @@ class QuantisedModel:
         return Accuracy(images=record["images"], int8=Score(**record["int8"]),
                         float=Score(**record["float"]) if record["float"] else None)
 
-    def compile(self, board: str | Board = "ulx3s", *, engine: Geometry | None = None, storage_mb: int | None = None
-                ) -> Program:
-        """The program of the network for a board: its name, or a record that differs from those of `fireline.BOARDS`. `engine`:
-        another one than the board's. `storage_mb`: as if the board had so many MB of storage.
+    def compile(self, board: str | Board = "ulx3s", *, engine: Geometry | None = None, storage_mb: int | None = None,
+                units: Sequence[str] = ()) -> Program:
+        """The program of the network for a board: its name, or a record that differs from those of `fireline.BOARDS`; the board's
+        engine has the optional units that the network needs. `engine`: another one, as it is. `storage_mb`: as if the board had
+        so many MB of storage. `units`: names of optional units that the engine has anyway.
 
         Raises ValueError for a board that there is not or a size out of range, NetworkError with all that stands against the
         network on this engine.
         """
-        return compile_for(self.network, board, engine, storage_mb)
+        return compile_for(self.network, board, engine, storage_mb, units)
 
     def save(self, path: str | Path) -> None:
         """Writes the network into a `.fln` file. Raises ModelError for another ending, OutputError if it cannot be written."""

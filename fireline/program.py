@@ -1,5 +1,5 @@
 """Programs: a network compiled for a board; what it will take there, and what it does on the simulated RTL."""
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from boards import Board, find
 from compiler.build import Compiled, compile_network
 from compiler.figures import figures
 from compiler.listing import lines, text_of
+from compiler.lowering.needs import needed
 from compiler.program_file import save
 from fireline.image import Picture, name_of, pixels_of
 from fireline.results import LayerPrediction, LayerRun, Prediction, Resource, Run, TopClass
@@ -21,14 +22,14 @@ from nets.scores import probabilities, top
 __all__ = ["Program", "compile_for"]
 
 
-def compile_for(network: QNetwork, board: str | Board, engine: Geometry | None = None, storage_mb: int | None = None
-                ) -> "Program":
+def compile_for(network: QNetwork, board: str | Board, engine: Geometry | None = None, storage_mb: int | None = None,
+                units: Sequence[str] = ()) -> "Program":
     """What `QuantisedModel.compile` says."""
     found = find(board) if isinstance(board, str) else board
     if storage_mb is not None:
         found = found.with_storage(storage_mb)
-    if engine is not None:
-        found = replace(found, geometry=engine)
+    geometry = found.geometry.with_options(needed(network)) if engine is None else engine
+    found = replace(found, geometry=geometry.with_options(units))
     return Program(compile_network(network, found.geometry, storage_words=found.storage_words), network, found)
 
 
@@ -55,7 +56,9 @@ class Program:
         return 2 * self.compiled.program.storage_words
 
     def __repr__(self) -> str:
-        return (f"Program({self.name!r} for {self.board.name}: {self.instructions:,} instructions, "
+        options = self.board.geometry.options
+        on = f"{self.board.name} with {', '.join(options)}" if options else self.board.name
+        return (f"Program({self.name!r} for {on}: {self.instructions:,} instructions, "
                 f"{self.storage_bytes:,} bytes of storage)")
 
     def predict(self) -> Prediction:

@@ -7,19 +7,19 @@ import sys
 
 from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
 
-from arch.geometry import PRESETS, Geometry
 from arch.program import Program
 from boards import BOARDS
 from cli import meter, positive, print_notes, run_command
 from compiler.build import compile_network
 from compiler.program_file import load
 from compiler.stages import NetworkError
-from host.link import LinkError, SerialLink
+from host.engine import engine_of
+from host.link import SerialLink
 from host.runner import Runner
 from host.session import Session
 from nets.network import add_network_arguments, network_from_arguments
 
-__all__ = ["add_port_arguments", "add_program_arguments", "board_session", "geometry_of", "main_of", "program_of", "upload"]
+__all__ = ["add_port_arguments", "add_program_arguments", "board_session", "main_of", "program_of", "upload"]
 
 AUTO = "the board's"            # network
 _BOOT_S = 60                    # to copy 32 MB from flash; simulated boards are slow
@@ -53,15 +53,6 @@ def board_session(args: Namespace) -> Iterator[Session]:
         link.close()
 
 
-def geometry_of(digest: int) -> Geometry:
-    """The engine of a digest, among those of boards and presets. Raises LinkError for another one."""
-    for geometry in (*(board.geometry for board in BOARDS.values()), *PRESETS.values()):
-        if geometry.digest == digest:
-            return geometry
-    raise LinkError(f"The board's engine is of no board or preset here (digest {digest:016x}): compile with the --geometry that "
-                    "it was built with, and give the file to --program")
-
-
 def program_of(args: Namespace, session: Session) -> Program:
     """The program that the arguments name, for the board of the session."""
     if args.program:
@@ -71,7 +62,7 @@ def program_of(args: Namespace, session: Session) -> Program:
         args.model = BOARDS[identity.name].network if identity.name in BOARDS else "digits"
     network = network_from_arguments(args)
     print_notes(network.notes)
-    return compile_network(network, geometry_of(identity.digest), storage_words=identity.storage_words).program
+    return compile_network(network, engine_of(identity.digest), storage_words=identity.storage_words).program
 
 
 def upload(runner: Runner) -> bool:

@@ -8,7 +8,8 @@ from rich.table import Table
 from arch.control import Fault
 from boards import BOARDS
 from cli import Parser, terminal, write_json
-from host.cli import add_port_arguments, board_session, geometry_of, main_of
+from host.cli import add_port_arguments, board_session, main_of
+from host.engine import engine_of
 from host.link import LinkError
 
 __all__ = ["get_parser", "main"]
@@ -28,8 +29,9 @@ def run(args: argparse.Namespace) -> None:
     with board_session(args) as session:
         identity, status = session.info.identity, session.status()
     try:
-        geometry = geometry_of(identity.digest)
-        engine = f"{geometry.input_lanes}x{geometry.output_lanes}, {geometry.macs} MACs a cycle"
+        geometry = engine_of(identity.digest)
+        lanes = f"{geometry.input_lanes}x{geometry.output_lanes}"
+        engine = ", ".join([lanes, f"{geometry.macs} MACs a cycle", *geometry.options])
     except LinkError:
         engine = "of its own"
     table = Table(show_header=False, box=None, pad_edge=False)

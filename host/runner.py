@@ -8,6 +8,7 @@ from arch.control import NO_QUEUE, Fault
 from arch.instruction import QUEUES, Opcode
 from arch.line import frame_exchange
 from arch.program import Program
+from host.engine import engine_of
 from host.link import LinkError
 from host.protocol import Status
 from host.session import Session
@@ -40,6 +41,17 @@ class MachineError(LinkError):
         self.status = status
 
 
+def _refuse_without(program: Program, digest: int) -> None:
+    """Raises LinkError if the engine of this digest is known to lack units that the program's has."""
+    try:
+        missing = sorted(set(program.geometry.options) - set(engine_of(digest).options))
+    except LinkError:
+        return
+    if missing:
+        raise LinkError(f"The program is for an engine with {', '.join(missing)}, which the board's has not: build its chip with "
+                        f"hw.build --units {','.join(missing)}")
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
     """What a run left: the output tensor (uint8), the cycles that the chip took, and seconds: those of these cycles, and all
@@ -60,6 +72,7 @@ class Runner:
     def __init__(self, session: Session, program: Program):
         identity = session.info.identity
         if program.geometry.digest != identity.digest:
+            _refuse_without(program, identity.digest)
             raise LinkError(f"The program is for engine {program.geometry.digest:016x}, the board holds {identity.digest:016x}: "
                             "compile it for this board (python -m host.info shows which it is)")
         if program.storage_words > identity.storage_words:

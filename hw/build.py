@@ -25,12 +25,13 @@ from compiler.build import compile_network
 from compiler.figures import figures
 from compiler.program_file import SUFFIX, save
 from compiler.stages import NetworkError
-from compiler.target import add_storage_argument
+from compiler.target import add_storage_argument, add_units_argument, engine_for
 from hw.chip import Chip
 from hw.tools import bitstream, estimate, toolchain
 from hw.tools.bitstream import ClockMissed, Watch, build_bitstream, part_of, told
 from hw.tools.cache import Stages, digest_of_files, digest_of_sources
 from hw.tools.toolchain import ToolError
+from nets.int8.network import QNetwork
 from nets.network import add_network_arguments, network_from_arguments, outline_from_arguments
 
 __all__ = ["get_parser", "main"]
@@ -109,9 +110,15 @@ def _record(board: Board, data: dict, clock_mhz: float, resources: dict, command
         "command": command, **further}
 
 
+def _serving(board: Board, args: argparse.Namespace) -> tuple[Board, QNetwork]:
+    """The board with the optional units that are wanted and that the network needs, and the network's shapes."""
+    network = outline_from_arguments(args)
+    return replace(board, geometry=engine_for(network, board.geometry.with_options(args.units), board.name)), network
+
+
 def _estimate(board: Board, args: argparse.Namespace) -> dict:
     """The record without running a tool; nothing is written. Shapes are enough for it."""
-    network = outline_from_arguments(args)
+    board, network = _serving(board, args)
     compiled = compile_network(network, board.geometry, storage_words=board.storage_words)
     data = figures(compiled, network, board.timing, board.storage_words)
     used = estimate.resources(board.geometry, part_of(board.platform()).die, None if board.chip else board.storage_words)
@@ -127,6 +134,8 @@ def _table(record: dict) -> Table:
     table = Table(title=f"{record['model']} on {record['board']}", show_header=False)
     table.add_row("engine", f"{geometry['input_lanes']}x{geometry['output_lanes']}, {geometry['activation_words']} activation, "
                             f"{geometry['weight_words']} weight words")
+    if "options" in geometry:
+        table.add_row("optional units", ", ".join(geometry["options"]))
     for key in RESOURCES:
         used = record["resources"][key]
         share = used["used"] / max(used["available"], 1)
@@ -175,6 +184,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--list-boards", action="store_true", help="list the boards and end")
     parser.add_argument("--estimate", action="store_true", help="print what would be built, and how fast, without building it")
     add_storage_argument(parser)
+    add_units_argument(parser)
     parser.add_argument("--freq", type=_megahertz, metavar="MHZ", help="clock, instead of the board's")
     parser.add_argument("--seeds", type=positive, default=8, metavar="N", help="try placement seeds 1..N (%(default)s)")
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="seeds routed at a time (%(default)s)")
@@ -243,7 +253,7 @@ def _refused(args: argparse.Namespace) -> int:
 
 def _built(board: Board, args: argparse.Namespace, folder: Path, watch: Watch) -> dict:
     """Runs all stages and writes the report, also when the clock was missed."""
-    stages = Stages(folder)
+    stages, (board, _) = Stages(folder), _serving(board, args)
     _, data = _program(stages, args, board, watch)
     depends = {"board": str(board), "sources": digest_of_sources(*CHIP_SOURCES)}
     clock = float(board.pll.clock_mhz)

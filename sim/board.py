@@ -20,6 +20,7 @@ from arch.protocol import Identity
 from arch.sdram import Timing
 from boards import ALIASES, BOARDS, Board, find
 from cli import Parser, run_command, waiting, write_json
+from compiler.target import add_units_argument
 from hw.accelerator import Accelerator
 from hw.link.uart import byte_layout
 from sim.models.flash import SpiFlash, with_flash
@@ -178,6 +179,7 @@ def get_parser() -> argparse.ArgumentParser:
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", default="ulx3s", metavar="B", help=f"{', '.join([*ALIASES, *BOARDS])} (%(default)s)")
     parser.add_argument("--engine", choices=PRESETS, help="another engine than the board's, to simulate faster")
+    add_units_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write board and port as JSON, once the port is there")
     return parser
 
@@ -186,7 +188,8 @@ def _run(args: argparse.Namespace) -> None:
     board = find(args.board)
     print(f"building the simulation of {board.title} ...", file=sys.stderr)
     with waiting(f"building the simulation of {board.title}"):
-        virtual = VirtualBoard(board, PRESETS[args.engine] if args.engine else None)
+        geometry = PRESETS[args.engine] if args.engine else board.geometry
+        virtual = VirtualBoard(board, geometry.with_options(args.units))
     server = PtyServer(virtual)
     if args.json:
         write_json(args.json, {"board": board.name, "port": server.path})

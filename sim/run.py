@@ -104,12 +104,13 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     target = target_from_arguments(args)
     network = network_from_arguments(args)
+    target = target.serving(network)
     images = _images(args, network)
     try:
         program = compile_network(network, target.geometry, storage_words=target.storage_words).program
     except NetworkError as error:
         for problem in error.problems:
-            print(f"error: {network.name} on {target.name}: {problem}", file=sys.stderr)
+            print(f"error: {network.name} on {target.title}: {problem}", file=sys.stderr)
         return 2
     check_program(program, waits=False)
     print_notes(network.notes)
@@ -131,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         foretold = predict(program, timing=target.timing, words=target.storage_words, start=checked[0].frame.start)
     layers = account.layers_of(program, network, checked[0].frame, mismatches=checked[0].wrong, predicted=foretold.done)
     record = _record(network, program, target, list(images), checked, foretold, layers) | {"hazards": hazards}
-    _show(program, record, checked, list(images), layers)
+    _show(program, target, record, checked, list(images), layers)
     _write(args, program, record, checked, layers)
     return int(record["mismatches"] > 0 or record["late_commands"] > 0 or len(set(record["cycles"].values())) > 1
                or len(hazards) > 0)
@@ -165,10 +166,10 @@ def _record(network: QNetwork, program: Program, target: Target, images: Sequenc
     }
 
 
-def _show(program: Program, record: dict, checked: list[Checked], images: Sequence[str],
+def _show(program: Program, target: Target, record: dict, checked: list[Checked], images: Sequence[str],
           layers: list[account.LayerAccount]) -> None:
     console, first = terminal(), checked[0]
-    console.print(f"{record['model']} on {record['board']}: {Path(images[0]).name}")
+    console.print(f"{record['model']} on {target.title}: {Path(images[0]).name}")
     console.print(score_table(record["top5"]))
     summary.show_layers(console, layers, program.geometry)
     summary.show_queues(console, record["queues"])

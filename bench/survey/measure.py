@@ -21,6 +21,7 @@ from boards.board import MOST_STORAGE_MB
 from cli import RequestError, WorkError, write_json
 from compiler.build import compile_network
 from compiler.figures import figures
+from compiler.lowering.needs import needed
 from compiler.stages import NetworkError
 from hw.tools.cache import Stages, digest_of_files, digest_of_sources
 from nets.int8.file import load, save
@@ -42,10 +43,10 @@ def slug(name: str) -> str:
 
 
 def measure(name: str, folder: Path, boards: Iterable[Board], told: Work, model: Path | None = None) -> dict:
-    """The record of a network: `network`, `macs`, `parameters`, `weight_bytes`, `input`, `bounds` on the engine of `MAIN`,
-    `boards` by name, each with `cycles`, `frames_per_s`, `bound` and `commands`, or with `refused`, and `compiling` with
-    `seconds` and `megabytes` for `MAIN`. Where that has too little storage, `enlarged` is as if it had as much as can be
-    addressed.
+    """The record of a network: `network`, `macs`, `parameters`, `weight_bytes`, `input`, `units` that boards' engines are given
+    for it, `bounds` on the engine of `MAIN`, `boards` by name, each with `cycles`, `frames_per_s`, `bound` and `commands`, or
+    with `refused`, and `compiling` with `seconds` and `megabytes` for `MAIN`. Where that has too little storage, `enlarged` is as
+    if it had as much as can be addressed.
 
     `name` is one of the zoo or that of a file; `model` a file instead. Raises what `nets.load.load_model` and
     `nets.quantise.outline` do.
@@ -59,7 +60,7 @@ def measure(name: str, folder: Path, boards: Iterable[Board], told: Work, model:
     record = {"network": name} | json.loads((stages.folder / "network.json").read_text(encoding="utf-8"))
     targets: dict[tuple[Geometry, int], list[Board]] = {}
     for board in boards:
-        targets.setdefault((board.geometry, board.storage_words), []).append(board)
+        targets.setdefault((board.geometry.with_options(record["units"]), board.storage_words), []).append(board)
     record["boards"] = {}
     for (geometry, words), alike in targets.items():
         told(", ".join(board.name for board in alike))
@@ -98,7 +99,7 @@ def _outline(name: str, making: Path) -> None:
     write_json(making / "network.json", {
         "macs": network.total_macs, "parameters": model.graph.parameters, "input": list(model.graph.input.shape),
         "weight_bytes": sum(layer.weight.size for layer in network.layers if hasattr(layer, "weight")),
-        "bounds": {"compute": found.compute, "storage": found.storage, "overlapped": found.overlapped,
+        "units": needed(network), "bounds": {"compute": found.compute, "storage": found.storage, "overlapped": found.overlapped,
                    "layer_by_layer": found.layer_by_layer, "bound_by": found.bound_by}})
 
 

@@ -61,4 +61,8 @@ def resources(geometry: Geometry, die: str, storage_words: int | None) -> dict[s
     sdram = storage_words is None
     used = {"lut4": _sum(LUT4, geometry, sdram), "ff": _sum(FF, geometry, sdram),
             "block_ram": block_rams(geometry, storage_words), "multipliers": geometry.multipliers}
+    units = queued_units(geometry)
+    for option in geometry.options:
+        for name, cells in units[option].cells(geometry).items():
+            used[name] += cells
     return {name: {"used": used[name], "available": available} for name, available in AVAILABLE[die].items()}

@@ -92,6 +92,6 @@ def test_more_tables_than_the_unit_holds():
 
 def test_a_chip_without_tables_is_refused_with_the_option():
     network = quantised(conv("a", "image", 6, 3), Tanh(name="t", inputs=("a",)), classes_of=6 * 18 * 14)
-    with pytest.raises(NetworkError, match=r'^t \(Table\): the engine has no tables: add the unit "table" to the options of its '
-                                           r'geometry \(--geometry\)$'):
+    with pytest.raises(NetworkError, match=r'^t \(Table\): the engine has no unit "table": --units table adds it, and hw.build '
+                                           r'--units table makes such a chip$'):
         compile_network(network, PLAIN)

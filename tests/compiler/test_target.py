@@ -5,9 +5,12 @@ import re
 import pytest
 
 from arch.geometry import PRESETS
+from arch.units import OPTIONAL
 from boards import find
 from cli import OutputError
 from compiler import compile as command
+from compiler.lowering.needs import NEEDS
+from compiler.program_file import load
 from compiler.target import Target, target_of
 
 
@@ -26,8 +29,8 @@ def test_an_engine_has_the_usual_board_s_storage():
 def test_another_engine(tmp_path):
     path = tmp_path / "engine.json"
     path.write_text(PRESETS["12f"].to_json())
-    assert target_of("ulx3s", path) == replace(target_of("ulx3s"), geometry=PRESETS["12f"])
-    assert target_of("ulx3s", path, 64) == replace(target_of("ulx3s", storage_mb=64), geometry=PRESETS["12f"])
+    assert target_of("ulx3s", path) == replace(target_of("ulx3s"), geometry=PRESETS["12f"], own=True)
+    assert target_of("ulx3s", path, 64) == replace(target_of("ulx3s", storage_mb=64), geometry=PRESETS["12f"], own=True)
     path.write_text("{}")
     with pytest.raises(OutputError, match="engine.json: "):
         target_of("ulx3s", path)
@@ -50,3 +53,46 @@ def test_a_network_that_does_not_fit_is_told_how_to_go_on(tmp_path, capsys):
     needed, missing, megabytes = (int(part.replace(",", "")) for part in said.groups())
     assert needed - missing == 65_536 and needed <= megabytes << 20
     assert command.main([*words, "--storage-mb", str(megabytes)]) == 0
+
+
+LENET = ["--model", "lenet5:size=28", "--board", "versa-ecp5"]
+
+
+def test_every_optional_unit_is_somebody_s_need():
+    assert tuple(NEEDS) == OPTIONAL
+
+
+def test_a_board_is_given_the_units_that_a_network_needs(tmp_path, capsys):
+    path = tmp_path / "a.flp"
+    assert command.main([*LENET, "--storage-mb", "1", "--out", str(path)]) == 0
+    said = capsys.readouterr().err
+    assert "note: lenet5:size=28 needs table: an optional unit of the engine, which versa-ecp5 is given\n" in said
+    assert load(path).geometry == find("versa-ecp5").geometry.with_options(["table"])
+
+
+@pytest.mark.parametrize("units", ["all", "table", "table,table"])
+def test_units_that_are_asked_for(tmp_path, capsys, units):
+    """The network needs none of them, and nobody is told what they asked for."""
+    path = tmp_path / "a.flp"
+    assert command.main(["--board", "versa-ecp5", "--units", units, "--out", str(path)]) == 0
+    assert load(path).geometry == find("versa-ecp5").geometry.with_options(OPTIONAL) and "needs" not in capsys.readouterr().err
+
+
+def test_an_engine_of_one_s_own_is_left_as_it_is(tmp_path, capsys):
+    engine, path = tmp_path / "engine.json", tmp_path / "a.flp"
+    engine.write_text(PRESETS["12f"].to_json())
+    words = [*LENET, "--storage-mb", "1", "--geometry", str(engine), "--out", str(path)]
+    assert command.main(words) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len([line for line in errors if line.startswith("error: ")]) == 4
+    assert errors[-1] == ('error: lenet5:size=28 on versa-ecp5: f6/tanh (Table): the engine has no unit "table": --units table '
+                          "adds it, and hw.build --units table makes such a chip")
+    assert command.main([*words, "--units", "table"]) == 0
+
+
+@pytest.mark.parametrize("units, wrong", [("tables", "'tables'"), ("table,", "''"), ("all,x", "'x'")])
+def test_units_that_there_are_not(capsys, units, wrong):
+    with pytest.raises(SystemExit) as caught:
+        command.main(["--units", units])
+    assert caught.value.code == 2
+    assert f"argument --units: must be of {', '.join(OPTIONAL)}, or all, not {wrong}" in capsys.readouterr().err

@@ -51,6 +51,20 @@ def test_another_board_clock_or_engine(net, program):
     assert larger.board.geometry == PRESETS["45f"] and larger.predict().cycles < program.predict().cycles
 
 
+def test_units_that_a_network_needs_or_that_are_asked_for(net):
+    own = find("ulx3s").geometry
+    lenet = fireline.load("lenet5").quantise()
+    program = lenet.compile("ulx3s")
+    assert program.compiled.program.geometry == program.board.geometry == own.with_options(["table"])
+    assert repr(program).startswith("Program('lenet5' for ulx3s-85f with table: ")
+    with pytest.raises(fireline.NetworkError, match='the engine has no unit "table"'):
+        lenet.compile("ulx3s", engine=own)
+    assert net.compile("ulx3s").board.geometry == own
+    assert net.compile("ulx3s", units=["table"]).board.geometry == own.with_options(["table"])
+    with pytest.raises(ValueError, match="options of a geometry must be of table, not tables"):
+        net.compile("ulx3s", units=["tables"])
+
+
 def test_saved(program, tmp_path):
     path = tmp_path / "digits.flp"
     program.save(path)

@@ -1,5 +1,6 @@
 """The host's commands, through a real serial port, with a board whose machine is the reference: no simulation."""
 import csv
+from dataclasses import replace
 import json
 import os
 import shutil
@@ -222,6 +223,24 @@ def test_errors_are_one_line(port, device, program, tmp_path, capsys):
         assert command.main(arguments) == code
         *progress, said = capsys.readouterr().err.splitlines()
         assert said.startswith("error: ") and message in said and not any("error" in line for line in progress), said
+
+
+def test_a_chip_without_a_unit_is_told_of(port, tmp_path, capsys):
+    """Of a network it is the layers that need it; of a program of any network, that it is for such an engine."""
+    other = compile_network(quantise_with(load_model("digits")), BOARD.geometry.with_options(["table"])).program
+    save(other, tmp_path / "other.flp")
+    assert load.main(["--port", port, "--program", str(tmp_path / "other.flp")]) == 1
+    assert capsys.readouterr().err.endswith("error: The program is for an engine with table, which the board's has not: build "
+                                            "its chip with hw.build --units table\n")
+    assert load.main(["--port", port, "--model", "lenet5:size=28"]) == 2
+    said = capsys.readouterr().err
+    assert said.count('/tanh (Table): the engine has no unit "table": --units table adds it, and hw.build --units table') == 4
+
+
+def test_a_chip_with_a_unit_is_known(device, port, capsys):
+    device.identity = replace(device.identity, digest=BOARD.geometry.with_options(["table"]).digest)
+    assert info.main(["--port", port]) == 0
+    assert "8x4, 32 MACs a cycle, table (digest" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("command, arguments", [(bench, ["--frames", "0"]), (info, ["--baud", "0"]), (load, ["--baud", "fast"])])

@@ -21,6 +21,10 @@ class Invert(wiring.Component):
     def block_rams(geometry):
         return 0
 
+    @staticmethod
+    def cells(geometry):
+        return {"lut4": 8 * geometry.output_lanes + 40, "ff": 40}
+
     def elaborate(self, platform):
         m = Module()
         config, value = Signal(record_layout(InvertConfig)), self.i.payload.as_value()

@@ -6,6 +6,7 @@ from amaranth import Elaboratable, Module, Signal
 from amaranth.lib import io
 import pytest
 
+from arch.units import OPTIONAL
 from boards import BOARDS, find
 from hw import build
 from hw.tools.bitstream import ClockMissed, Watch, build_bitstream, part_of
@@ -219,6 +220,21 @@ def test_a_clock_is_a_number(clock, capsys):
 def test_an_estimate_cannot_be_loaded(capsys):
     assert build.main(["--board", "versa-ecp5", "--program", "--estimate"]) == 2
     assert capsys.readouterr().err == "error: --program must not go with --estimate, which builds nothing\n"
+
+
+@pytest.mark.parametrize("words, units, noted", [
+    (["--units", "all"], list(OPTIONAL), False), (["--model", "lenet5:size=28"], ["table"], True), ([], [], False)])
+def test_units_are_estimated(tmp_path, capsys, words, units, noted):
+    """Those that are asked for, and those that the network needs, which are named."""
+    found, plain = {}, ["--board", "ulx3s-12f", "--estimate", "--model", "lenet5:size=28,activation=relu"]
+    for name, more in (("without", []), ("with", words)):
+        assert build.main([*plain, "--json", str(tmp_path / name), *more]) == 0
+        found[name] = json.loads((tmp_path / name).read_text())
+    said = capsys.readouterr()
+    assert ("needs table: an optional unit of the engine, which ulx3s-12f is given" in said.err) == noted
+    assert found["with"]["geometry"].get("options", []) == units
+    used = [{what: one["used"] for what, one in record["resources"].items()} for record in found.values()]
+    assert all((used[1][what] > used[0][what]) == bool(units) for what in ("lut4", "ff", "block_ram"))
 
 
 def test_a_storage_that_is_not_there_is_only_estimated(capsys):

@@ -1,12 +1,14 @@
 # amaranth: UnusedElaboratable=no
 """What is estimated against the chip as it is elaborated, and against chips that were routed."""
 from collections import Counter
+from dataclasses import replace
 
 from amaranth.hdl import Fragment
 from amaranth.hdl._ir import Instance
 import pytest
 
 from arch.geometry import PRESETS
+from arch.units import OPTIONAL
 from boards import find
 from hw.chip import Chip
 from hw.tools.bitstream import part_of
@@ -19,9 +21,11 @@ def estimated(board):
 
 
 # A board with SDRAM and one without, and with every size of engine; the smallest ones, since elaboration takes seconds.
-@pytest.mark.parametrize("name", ["icepi-zero", "versa-ecp5", "colorlight-5a75b", "ulx3s"])
-def test_hard_blocks_are_those_of_the_elaborated_chip(name):
+@pytest.mark.parametrize("name, units", [("icepi-zero", ()), ("versa-ecp5", ()), ("colorlight-5a75b", ()), ("ulx3s", ()),
+                                         *(("versa-ecp5", (unit,)) for unit in OPTIONAL)])
+def test_hard_blocks_are_those_of_the_elaborated_chip(name, units):
     board, cells = find(name), Counter()
+    board = replace(board, geometry=board.geometry.with_options(units))
 
     def count(fragment):
         if isinstance(fragment, Instance):
@@ -39,6 +43,16 @@ def test_larger_engines_take_more(die, preset):
     assert found.keys() == AVAILABLE[die].keys() and all(one["used"] > 0 for one in found.values())
     smaller = resources(PRESETS["12f"], die, None)
     assert all(smaller[name]["used"] <= found[name]["used"] for name in found)
+
+
+@pytest.mark.parametrize("unit", OPTIONAL)
+def test_an_optional_unit_takes_more_the_more_lanes_there_are(unit):
+    more = []
+    for preset in ("12f", "85f"):
+        without, found = (resources(one, "85f", None) for one in (PRESETS[preset], PRESETS[preset].with_options([unit])))
+        more.append({name: found[name]["used"] - without[name]["used"] for name in found})
+    assert all(small <= large for small, large in zip(*(each.values() for each in more), strict=True))
+    assert 0 < more[0]["lut4"] < more[1]["lut4"] and 0 < more[0]["ff"] < more[1]["ff"]
 
 
 # Lookup tables and registers of chips as nextpnr counted them (docs/boards.md).
