@@ -15,7 +15,8 @@ PAGE = """\
 
 Made by `{command}`.
 
-Cycles are predicted, which is what the RTL takes. Networks and options are explained in [networks.md](networks.md#the-zoo).
+Cycles are predicted, which is what the RTL takes. A network's engine has the optional units that it needs. Networks and options
+are explained in [networks.md](networks.md#the-zoo).
 
 {chart}
 
