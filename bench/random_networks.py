@@ -14,6 +14,7 @@ from boards import find
 from cli import Parser, needs_extra, run_command, terminal, write_json
 from compiler.build import compile_network
 from compiler.stages import NetworkError
+from compiler.target import add_units_argument
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
@@ -31,13 +32,15 @@ BOARD = "ulx3s"
 
 
 class Sweep:
-    """Runs networks one after the other and counts what they were; `rtl`: on the RTL of the first geometry too."""
+    """Runs networks one after the other and counts what they were; `units`: optional units of the engines; `rtl`: on the RTL of
+    the first geometry too."""
 
-    def __init__(self, *, rtl: bool):
+    def __init__(self, *, rtl: bool, units: tuple[str, ...] = ()):
         self.counts: Counter[str] = Counter()
+        self.geometries = [geometry.with_options(units) for geometry in GEOMETRIES]
         self.bench = None
         if rtl:
-            self.bench = FrameBench(GEOMETRIES[0], timing=find(BOARD).timing, words=find(BOARD).storage_words)
+            self.bench = FrameBench(self.geometries[0], timing=find(BOARD).timing, words=find(BOARD).storage_words)
 
     def check(self, network: QNetwork, q) -> None:
         """Raises AssertionError, with the network's layers, for the first difference."""
@@ -51,7 +54,7 @@ class Sweep:
     def _check(self, network: QNetwork, q) -> None:
         tensors = values.run(network, q, keep=network.by_name)
         self.counts["networks"] += 1
-        for geometry in GEOMETRIES:
+        for geometry in self.geometries:
             try:
                 program = compile_network(network, geometry).program
             except NetworkError:
@@ -65,7 +68,7 @@ class Sweep:
             self.counts["programs"] += 1
             self.counts["commands"] += len(program.parts)
             self.counts["that spill"] += program.store_words > program.output.words
-            if self.bench and geometry is GEOMETRIES[0]:
+            if self.bench and geometry is self.geometries[0]:
                 self._run(network, program, q)
 
     def _run(self, network: QNetwork, program: Program, q) -> None:
@@ -86,6 +89,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--count", type=int, default=100, metavar="N", help="networks (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the networks (%(default)s)")
     parser.add_argument("--layers", type=int, default=12, metavar="N", help="of a network at most, about (%(default)s)")
+    add_units_argument(parser, "optional units of the engines, for which networks have layers")
     parser.add_argument("--rtl", action="store_true", help="run them on the RTL too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the counts as JSON")
     return parser
@@ -99,12 +103,12 @@ def run(args: argparse.Namespace) -> int:
     from hypothesis import HealthCheck, Phase, given, seed, settings
 
     from tests.sim.networks import networks
-    sweep = Sweep(rtl=args.rtl)
+    sweep = Sweep(rtl=args.rtl, units=args.units)
 
     @seed(args.seed)
     @settings(max_examples=args.count, deadline=None, database=None, phases=[Phase.generate], report_multiple_bugs=False,
               suppress_health_check=list(HealthCheck))
-    @given(networks(layers=args.layers))
+    @given(networks(layers=args.layers, units=args.units))
     def sweep_all(drawn):
         sweep.check(*drawn)
     failure = None
@@ -116,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"error: {failure}\n" + "\n".join(notes[:1]), file=sys.stderr)
     terminal().print(", ".join(f"{count:,} {what}" for what, count in sweep.counts.items()), soft_wrap=True)
     if args.json:
-        write_json(args.json, {"seed": args.seed, **sweep.counts, "failure": failure})
+        write_json(args.json, {"seed": args.seed, "units": args.units, **sweep.counts, "failure": failure})
     return int(failure is not None)
 
 

@@ -81,10 +81,10 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     add_units_argument(parser)
 
 
-def add_units_argument(parser: argparse.ArgumentParser) -> None:
-    """Optional units of the engine, whatever the network."""
-    parser.add_argument("--units", type=_units, default=(), metavar="U,...",
-                        help=f"optional units of the engine beside those that the network needs: {', '.join(OPTIONAL)}, or all")
+def add_units_argument(parser: argparse.ArgumentParser,
+                       meaning: str = "optional units of the engine beside those that the network needs") -> None:
+    """Names of optional units."""
+    parser.add_argument("--units", type=_units, default=(), metavar="U,...", help=f"{meaning}: {', '.join(OPTIONAL)}, or all")
 
 
 def _units(text: str) -> tuple[str, ...]:

@@ -179,7 +179,7 @@ def get_parser() -> argparse.ArgumentParser:
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--board", default="ulx3s", metavar="B", help=f"{', '.join([*ALIASES, *BOARDS])} (%(default)s)")
     parser.add_argument("--engine", choices=PRESETS, help="another engine than the board's, to simulate faster")
-    add_units_argument(parser)
+    add_units_argument(parser, "optional units of the engine")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write board and port as JSON, once the port is there")
     return parser
 

@@ -3,12 +3,15 @@ files look like is tested in tests/nets/onnx/test_exported.py."""
 from importlib.util import find_spec
 import json
 
+import pytest
+
 from bench import exports
 
 
-def test_command(tmp_path, capsys):
+@pytest.mark.parametrize("network", ["lenet5", "lenet5:activation=relu"])
+def test_command(tmp_path, capsys, network):
     target = tmp_path / "exports.json"
-    code = exports.main(["--only", "lenet5:activation=relu", "--json", str(target)])
+    code = exports.main(["--only", network, "--json", str(target)])
     said = capsys.readouterr()
     if not (find_spec("torch") and find_spec("onnxscript")):
         assert code == 1 and said.err.count("\n") == 1 and "pip install -e '.[train]'" in said.err

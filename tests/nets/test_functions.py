@@ -1,4 +1,6 @@
 """Functions of single values: float reference against ONNX Runtime, tables against the functions, and whole networks."""
+from collections.abc import Callable
+from dataclasses import replace
 import math
 
 import numpy as np
@@ -8,10 +10,10 @@ from golden import values
 from nets import functions
 from nets.float_run import run
 from nets.functions import Elu, Function, HardSigmoid, HardSwish, LeakyRelu, Selu, Sigmoid, Silu, Tanh
-from nets.graph import Clip, Flatten, Graph, GraphError, Input, Linear, MaxPool, Window
+from nets.graph import Clip, Conv, Flatten, Graph, GraphError, Input, Linear, MaxPool, Window
 from nets.int8.check import check
 from nets.int8.file import load, save
-from nets.int8.network import TensorType
+from nets.int8.network import QNetwork, QTable, TensorType
 from nets.int8.table import function_table, reach
 from nets.model import Model
 from nets.onnx.importer import import_onnx
@@ -105,6 +107,40 @@ def test_operators_of_files(tmp_path, nodes, ops):
 def test_what_is_no_function_of_single_values_is_refused(tmp_path, nodes, message):
     with pytest.raises(GraphError, match=message):
         import_onnx(cases.save(tmp_path, cases.model(nodes, opset=14)))
+
+
+VARIED = [      # functions with other numbers than the usual
+    (LeakyRelu, {"alpha": 0.3}, lambda x: x if x >= 0 else 0.3 * x),
+    (Elu, {"alpha": 0.7}, lambda x: x if x >= 0 else 0.7 * (math.exp(x) - 1)),
+    (HardSigmoid, {"alpha": 1 / 6, "beta": 0.4}, lambda x: min(max(x / 6 + 0.4, 0), 1)),
+    (Selu, {"alpha": 2.0, "gamma": 0.5}, lambda x: 0.5 * (x if x >= 0 else 2 * (math.exp(x) - 1)))]
+
+
+def steps_off(network: QNetwork, exact: Callable[[float], float]) -> float:
+    """How far any entry of the network's tables is from the function of its input, in steps of the output."""
+    worst = 0.0
+    for layer in network.layers:
+        if isinstance(layer, QTable):
+            source, target = (network.tensors[name] for name in (layer.inputs[0], layer.name))
+            wanted = [exact(source.scale * (q - source.zero_point)) / target.scale + target.zero_point for q in range(256)]
+            worst = max(worst, np.abs(layer.table - np.clip(wanted, 0, 255)).max())
+    return worst
+
+
+@pytest.mark.parametrize("kind, numbers, exact", [*((kind, {}, exact) for kind, exact in EXACT.items()), *VARIED])
+def test_all_inputs_of_quantised_networks_are_within_a_step_of_the_function(kind, numbers, exact):
+    """With the ranges that the quantiser chose, of layers whose values are small, usual and large."""
+    for spread in (0.1, 1.0, 20.0):
+        net = model(kind(**NAMED, **numbers), kind(**NAMED, **numbers))
+        layers = tuple(replace(layer, weight=layer.weight * np.float32(spread)) if isinstance(layer, Conv) else layer
+                       for layer in net.graph.layers)
+        net = replace(net, graph=replace(net.graph, layers=layers))
+        network = quantise(net, synthetic_images(net.spec, count=4))
+        assert steps_off(network, exact) <= 1
+        for layer in network.layers:
+            if isinstance(layer, QTable):
+                layer.table[:] = np.where(layer.table < 128, layer.table + 2, layer.table - 2)
+        assert steps_off(network, exact) > 1
 
 
 @pytest.mark.parametrize("kind", EXACT, ids=lambda kind: kind.__name__)

@@ -18,6 +18,7 @@ from nets.int8.network import (
     QMaxPool,
     QNetwork,
     QPad,
+    QTable,
     Requantise,
     TensorType,
 )
@@ -26,7 +27,7 @@ from nets.moves import Pad
 from nets.preprocess import InputSpec
 from tests.hw.engine.layers import ZERO_POINTS, conv_of, windows
 
-__all__ = ["averaged", "describe", "networks", "single_conv"]
+__all__ = ["STEPS_OF_UNITS", "averaged", "describe", "networks", "single_conv"]
 
 THREE_BY_THREE = Window(kernel=(3, 3), padding=(1, 1, 1, 1))
 
@@ -179,6 +180,20 @@ class _Maker:
         groups = self.draw(st.sampled_from([g for g in (1, 2, 3, channels) if channels % g == 0]))
         return self.add(QChannelShuffle(name=self.fresh("shuffle"), inputs=(source,), groups=groups), self.shapes[source])
 
+    def table(self, source: str) -> str:
+        """Any bytes for those of a tensor."""
+        layer = QTable(name=self.fresh("table"), inputs=(source,), table=self.rng.integers(0, 256, 256, np.uint8))
+        return self.add(layer, self.shapes[source], self.zero)
+
+    def mapped_conv(self, source: str) -> str:
+        return self.table(self.conv(source))
+
+    def pooled_mapped_conv(self, source: str) -> str:
+        return self.pool(self.mapped_conv(source))
+
+    def mapped_sum(self, source: str) -> str:
+        return self.table(self.sum(source))
+
     def finish(self, source: str) -> str:
         """A classifier by one of the ways to get one, or nothing."""
         match self.draw(st.integers(0, 3)):
@@ -203,15 +218,22 @@ STEPS = ("conv", "conv", "fire", "pooled_conv", "pooled_fire", "pool", "concat",
          "large_pool")
 
 
+# Of the optional units that an engine has.
+STEPS_OF_UNITS = {"table": ("table", "mapped_conv", "mapped_conv", "pooled_mapped_conv", "mapped_sum")}
+
+
 @st.composite
-def networks(draw, *, layers: int = 12, side: int = 21, macs: int = 400_000) -> tuple[QNetwork, np.ndarray]:
-    """A network of about 2 to `layers` layers with at most some `macs` multiply-accumulates, and its input uint8."""
+def networks(draw, *, layers: int = 12, side: int = 21, macs: int = 400_000, units: tuple[str, ...] = ()
+             ) -> tuple[QNetwork, np.ndarray]:
+    """A network of about 2 to `layers` layers with at most some `macs` multiply-accumulates, for engines with these optional
+    units, and its input uint8."""
+    steps = STEPS + tuple(step for unit in units for step in STEPS_OF_UNITS[unit])
     shape = (draw(st.sampled_from([1, 2, 3, 3, 4, 5])), draw(st.integers(3, side)), draw(st.integers(3, side)))
     maker = _Maker(draw, shape, macs)
     maker.conv("x")
     most = draw(st.integers(2, layers))
     while len(maker.layers) < most:
-        getattr(maker, draw(st.sampled_from(STEPS)))(maker.name())
+        getattr(maker, draw(st.sampled_from(steps)))(maker.name())
     output = maker.finish(list(maker.shapes)[-1])
     used = _needed(maker.layers, output)
     tensors = {name: TensorType(shape=maker.shapes[name], scale=0.05, zero_point=maker.zeros[name])

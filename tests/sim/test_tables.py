@@ -1,16 +1,29 @@
 """Networks with tables on the RTL of the whole machine: values of every layer, cycles of every command."""
 from dataclasses import replace
 
+from hypothesis import HealthCheck, given, settings
+import numpy as np
 import pytest
 
 from boards import find
 from compiler.build import compile_network
+from golden import compare, values
+from golden.machine import execute
+from nets.int8.network import QNetwork
+from nets.load import load_model
+from nets.quantise import quantise_with
 from sim.frame import FrameBench
 from tests.compiler.test_build import random_input
 from tests.compiler.test_tables import GEOMETRY, every_place, many_tables
-from tests.sim.test_random_networks import check_on_the_machine
+from tests.sim.networks import networks
+from tests.sim.test_random_networks import check_on_the_machine, compiled
 
 BOARD = find("ulx3s")
+SMALL = replace(GEOMETRY, activation_words=512, weight_words=512)
+
+
+def lenet5() -> QNetwork:
+    return quantise_with(load_model("lenet5:size=28"))
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +32,38 @@ def bench():
         yield bench
 
 
-@pytest.mark.parametrize("network", [every_place, many_tables])
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(networks(units=("table",)))
+def test_programs_compute_what_the_network_says(drawn):
+    network, q = drawn
+    tensors = values.run(network, q, keep=network.by_name)
+    for geometry in (SMALL, replace(SMALL, input_lanes=8), replace(SMALL, input_lanes=16, activation_words=1024)):
+        if program := compiled(network, geometry):
+            result = execute(program, q)
+            assert not any(compare.mismatches(network, tensors, program, result.written))
+            np.testing.assert_array_equal(compare.final_output(network, program, result.output), tensors[network.output])
+
+
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(networks(macs=150_000, units=("table",)))
+def test_random_networks_on_the_machine(bench, drawn):
+    network, q = drawn
+    if program := compiled(network, bench.bench.geometry):
+        check_on_the_machine(bench, network, program, q)
+
+
+def test_an_entry_of_another_network_is_noticed(bench):
+    """The comparison itself: golden with one entry changed that is read, of a table whose values are written."""
+    network = every_place()
+    program = compile_network(network, bench.bench.geometry).program
+    q = random_input(network)
+    read = values.run(network, q, keep=network.by_name)["both"]
+    network.by_name["both/sigmoid"].table[read[0, 0, 0]] ^= 1
+    with pytest.raises(AssertionError):
+        check_on_the_machine(bench, network, program, q)
+
+
+@pytest.mark.parametrize("network", [every_place, many_tables, lenet5])
 def test_tables_on_the_machine(bench, network):
     network = network()
     program = compile_network(network, bench.bench.geometry).program
