@@ -7,6 +7,7 @@ from arch.control import body_words
 from arch.geometry import PRESETS
 from arch.instruction import BODIES, QUEUE_OF, SYNC, Opcode, Waits, memory_of, records
 from arch.record import Field, Record
+from arch.units import OPTIONAL
 
 __all__ = ["instruction_page"]
 
@@ -29,13 +30,13 @@ def _range(entry: Field, opcode: Opcode) -> str:
     return f"{entry.low}..{high}"
 
 
-def _table(record: type[Record], opcode: Opcode, at: int) -> Iterator[str]:
-    """Rows of a record whose first word is `at`."""
+def _table(record: type[Record], opcode: Opcode, at: int, sign: str = "") -> Iterator[str]:
+    """Rows of a record whose first word is `at`; `sign` stands before the number of each word."""
     yield "| word | field | range | unit | meaning |"
     yield "|---|---|---|---|---|"
     for entry in record.fields():
         words = 1 + (entry.bits > 16)
-        place = str(at) if words == 1 else f"{at}, {at + 1}"
+        place = ", ".join(f"{sign}{at + n}" for n in range(words))
         yield f"| {place} | `{entry.name}` | {_range(entry, opcode)} | {entry.unit} | {entry.doc} |"
         at += words
 
@@ -54,6 +55,20 @@ def _body(opcode: Opcode) -> Iterator[str]:
         if record.fields():
             yield from _table(record, opcode, at)
         at += record.encoded_words()
+    if opcode is Opcode.COMPUTE:
+        yield from _optional()
+
+
+def _optional() -> Iterator[str]:
+    """What commands say to units that only some engines have."""
+    before = ""
+    for name, record in command.Command.records(GEOMETRY.with_options(OPTIONAL)).items():
+        if name in OPTIONAL:
+            place = (f"Engines with the optional unit `{name}` have these words behind those of `{before}`; all that stands "
+                     f"behind is {record.encoded_words()} words later.")
+            yield from ("", f"### `{name}`: {record.__name__}, optional", "", _doc(record), "", place, "")
+            yield from _table(record, Opcode.COMPUTE, 0, "+")
+        before = name
 
 
 def instruction_page() -> str:

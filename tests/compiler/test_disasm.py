@@ -7,6 +7,7 @@ import pytest
 
 from arch.geometry import Geometry
 from arch.instruction import Opcode
+from arch.units import UNITS
 from compiler import program_file
 from compiler.disasm import main
 from compiler.instruction_page import instruction_page
@@ -147,3 +148,5 @@ def test_the_page_has_every_field_and_says_what_limits_it():
         assert f"| `{name}` |" in page
     assert "| `weights` | 0..weight_words - 1 | words | first word of the first pass |" in page
     assert "| `ring_words` | 1..activation_words | words |" in page
+    for unit in UNITS:
+        assert not unit.record or f"### `{unit.name}`: {unit.record.__name__}{', optional' if unit.optional else ''}\n" in page
