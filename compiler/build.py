@@ -12,7 +12,8 @@ from compiler import costs
 from compiler.jobs.emit import arrange, emit, program_words
 from compiler.jobs.job import Job, Jobs
 from compiler.jobs.make import make_jobs
-from compiler.jobs.timing import Span, timeline
+from compiler.jobs.stores import Span
+from compiler.jobs.timing import timeline
 from compiler.lowering.lower import lower
 from compiler.schedule.groups import Group
 from compiler.schedule.place import PlaceError, place

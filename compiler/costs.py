@@ -50,6 +50,7 @@ PLAN_GAIN = 0.002           # of the cycles: by so much a schedule that spills m
 # compiler.jobs.timing
 LOAD_SHARE = 0.94           # of a storage word a cycle, in long transfers
 TRANSFER_CYCLES = 25        # until a transfer's first word is there
+STORE_SHARE = 0.25          # of storage's words that a store gets beside a load
 RUN_CYCLES = 12             # lost by each further run
 ISSUE_CYCLES = 12           # command taken by an idle engine -> first beat
 TOKEN_CYCLES = 6            # token given -> the command that waits for it taken

@@ -5,7 +5,7 @@ from arch.control import instruction_words
 from arch.geometry import Geometry
 from arch.instruction import END, QUEUES, Instruction, Opcode, Start, Waits
 from compiler.jobs.job import Job, Jobs
-from compiler.jobs.timing import Span
+from compiler.jobs.stores import Span
 
 __all__ = ["arrange", "emit", "program_words"]
 
@@ -21,7 +21,7 @@ def arrange(jobs: Jobs, spans: Mapping[Job, Span]) -> dict[Job, Waits]:
         counts[job.queue] += 1
         job.token = counts[job.queue]
         waits = dict.fromkeys(QUEUES, 0)
-        for other in job.after:
+        for other in job.after | {spans[job].behind} - {None}:
             if not other.token:
                 raise AssertionError(f"{job.opcode.name} must come after {other.opcode.name}")
             if other.queue != job.queue or job.queue in ("compute", "load"):

@@ -4,7 +4,6 @@ Compute commands follow each other as soon as what they wait for is there. The l
 then, what is needed first. Nothing in here is needed for a program to be right, only for it to be fast.
 """
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
 
 from arch.gather import line_bytes
@@ -13,21 +12,10 @@ from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
 from arch.unit.gather import GatherConfig
 from compiler import costs
 from compiler.jobs.job import Job, Jobs
+from compiler.jobs.stores import Span, Stores
 from compiler.schedule.steps import visible_after
 
-__all__ = ["Span", "gather_cycles", "timeline"]
-
-
-@dataclass(frozen=True)
-class Span:
-    """Cycles from which and until which a job runs."""
-
-    start: float
-    end: float
-
-    def meanwhile(self, start: float, end: float) -> float:
-        """Cycles of it from `start` to `end`."""
-        return max(0, min(self.end, end) - max(self.start, start))
+__all__ = ["gather_cycles", "timeline"]
 
 
 def gather_cycles(geometry: Geometry, config: GatherConfig) -> float:
@@ -56,7 +44,7 @@ class _Simulation:
         self.number = {job: n for n, job in enumerate(jobs.jobs)}
         self.loads = [job for job in jobs.jobs if job.queue == "load"]
         self.gathers = [job for job in jobs.jobs if job.queue == "gather"]
-        self.stores = [job for job in jobs.jobs if job.queue == "store"]
+        self.stores, self.unstored = Stores(jobs.jobs, self.spans), deque(job for job in jobs.jobs if job.queue == "store")
         self.pixels: dict[Job, list[Job]] = {}          # of each gather, what loads its rows
         self.taker: dict[Job, int] = {}                 # of a load of pixels, the number of the gather
         waiting: list[Job] = []
@@ -66,11 +54,9 @@ class _Simulation:
             elif job.opcode is Opcode.GATHER:
                 self.taker |= dict.fromkeys(waiting, len(self.pixels))
                 self.pixels[job], waiting = waiting, []
-        self.free = {"load": 0.0, "gather": 0.0, "store": 0.0, "compute": 0.0}
-        self.gathered = self.stored = 0
+        self.free = {"load": 0.0, "gather": 0.0, "compute": 0.0}
+        self.gathered = 0
         self.ahead: list[int] = []
-        self.storing: deque[Span] = deque()
-        self.reading: deque[tuple[Span, int]] = deque()         # stores, and words of activation memory of each
 
     def run(self) -> dict[Job, Span]:
         for number, job in enumerate(self.computes):
@@ -80,17 +66,10 @@ class _Simulation:
             through = self._through(job)
             start = max(self.free["compute"], through + costs.ISSUE_CYCLES if through > self.free["compute"] else 0)
             end = start + job.step.cycles
-            end += self._lent(start, end)
+            end += self.stores.lent(start, end)
             self.spans[job], self.free["compute"] = Span(start, end), end
             self._store()
         return self.spans
-
-    def _lent(self, start: float, end: float) -> float:
-        """Cycles of the activation memory's read port that stores take meanwhile."""
-        lent = sum(span.meanwhile(start, end) / (span.end - span.start) * words for span, words in self.reading)
-        while self.reading and self.reading[0][0].end <= end:
-            self.reading.popleft()
-        return lent
 
     def _through(self, job: Job) -> float | None:
         """When all that a job waits for is through; None if that is not known yet."""
@@ -122,13 +101,8 @@ class _Simulation:
         job = self.loads.pop(place)
         if job.need > compute:
             self.ahead.append(job.need)
-        cycles = _transfer_cycles(self.geometry, job.opcode, job.body)
-        while self.storing and self.storing[0].end <= start:
-            self.storing.popleft()
-        end = start + cycles
-        for span in self.storing:       # which share storage's words
-            end += span.meanwhile(start, end)
-        self.spans[job], self.free["load"] = Span(start, end), end
+        self.spans[job] = self.stores.load(job, start, _transfer_cycles(self.geometry, job.opcode, job.body))
+        self.free["load"] = self.spans[job].end
         self._gather()
         return True
 
@@ -156,18 +130,9 @@ class _Simulation:
             self.gathered += 1
 
     def _store(self):
-        while self.stored < len(self.stores):
-            job = self.stores[self.stored]
-            through = self._through(job)
-            if through is None:
-                return
-            start = max(self.free["store"], through)
+        """Schedules all stores whose words are there."""
+        while self.unstored and (through := self._through(self.unstored[0])) is not None:
+            job = self.unstored.popleft()
+            loading = max(0, self.free["load"] - max(self.stores.free, through))
             cycles = _transfer_cycles(self.geometry, job.opcode, job.body)
-            late = min(cycles, max(0, self.free["load"] - start))       # loads that are on their way, and it, delay each other
-            end = start + cycles + late
-            self.spans[job], self.free["store"] = Span(start, end), end
-            self.storing.append(self.spans[job])
-            self.reading.append((self.spans[job], job.body.words * job.body.runs))
-            self.free["load"] += late
-            self.stored += 1
-
+            self.free["load"] += self.stores.add(job, through, cycles, loading)
