@@ -21,6 +21,7 @@ CHUNK_SHARES = 0.5, 1       # of the weight memory for a chunk's weights of seve
 
 # compiler.schedule.search
 GROUP_STAGES = 12           # stages of a group at most; 16: -1,615, 0, but ShuffleNet v2 takes 115 s instead of 71
+WHOLE_STAGES = 16           # but networks of no more stages may be one group: 3 % less of the digits' cycles
 GROUPS_TRIED = 3300          # of all stages: of long networks groups are shorter, for their schedule takes minutes to find;
                             # ShuffleNet v1 has 407 stages: 16 of a group take 280 s instead of 93 and save 9 % of its cycles
 STREAMED_WEIGHTS = 3        # times the weight memory: weights of a group at most; 1: +29,331, 0

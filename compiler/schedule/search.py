@@ -72,7 +72,8 @@ class Scheduler:
         count = len(self.stages)
         nodes: list[dict[frozenset[Buffer], _Node]] = [{} for _ in range(count + 1)]
         nodes[0][frozenset()] = _Node()
-        longest = min(costs.GROUP_STAGES, max(1, costs.GROUPS_TRIED // count))
+        most = costs.WHOLE_STAGES if count <= costs.WHOLE_STAGES else costs.GROUP_STAGES
+        longest = min(most, max(1, costs.GROUPS_TRIED // count))
         reached = 0
         for first in range(count):
             if not nodes[first]:
