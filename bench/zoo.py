@@ -1,6 +1,6 @@
 """Every network of the zoo on every board: cycles, bounds, frames/s, and what compiling takes. Resumable.
 
-    python -m bench.zoo --page docs/zoo.md --plot docs/zoo.png
+    python -m bench.zoo --board ulx3s --page docs/zoo.md --plot docs/zoo.png
 
 Networks are compiled in processes of their own, and cycles are predicted, which is what the RTL takes. What has been found out is
 kept in --build and used again until our sources change. --only measures a few networks, which may be any name of the zoo with

@@ -24,8 +24,9 @@ are explained in [networks.md](networks.md#the-zoo).
 
 At {clock} MHz. *Overlapped*: the larger of compute and of the weights' bytes / 2 over the whole frame; *layer by layer*: the sum
 of the larger of both for each layer. Depthwise convolutions, additions and what else runs with mostly zero weights count as the
-compute that they are there; maps that leave the chip do not count. In brackets the bound's share of the cycles. *Bound by*: what
-most cycles are bound by, and how many of them. Time and memory of compiling hold the prediction, too.
+compute that they are there; maps that leave the chip do not count. In brackets the bound's share of the cycles, which is over
+100 % of *layer by layer* where weights come while another layer is computed. *Bound by*: what most cycles are bound by, and how
+many of them. Time and memory of compiling hold the prediction, too.
 
 {cycles}
 {refusals}

@@ -38,9 +38,15 @@ class Family:
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
+def _natural(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError(text)
+    return value
+
+
 def _size(text: str) -> tuple[int, int]:
     height, x, width = text.partition("x")
-    return int(height), int(width if x else height)
+    return _natural(height), _natural(width if x else height)
 
 
 def _one_of(*names: str) -> Callable[[str], str]:
@@ -70,8 +76,8 @@ def _count(text: str) -> int:
 
 
 COMMON = {
-    "classes": Option("number of classes", int),
-    "size": Option("input size in pixels, such as 224 or 224x320", _size),
+    "classes": Option("a number of classes, at least 1", _natural),
+    "size": Option("an input size in pixels, such as 224 or 224x320", _size),
 }
 SQUEEZENET_OPTIONS = {
     "base_e": Option("expand channels of the first Fire modules", int),

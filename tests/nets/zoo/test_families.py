@@ -125,7 +125,7 @@ def test_residual_branches_count_less_than_their_shortcuts(name, branch, other):
     ("shufflenet_v1:groups=5", "groups must be one of 1, 2, 3, 4, 8, not 5"),
     ("shufflenet_v2:width=0.75", "width must be one of 0.5, 1.0, 1.5, 2.0, not 0.75"),
     ("resnet110_stochastic:shortcut=none", "shortcut must be conv or pad"),
-    ("resnet18:size=0", "input shape must be positive"),
+    ("resnet18:size=0", "size must be an input size in pixels, such as 224 or 224x320, not .0."),
     ("nin:size=20", "pool3|pool2|conv3"),
 ])
 def test_names_that_cannot_be_are_refused(name, message):
