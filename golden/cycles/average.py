@@ -1,23 +1,14 @@
 """Cycles of the global average."""
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 
 from arch.geometry import Geometry
 from arch.unit import average
 from arch.unit.average import AverageConfig
-from golden.cycles.streams import PLACES, Readiness, issue
+from golden.cycles.streams import PLACES, Readiness, State, issue
 
 __all__ = ["State", "passed"]
-
-
-@dataclass
-class State:
-    """What is left of the commands before: cycles of their last results, and from which on the next one may be taken."""
-
-    left: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
-    free: int = 0
 
 
 def passed(geometry: Geometry, commands: Sequence[AverageConfig], offered: np.ndarray, vector_offered: np.ndarray,

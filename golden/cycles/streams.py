@@ -1,15 +1,24 @@
 """Stream boundaries in time: when beats that are ready to go are taken by somebody who is not always ready."""
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-__all__ = ["NEVER", "PLACES", "Denials", "Readiness", "depart", "issue"]
+__all__ = ["NEVER", "PLACES", "Denials", "Readiness", "State", "depart", "issue"]
 
 NEVER = 1 << 62         # a cycle that does not come
 
 PLACES = 16             # of the queue behind a unit that cannot wait half way
+
+
+@dataclass
+class State:
+    """What is left of a unit's commands before: cycles of their last results, and from which on the next one may be taken."""
+
+    left: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    free: int = 0
 
 
 class Readiness:
