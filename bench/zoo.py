@@ -7,6 +7,7 @@ kept in --build and used again until our sources change. --only measures a few n
 options, or a file.
 """
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 import sys
 
@@ -46,11 +47,9 @@ def get_parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> int:
     if args.plot:
         plot_suffix(args.plot.suffix)           # before hours of work
-    chosen = {find(name).name for name in (args.board or BOARDS)} | {MAIN}
-    boards, names = [board for name, board in BOARDS.items() if name in chosen], args.only or NETWORKS
-    for name in names:
-        if name not in LIGHT and not Path(name).is_file() and name != "digits":
-            blank(name)                         # an unknown name or option is told before hours of work, too
+    names = args.only or NETWORKS
+    chosen = _checked(args.board or BOARDS, names) | {MAIN}
+    boards = [board for name, board in BOARDS.items() if name in chosen]
     records, failed = [], 0
     with meter(BarColumn(), MofNCompleteColumn()) as shown:
         task = shown.add_task("networks", total=len(names))
@@ -73,6 +72,22 @@ def run(args: argparse.Namespace) -> int:
         write_bytes(args.page, text.encode())
     terminal().print(terminal_table(rows))
     return int(failed > 0)
+
+
+def _checked(boards: Iterable[str], names: Iterable[str]) -> set[str]:
+    """The names of boards. Raises RequestError with all boards and networks that there are not, before hours of work."""
+    known = [name for name in names if name not in LIGHT and not Path(name).is_file() and name != "digits"]
+    chosen, problems = set(), []
+    for check, name in [*((find, name) for name in boards), *((blank, name) for name in known)]:
+        try:
+            found = check(name)
+        except ValueError as error:
+            problems.append(str(error))
+        else:
+            chosen |= {found.name} if check is find else set()
+    if problems:
+        raise RequestError("; ".join(problems))
+    return chosen
 
 
 def _teller(shown, task, name: str):

@@ -137,7 +137,8 @@ def add_model_arguments(parser: ArgumentParser, *, default: str = "digits") -> N
     """Adds `--model` and what overrides a side file; `model_from_arguments` reads them."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", default=default, metavar="M",
-                       help="name of the zoo, .onnx file or Deep Compression .net file (%(default)s)")
+                       help="name of the zoo, also with options as squeezenet:sr=0.25, .onnx file or Deep Compression .net file "
+                            "(%(default)s)")
     group.add_argument("--side-file", metavar="FILE", help="image preparation and labels of a model file (M with suffix .json)")
     group.add_argument("--size", type=_size, metavar="HxW", help="height and width of the image, or N for both")
     group.add_argument("--channels", choices=sorted(CHANNEL_ORDERS), help="order of the channels; L is grey")

@@ -28,20 +28,22 @@ def _bytes(figure, suffix: str) -> bytes:
 
 
 def survey(rows: Sequence[dict], suffix: str) -> bytes:
-    """Published top-1 over multiply-accumulates, the area of a circle for the parameters, its colour for frames/s; `rows` have
-    `network`, `macs`, `parameters` and `frames_per_s`. Networks without a published accuracy are left out. Raises OutputError for
-    a suffix that is none of a picture."""
+    """Published top-1 over multiply-accumulates, the area of a circle for the parameters, its colour for frames/s, white for what
+    does not fit; `rows` have `network`, `macs`, `parameters` and `frames_per_s`. Networks without a published accuracy are left
+    out. Raises OutputError for a suffix that is none of a picture."""
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
-    shown = [row for row in rows if row["network"] in TOP1 and row["frames_per_s"]]
+    known = [row for row in rows if row["network"] in TOP1]
+    shown, others = ([row for row in known if bool(row["frames_per_s"]) is fits] for fits in (True, False))
     figure = _figure(11, 7.5)
     axes = figure.subplots()
     if shown:
         speeds = [row["frames_per_s"] for row in shown]
-        points = axes.scatter([row["macs"] / 1e6 for row in shown], [TOP1[row["network"]][0] for row in shown],
-                              s=[AREA * row["parameters"] / 1e6 for row in shown], c=speeds, alpha=0.8, edgecolors="black",
-                              norm=LogNorm(min(speeds), max(max(speeds), 1.01 * min(speeds))), cmap="viridis", linewidths=0.6)
+        points = axes.scatter(*_places(shown), s=_areas(shown), c=speeds, alpha=0.8, edgecolors="black", linewidths=0.6,
+                              norm=LogNorm(min(speeds), max(max(speeds), 1.01 * min(speeds))), cmap="viridis")
+        if others:
+            axes.scatter(*_places(others), s=_areas(others), color="white", edgecolors="black", linewidths=0.6, zorder=0)
         scale = figure.colorbar(points, label="frames/s on an 85F")
         axes.set_xscale("log")
         for axis in (axes.xaxis, scale.ax.yaxis):
@@ -50,14 +52,24 @@ def survey(rows: Sequence[dict], suffix: str) -> bytes:
             axis.set_minor_formatter(NullFormatter())
         for millions in (1, 10, 60):
             axes.scatter([], [], s=AREA * millions, color="none", edgecolors="black", label=f"{millions} million parameters")
+        if others:
+            axes.scatter([], [], s=AREA * 10, color="white", edgecolors="black", label="white: does not fit")
         axes.legend(loc="upper left", labelspacing=1.8, borderpad=1.4, handletextpad=1.8)
     axes.margins(0.12, 0.1)
     axes.set_xlabel("million multiply-accumulates")
     axes.set_ylabel("published top-1 on ImageNet, %")
     axes.grid(linewidth=0.5, alpha=0.5)
     axes.set_axisbelow(True)
-    _label(axes, [(row["network"], row["macs"] / 1e6, TOP1[row["network"]][0], row["parameters"] / 1e6) for row in shown])
+    _label(axes, [(row["network"], row["macs"] / 1e6, TOP1[row["network"]][0], row["parameters"] / 1e6) for row in known])
     return _bytes(figure, suffix)
+
+
+def _places(rows: Sequence[dict]) -> tuple[list[float], list[float]]:
+    return [row["macs"] / 1e6 for row in rows], [TOP1[row["network"]][0] for row in rows]
+
+
+def _areas(rows: Sequence[dict]) -> list[float]:
+    return [AREA * row["parameters"] / 1e6 for row in rows]
 
 
 def _label(axes, circles: Sequence[tuple[str, float, float, float]]) -> None:

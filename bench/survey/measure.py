@@ -45,8 +45,8 @@ def slug(name: str) -> str:
 def measure(name: str, folder: Path, boards: Iterable[Board], told: Work, model: Path | None = None) -> dict:
     """The record of a network: `network`, `macs`, `parameters`, `weight_bytes`, `input`, `units` that boards' engines are given
     for it, `bounds` on the engine of `MAIN`, `boards` by name, each with `cycles`, `frames_per_s`, `bound` and `commands`, or
-    with `refused`, and `compiling` with `seconds` and `megabytes` for `MAIN`. Where that has too little storage, `enlarged` is as
-    if it had as much as can be addressed.
+    with `refused`, and `compiling` with `seconds` of the processor and `megabytes` for `MAIN`. Where that has too little storage,
+    `enlarged` is as if it had as much as can be addressed.
 
     `name` is one of the zoo or that of a file; `model` a file instead. Raises what `nets.load.load_model` and
     `nets.quantise.outline` do.
@@ -105,7 +105,7 @@ def _outline(name: str, making: Path) -> None:
 
 def _compiled(making: Path, key: str, geometry: str, words: int, timings: list[Timing | None]) -> None:
     network, took = load(making / FLN), None
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         compiled = compile_network(network, Geometry.from_json(geometry), storage_words=words)
     except NetworkError as error:
@@ -115,12 +115,12 @@ def _compiled(making: Path, key: str, geometry: str, words: int, timings: list[T
         program, timed = compiled.program, {}
         for timing in dict.fromkeys(timings):       # boards often have the same, and predicting takes longer than compiling
             data = figures(compiled, network, timing, words)
-            took = took or time.perf_counter() - began
+            took = took or time.process_time() - began
             timed[timing] = {"cycles": data["cycles"], "utilisation": data["utilisation"], "bound": _bound(data["layers"])}
         record = {"timed": [timed[timing] for timing in timings], "commands": len(program.parts),
                   "instructions": len(program.instructions), "storage_bytes": 2 * compiled.layout.end,
                   "moved_bytes": sum(data["storage_bytes"].values()), "seconds": took}
-    record.setdefault("seconds", time.perf_counter() - began)
+    record.setdefault("seconds", time.process_time() - began)
     write_json(making / f"{key}.json", record | {"megabytes": _peak_megabytes()})
 
 

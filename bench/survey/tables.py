@@ -26,7 +26,7 @@ At {clock} MHz. *Overlapped*: the larger of compute and of the weights' bytes / 
 of the larger of both for each layer. Depthwise convolutions, additions and what else runs with mostly zero weights count as the
 compute that they are there; maps that leave the chip do not count. In brackets the bound's share of the cycles, which is over
 100 % of *layer by layer* where weights come while another layer is computed. *Bound by*: what most cycles are bound by, and how
-many of them. Time and memory of compiling hold the prediction, too.
+many of them. Time (the processor's) and memory of compiling hold the prediction, too.
 
 {cycles}
 {refusals}

@@ -49,3 +49,9 @@ def test_bad_requests_are_one_line(words, message, tmp_path, capsys):
     assert zoo.main([*words, "--build", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert said.startswith(message) and said.count("\n") == 1
+
+
+def test_all_that_is_wrong_with_a_request_is_told_at_once(tmp_path, capsys):
+    assert zoo.main(["--only", "resnet19", "--only", "lenet5:with=2", "--board", "ulx4s", "--build", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "resnet19: is no network" in said and "'with=2' must be" in said and "board must be" in said
