@@ -52,6 +52,7 @@ class Arrivals:
         self.order, self.jobs, self.memory, self.stored = group.order, jobs, memory, stored
         self.rows: dict[Brought, dict[int, range]] = {}
         self.gathers: dict[int, list[tuple[range, GatherConfig]]] = {}
+        self.gathered: set[Job] = set()                 # the last gather
         for resident in group.places:
             if isinstance(resident, Brought):
                 self.rows[resident] = _arriving(group.order, resident)
@@ -89,12 +90,16 @@ class Arrivals:
     def _gather(self, resident: Gathered, rows: range, config: GatherConfig) -> None:
         image = self.stages.input
         row_words = -(-image.width * config.channels // 2)
-        for part in pieces(range(config.next_row, config.next_row + config.image_rows), max(1, PIXELS // image.width)):
-            self.jobs.add(Opcode.LOAD_PIXELS, PixelTransfer(
-                storage=self.layout.input + part.start * row_words, storage_step=row_words, width=image.width,
-                channels=config.channels, rows=len(part)), set())
+        loads = [self.jobs.add(Opcode.LOAD_PIXELS, PixelTransfer(
+            storage=self.layout.input + part.start * row_words, storage_step=row_words, width=image.width,
+            channels=config.channels, rows=len(part)), set())
+            for part in pieces(range(config.next_row, config.next_row + config.image_rows), max(1, PIXELS // image.width))]
         after = self.memory.writes("gather", resident.addresses(resident.words, rows))
-        self.jobs.add(Opcode.GATHER, config, after)
+        # What the FIFO has no room for waits until the gather takes pixels, and so does every load behind it: it must not come
+        # before the gather can begin, which may wait for a command that such a load is for.
+        for load in loads if image.width > PIXELS else loads[1:]:
+            load.after |= after | self.gathered
+        self.gathered = {self.jobs.add(Opcode.GATHER, config, after)}
 
     def _load(self, resident: Brought, words: range, rows: range, stage: Stage) -> None:
         buffer, stored = resident.buffer, resident.buffer.stored

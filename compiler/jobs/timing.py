@@ -60,9 +60,9 @@ class _Simulation:
 
     def run(self) -> dict[Job, Span]:
         for number, job in enumerate(self.computes):
+            self._gather()
             while self._next_load(number):
                 pass
-            self._gather()
             through = self._through(job)
             start = max(self.free["compute"], through + costs.ISSUE_CYCLES if through > self.free["compute"] else 0)
             end = start + job.step.cycles
@@ -107,14 +107,12 @@ class _Simulation:
         return True
 
     def _release(self, job: Job) -> float | None:
-        if job.opcode is not Opcode.LOAD_PIXELS:
-            return self._through(job)
+        through = self._through(job)
+        if job.opcode is not Opcode.LOAD_PIXELS or through is None or not self.taker[job]:
+            return through
         # Pixels find room when the gather before has taken half of its own.
-        taker = self.taker[job]
-        if not taker:
-            return 0.0
-        span = self.spans.get(self.gathers[taker - 1])
-        return None if span is None else (span.start + span.end) / 2
+        span = self.spans.get(self.gathers[self.taker[job] - 1])
+        return None if span is None else max(through, (span.start + span.end) / 2)
 
     def _gather(self):
         """Schedules all gathers whose pixels are on their way."""
