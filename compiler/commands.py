@@ -22,9 +22,10 @@ __all__ = ["command"]
 
 def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Band, blocks: range, weights: int, parameters: int,
             place: int | None = None, pool_base: int = 0, running: bool = False, table: int = 0, portion: int = 0) -> Command:
-    """The command of a band of a convolution and a range of its output blocks, or a portion of one's sums by its number, whose weights and parameters begin at these
-    words. It reads one source, or of each of `work.maps` sources the same rows, none of which may go around its ring there; a
-    source begins with the word that the first of these blocks reads.
+    """The command of a band of a convolution and a range of its output blocks, or, by its number, a portion of one's sums
+    (`Convolution.portions`), whose weights and parameters begin at these words. It reads one source, or of each of `work.maps`
+    sources the same rows, none of which may go around its ring there; a source begins with the word that the first of these
+    blocks reads.
 
     `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's. `running`: a
     global average writes what it has so far, also before the last band. `table`: word of the unit at which the table begins.

@@ -17,7 +17,8 @@ def _times(few: Value, word: Value) -> Value:
 class PassesClaim(StageClaim):
     """Each pass begins at the word and column of its tap and input block, and, of its output block, as many steps further on as
     there were whole rounds of `block_repeat`; it is the first or last one of its output block where it says so, but the first of
-    none where sums go on (`block_repeat` is 0), and stays for two cycles after its start. Of command after command all passes come, and no more.
+    none where sums go on (`block_repeat` is 0), and stays for two cycles after its start. Of command after command all passes
+    come, and no more.
 
     Claimed of the lowest bits of words and columns, which owe nothing to higher ones. For one or two kernel rows, columns and
     input blocks, and up to three output blocks and rounds.

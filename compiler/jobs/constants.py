@@ -114,7 +114,8 @@ class Weights(Constants):
     """The weights of all stages: of a block perhaps in portions."""
 
     def __init__(self, geometry: Geometry, jobs: Jobs, storage: Mapping[Stage, int]):
-        super().__init__(Opcode.LOAD_WEIGHTS, geometry, geometry.weight_words, jobs, storage, lambda stage: stage.work.block_words)
+        super().__init__(Opcode.LOAD_WEIGHTS, geometry, geometry.weight_words, jobs, storage,
+                         lambda stage: stage.work.block_words)
 
     def words(self, step: Step) -> range:
         return step.weights

@@ -25,9 +25,9 @@ GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=2048, weight
 HALF = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=64)
 
 
-def work(channels: int, out: int, *, size: tuple[int, int] = (1, 1), **how) -> Convolution:
-    conv = conv_of(np.random.default_rng(1), channels, out, Window(kernel=size))
-    return Convolution(geometry=GEOMETRY, conv=conv, pool=how.pop("pool", None), height=size[0], width=size[1], zero_point=0, **how)
+def work(channels: int, out: int, pool: QMaxPool | None = None) -> Convolution:
+    conv = conv_of(np.random.default_rng(1), channels, out, Window(kernel=(1, 1)))
+    return Convolution(geometry=GEOMETRY, conv=conv, pool=pool, height=1, width=1, zero_point=0)
 
 
 @pytest.mark.parametrize("channels, out, portions", [
@@ -46,7 +46,7 @@ def test_portions_leave_room_for_the_next_one(channels, out, portions):
 
 
 def test_no_portions_where_their_results_would_be_pooled():
-    (_, reason), = work(1028, 4, pool=QMaxPool(name="pool", inputs=("conv",), ceil_mode=False,
+    (_, reason), = work(1028, 4, QMaxPool(name="pool", inputs=("conv",), ceil_mode=False,
                                          window=Window(kernel=(1, 1)))).against()
     assert reason == "weights of 4 channels must be at most 512 words (weight_words), not 514: 2 are missing"
 

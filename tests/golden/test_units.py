@@ -81,7 +81,8 @@ def test_sums_go_on_from_those_of_the_command_before():
     for edges in ([0, 7], [0, 3, 7], [0, 1, 2, 6, 7]):
         sums = units.Sums(GEOMETRY)
         for first, stop in pairwise(edges):
-            window = replace(whole, start=(whole.start + first) % (1 << ADDRESS), blocks=stop - first, block_repeat=int(not first))
+            window = replace(whole, start=(whole.start + first) % (1 << ADDRESS), blocks=stop - first,
+                             block_repeat=int(not first))
             got = convolve(GEOMETRY, window, activations, weight[..., first:stop, :].reshape(1, 4, -1, 4), bias, how, sums)
         np.testing.assert_array_equal(got, want)
 

@@ -22,7 +22,7 @@ class Beat(NamedTuple):
 
 
 def draw(rng: random.Random) -> WindowConfig:
-    """A convolution's band anywhere in a ring of rows; its output blocks read the same words, their own, or any, and sums of a
+    """A convolution's band anywhere in a ring of rows; its output blocks read the same words, their own, or any, and
     single one may go on from those before."""
     kernel_y, kernel_x = rng.choice([(1, 1), (3, 3), (rng.randint(1, 11), rng.randint(1, 5))])
     stride_y, stride_x = rng.randint(1, 4), rng.randint(1, 4)
@@ -56,5 +56,5 @@ def beats(c: WindowConfig) -> Iterator[Beat]:
                 x = c.first_column + pixel % c.columns * c.stride_x + kx
                 inside = 0 <= y < c.height and 0 <= x < c.width
                 address = (own + y % ring_rows * c.row_words + x * c.pixel_words + block) % (1 << ADDRESS)
-                last = n == c.passes - 1
-                yield Beat(address if inside else None, pixel == 0, pixel == 0 and last, n == 0 and not c.goes_on, last, pixel, c.zero_point)
+                first, last = n == 0 and not c.goes_on, n == c.passes - 1
+                yield Beat(address if inside else None, pixel == 0, pixel == 0 and last, first, last, pixel, c.zero_point)
