@@ -9,6 +9,7 @@ from arch.geometry import Geometry
 from arch.instruction import Opcode
 from compiler.build import compile_network
 from compiler.convolution import Convolution
+from compiler.listing import lines, text_of
 from compiler.residency import Brought, Stored
 from golden import compare, values
 from golden.machine import execute
@@ -114,3 +115,7 @@ def test_what_is_not_whole_is_not_compared_and_what_is_made_of_it_is():
         counts = compare.mismatches(network, tensors, compiled.program, tuple(spoilt))
         assert [bool(count) for count in counts] == [whole and n == m for m in range(len(last))]
     assert 0 < sum(last) < len(last)
+    said = [text_of(line) for line in lines(compiled.program.storage[compiled.program.program:], GEOMETRY,
+                                            base=compiled.program.program, parts=compiled.program.parts)]
+    said = [text.splitlines()[0].endswith("channels 0..3, sums go on") for text in said if "COMPUTE" in text][:4]
+    assert said == [False, True, True, False]
