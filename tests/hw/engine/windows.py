@@ -22,8 +22,8 @@ class Beat(NamedTuple):
 
 
 def draw(rng: random.Random) -> WindowConfig:
-    """A convolution's band anywhere in a ring of rows; its output blocks read the same words, their own, or any, and
-    single one may go on from those before."""
+    """A convolution's band anywhere in a ring of rows; its output blocks read the same words, their own, or any, and the
+    sums of a single one may go on from those of the command before."""
     kernel_y, kernel_x = rng.choice([(1, 1), (3, 3), (rng.randint(1, 11), rng.randint(1, 5))])
     stride_y, stride_x = rng.randint(1, 4), rng.randint(1, 4)
     rows, columns = rng.choice([(1, 1), (rng.randint(1, 4), rng.randint(1, 6))])
