@@ -7,6 +7,10 @@ tests.compiler.test_figures holds those of the real networks.
 spill (11.74 M), and on ulx3s, where they do not (1.39 M). Numbers without it were not measured alone.
 """
 
+# compiler.lowering.sparse
+SPREAD_READS = 1.5          # times the words that stages for each word of the output read: what one stage instead of them may;
+                            # 1.2: ShuffleNet v1 3.38 M cycles instead of 3.30 M; 3: light_shufflenet 4.45 M instead of 3.58 M
+
 # compiler.schedule.steps
 HANDOVER_CYCLES = 25        # beyond the pipeline: last beat of a command -> first beat of the one that waits for its token
 
@@ -23,7 +27,7 @@ CHUNK_SHARES = 0.5, 1       # of the weight memory for a chunk's weights of seve
 GROUP_STAGES = 12           # stages of a group at most; 16: -1,615, 0, but ShuffleNet v2 takes 115 s instead of 71
 WHOLE_STAGES = 16           # but networks of no more stages may be one group: 3 % less of the digits' cycles
 GROUPS_TRIED = 3300          # of all stages: of long networks groups are shorter, for their schedule takes minutes to find;
-                            # ShuffleNet v1 has 407 stages: 16 of a group take 280 s instead of 93 and save 9 % of its cycles
+                            # DenseNet-169 has 255 stages
 STREAMED_WEIGHTS = 3        # times the weight memory: weights of a group at most; 1: +29,331, 0
 BAND_ROWS = 1, 2, 3, 4, 5, 6, 7, 8, 10, 13, 16, 20, 28, 1023        # rows of a group's last map in a band
                             # that are tried; 1, 2, 4, 8, 16, 1023 alone: 0, +3,029

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from arch.geometry import Geometry
+from compiler import costs
 from compiler.convolution import EVERYTHING, Own
 from nets.graph import Window
 from nets.int8.network import QAdd, QConv, Requantise
@@ -34,15 +35,23 @@ class Spread:
 
 def spread(conv: QConv, channels: np.ndarray, geometry: Geometry, *, apart: bool = False) -> list[Spread]:
     """A convolution of any groups as ones without, for input channel c in byte `channels[c]` of each of the source's pixels: as
-    one, or, where that would read fewer words or they are to be `apart`, as one for each word of its output."""
+    few as read about as few words as one for each word of the output would, or those, if they are to be `apart`."""
     out, per_group = conv.weight.shape[:2]
     inputs = np.arange(out)[:, None] // (out // conv.groups) * per_group + np.arange(per_group)
     places, lanes = channels[inputs], geometry.input_lanes
-    whole = _spread(conv, places, range(out), geometry)
     if conv.groups == 1 and not apart:
-        return [whole]
+        return [_spread(conv, places, range(out), geometry)]
     parts = [_spread(conv, places, range(first, min(first + lanes, out)), geometry) for first in range(0, out, lanes)]
-    return parts if apart or sum(part.reads(geometry) for part in parts) < whole.reads(geometry) else [whole]
+    found, first = [], 0
+    while first < len(parts):
+        most = costs.SPREAD_READS * np.cumsum([part.reads(geometry) for part in parts[first:]])
+        for last in (first,) if apart else reversed(range(first, len(parts))):
+            one = _spread(conv, places, range(parts[first].outputs.start, parts[last].outputs.stop), geometry)
+            if one.reads(geometry) <= most[last - first]:
+                break
+        found.append(one)
+        first = last + 1
+    return found
 
 
 def _spread(conv: QConv, places: np.ndarray, outputs: range, geometry: Geometry) -> Spread:

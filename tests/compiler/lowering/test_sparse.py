@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from arch.geometry import PRESETS, Geometry
+from compiler import costs
 from compiler.convolution import EVERYTHING, Own
 from compiler.lowering.sparse import addition, identity, spread, without_holes
 from golden import values
@@ -44,7 +45,7 @@ def check(conv: QConv, channels: np.ndarray, geometry: Geometry):
     (32, 32, 32, SQUARE, 1, Own(1, 1), 1), (58, 58, 58, SQUARE, 1, Own(1, 1), 1), (32, 32, 32, FLAT, 1, Own(1, 2), 1),
     (128, 128, 32, SQUARE, 1, Own(1, 1), 1), (64, 128, 2, SQUARE, 2, Own(2, 4), 1), (32, 64, 32, SQUARE, 1, Own(1, 2), 1),
     (64, 32, 32, SQUARE, 2, Own(2, 1), 1), (60, 240, 3, SQUARE, 2, Own(1, 5), 1), (5, 7, 1, FLAT, 1, EVERYTHING, 1),
-    (12, 20, 4, FLAT, 1, None, 3), (16, 16, 16, SQUARE, 1, EVERYTHING, 1)])
+    (12, 20, 4, FLAT, 2, EVERYTHING, 1), (240, 60, 3, SQUARE, 10, None, 2), (16, 16, 16, SQUARE, 1, EVERYTHING, 1)])
 def test_each_block_reads_what_it_needs(channels, out, groups, geometry, words, own, parts):
     conv = grouped(channels, out, groups)
     found = spread(conv, np.arange(channels), geometry)
@@ -63,6 +64,17 @@ def test_channels_may_lie_anywhere(seed, geometry):
     start, gap = rng.integers(0, 40), rng.integers(0, 20)
     places = start + np.arange(channels) + gap * (np.arange(channels) >= channels // 2)
     check(grouped(channels, out, groups), rng.permutation(places) if seed % 3 == 0 else places, geometry)
+
+
+@pytest.mark.parametrize("channels, out, groups", [(240, 60, 3), (60, 240, 3), (24, 216, 3), (112, 34, 2), (400, 104, 8)])
+def test_few_convolutions_read_about_as_much_as_one_for_each_word(channels, out, groups):
+    conv = grouped(channels, out, groups)
+    few, parts = (spread(conv, np.arange(channels), SQUARE, apart=apart) for apart in (False, True))
+    assert len(parts) == -(-out // 16) > len(few)
+    assert [few[0].outputs.start, *(part.outputs.stop for part in few)] == [*(part.outputs.start for part in few), out]
+    read, fewest = (sum(part.reads(SQUARE) for part in found) for found in (few, parts))
+    assert fewest <= read <= costs.SPREAD_READS * fewest
+    check(conv, np.arange(channels), SQUARE)
 
 
 def test_a_copy_reads_a_word_for_each_it_writes():
