@@ -15,15 +15,12 @@ clocks = st.integers(40, 4000).map(lambda tenths: tenths / 10)
 @given(inputs, clocks, st.integers(0, 3599).map(lambda tenths: tenths / 10))
 def test_what_is_solved_is_allowed_and_best(source, clock, phase):
     pll = solve(source, clock, phase)
-    wanted, best = Fraction(str(clock)), 0
-    for divider in range(1, int(Fraction(str(source)) // 10) + 1):      # independent of the solver: outputs first
+    given_mhz, wanted, best = Fraction(str(source)), Fraction(str(clock)), 0
+    for divider in range(1, int(given_mhz // 10) + 1):      # independent of the solver: outputs first
         for output in range(1, 129):
-            feedback = min(128, wanted * output * divider // Fraction(str(source)))
-            vco = Fraction(str(source)) * feedback / divider
-            # The highest feedback whose oscillator is allowed.
-            while vco > 800:
-                feedback -= 1
-                vco = Fraction(str(source)) * feedback / divider
+            # The highest feedback whose clock is not above the wanted one, and whose oscillator is allowed.
+            feedback = min(128, wanted * output * divider // given_mhz, 800 * divider // given_mhz)
+            vco = given_mhz * feedback / divider
             if feedback >= 1 and vco >= 400:
                 best = max(best, vco / output)
     assert wanted * Fraction(95, 100) <= best == pll.clock_mhz <= wanted and 400 <= pll.vco_mhz <= 800 and pll.detector_mhz >= 10
