@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "get_parser", "main", "session"]
 
+RUNTIME = "onnxruntime", "bench", "the comparison with ONNX Runtime"
+
 
 def session(model: bytes, *, fused: bool) -> "InferenceSession":
     """ONNX Runtime on one thread, with or without its graph optimisations. Raises WorkError where it is not installed."""
-    onnxruntime = needs_extra("onnxruntime", "bench", "the comparison with ONNX Runtime")
+    onnxruntime = needs_extra(*RUNTIME)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
@@ -88,6 +90,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
+    needs_extra(*RUNTIME)               # told before the network is quantised, which may take minutes
     network = network_from_arguments(args)
     print_notes(network.notes)
     images = [network.spec.normalise(load_image(path, network.spec)) for path in spread(find_images(args.images), args.limit)]
