@@ -21,11 +21,10 @@ __all__ = ["command"]
 
 
 def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Band, blocks: range, weights: int, parameters: int,
-            place: int | None = None, pool_base: int = 0, running: bool = False, table: int = 0, portion: int = 0) -> Command:
-    """The command of a band of a convolution and a range of its output blocks, or, by its number, a portion of one's sums
-    (`Convolution.portions`), whose weights and parameters begin at these words. It reads one source, or of each of `work.maps`
-    sources the same rows, none of which may go around its ring there; a source begins with the word that the first of these
-    blocks reads.
+            place: int | None = None, pool_base: int = 0, running: bool = False, table: int = 0) -> Command:
+    """The command of a band of a convolution and a range of its output blocks, whose weights and parameters begin at these
+    words. It reads one source, or of each of `work.maps` sources the same rows, none of which may go around its ring there; a
+    source begins with the word that the first of these blocks reads.
 
     `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's. `running`: a
     global average writes what it has so far, also before the last band. `table`: word of the unit at which the table begins.
@@ -34,10 +33,8 @@ def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Ban
         place = target.offset // work.geometry.output_lanes + blocks.start
     if work.whole:                      # whose rows, all of them there, lie one behind the other
         sources = [replace(source, height=1, width=1, pixel_words=source.words, ring_rows=1) for source in sources]
-    passes = len(work.portion_words[portion]) // work.geometry.pairs
-    return Command(window=(_window(work, sources[0], band, blocks, portion) if work.maps == 1
-                           else _sum(work, sources, band, blocks)),
-                   load=LoadConfig(weights=weights, parameters=parameters, passes=passes, output_blocks=len(blocks)),
+    return Command(window=_window(work, sources[0], band, blocks) if work.maps == 1 else _sum(work, sources, band, blocks),
+                   load=LoadConfig(weights=weights, parameters=parameters, passes=work.passes, output_blocks=len(blocks)),
                    requantise=RequantiseConfig(**_rule(work.conv.requantise)), table=_table(work, band, blocks, table),
                    pool=work.pool_record(band, blocks, pool_base), average=_average(work, band, blocks, running or band.last),
                    writer=_writer(work, target, band, blocks, place, running or band.last))
@@ -49,8 +46,8 @@ def _rule(how: Requantise) -> dict[str, int]:
     return {"zero_point": how.zero_point, "low": how.low - beyond, "high": how.high + beyond, "fraction": beyond}
 
 
-def _window(work: Convolution, source: Map, band: Band, blocks: range, portion: int) -> WindowConfig:
-    window, words = work.conv.window, work.portions[portion]
+def _window(work: Convolution, source: Map, band: Band, blocks: range) -> WindowConfig:
+    window = work.conv.window
     first = band.rows.start * window.stride[0] - window.padding[0]
     # Longer strides have no padding, and these only tell what is padding.
     stride_y, stride_x = (stride if stride <= MOST_STRIDE else 1 for stride in window.stride)
@@ -58,15 +55,13 @@ def _window(work: Convolution, source: Map, band: Band, blocks: range, portion: 
     if work.conv.requantise.fraction:           # both bytes of a score are made of the same
         column_step = stride_x = 0
     return WindowConfig(
-        start=(source.base + _first_word(work, source) + words.start - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
+        start=(source.base + _first_word(work, source) - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
         first_row=first, first_column=-window.padding[1], row_start=first % source.ring_rows * source.row_words,
         row_words=source.row_words if source.ring_rows > 1 else 0,
         row_step=window.stride[0] % source.ring_rows * source.row_words,
         ring_words=source.words, pixel_words=source.pixel_words,
         column_step=column_step, height=source.height, width=source.width,
-        kernel_y=window.kernel[0], kernel_x=window.kernel[1], stride_y=stride_y, stride_x=stride_x,
-        **_common(work, band, blocks) | ({"blocks": len(words), "block_step": 0, "block_repeat": int(not portion)}
-                                         if len(work.portions) > 1 else {}))
+        kernel_y=window.kernel[0], kernel_x=window.kernel[1], stride_y=stride_y, stride_x=stride_x, **_common(work, band, blocks))
 
 
 def _sum(work: Convolution, sources: Sequence[Map], band: Band, blocks: range) -> WindowConfig:

@@ -88,7 +88,7 @@ class Convolution:
             yield self.conv, (f"a map that is read at once must have at most {MOST_BLOCKS} words of "
                               f"{geometry.input_lanes} channels, not {self.passes}")
         for what, unit, used, name in (
-                (f"weights of {geometry.output_lanes} channels", "words", max(map(len, self.portion_words)), "weight_words"),
+                (f"weights of {geometry.output_lanes} channels", "words", self.block_words, "weight_words"),
                 ("output rows", "pixels", self.size[1], "band_pixels"),
                 ("parameters", "words", geometry.pairs, "parameter_words")):
             yield from self._too_much(self.conv, what, unit, used, name)
@@ -190,29 +190,6 @@ class Convolution:
         """Weight words of an output block."""
         return self.passes * self.geometry.pairs
 
-    @cached_property
-    def portions(self) -> tuple[range, ...]:
-        """Input words that the commands of an output block read, one after the other, each going on with the sums of the one
-        before: all at once, if there is room for their weights.
-
-        Also where they have room, but not beside those of the next output block: of a fully connected layer, where these come
-        more slowly than they are used.
-        """
-        words, together = self.input_words, self.geometry.weight_words // 2     # one portion in use, the next one on its way
-        late = self.blocks > 1 and math.prod(self.size) <= 2 and self.block_words > together
-        if self.block_words > self.geometry.weight_words or late:
-            most = together * words // self.block_words
-            if most and self.pool is None and self.maps == 1:
-                count = -(-words // most)
-                return tuple(range(n * words // count, (n + 1) * words // count) for n in range(count))
-        return (range(words),)
-
-    @cached_property
-    def portion_words(self) -> tuple[range, ...]:
-        """Weight words of each portion, of those of an output block."""
-        per_word = self.block_words // self.input_words
-        return tuple(range(portion.start * per_word, portion.stop * per_word) for portion in self.portions)
-
     @property
     def places(self) -> int:
         """Places of the pool's line memory that an output block takes."""
@@ -260,9 +237,7 @@ class Convolution:
     @cached_property
     def weights(self) -> np.ndarray:
         """All weights in the order of loads: int8 (words, PI, 2)."""
-        image, lanes = weight_image(self.geometry, self.conv.weight), self.geometry.input_lanes
-        parts = [image[:, :, :, portion.start:portion.stop].reshape(self.blocks, -1, lanes, 2) for portion in self.portions]
-        return (np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]).reshape(-1, lanes, 2)
+        return weight_image(self.geometry, self.conv.weight).reshape(-1, self.geometry.input_lanes, 2)
 
     @cached_property
     def parameters(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,15 +16,14 @@ def _times(few: Value, word: Value) -> Value:
 
 class PassesClaim(StageClaim):
     """Each pass begins at the word and column of its tap and input block, and, of its output block, as many steps further on as
-    there were whole rounds of `block_repeat`; it is the first or last one of its output block where it says so, but the first of
-    none where sums go on (`block_repeat` is 0), and stays for two cycles after its start. Of command after command all passes
-    come, and no more.
+    there were whole rounds of `block_repeat`; it is the first or last one of its output block where it says so, and stays for two
+    cycles after its start. Of command after command all passes come, and no more.
 
     Claimed of the lowest bits of words and columns, which owe nothing to higher ones. For one or two kernel rows, columns and
     input blocks, and up to three output blocks and rounds.
     """
 
-    faults = ("no step", "a round more", "from the row before", "not held", "from the biases")
+    faults = ("no step", "a round more", "from the row before", "not held")
     BITS = 2                # of words and columns
     depth = 28              # three output blocks of a pass each, and the next command; or two of two
 
@@ -39,7 +38,7 @@ class PassesClaim(StageClaim):
             ("blocks", 2), ("kernel_x", 2), ("kernel_y", 2), ("output_blocks", 2), ("block_repeat", 2))}
         m.d.comb += [passes.config.payload[name].eq(value) for name, value in new.items()]
         m.d.comb += [Assume((new[name] == 1) | (new[name] == 2)) for name in ("blocks", "kernel_x", "kernel_y")]
-        m.d.comb += [Assume(new["output_blocks"] != 0), Assume((new["block_repeat"] != 0) | (new["output_blocks"] == 1))]
+        m.d.comb += [Assume(new[name] != 0) for name in ("output_blocks", "block_repeat")]
 
         # The command taken last, and which of its passes is the next one.
         now = {name: Signal(len(value), name=f"{name}_now") for name, value in new.items()}
@@ -60,20 +59,19 @@ class PassesClaim(StageClaim):
             m.d.sync += to_come.eq(~carries)
         m.d.comb += [Assert(~start | to_come), Assert(~taken | ~to_come)]
 
-        goes_on = now["block_repeat"] == 0
         repeat = now["block_repeat"] + (self.fault == "a round more")
-        rounds = Mux(repeat == 1, out, Mux(repeat == 2, out[1], (out == repeat) & ~goes_on))
+        rounds = Mux(repeat == 1, out, Mux(repeat == 2, out[1], out == repeat))
         step = Value.cast(0) if self.fault == "no step" else _times(rounds, now["block_step"])
         over = (block == 0) & (kx == 0) & (ky == 1) if self.fault == "from the row before" else 0
         want = Signal(2 * self.BITS + 2)
         column = now["start"] + step + _times(kx + over, now["pixel_words"]) + block
         low = slice(self.BITS)
-        first = (ky == 0) & (kx == 0) & (block == 0) & (~goes_on | (self.fault == "from the biases"))
+        first = (ky == 0) & (kx == 0) & (block == 0)
         last = ends[0] & ends[1] & ends[2]
         m.d.comb += want.eq(Cat(column[low], (now["first_column"] + kx)[low], first, last))
         found = Cat(passes.o.column[low], passes.o.ix.as_unsigned()[low], passes.o.first, passes.o.last)
         m.d.comb += [Assert(~start | (found == want)), Cover(start & (out == 2) & (rounds == 1)),
-                     Cover(start & (out == 1) & (ky == 1)), Cover(start & goes_on & last)]
+                     Cover(start & (out == 1) & (ky == 1))]
         wanted, due = want, start
         for n in range(HELD + (self.fault == "not held") * 4):
             kept, was = Signal.like(want, name=f"kept{n}"), Signal(name=f"was{n}")

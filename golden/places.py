@@ -1,5 +1,4 @@
 """Which words of each memory an instruction reads and writes: addresses straight from its fields, nothing from a plan."""
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ from arch.unit.writer import WriterConfig
 
 __all__ = ["ACTIVATIONS", "Access", "LOADED", "MEMORIES", "PARAMETERS", "STORED", "WEIGHTS", "accesses", "block_offsets",
            "gather_places", "inside_ring", "load_places", "memory_words", "pixel_places", "taps", "transfer_places",
-           "unfinished", "writer_places", "writes", "written_places", "written_shape"]
+           "writer_places", "writes", "written_places", "written_shape"]
 
 STORED, ACTIVATIONS, WEIGHTS, PARAMETERS = MEMORIES = ("storage", "activations", "weights", "parameters")
 LOADED = {Opcode.LOAD_WEIGHTS: WEIGHTS, Opcode.LOAD_PARAMETERS: PARAMETERS, Opcode.LOAD_ACTIVATIONS: ACTIVATIONS}
@@ -43,8 +42,6 @@ def taps(window: WindowConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
 
 def block_offsets(window: WindowConfig) -> np.ndarray:
     """How many words further on each output block reads: (output blocks,)."""
-    if window.goes_on:
-        return np.zeros(window.output_blocks, np.int64)
     return np.arange(window.output_blocks) // window.block_repeat * window.block_step
 
 
@@ -74,11 +71,6 @@ def _constant_places(geometry: Geometry, command: Command) -> np.ndarray:
 def writes(command: Command) -> bool:
     """Whether a command writes anything."""
     return command.writer.rows > 0
-
-
-def unfinished(commands: Sequence[Command]) -> list[bool]:
-    """Of the commands of a program in order, which write sums that the one behind them goes on with."""
-    return [command.window.goes_on for command in commands[1:]] + [False] * bool(commands)
 
 
 def written_shape(command: Command) -> tuple[int, int, int]:

@@ -15,10 +15,6 @@ class WindowConfig(Record):
     padding: where nothing is, rows and columns may be any number of words apart. Output block n reads `blocks` words of a tap
     from (n // block_repeat) * block_step words further on than `start` says, modulo 2**15: with a step of 0 all of them read the
     same words, with another one those of their own input channels.
-
-    With a `block_repeat` of 0 there is one output block, and its sums go on from where those of the command before ended instead
-    of from the biases. So a sum may have more products than there is room for weights: each command writes what its sums are so
-    far, and the last one's is what stays.
     """
 
     start: int = address(memory="", doc="base + first_column * pixel_words modulo 2**15; base: row 0, column 0, first block")
@@ -39,16 +35,10 @@ class WindowConfig(Record):
     blocks: int = number(1, 4095, "input blocks")
     output_blocks: int = number(1, 4095, "output blocks")
     block_step: int = number(0, 4095, "words", default=0, doc="further on in the pixel after every block_repeat output blocks")
-    block_repeat: int = number(0, 4095, "output blocks", default=1,
-                               doc="that read the same words; 0: one, whose sums go on from those of the command before")
+    block_repeat: int = number(1, 4095, "output blocks", default=1, doc="that read the same words")
     rows: int = number(1, 1023, "output rows")
     columns: int = number(1, 1023, "output columns", doc="rows * columns <= geometry.band_pixels")
     zero_point: int = number(0, 255, "")
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether its sums go on from those of the command before."""
-        return self.block_repeat == 0
 
     @property
     def pixels(self) -> int:

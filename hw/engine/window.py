@@ -107,11 +107,8 @@ class PassGenerator(wiring.Component):
         m.d.sync += [along.eq(o.column + 1), beside.eq(corner + c.pixel_words), near.eq(Mux(last_kx, own, beside)),
                      around.eq(c.row_words - c.ring_words), forward.eq(o.line + c.row_words), back.eq(o.line + around),
                      below.eq(Mux(back[-1], forward, back))]
-        # Nobody needs to know before a pass is ready.
-        begins, goes_on = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.sync += [goes_on.eq(c.block_repeat == 0), o.first.eq(begins & ~goes_on)]
         with m.If(move):
-            m.d.sync += [begins.eq(to_out), o.column.eq(Mux(to_block, along, Mux(to_out, next_own, near))),
+            m.d.sync += [o.first.eq(to_out), o.column.eq(Mux(to_block, along, Mux(to_out, next_own, near))),
                          blocks.eq(Mux(to_block, blocks - 1, c.blocks))]
         with m.If(new_tap):
             m.d.sync += [corner.eq(Mux(to_out, next_own, near)), o.ix.eq(Mux(to_kx, o.ix + 1, c.first_column)),

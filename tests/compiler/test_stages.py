@@ -96,11 +96,12 @@ def test_flattened_map_larger_than_kernels_is_read_as_one_pixel():
 
 
 def test_flattened_maps_that_are_too_large_are_told():
-    """By the words that are read at once, and what is no fully connected layer; not by the weights of a block."""
+    """By the words that are read at once, by the weights of a block, and what is no fully connected layer."""
     flat = QFlatten(name="f", inputs=("x",))
     net = network(flat, conv("a", "f", (4, 4608, 1, 1)), replace(conv("b", "f", (4, 1, 1, 1)), groups=4608),
                   shape=(8, 24, 24), f=(4608, 1, 1), a=(4, 1, 1), b=(4608, 1, 1))
     assert problems_of(net) == [
+        "a (Conv): weights of 4 channels must be at most 512 words (weight_words), not 1152: 640 are missing",
         "b (Conv): a convolution of a flattened tensor must be a fully connected layer: 1x1, in one group"]
     net = network(flat, conv("a", "f", (4, 32776, 1, 1)), shape=(8, 17, 241), f=(32776, 1, 1), a=(4, 1, 1))
     assert problems_of(net)[0] == "a (Conv): a map that is read at once must have at most 4095 words of 8 channels, not 4097"

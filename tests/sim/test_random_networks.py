@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, Opcode
+from arch.instruction import QUEUES
 from arch.program import Program
 from boards import find
 from compiler.build import compile_network
@@ -99,18 +99,6 @@ def test_a_mean_that_is_kept_from_band_to_band_on_the_machine(bench):
     assert any(step.running for group in compiled.groups for step in group.order.steps)
     q = np.random.default_rng(5).integers(0, 256, (5, 40, 33), np.uint8)
     check_on_the_machine(bench, network, compiled.program, q)
-
-
-@pytest.mark.parametrize("channels, size, window", [
-    (2200, (1, 1), Window(kernel=(1, 1))), (160, (5, 4), Window(kernel=(5, 5), padding=(2, 2, 2, 2)))],
-    ids=["connected", "window"])
-def test_sums_that_go_on_on_the_machine(bench, channels, size, window):
-    """Of an output block that has more weights than there is room for."""
-    network = single_conv(channels, 10, size, window)
-    program = compile_network(network, GEOMETRY).program
-    assert any(instruction.body.window.goes_on for instruction in program.instructions if instruction.opcode is Opcode.COMPUTE)
-    q = np.random.default_rng(6).integers(0, 256, (channels, *size), np.uint8)
-    check_on_the_machine(bench, network, program, q)
 
 
 def test_a_map_that_is_read_as_one_pixel_on_the_machine(bench):

@@ -22,8 +22,7 @@ class Beat(NamedTuple):
 
 
 def draw(rng: random.Random) -> WindowConfig:
-    """A convolution's band anywhere in a ring of rows; its output blocks read the same words, their own, or any, and the
-    sums of a single one may go on from those of the command before."""
+    """A convolution's band anywhere in a ring of rows; its output blocks read the same words, their own, or any."""
     kernel_y, kernel_x = rng.choice([(1, 1), (3, 3), (rng.randint(1, 11), rng.randint(1, 5))])
     stride_y, stride_x = rng.randint(1, 4), rng.randint(1, 4)
     rows, columns = rng.choice([(1, 1), (rng.randint(1, 4), rng.randint(1, 6))])
@@ -39,7 +38,7 @@ def draw(rng: random.Random) -> WindowConfig:
         column_step=stride_x * pixel_words, height=rng.randint(1, 40), width=width, kernel_y=kernel_y, kernel_x=kernel_x,
         stride_y=stride_y, stride_x=stride_x, blocks=blocks, output_blocks=output_blocks,
         block_step=rng.choice([0, blocks, rng.randint(1, 4095), 4095]),
-        block_repeat=rng.choice([1, 1, rng.randint(output_blocks > 1, output_blocks + 1), 4095]), rows=rows, columns=columns,
+        block_repeat=rng.choice([1, 1, rng.randint(1, output_blocks + 1), 4095]), rows=rows, columns=columns,
         zero_point=rng.randint(0, 255))
 
 
@@ -48,7 +47,7 @@ def beats(c: WindowConfig) -> Iterator[Beat]:
     base = c.start - c.first_column * c.pixel_words
     ring_rows = c.ring_words // c.row_words if c.row_words else 1
     for output in range(c.output_blocks):
-        own = base + (output // c.block_repeat * c.block_step if c.block_repeat else 0)
+        own = base + output // c.block_repeat * c.block_step
         for n in range(c.passes):
             ky, kx, block = n // c.blocks // c.kernel_x, n // c.blocks % c.kernel_x, n % c.blocks
             for pixel in range(c.pixels):
@@ -56,5 +55,5 @@ def beats(c: WindowConfig) -> Iterator[Beat]:
                 x = c.first_column + pixel % c.columns * c.stride_x + kx
                 inside = 0 <= y < c.height and 0 <= x < c.width
                 address = (own + y % ring_rows * c.row_words + x * c.pixel_words + block) % (1 << ADDRESS)
-                first, last = n == 0 and not c.goes_on, n == c.passes - 1
-                yield Beat(address if inside else None, pixel == 0, pixel == 0 and last, first, last, pixel, c.zero_point)
+                last = n == c.passes - 1
+                yield Beat(address if inside else None, pixel == 0, pixel == 0 and last, n == 0, last, pixel, c.zero_point)
