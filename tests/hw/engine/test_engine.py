@@ -152,7 +152,7 @@ def test_weights_that_fill_more_than_half_of_the_memory(bench):
     """Those of the next output block come when the ones before are through."""
     channels = 6 * bench.geometry.input_lanes // bench.geometry.output_lanes        # 11x11 taps of them are 484 words, or 363
     conv = conv_of(np.random.default_rng(9), channels, 10, Window(kernel=(11, 11)))
-    layer = Case(name="drawn", x=np.random.default_rng(1).integers(0, 256, (channels, 13, 11), np.uint8), zero_point=3,
+    layer = Case(name="drawn", x=np.random.default_rng(1).integers(0, 256, (channels, 12, 11), np.uint8), zero_point=3,
                  conv=conv)
     plan = plan_of(bench, layer)[0]
     assert len(plan.phases) == -(-10 // bench.geometry.output_lanes) and plan.side_by_side == 1
