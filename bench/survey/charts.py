@@ -38,12 +38,12 @@ def survey(rows: Sequence[dict], suffix: str) -> bytes:
     shown, others = ([row for row in known if bool(row["frames_per_s"]) is fits] for fits in (True, False))
     figure = _figure(11, 7.5)
     axes = figure.subplots()
+    if others:
+        axes.scatter(*_places(others), s=_areas(others), color="white", edgecolors="black", linewidths=0.6, zorder=0)
     if shown:
         speeds = [row["frames_per_s"] for row in shown]
         points = axes.scatter(*_places(shown), s=_areas(shown), c=speeds, alpha=0.8, edgecolors="black", linewidths=0.6,
                               norm=LogNorm(min(speeds), max(max(speeds), 1.01 * min(speeds))), cmap="viridis")
-        if others:
-            axes.scatter(*_places(others), s=_areas(others), color="white", edgecolors="black", linewidths=0.6, zorder=0)
         scale = figure.colorbar(points, label="frames/s on an 85F")
         axes.set_xscale("log")
         for axis in (axes.xaxis, scale.ax.yaxis):

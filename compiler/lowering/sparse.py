@@ -42,10 +42,12 @@ def spread(conv: QConv, channels: np.ndarray, geometry: Geometry, *, apart: bool
     if conv.groups == 1 and not apart:
         return [_spread(conv, places, range(out), geometry)]
     parts = [_spread(conv, places, range(first, min(first + lanes, out)), geometry) for first in range(0, out, lanes)]
+    if apart:
+        return parts
     found, first = [], 0
     while first < len(parts):
         most = costs.SPREAD_READS * np.cumsum([part.reads(geometry) for part in parts[first:]])
-        for last in (first,) if apart else reversed(range(first, len(parts))):
+        for last in reversed(range(first, len(parts))):
             one = _spread(conv, places, range(parts[first].outputs.start, parts[last].outputs.stop), geometry)
             if one.reads(geometry) <= most[last - first]:
                 break

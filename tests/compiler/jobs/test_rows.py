@@ -1,7 +1,6 @@
 """What comes to the chip: that no load keeps those behind it from coming while it waits for what they are for."""
 from arch.geometry import Geometry
 from arch.instruction import Opcode
-from arch.sdram import Timing
 from arch.transfer import PIXELS
 from boards import find
 from compiler.build import compile_network
@@ -11,7 +10,7 @@ from nets.quantise import outline
 from tests.nets.onnx.cases import model, node, save, weights
 
 SMALL = Geometry(input_lanes=8, output_lanes=4, activation_words=2048, weight_words=512, band_pixels=256)
-TIMING: Timing = find("ulx3s").timing
+TIMING = find("ulx3s").timing
 
 
 def test_pixels_that_the_fifo_has_no_room_for_come_when_the_gather_can_begin(tmp_path):
