@@ -11,6 +11,9 @@ import numpy as np
 from nets.graph import Window
 from nets.int8.network import (
     FRACTION_BITS,
+    LRN_EXACT,
+    LRN_PARTS,
+    LRN_REST_BITS,
     QLRN,
     QAdd,
     QAvgPool,
@@ -202,8 +205,12 @@ def lrn(q: np.ndarray, layer: QLRN, zero_point: int, zero_point_out: int) -> np.
     below = (layer.size - 1) // 2
     squares = np.pad(value * value, ((below, layer.size - 1 - below), (0, 0), (0, 0)))
     total = sum(squares[k:k + len(q)] for k in range(layer.size))
-    factor = layer.table.astype(np.int64)[np.minimum(total >> layer.table_shift, len(layer.table) - 1)]
-    scaled = (value * factor + (1 << layer.shift - 1)) >> layer.shift
+    octave = np.maximum(np.frexp(total.astype(np.float64))[1].astype(np.int64) - LRN_EXACT.bit_length() + 1, 0)
+    part = total >> octave
+    entry, rest = LRN_PARTS * octave + part, (total - (part << octave) << LRN_REST_BITS) >> octave
+    base, drop, shift = (values.astype(np.int64)[entry] for values in (layer.base, layer.drop, layer.shift))
+    factor = base - ((drop * rest + (1 << LRN_REST_BITS - 1)) >> LRN_REST_BITS)
+    scaled = (value * factor + (1 << shift - 1)) >> shift
     return np.clip(zero_point_out + scaled, 0, 255).astype(np.uint8)
 
 

@@ -329,6 +329,8 @@ class LRN(Layer):
     def infer(self, *shapes: Shape) -> Shape:
         if self.size < 1:
             raise ValueError(f"size must be at least 1, not {self.size}")
+        if min(self.alpha, self.beta, self.bias) < 0:
+            raise ValueError(f"alpha, beta and bias must be at least 0, not {self.alpha}, {self.beta} and {self.bias}")
         return image_shape(shapes[0])
 
 

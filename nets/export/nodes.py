@@ -12,6 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from nets.graph import Window
 from nets.int8.network import (
     FRACTION_BITS,
+    LRN_EXACT,
+    LRN_PARTS,
+    LRN_REST_BITS,
     QLRN,
     QAdd,
     QAvgPool,
@@ -206,8 +209,12 @@ class Exporter(ABC):
         """The layer's output from int64: times a factor, halves up, clamped. Doubles hold the products exactly."""
         name = f"{layer.name}/rounded"
         value = self.node("Cast", [value], f"{name}/double", to=TensorProto.DOUBLE)
-        value = self.steps(f"{name}/scaled", value, ("Mul", factor, np.float64), ("Add", 0.5, np.float64))
-        value = self.node("Floor", [value], f"{name}/floor")
+        self._nearest(layer, self.steps(f"{name}/scaled", value, ("Mul", factor, np.float64)), low, high)
+
+    def _nearest(self, layer: QLayer, value: str, low: int, high: int) -> None:
+        """The layer's output from doubles, halves up, clamped."""
+        name = f"{layer.name}/rounded"
+        value = self.node("Floor", [self.steps(f"{name}/up", value, ("Add", 0.5, np.float64))], f"{name}/floor")
         value = self.steps(name, value, ("Add", self.network.tensors[layer.name].zero_point, np.float64),
                             ("Max", low, np.float64), ("Min", high, np.float64))
         self.node("Cast", [value], layer.name, to=TensorProto.UINT8)
@@ -252,12 +259,30 @@ class Exporter(ABC):
         total = parts[0]
         for k, part in enumerate(parts[1:]):
             total = self.node("Add", [total, part], f"{name}/total{k}")
-        entry = self.steps(f"{name}/entry", total, ("Div", 1 << layer.table_shift, np.int64))
-        last = self.array(f"{name}/last", np.int64(len(layer.table) - 1))
-        entry = self.node("Min", [entry, last], f"{name}/limited")
-        factor = self.node("Gather", [self.array(f"{name}/table", layer.table.astype(np.int64)), entry], f"{name}/factor")
-        product = self.node("Mul", [value, factor], f"{name}/product")
-        self.round(layer, product, 2.0 ** -layer.shift, 0, 255)
+        octaves = len(layer.base) // LRN_PARTS - 2
+        reached = [self.node("Cast", [self.node("GreaterOrEqual", [total, self.array(
+            f"{name}/octave{n}", np.int64(LRN_EXACT << n))], f"{name}/reached{n}")], f"{name}/counted{n}", to=TensorProto.INT64)
+            for n in range(octaves)]
+        octave = reached[0]
+        for n, one in enumerate(reached[1:]):
+            octave = self.node("Add", [octave, one], f"{name}/octaves{n}")
+        width = self._looked_up(name, "width", 1 << np.arange(octaves + 1), octave)
+        part = self.node("Div", [total, width], f"{name}/whole")
+        rest = self.node("Sub", [total, self.node("Mul", [part, width], f"{name}/first")], f"{name}/left")
+        rest = self.node("Div", [self.steps(f"{name}/fine", rest, ("Mul", 1 << LRN_REST_BITS, np.int64)), width], f"{name}/rest")
+        entry = self.node("Add", [self.steps(f"{name}/parts", octave, ("Mul", LRN_PARTS, np.int64)), part], f"{name}/entry")
+        base, drop = (self._looked_up(name, what, getattr(layer, what), entry) for what in ("base", "drop"))
+        less = self.steps(f"{name}/less", self.node("Mul", [drop, rest], f"{name}/lower"),
+                          ("Add", 1 << LRN_REST_BITS - 1, np.int64), ("Div", 1 << LRN_REST_BITS, np.int64))
+        product = self.node("Mul", [value, self.node("Sub", [base, less], f"{name}/factor")], f"{name}/product")
+        product = self.node("Cast", [product], f"{name}/wide", to=TensorProto.DOUBLE)
+        steps = self._looked_up(name, "steps", 2.0 ** -layer.shift.astype(np.float64), entry)
+        self._nearest(layer, self.node("Mul", [product, steps], f"{name}/scaled"), 0, 255)
+
+    def _looked_up(self, name: str, what: str, table: np.ndarray, entry: str) -> str:
+        """An int64, or double, of a table."""
+        wide = table if table.dtype == np.float64 else table.astype(np.int64)
+        return self.node("Gather", [self.array(f"{name}/{what}_table", wide), entry], f"{name}/{what}")
 
     def _softmax(self, layer: QSoftmax) -> None:
         name = layer.name

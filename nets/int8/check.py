@@ -8,6 +8,9 @@ from nets.endings import ENDINGS
 from nets.graph import AvgPool, ChannelShuffle, Concat, Conv, GlobalAvgPool, GraphError, Layer, MaxPool, Problem
 from nets.int8.network import (
     FRACTION_BITS,
+    LRN_BASE_MAX,
+    LRN_DROP_MAX,
+    LRN_SHIFT_MAX,
     MULTIPLIER_MAX,
     OCTAVES_MAX,
     QLRN,
@@ -32,6 +35,7 @@ from nets.int8.network import (
     QTable,
     Requantise,
     TensorType,
+    lrn_entries,
 )
 from nets.moves import Pad, Rearrange, Select
 
@@ -204,9 +208,10 @@ def _value_problems(layer: QLayer) -> Iterator[str]:
             yield from _array("channels", layer.channels, np.int64, (None,), 0, 1 << 28)
         case QLRN():
             yield from _integer("size", layer.size, 1, 1 << 15)     # so that the sum of squares stays in int32
-            yield from _array("table", layer.table, np.uint16, (None,), 0, 65535)
-            yield from _integer("table shift", layer.table_shift, 0, 31)
-            yield from _integer("shift", layer.shift, 1, SHIFT_MAX)
+            entries = (lrn_entries(layer.size) if isinstance(layer.size, int) and layer.size > 0 else None,)
+            yield from _array("base", layer.base, np.int32, entries, 0, LRN_BASE_MAX)
+            yield from _array("drop", layer.drop, np.int32, entries, 0, LRN_DROP_MAX)
+            yield from _array("shift", layer.shift, np.uint8, entries, 1, LRN_SHIFT_MAX)
         case QTable():
             yield from _array("table", layer.table, np.uint8, (256,), 0, 255)
         case QSoftmax():

@@ -16,7 +16,7 @@ from nets.sealed import Seal
 __all__ = ["SUFFIX", "VERSION", "load", "save"]
 
 SUFFIX = ".fln"
-VERSION = 3
+VERSION = 4
 SEAL = Seal(what="quantised network", which="a quantised file", suffix=SUFFIX, entry="fireline", version=VERSION,
             error=ModelError)
 OPERATORS = {name[1:]: kind for name, kind in vars(quantised).items()

@@ -35,6 +35,7 @@ from nets.graph import (
 from nets.int8.calibrate import Statistics
 from nets.int8.clip import RATIOS, best_clip, choose_ratios, scale_and_zero, split_ratio
 from nets.int8.fuse import ARITHMETIC, Plan, Step, as_conv
+from nets.int8.lrn import lrn_table
 from nets.int8.network import (
     FRACTION_BITS,
     QLRN,
@@ -66,8 +67,6 @@ from nets.moves import Pad, Rearrange, Select
 
 __all__ = ["lower"]
 
-LRN_ENTRIES = 1024
-UINT16_MAX = 65535
 SOFTMAX_TYPE = (1 / 256, 0)             # scale and zero point
 SUM_TRIED = 64                          # multipliers, two octaves
 SUM_WIDEST = 1.05                       # of the scale that a sum needs
@@ -229,7 +228,8 @@ def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: S
         case Rearrange():
             return QRearrange(**named, sizes=layer.sizes, order=layer.order)
         case LRN():
-            return _lrn(step, inputs[0], kind)
+            base, drop, shift = lrn_table(step.layer, inputs[0], kind)
+            return QLRN(**named, size=step.layer.size, base=base, drop=drop, shift=shift)
         case Function():
             return QTable(**named, table=function_table(layer, inputs[0], kind, step.low, step.high))
         case Softmax():
@@ -297,19 +297,3 @@ def _add(step: Step, inputs: list[TensorType], kind: TensorType) -> QAdd:
     first, second = weights[:, best].astype(int).tolist()
     return QAdd(name=step.name, inputs=step.inputs, origin=step.layer.origin, weights=(first, second),
                 requantise=_requantise(step, kind, np.array([finest + best])))
-
-
-def _lrn(step: Step, source: TensorType, kind: TensorType) -> QLRN:
-    """Tabulates (bias + alpha / size * sum of squares) ** -beta at the middle of each entry's range of sums."""
-    layer = step.layer
-    largest = min(layer.size, source.shape[0]) * max(source.zero_point, 255 - source.zero_point) ** 2
-    table_shift = max(0, (largest // LRN_ENTRIES).bit_length())
-    middle = np.arange(LRN_ENTRIES) * 2.0 ** table_shift + (2.0 ** table_shift - 1) / 2
-    factor = (layer.bias + layer.alpha / layer.size * source.scale ** 2 * middle) ** -layer.beta * source.scale / kind.scale
-    shift = min(SHIFT_MAX, max(1, math.floor(math.log2(UINT16_MAX / factor.max()))))
-    return QLRN(name=step.name, inputs=step.inputs, origin=layer.origin, size=layer.size, table=_uint16(factor * 2.0 ** shift),
-                table_shift=table_shift, shift=shift)
-
-
-def _uint16(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.floor(values + 0.5), 0, UINT16_MAX).astype(np.uint16)

@@ -13,9 +13,10 @@ import numpy as np
 from nets.graph import Window
 from nets.preprocess import InputSpec
 
-__all__ = ["FRACTION_BITS", "Loss", "MULTIPLIER_MAX", "OCTAVES_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp",
-           "QConcat", "QConv", "QFlatten", "QGlobalAvgPool", "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QPad",
-           "QRearrange", "QSelect", "QSoftmax", "QTable", "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX",
+__all__ = ["FRACTION_BITS", "LRN_BASE_MAX", "LRN_DROP_MAX", "LRN_EXACT", "LRN_PARTS", "LRN_REST_BITS", "LRN_SHIFT_MAX",
+           "LRN_SUM_BITS", "Loss", "MULTIPLIER_MAX", "OCTAVES_MAX", "QAdd", "QAvgPool", "QChannelShuffle", "QClamp", "QConcat",
+           "QConv", "QFlatten", "QGlobalAvgPool", "QInput", "QLRN", "QLayer", "QMaxPool", "QNetwork", "QPad", "QRearrange",
+           "QSelect", "QSoftmax", "QTable", "Requantise", "SHIFT_MAX", "TensorType", "WEIGHT_MAX", "lrn_entries",
            "softmax_table", "step_scale"]
 
 WEIGHT_MAX = 127            # weights are -127..127: the packed multiplier has no room for -128
@@ -25,6 +26,10 @@ POOL_KERNEL_MAX, POOL_STRIDE_MAX, POOL_PADDING_MAX = 3, 3, 1         # (nets.int
 OCTAVES_MAX = 20            # channels are equalised by factors of 2**-20..2**20
 SHIFT_MAX = 39              # and shifts 1..39, so that acc * multiplier + rounding stays in 41 bits
 FRACTION_BITS = 8           # of a step, that scores keep
+LRN_PARTS, LRN_EXACT = 16, 32       # entries of an octave of sums of squares; sums below have entries of their own
+LRN_SUM_BITS = 19                   # of the sums of 8 squares
+LRN_REST_BITS = 14                  # of a sum, between two entries
+LRN_BASE_MAX, LRN_DROP_MAX, LRN_SHIFT_MAX = (1 << 17) - 1, (1 << 14) - 1, 31        # together 36 bits, a row of a block RAM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,16 +200,20 @@ class QSelect(QLayer):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class QLRN(QLayer):
-    """Local response normalisation by a table.
+    """Local response normalisation by a table whose entries are parts of octaves, and lines in them.
 
-    s = sum over `size` channels of (q - zero_point)**2; factor = table[min(s >> table_shift, len(table) - 1)] (uint16);
-    q = clamp(zero_point_out + (((q - zero_point) * factor + 2**(shift - 1)) >> shift), 0, 255).
+    s = sum over `size` channels of (q - zero_point)**2, (size - 1) // 2 of them below and size // 2 above; octave =
+    max(0, bits of s - 5); entry = 16 * octave + (s >> octave); rest = the bits of s that this leaves, in 2**-14 of 2**octave;
+    factor = base[entry] - ((drop[entry] * rest + 2**13) >> 14);
+    q = clamp(zero_point_out + (((q - zero_point) * factor + 2**(shift[entry] - 1)) >> shift[entry]), 0, 255).
+
+    `base` (at most 17 bits) and `drop` (14 bits) are int32, `shift` (1..31) is uint8; sums below 32 have entries of their own.
     """
 
     size: int
-    table: np.ndarray
-    table_shift: int
-    shift: int
+    base: np.ndarray
+    drop: np.ndarray
+    shift: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -221,6 +230,11 @@ class QSoftmax(QLayer):
     the channels: scale 1/256, zero point 0."""
 
     table: np.ndarray
+
+
+def lrn_entries(size: int) -> int:
+    """Entries of a `QLRN`: of all sums of so many squares, and never less than those of 19 bits."""
+    return LRN_PARTS * (max((size * 255 ** 2).bit_length(), LRN_SUM_BITS) + 2 - LRN_EXACT.bit_length() + 1)
 
 
 def softmax_table(scale: float) -> np.ndarray:

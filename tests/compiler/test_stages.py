@@ -27,6 +27,7 @@ from nets.int8.network import (
     QSoftmax,
     Requantise,
     TensorType,
+    lrn_entries,
 )
 from nets.preprocess import InputSpec
 
@@ -121,7 +122,9 @@ def problems_of(net) -> list[str]:
 
 def lrn(name, source) -> QLRN:
     """An operator that no unit of the engine computes."""
-    return QLRN(name=name, inputs=(source,), size=1, table=np.zeros(1, np.uint16), table_shift=0, shift=1)
+    entries = lrn_entries(1)
+    return QLRN(name=name, inputs=(source,), size=1, base=np.zeros(entries, np.int32), drop=np.zeros(entries, np.int32),
+                shift=np.ones(entries, np.uint8))
 
 
 TOO_WIDE = "output rows must be at most 64 pixels (band_pixels), not 70: 6 are missing"

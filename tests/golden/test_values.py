@@ -1,4 +1,5 @@
 """golden.values against plain loops over Python integers."""
+from fractions import Fraction
 from itertools import product
 import math
 
@@ -24,6 +25,7 @@ from nets.int8.network import (
     QSoftmax,
     Requantise,
     TensorType,
+    lrn_entries,
 )
 from nets.preprocess import InputSpec
 
@@ -197,19 +199,29 @@ def test_add_is_a_convolution_with_diagonal_weights(data):
     np.testing.assert_array_equal(values.add(a, b, layer, zeros), wanted)
 
 
+def round_up(value: Fraction) -> int:
+    """The nearest integer, halves up."""
+    return math.floor(value + Fraction(1, 2))
+
+
 @quick
 @given(st.data())
 def test_lrn_scales_by_its_table(data):
     q, zeros = data.draw(tensors()), data.draw(st.tuples(zero_points, zero_points))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    layer = QLRN(**NAMED, size=data.draw(st.integers(1, 7)), table=rng.integers(0, 65536, 16).astype(np.uint16),
-                 table_shift=data.draw(st.integers(8, 16)), shift=data.draw(st.integers(8, 20)))
+    size = data.draw(st.integers(1, 12))
+    entries = lrn_entries(size)
+    layer = QLRN(**NAMED, size=size, base=rng.integers(0, 1 << 17, entries).astype(np.int32),
+                 drop=rng.integers(0, 1 << 14, entries).astype(np.int32), shift=rng.integers(9, 26, entries).astype(np.uint8))
     got = values.lrn(q, layer, *zeros)
     for c, y, x in np.ndindex(*q.shape):
         first = c - (layer.size - 1) // 2
         total = sum((int(q[k, y, x]) - zeros[0]) ** 2 for k in range(first, first + layer.size) if 0 <= k < len(q))
-        factor = int(layer.table[min(total >> layer.table_shift, 15)])
-        scaled = ((int(q[c, y, x]) - zeros[0]) * factor + (1 << layer.shift - 1)) >> layer.shift
+        octave = max(total.bit_length() - 5, 0)
+        entry = 16 * octave + (total >> octave)
+        rest = Fraction(total, 1 << octave) - (total >> octave)
+        factor = int(layer.base[entry]) - round_up(int(layer.drop[entry]) * Fraction(int(rest * 2 ** 14), 2 ** 14))
+        scaled = round_up(Fraction((int(q[c, y, x]) - zeros[0]) * factor, 1 << int(layer.shift[entry])))
         assert got[c, y, x] == min(max(zeros[1] + scaled, 0), 255)
 
 
