@@ -39,7 +39,7 @@ class Command(_Records):
     @classmethod
     def records(cls, geometry: Geometry) -> dict[str, type[Record]]:
         """Record type of each unit that an engine has, in packing order."""
-        return {unit.name: unit.record for unit in units(geometry) if unit.record}
+        return {unit.name: unit.told(geometry) for unit in units(geometry) if unit.record}
 
     @classmethod
     def bits(cls, geometry: Geometry) -> int:

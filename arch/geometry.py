@@ -6,7 +6,7 @@ import json
 
 __all__ = ["Geometry", "OPTION_WORDS", "PRESETS"]
 
-OPTION_WORDS = 256      # of parameters, that each optional unit has for constants of its own
+OPTION_WORDS = {"table": 256}       # of parameters, that options have for constants of their own; the others have none
 
 
 def _check(name: str, value, low: int, high: int, multiple: int = 1):
@@ -33,7 +33,7 @@ class Geometry:
     - `pool_words`: places of the pool's line memory (one per output block and pooled column), 512..2048, a multiple of 512.
     - `fifo_words`: requantised vectors that wait for the pool, 32..512, a multiple of 16.
     - `line_pixels`: pixels of an image row that the gather's line buffers hold, 512..2048, a multiple of 512.
-    - `options`: names of the optional units of `arch.units` that the engine has, in alphabetical order.
+    - `options`: names of the options of `arch.units` that the engine has, in alphabetical order.
     """
 
     input_lanes: int
@@ -84,15 +84,16 @@ class Geometry:
     def parameter_places(self) -> int:
         """Words that loads of parameters reach: those of the parameter memory, and behind them the optional units', see
         `option_words`."""
-        return self.parameter_words + OPTION_WORDS * len(self.options)
+        return self.parameter_words + sum(OPTION_WORDS.get(name, 0) for name in self.options)
 
     def option_words(self, name: str) -> range:
-        """Words of an optional unit that the engine has, as loads of parameters count them."""
-        first = self.parameter_words + OPTION_WORDS * self.options.index(name)
-        return range(first, first + OPTION_WORDS)
+        """Words of an option that the engine has, as loads of parameters count them: behind those of the ones before it."""
+        before = self.options[:self.options.index(name)]
+        first = self.parameter_words + sum(OPTION_WORDS.get(option, 0) for option in before)
+        return range(first, first + OPTION_WORDS.get(name, 0))
 
     def with_options(self, names: Iterable[str]) -> "Geometry":
-        """The same with these optional units beside those that it has."""
+        """The same with these options beside those that it has."""
         return replace(self, options=tuple(sorted({*self.options, *names})))
 
     @property

@@ -4,8 +4,8 @@
 between them, and latencies are summed, all in this order. What a unit does to values (`golden.units`), when (`golden/cycles`) and
 in which gates (`hw/engine`) is said three times, independently: only the order is shared. `docs/adding_a_unit.md` is the recipe.
 """
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from arch import pipeline
 from arch.geometry import Geometry
@@ -25,6 +25,7 @@ class Unit:
     - `latency`: cycles from what it is given to what it gives, at least: a number, or a function of the geometry.
     - `boundary`: name of what it gives to the next unit, where a bench looks at it; empty where none does.
     - `optional`: only engines whose `Geometry.options` name it have it.
+    - `extended`: by name, what such options tell it instead, a record with further fields.
     """
 
     name: str
@@ -32,6 +33,11 @@ class Unit:
     latency: int | Callable[[Geometry], int] = 0
     boundary: str = ""
     optional: bool = False
+    extended: Mapping[str, type[Record]] = field(default_factory=dict)
+
+    def told(self, geometry: Geometry) -> type[Record] | None:
+        """Its record in an engine."""
+        return next((record for option, record in self.extended.items() if option in geometry.options), self.record)
 
     def cycles(self, geometry: Geometry) -> int:
         """Its latency in an engine."""
@@ -40,7 +46,7 @@ class Unit:
 
 # What cannot wait: from a beat of the window generator to the vector that is made of it. Weights and parameters come from beside.
 FIXED = (
-    Unit(name="window", record=window.WindowConfig, latency=pipeline.operand),
+    Unit(name="window", record=window.WindowConfig, latency=pipeline.operand, extended={"carry": window.CarryConfig}),
     Unit(name="load", record=load.LoadConfig),
     Unit(name="array", latency=pipeline.array, boundary="array"),
     Unit(name="requantise", record=requantise.RequantiseConfig, boundary="requantised",
@@ -53,12 +59,12 @@ QUEUED = (
     Unit(name="average", record=average.AverageConfig, latency=average.PASS, boundary="averaged"),
     Unit(name="writer", record=writer.WriterConfig, latency=pipeline.WRITE_GRANT, boundary="written"))
 UNITS = FIXED + QUEUED
-# Names of those that only some engines have, in alphabetical order.
-OPTIONAL = tuple(sorted(unit.name for unit in UNITS if unit.optional))
+# Names of what only some engines have, in alphabetical order: units, and what units are told besides.
+OPTIONAL = tuple(sorted([unit.name for unit in UNITS if unit.optional] + [option for unit in UNITS for option in unit.extended]))
 
 
 def units(geometry: Geometry, among: tuple[Unit, ...] = UNITS) -> tuple[Unit, ...]:
-    """Those that an engine has, in order. Raises ValueError if it is to have an option that no unit is."""
+    """Those that an engine has, in order. Raises ValueError if it is to have an option that there is not."""
     if unknown := [name for name in geometry.options if name not in OPTIONAL]:
         raise ValueError(f"options of a geometry must be of {', '.join(OPTIONAL) or 'none'}, not {', '.join(unknown)}")
     return tuple(unit for unit in among if not unit.optional or unit.name in geometry.options)

@@ -126,7 +126,8 @@ def run(args: argparse.Namespace) -> int:
              if not args.layers or any(part in case.name for part in args.layers)]
     if not cases:
         raise LayerError(f"--layers must name a convolution of {network.name}, not {' '.join(args.layers or ['nothing'])}")
-    geometry = replace(PRESETS[args.preset], activation_words=MOST_WORDS).with_options(needed(network))
+    geometry = replace(PRESETS[args.preset], activation_words=MOST_WORDS)
+    geometry = geometry.with_options(needed(network, geometry))
     grants = {}
     if args.stalls is not None:
         rng = np.random.default_rng(args.stalls)

@@ -21,10 +21,11 @@ __all__ = ["command"]
 
 
 def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Band, blocks: range, weights: int, parameters: int,
-            place: int | None = None, pool_base: int = 0, running: bool = False, table: int = 0) -> Command:
-    """The command of a band of a convolution and a range of its output blocks, whose weights and parameters begin at these
-    words. It reads one source, or of each of `work.maps` sources the same rows, none of which may go around its ring there; a
-    source begins with the word that the first of these blocks reads.
+            place: int | None = None, pool_base: int = 0, running: bool = False, table: int = 0, portion: int = 0) -> Command:
+    """The command of a band of a convolution and a range of its output blocks, or, by its number, a portion of one's sums
+    (`Convolution.portions`), whose weights and parameters begin at these words. It reads one source, or of each of `work.maps`
+    sources the same rows, none of which may go around its ring there; a source begins with the word that the first of these
+    blocks reads.
 
     `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's. `running`: a
     global average writes what it has so far, also before the last band. `table`: word of the unit at which the table begins.
@@ -33,8 +34,10 @@ def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Ban
         place = target.offset // work.geometry.output_lanes + blocks.start
     if work.whole:                      # whose rows, all of them there, lie one behind the other
         sources = [replace(source, height=1, width=1, pixel_words=source.words, ring_rows=1) for source in sources]
-    return Command(window=_window(work, sources[0], band, blocks) if work.maps == 1 else _sum(work, sources, band, blocks),
-                   load=LoadConfig(weights=weights, parameters=parameters, passes=work.passes, output_blocks=len(blocks)),
+    passes = len(work.portion_words[portion]) // work.geometry.pairs
+    return Command(window=(_window(work, sources[0], band, blocks, portion) if work.maps == 1
+                           else _sum(work, sources, band, blocks)),
+                   load=LoadConfig(weights=weights, parameters=parameters, passes=passes, output_blocks=len(blocks)),
                    requantise=RequantiseConfig(**_rule(work.conv.requantise)), table=_table(work, band, blocks, table),
                    pool=work.pool_record(band, blocks, pool_base), average=_average(work, band, blocks, running or band.last),
                    writer=_writer(work, target, band, blocks, place, running or band.last))
@@ -46,22 +49,26 @@ def _rule(how: Requantise) -> dict[str, int]:
     return {"zero_point": how.zero_point, "low": how.low - beyond, "high": how.high + beyond, "fraction": beyond}
 
 
-def _window(work: Convolution, source: Map, band: Band, blocks: range) -> WindowConfig:
-    window = work.conv.window
+def _window(work: Convolution, source: Map, band: Band, blocks: range, portion: int) -> WindowConfig:
+    window, words = work.conv.window, work.portions[portion]
     first = band.rows.start * window.stride[0] - window.padding[0]
     # Longer strides have no padding, and these only tell what is padding.
     stride_y, stride_x = (stride if stride <= MOST_STRIDE else 1 for stride in window.stride)
     column_step = (window.stride[1] if work.size[1] > 1 else 1) * source.pixel_words
     if work.conv.requantise.fraction:           # both bytes of a score are made of the same
         column_step = stride_x = 0
-    return WindowConfig(
-        start=(source.base + _first_word(work, source) - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
+    portions = {}
+    if len(work.portions) > 1:
+        portions = {"blocks": len(words), "block_step": 0, "block_repeat": 1, "goes_on": int(portion > 0)}
+    return Command.records(work.geometry)["window"](
+        start=(source.base + _first_word(work, source) + words.start - window.padding[1] * source.pixel_words) % (1 << ADDRESS),
         first_row=first, first_column=-window.padding[1], row_start=first % source.ring_rows * source.row_words,
         row_words=source.row_words if source.ring_rows > 1 else 0,
         row_step=window.stride[0] % source.ring_rows * source.row_words,
         ring_words=source.words, pixel_words=source.pixel_words,
         column_step=column_step, height=source.height, width=source.width,
-        kernel_y=window.kernel[0], kernel_x=window.kernel[1], stride_y=stride_y, stride_x=stride_x, **_common(work, band, blocks))
+        kernel_y=window.kernel[0], kernel_x=window.kernel[1], stride_y=stride_y, stride_x=stride_x,
+        **_common(work, band, blocks) | portions)
 
 
 def _sum(work: Convolution, sources: Sequence[Map], band: Band, blocks: range) -> WindowConfig:
@@ -73,7 +80,7 @@ def _sum(work: Convolution, sources: Sequence[Map], band: Band, blocks: range) -
         raise AssertionError("maps that are added must have pixels of the same words, and rows that follow each other")
     along = 0 if work.conv.requantise.fraction else 1
     first, second = (one.base + rows.start % one.ring_rows * one.row_words + _first_word(work, one) for one in sources)
-    return WindowConfig(
+    return Command.records(work.geometry)["window"](
         start=0, first_row=0, first_column=0, row_start=first, row_words=(second - first) % memory, row_step=a.row_words % memory,
         ring_words=memory, pixel_words=a.pixel_words, column_step=along * a.pixel_words, height=len(rows) + 1, width=a.width,
         kernel_y=2, kernel_x=1, stride_y=1, stride_x=along, **_common(work, band, blocks))

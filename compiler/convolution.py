@@ -12,7 +12,7 @@ from arch.unit.pool import POOL_AVERAGE, POOL_MAX, POOL_NONE, PoolConfig
 from arch.unit.window import WindowConfig
 from compiler.bands import Band, cut_bands
 from compiler.images import parameter_image, weight_image
-from compiler.lowering.needs import lacking
+from compiler.lowering.needs import in_portions, lacking
 from nets.graph import Window
 from nets.int8.network import SHIFT_MAX, QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool, QTable
 
@@ -23,6 +23,7 @@ NO_POOL = Window(kernel=(1, 1))
 # Limits of the commands' records.
 MOST_KERNEL, MOST_STRIDE, MOST_SIDE = (WindowConfig.most(name) for name in ("kernel_y", "stride_y", "height"))
 MOST_BLOCKS, MOST_PADDING = WindowConfig.most("blocks"), GatherConfig.most("left")
+CARRIED = "; --units carry adds what lets sums go on from command to command"
 MOST_POOL = {"kernel": PoolConfig.most("kernel_y"), "stride": PoolConfig.most("stride_y"), "padding": PoolConfig.most("left")}
 
 
@@ -87,21 +88,21 @@ class Convolution:
         if self.passes > MOST_BLOCKS and self.whole:
             yield self.conv, (f"a map that is read at once must have at most {MOST_BLOCKS} words of "
                               f"{geometry.input_lanes} channels, not {self.passes}")
-        for what, unit, used, name in (
-                (f"weights of {geometry.output_lanes} channels", "words", self.block_words, "weight_words"),
-                ("output rows", "pixels", self.size[1], "band_pixels"),
-                ("parameters", "words", geometry.pairs, "parameter_words")):
-            yield from self._too_much(self.conv, what, unit, used, name)
-        if self.table is not None and (reason := lacking(self.table, geometry)):
+        yield from self._too_much(self.conv, f"weights of {geometry.output_lanes} channels", "words",
+                                  max(map(len, self.portion_words)), "weight_words", CARRIED if self.carries else "")
+        yield from self._too_much(self.conv, "output rows", "pixels", self.size[1], "band_pixels")
+        yield from self._too_much(self.conv, "parameters", "words", geometry.pairs, "parameter_words")
+        if self.table is not None and (reason := lacking("table", geometry)):
             yield self.table, reason
         if self.pool is not None:
             yield from self._against_pool(self.pool, self.pool_window)
 
-    def _too_much(self, layer: QLayer, what: str, unit: str, used: int, name: str) -> Iterator[tuple[QLayer, str]]:
-        """If the engine's parameter `name` would have to grow: by how much."""
+    def _too_much(self, layer: QLayer, what: str, unit: str, used: int, name: str, instead: str = ""
+                  ) -> Iterator[tuple[QLayer, str]]:
+        """If the engine's parameter `name` would have to grow: by how much, and what would do `instead`."""
         room = getattr(self.geometry, name)
         if used > room:
-            yield layer, f"{what} must be at most {room} {unit} ({name}), not {used}: {used - room} are missing"
+            yield layer, f"{what} must be at most {room} {unit} ({name}), not {used}: {used - room} are missing{instead}"
 
     def _against_pool(self, pool: Pool, window: Window) -> Iterator[tuple[QLayer, str]]:
         if isinstance(pool, QGlobalAvgPool):
@@ -191,6 +192,32 @@ class Convolution:
         return self.passes * self.geometry.pairs
 
     @property
+    def carries(self) -> bool:
+        """Whether its sums can go on from command to command, in an engine that does so."""
+        return self.pool is None and self.maps == 1
+
+    @cached_property
+    def portions(self) -> tuple[range, ...]:
+        """Input words that the commands of an output block read, one after the other, each going on with the sums of the one
+        before: all at once, if there is room for their weights and for those that come next (`needs.in_portions`).
+
+        Only engines with the option `carry` go on with sums.
+        """
+        words, geometry = self.input_words, self.geometry
+        if "carry" in geometry.options and in_portions(geometry, self.block_words, self.blocks, math.prod(self.size)):
+            most = geometry.weight_words // 2 * words // self.block_words       # one portion in use, the next one on its way
+            if most and self.carries:
+                count = -(-words // most)
+                return tuple(range(n * words // count, (n + 1) * words // count) for n in range(count))
+        return (range(words),)
+
+    @cached_property
+    def portion_words(self) -> tuple[range, ...]:
+        """Weight words of each portion, of those of an output block."""
+        per_word = self.block_words // self.input_words
+        return tuple(range(portion.start * per_word, portion.stop * per_word) for portion in self.portions)
+
+    @property
     def places(self) -> int:
         """Places of the pool's line memory that an output block takes."""
         return self.pooled[1] if self.pool is not None and self.pool_window.kernel[0] > 1 else 0
@@ -237,7 +264,9 @@ class Convolution:
     @cached_property
     def weights(self) -> np.ndarray:
         """All weights in the order of loads: int8 (words, PI, 2)."""
-        return weight_image(self.geometry, self.conv.weight).reshape(-1, self.geometry.input_lanes, 2)
+        image, lanes = weight_image(self.geometry, self.conv.weight), self.geometry.input_lanes
+        parts = [image[:, :, :, portion.start:portion.stop].reshape(self.blocks, -1, lanes, 2) for portion in self.portions]
+        return (np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]).reshape(-1, lanes, 2)
 
     @cached_property
     def parameters(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

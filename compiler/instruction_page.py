@@ -1,5 +1,5 @@
 """The page about the instruction set, from the records themselves."""
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import inspect
 
 from arch import command, instruction
@@ -7,7 +7,7 @@ from arch.control import body_words
 from arch.geometry import PRESETS
 from arch.instruction import BODIES, QUEUE_OF, SYNC, Opcode, Waits, memory_of, records
 from arch.record import Field, Record
-from arch.units import OPTIONAL
+from arch.units import OPTIONAL, UNITS
 
 __all__ = ["instruction_page"]
 
@@ -30,11 +30,11 @@ def _range(entry: Field, opcode: Opcode) -> str:
     return f"{entry.low}..{high}"
 
 
-def _table(record: type[Record], opcode: Opcode, at: int, sign: str = "") -> Iterator[str]:
-    """Rows of a record whose first word is `at`; `sign` stands before the number of each word."""
+def _table(fields: Iterable[Field], opcode: Opcode, at: int, sign: str = "") -> Iterator[str]:
+    """Rows of a record's fields whose first word is `at`; `sign` stands before the number of each word."""
     yield "| word | field | range | unit | meaning |"
     yield "|---|---|---|---|---|"
-    for entry in record.fields():
+    for entry in fields:
         words = 1 + (entry.bits > 16)
         place = ", ".join(f"{sign}{at + n}" for n in range(words))
         yield f"| {place} | `{entry.name}` | {_range(entry, opcode)} | {entry.unit} | {entry.doc} |"
@@ -53,7 +53,7 @@ def _body(opcode: Opcode) -> Iterator[str]:
         elif record.fields():
             yield ""
         if record.fields():
-            yield from _table(record, opcode, at)
+            yield from _table(record.fields(), opcode, at)
         at += record.encoded_words()
     if opcode is Opcode.COMPUTE:
         yield from _optional()
@@ -63,12 +63,24 @@ def _optional() -> Iterator[str]:
     """What commands say to units that only some engines have."""
     before = ""
     for name, record in command.Command.records(GEOMETRY.with_options(OPTIONAL)).items():
+        usual = command.Command.records(GEOMETRY).get(name)
+        if usual not in (None, record):
+            yield from _further(name, usual, record)
         if name in OPTIONAL:
             place = (f"Engines with the optional unit `{name}` have these words behind those of `{before}`; all that stands "
                      f"behind is {record.encoded_words()} words later.")
             yield from ("", f"### `{name}`: {record.__name__}, optional", "", _doc(record), "", place, "")
-            yield from _table(record, Opcode.COMPUTE, 0, "+")
+            yield from _table(record.fields(), Opcode.COMPUTE, 0, "+")
         before = name
+
+
+def _further(name: str, usual: type[Record], record: type[Record]) -> Iterator[str]:
+    """Fields of a record that only engines with an option have, behind the usual ones."""
+    option, = (option for unit in UNITS for option, found in unit.extended.items() if found is record)
+    place = (f"Engines with the option `{option}` have these words behind the usual ones of `{name}`; all that stands behind is "
+             "as many words later.")
+    yield from ("", f"### `{name}`: {record.__name__}, optional", "", _doc(record), "", place, "")
+    yield from _table(record.fields()[len(usual.fields()):], Opcode.COMPUTE, 0, "+")
 
 
 def instruction_page() -> str:

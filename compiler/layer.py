@@ -1,13 +1,14 @@
 """One convolution, with the table and the pool fused behind it, as commands and memory images; nothing else beside it."""
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from arch.command import Command
 from arch.geometry import Geometry
 from cli import RequestError
-from compiler.bands import bands
+from compiler.bands import Band, bands
 from compiler.commands import command
 from compiler.convolution import Convolution, Pool
 from compiler.maps import Map
@@ -26,7 +27,8 @@ class LayerError(RequestError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Phase:
-    """Commands that use one part of the weight and parameter memories, and what must be there before they start.
+    """Commands that use one part of the weight and parameter memories, and what must be there before they start: those of output
+    blocks `blocks`, or one of a portion of the sums of a single one, by its number.
 
     `weights` int8 (words, PI, 2) from word `weight_base` on (wrapping); `biases` int64, `multipliers`, `shifts`, (words, 2) each,
     from word `parameter_base` on.
@@ -39,6 +41,8 @@ class Phase:
     multipliers: np.ndarray
     shifts: np.ndarray
     commands: tuple[Command, ...]
+    blocks: range
+    portion: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,19 +85,31 @@ def plan_layer(geometry: Geometry, conv: QConv, *, source: Map, target: Map, zer
     _require(target.offset % geometry.output_lanes == 0, f"target offset must be a multiple of {geometry.output_lanes}, "
                                                         f"not {target.offset}")
     cut = work.bands(bands(*work.size, geometry.band_pixels, work.pool_window.kernel[0]))
-    per_block, phases = work.block_words, []
-    # A global average of several bands has one running sum.
-    for blocks in _block_ranges(work, single=work.average and len(cut) > 1):
-        part, pairs = (slice(blocks.start * words, blocks.stop * words) for words in (per_block, geometry.pairs))
+    phases = []
+    for blocks, together, portion in _parts(work, cut):
+        pairs = slice(blocks.start * geometry.pairs, blocks.stop * geometry.pairs)
+        first, of_portion = blocks.start * work.block_words, work.portion_words[portion]
+        part = slice(first + of_portion.start, first + (len(blocks) - 1) * work.block_words + of_portion.stop)
         commands = tuple(command(work, sources=[source], target=target, band=band, blocks=blocks, weights=weight_base,
-                                 parameters=parameter_base) for band in cut)
+                                 parameters=parameter_base, portion=portion) for band in together)
         biases, multipliers, shifts = (values[pairs] for values in work.parameters)
-        phases.append(Phase(weight_base=weight_base, weights=work.weights[part], parameter_base=parameter_base,
-                            commands=commands, biases=biases, multipliers=multipliers, shifts=shifts))
-        weight_base = (weight_base + len(blocks) * per_block) % geometry.weight_words
+        phases.append(Phase(weight_base=weight_base, weights=work.weights[part], parameter_base=parameter_base, blocks=blocks,
+                            portion=portion, commands=commands, biases=biases, multipliers=multipliers, shifts=shifts))
+        weight_base = (weight_base + part.stop - part.start) % geometry.weight_words
         parameter_base = (parameter_base + len(blocks) * geometry.pairs) % geometry.parameter_words
     return LayerPlan(phases=tuple(phases), macs=work.macs, table=table,
-                     side_by_side=1 if 2 * per_block > geometry.weight_words else 2)
+                     side_by_side=1 if 2 * max(len(phase.weights) for phase in phases) > geometry.weight_words else 2)
+
+
+def _parts(work: Convolution, cut: list[Band]) -> Iterator[tuple[range, list[Band], int]]:
+    """Output blocks, bands and portion of each phase."""
+    if len(work.portions) > 1:          # which follow each other
+        for block, band, portion in product(range(work.blocks), cut, range(len(work.portions))):
+            yield range(block, block + 1), [band], portion
+    else:
+        # A global average of several bands has one running sum.
+        for blocks in _block_ranges(work, single=work.average and len(cut) > 1):
+            yield blocks, cut, 0
 
 
 def _block_ranges(work: Convolution, single: bool) -> Iterator[range]:

@@ -54,7 +54,8 @@ def _about(line: Line) -> str:
     if part is None:
         return ""
     pooled = "" if part.writes == part.layer else f" -> {part.writes} rows {_span(part.pooled)}"
-    return f"{part.layer} rows {_span(part.rows)} channels {_span(part.channels)}{pooled}"
+    more = ", sums go on" if isinstance(body, Command) and body.window.goes_on else ""
+    return f"{part.layer} rows {_span(part.rows)} channels {_span(part.channels)}{pooled}{more}"
 
 
 def _fields(record: Record) -> str:

@@ -42,7 +42,7 @@ class Target:
 
 def engine_for(network: QNetwork, geometry: Geometry, name: str) -> Geometry:
     """The engine of the board `name` with the optional units that a network needs, which a note names."""
-    added = [unit for unit in needed(network) if unit not in geometry.options]
+    added = [unit for unit in needed(network, geometry) if unit not in geometry.options]
     if added:
         print_notes([f"{network.name} needs {', '.join(added)}: an optional unit of the engine, which {name} is given"])
     return geometry.with_options(added)

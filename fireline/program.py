@@ -28,7 +28,7 @@ def compile_for(network: QNetwork, board: str | Board, engine: Geometry | None =
     found = find(board) if isinstance(board, str) else board
     if storage_mb is not None:
         found = found.with_storage(storage_mb)
-    geometry = found.geometry.with_options(needed(network)) if engine is None else engine
+    geometry = found.geometry.with_options(needed(network, found.geometry)) if engine is None else engine
     found = replace(found, geometry=geometry.with_options(units))
     return Program(compile_network(network, found.geometry, storage_words=found.storage_words), network, found)
 

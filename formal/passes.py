@@ -1,10 +1,11 @@
 """A claim about the passes of the window generator: where each begins."""
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
 
+from arch.unit.window import CarryConfig, WindowConfig
 from formal.stages import StageClaim
 from hw.engine.window import PassGenerator
 
-__all__ = ["CLAIMS", "PassesClaim"]
+__all__ = ["CLAIMS", "CarriedPassesClaim", "PassesClaim"]
 
 HELD = 2                # cycles for which a pass stays after its start
 
@@ -26,9 +27,10 @@ class PassesClaim(StageClaim):
     faults = ("no step", "a round more", "from the row before", "not held")
     BITS = 2                # of words and columns
     depth = 28              # three output blocks of a pass each, and the next command; or two of two
+    RECORD, MORE = WindowConfig, ()         # what is told, and fields of one bit besides
 
     def state(self, m: Module):
-        m.submodules.passes = passes = PassGenerator()
+        m.submodules.passes = passes = PassGenerator(self.RECORD)
         levels = {name: self.free(1, name) for name in ("weights_ready", "parameters_ready", "settled")}
         m.d.comb += [getattr(passes, name).eq(value) for name, value in levels.items()]
         start = self.free(1, "start")
@@ -36,6 +38,7 @@ class PassesClaim(StageClaim):
         new = {name: self.free(width, f"new_{name}") for name, width in (
             ("start", self.BITS), ("pixel_words", self.BITS), ("block_step", self.BITS), ("first_column", self.BITS),
             ("blocks", 2), ("kernel_x", 2), ("kernel_y", 2), ("output_blocks", 2), ("block_repeat", 2))}
+        new |= {name: self.free(1, f"new_{name}") for name in self.MORE}
         m.d.comb += [passes.config.payload[name].eq(value) for name, value in new.items()]
         m.d.comb += [Assume((new[name] == 1) | (new[name] == 2)) for name in ("blocks", "kernel_x", "kernel_y")]
         m.d.comb += [Assume(new[name] != 0) for name in ("output_blocks", "block_repeat")]
@@ -66,12 +69,12 @@ class PassesClaim(StageClaim):
         want = Signal(2 * self.BITS + 2)
         column = now["start"] + step + _times(kx + over, now["pixel_words"]) + block
         low = slice(self.BITS)
-        first = (ky == 0) & (kx == 0) & (block == 0)
+        first = (ky == 0) & (kx == 0) & (block == 0) & ~self.goes_on(now)
         last = ends[0] & ends[1] & ends[2]
         m.d.comb += want.eq(Cat(column[low], (now["first_column"] + kx)[low], first, last))
         found = Cat(passes.o.column[low], passes.o.ix.as_unsigned()[low], passes.o.first, passes.o.last)
         m.d.comb += [Assert(~start | (found == want)), Cover(start & (out == 2) & (rounds == 1)),
-                     Cover(start & (out == 1) & (ky == 1))]
+                     Cover(start & (out == 1) & (ky == 1)), Cover(start & last & (self.goes_on(now) if self.MORE else 1))]
         wanted, due = want, start
         for n in range(HELD + (self.fault == "not held") * 4):
             kept, was = Signal.like(want, name=f"kept{n}"), Signal(name=f"was{n}")
@@ -80,4 +83,19 @@ class PassesClaim(StageClaim):
             m.d.comb += Assert(~due | (found == wanted))
 
 
-CLAIMS: dict[str, type[StageClaim]] = {"passes": PassesClaim}
+    def goes_on(self, now: dict[str, Signal]) -> Value:
+        """Whether the sums of the command `now` go on."""
+        return Value.cast(0)
+
+
+class CarriedPassesClaim(PassesClaim):
+    """The same of an engine with `carry`: and a pass is the first one of none where sums go on."""
+
+    RECORD, MORE = CarryConfig, ("goes_on",)
+    faults = (*PassesClaim.faults, "from the biases")
+
+    def goes_on(self, now):
+        return now["goes_on"] & (self.fault != "from the biases")
+
+
+CLAIMS: dict[str, type[StageClaim]] = {"passes": PassesClaim, "carried": CarriedPassesClaim}

@@ -6,7 +6,7 @@ import numpy as np
 from arch import scores
 from arch.command import Command
 from arch.program import Part, Program
-from golden import units, values
+from golden import places, units, values
 from nets.int8.network import QNetwork
 
 __all__ = ["expected_vectors", "final_output", "mismatches"]
@@ -27,10 +27,14 @@ def mismatches(network: QNetwork, tensors: Mapping[str, np.ndarray], program: Pr
                written: tuple[np.ndarray, ...]) -> list[int]:
     """For each compute command, how many of the elements that it wrote differ from golden; all of them if it wrote another
     number of vectors. `tensors` of all layers; `written` as `golden.machine.Result` has it. A command of a global average whose
-    last band is still to come writes nothing, or the mean so far."""
+    last band is still to come writes nothing, or the mean so far. Of sums that the next command goes on with no element counts:
+    what that one writes takes their place."""
     counts = []
     commands = [instruction.body for instruction in program.instructions if instruction.queue == "compute"]
-    for command, part, vectors in zip(commands, program.parts, written, strict=True):
+    for command, part, vectors, unfinished in zip(commands, program.parts, written, places.unfinished(commands), strict=True):
+        if unfinished and vectors.shape[1:] == places.written_shape(command)[1:]:
+            counts.append(0)
+            continue
         wanted = expected_vectors(network, tensors, command, part)
         if not units.rows(program.geometry, command):
             wanted = wanted[:, :0]

@@ -75,7 +75,7 @@ class Machine:
         self.geometry, self.storage = geometry, storage
         self.activations = np.zeros((geometry.activation_words, geometry.input_lanes), np.uint8)
         self.weights = np.zeros((geometry.weight_words, geometry.input_lanes, 2), np.int8)
-        self.parameters = units.Parameters(geometry.parameter_words)
+        self.parameters, self.sums = units.Parameters(geometry.parameter_words), units.Sums(geometry)
         self.queued, self.gather = units.queued(geometry), units.Gather(geometry)
         self.pixels: deque[np.ndarray] = deque()        # rows (width, channels) that the gather has not taken
         self.region = range(0)
@@ -141,7 +141,7 @@ class Machine:
         geometry = self.geometry
         words, groups = places.written_places(geometry, command)
         self._inside(places.ACTIVATIONS, words)
-        q = units.run(geometry, command, self.activations, self.weights, self.parameters, self.queued)
+        q = units.run(geometry, command, self.activations, self.weights, self.parameters, self.sums, self.queued)
         grouped = self.activations.reshape(len(self.activations), geometry.blocks_per_word, geometry.output_lanes)
         grouped[words, groups[:, None, None]] = q.transpose(0, 2, 3, 1)
         return q.reshape(len(q) * geometry.output_lanes, *q.shape[2:])

@@ -1,4 +1,5 @@
 """Which words of each memory an instruction reads and writes: addresses straight from its fields, nothing from a plan."""
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from arch.unit.writer import WriterConfig
 
 __all__ = ["ACTIVATIONS", "Access", "LOADED", "MEMORIES", "PARAMETERS", "STORED", "WEIGHTS", "accesses", "block_offsets",
            "gather_places", "inside_ring", "load_places", "memory_words", "pixel_places", "taps", "transfer_places",
-           "writer_places", "writes", "written_places", "written_shape"]
+           "unfinished", "writer_places", "writes", "written_places", "written_shape"]
 
 STORED, ACTIVATIONS, WEIGHTS, PARAMETERS = MEMORIES = ("storage", "activations", "weights", "parameters")
 LOADED = {Opcode.LOAD_WEIGHTS: WEIGHTS, Opcode.LOAD_PARAMETERS: PARAMETERS, Opcode.LOAD_ACTIVATIONS: ACTIVATIONS}
@@ -71,6 +72,11 @@ def _constant_places(geometry: Geometry, command: Command) -> np.ndarray:
 def writes(command: Command) -> bool:
     """Whether a command writes anything."""
     return command.writer.rows > 0
+
+
+def unfinished(commands: Sequence[Command]) -> list[bool]:
+    """Of the commands of a program in order, which write sums that the one behind them goes on with."""
+    return [bool(command.window.goes_on) for command in commands[1:]] + [False] * bool(commands)
 
 
 def written_shape(command: Command) -> tuple[int, int, int]:

@@ -21,7 +21,7 @@ from golden import places, values
 from golden.unit.rules import UnitError, fraction, require
 from nets.int8.network import FRACTION_BITS, Requantise
 
-__all__ = ["Gather", "Parameters", "UnitError", "convolve", "load", "problems", "queued", "rows", "run"]
+__all__ = ["Gather", "Parameters", "Sums", "UnitError", "convolve", "load", "problems", "queued", "rows", "run"]
 
 
 class Parameters:
@@ -43,11 +43,27 @@ def _channels(words: np.ndarray, geometry: Geometry) -> np.ndarray:
     return words.reshape(-1, geometry.pairs, 2)[:, ::-1].reshape(-1)
 
 
+class Sums:
+    """What the array holds behind a command, for one that goes on with it: `acc` int64 (PO, pixels) of its last output block."""
+
+    def __init__(self, geometry: Geometry):
+        self.acc = np.zeros((geometry.output_lanes, 0), np.int64)
+
+    def start(self, window: WindowConfig, biases: np.ndarray) -> np.ndarray:
+        """What a command's sums start from, (output blocks * PO, 1 or pixels): `biases`, or what is there."""
+        if not window.goes_on:
+            return biases[:, None]
+        require(window.output_blocks == 1, f"output blocks must be 1 where sums go on, not {window.output_blocks}")
+        require(self.acc.shape[1] == window.pixels,
+                f"pixels must be those of the command before, {self.acc.shape[1]}, where sums go on, not {window.pixels}")
+        return self.acc
+
+
 def convolve(geometry: Geometry, window: WindowConfig, load: LoadConfig, rule: RequantiseConfig, activations: np.ndarray,
-             weights: np.ndarray, parameters: Parameters) -> np.ndarray:
+             weights: np.ndarray, parameters: Parameters, sums: Sums) -> np.ndarray:
     """Requantised vectors of a command: uint8 (output blocks, PO, rows, columns).
 
-    `activations` uint8 (words, PI), `weights` int8 (words, PI, 2).
+    `activations` uint8 (words, PI), `weights` int8 (words, PI, 2). `sums` are those of the command before, and then its own.
     """
     require(load.passes == window.passes, f"passes of weights must be the window's {window.passes}, not {load.passes}")
     require(window.pixels <= geometry.band_pixels, f"pixels must be at most {geometry.band_pixels}, not {window.pixels}")
@@ -69,8 +85,9 @@ def convolve(geometry: Geometry, window: WindowConfig, load: LoadConfig, rule: R
     rows = np.repeat(blocks, geometry.output_lanes)
     acc = np.concatenate([weight[rows == n].astype(number) @ _columns(window, activations, offset).astype(number).T
                           for n, offset in enumerate(offsets)])
-    acc = acc.astype(np.int64) + _channels(parameters.biases[parameter_places], geometry)[:, None]
+    acc = acc.astype(np.int64) + sums.start(window, _channels(parameters.biases[parameter_places], geometry))
     require(np.abs(acc).max() < 1 << 31, "accumulators must stay within 32 bits")
+    sums.acc = acc[-geometry.output_lanes:]
     q = values.requantise(acc, how)
     if rule.fraction:
         q[:, 1::2] = fraction(acc[:, 1::2], how)
@@ -175,14 +192,13 @@ def queued(geometry: Geometry) -> dict[str, Any]:
 
 
 def load(geometry: Geometry, parameters: Parameters, chain: Mapping[str, Any], words: np.ndarray, stored: np.ndarray) -> None:
-    """Put words of storage, uint16 (n, 6), into the parameter memory, or into optional units behind it; of what has no constants
-    they are lost. `chain`: as `queued` has it."""
+    """Put words of storage, uint16 (n, 6), into the parameter memory, or into optional units behind it. `chain`: as `queued` has
+    it."""
     own = words < geometry.parameter_words
     parameters.write(words[own], stored[own])
     for name in geometry.options:
-        place = geometry.option_words(name)
-        inside = (words >= place.start) & (words < place.stop)
-        if hasattr(chain[name], "write"):
+        if place := geometry.option_words(name):
+            inside = (words >= place.start) & (words < place.stop)
             chain[name].write(words[inside] - place.start, stored[inside])
 
 
@@ -200,7 +216,7 @@ def problems(geometry: Geometry, command: Command) -> Iterator[str]:
         yield from unit.problems(getattr(command, name))
 
 
-def run(geometry: Geometry, command: Command, activations: np.ndarray, weights: np.ndarray, parameters: Parameters,
+def run(geometry: Geometry, command: Command, activations: np.ndarray, weights: np.ndarray, parameters: Parameters, sums: Sums,
         chain: Mapping[str, Any]) -> np.ndarray:
     """Vectors that a command writes: uint8 (output blocks, PO, rows, columns). `chain`: as `queued` has it."""
     for problem in problems(geometry, command):
@@ -209,7 +225,7 @@ def run(geometry: Geometry, command: Command, activations: np.ndarray, weights: 
     for name, count in (("load", command.load.output_blocks), ("writer", blocks)):
         require(count == window.output_blocks,
                 f"output blocks of {name} must be the window's {window.output_blocks}, not {count}")
-    q = convolve(geometry, window, command.load, command.requantise, activations, weights, parameters)
+    q = convolve(geometry, window, command.load, command.requantise, activations, weights, parameters, sums)
     for name, unit in chain.items():
         q = unit.step(getattr(command, name), q)
     vectors = len(q) * q.shape[2] * q.shape[3]

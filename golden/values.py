@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from nets.graph import Window
+from nets.int8.blocks import row_blocks
 from nets.int8.network import (
     FRACTION_BITS,
     LRN_EXACT,
@@ -73,8 +74,10 @@ def accumulate(q: np.ndarray, layer: QConv, zero_point: int) -> np.ndarray:
     else:
         number = exact_float(layer.weight)
         columns = _columns(q, layer, zero_point, size, number)
-        weight = layer.weight.reshape(layer.groups, -1, columns.shape[1]).astype(number)
-        acc = np.matmul(weight, columns).astype(np.int32).reshape(-1, *size)
+        weight = layer.weight.reshape(layer.groups, -1, columns.shape[1])
+        parts = [np.matmul(weight[:, rows].astype(number), columns).astype(np.int32)
+                 for rows in row_blocks(weight.shape[1], weight[:, 0].size)]
+        acc = (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)).reshape(-1, *size)
     acc += layer.bias.astype(np.int32)[:, None, None]
     return acc
 
@@ -85,8 +88,8 @@ def exact_float(weight: np.ndarray) -> type:
     With q in 0..255, every partial sum, in any order, lies between 255 * (sum of negative weights) and 255 * (sum of positive
     ones), so float32 holds each exactly up to 2**24; beyond, float64 does (accumulators stay in int32).
     """
-    flat = weight.reshape(len(weight), -1).astype(np.int64)
-    largest = max(np.where(flat > 0, flat, 0).sum(1).max(), -np.where(flat < 0, flat, 0).sum(1).min())
+    flat = weight.reshape(len(weight), -1)
+    largest = max(np.maximum(flat, 0).sum(1, dtype=np.int64).max(), -np.minimum(flat, 0).sum(1, dtype=np.int64).min())
     return np.float32 if 255 * largest <= 1 << 24 else np.float64
 
 

@@ -20,13 +20,18 @@ class Expected:
     """What a layer's plan makes pass, beat by beat.
 
     `output` is the tensor that ends in map `target`. Of the plan only the order is used (which rows and output blocks each
-    command has), so values and addresses owe nothing to it.
+    command has), so values and addresses owe nothing to it; and, of sums that go on from command to command, which input words
+    each adds: what is made so far is that of as many blocks more, behind those of the whole.
     """
 
     def __init__(self, geometry: Geometry, plan: LayerPlan, case: Case, target: Map):
         self.geometry, self.target = geometry, target
         conv, pool = _whole_blocks(case.conv, geometry.output_lanes), case.pool
-        zero = conv.requantise.zero_point
+        zero, self._blocks_of = conv.requantise.zero_point, len(conv.weight) // geometry.output_lanes
+        self._portions = 1 + max(phase.portion for phase in plan.phases)
+        if self._portions > 1:
+            conv = _so_far(conv, [sum(phase.commands[0].window.blocks for phase in plan.phases[:n]) * geometry.input_lanes
+                                  for n in range(1, self._portions)])
         self._acc = values.accumulate(case.x, conv, case.zero_point)
         self._vectors = self._mapped = _bytes(self._acc, conv.requantise)
         if conv.requantise.fraction:            # the array makes each sum twice
@@ -60,13 +65,15 @@ class Expected:
 
     def _walk(self, plan: LayerPlan, conv: QConv, pool: Pool | None) -> dict[str, np.ndarray]:
         """For each kind of tensor the (output block, row, column) of its vectors, in the order in which they pass."""
-        made, pooled, last, block = [], [], [], 0
+        made, pooled, last = [], [], []
         whole = isinstance(pool, QGlobalAvgPool)
         for phase in plan.phases:
-            done = 0
+            done, more = 0, self._blocks_of * ((phase.portion + 1) % self._portions)
+            blocks = range(phase.blocks.start + more, phase.blocks.stop + more)
             for c in phase.commands:
                 first = (c.window.first_row + conv.window.padding[0]) // conv.window.stride[0]
-                blocks = range(block, block + c.window.output_blocks)
+                if self._portions > 1:          # a band of a phase, and no pool
+                    done = first
                 made.append(_grid(blocks, range(first, first + c.window.rows), self._vectors.shape[2]))
                 rows = range(done, self._completed(first + c.window.rows, pool))
                 pooled.append(_grid(blocks, rows, self._pooled.shape[2]))
@@ -75,7 +82,6 @@ class Expected:
                     last.append(pooled[-1])
                 elif done == self._pooled.shape[1]:
                     last.append(_grid(blocks, range(1), self._output.shape[2]))
-            block += phase.commands[0].window.output_blocks
         return {name: np.concatenate(parts, axis=1) for name, parts in (("made", made), ("pooled", pooled), ("last", last))}
 
     def payload(self, boundary: str) -> np.ndarray:
@@ -105,7 +111,7 @@ class Expected:
         """Lane group, word and data of each write, as the writer's port has them: the data is repeated in all groups."""
         geometry, target = self.geometry, self.target
         block, row, column = order
-        position = target.offset // geometry.output_lanes + block
+        position = target.offset // geometry.output_lanes + block % self._blocks_of
         word = (target.base + row % target.ring_rows * target.row_words + column * target.pixel_words
                 + position // geometry.blocks_per_word)
         enable = 1 << position % geometry.blocks_per_word
@@ -132,6 +138,15 @@ def _whole_blocks(conv: QConv, lanes: int) -> QConv:
     return replace(conv, weight=np.concatenate([conv.weight, np.zeros((idle, *conv.weight.shape[1:]), np.int8)]),
                    bias=np.concatenate([conv.bias, np.zeros(idle, conv.bias.dtype)]),
                    requantise=replace(how, multiplier=multiplier, shift=shift))
+
+
+def _so_far(conv: QConv, stops: list[int]) -> QConv:
+    """The convolution with as many channels again for each of `stops`, which read only the input channels below it."""
+    weight, how = np.concatenate([conv.weight] * (1 + len(stops))), conv.requantise
+    for n, stop in enumerate(stops, start=1):
+        weight[n * len(conv.weight):(n + 1) * len(conv.weight), stop:] = 0
+    multiplier, shift, bias = (np.tile(value, 1 + len(stops)) for value in (how.multiplier, how.shift, conv.bias))
+    return replace(conv, weight=weight, bias=bias, requantise=replace(how, multiplier=multiplier, shift=shift))
 
 
 def _grid(blocks: range, rows: range, columns: int) -> np.ndarray:

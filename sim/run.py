@@ -31,6 +31,7 @@ from sim.verilog.waves import Window, add_waves_arguments, window_of
 __all__ = ["Checked", "check_frame", "get_parser", "main"]
 
 LISTED = 5              # hazards that are printed
+DEADLINE = 100          # times the cycles that a frame takes at least
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     for hazard in hazards[:LISTED]:
         print(f"hazard: {hazard}", file=sys.stderr)
     inputs = [network.quantise_input(network.spec.normalise(pixels)) for pixels in images.values()]
-    checked, expected = [], sum(account.program_beats(program))
+    checked, expected = [], max(sum(account.program_beats(program)), sum(account.least_words(program).values()))
     window = window_of(args)
     with _bench(program, target, window) as bench:
         if window:
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
         bench.load(program)
         for image, q in zip(images, inputs, strict=True):
             with counting(Path(image).name, expected) as status:
-                checked.append(check_frame(network, program, q, bench.run(q, status=status)))
+                checked.append(check_frame(network, program, q, bench.run(q, status=status, deadline=DEADLINE * expected)))
     with waiting("predicting the cycles"):
         foretold = predict(program, timing=target.timing, words=target.storage_words, start=checked[0].frame.start)
     layers = account.layers_of(program, network, checked[0].frame, mismatches=checked[0].wrong, predicted=foretold.done)

@@ -10,7 +10,7 @@ __all__ = ["BACK", "ENTRIES_OF_A_WORD", "LATENCY", "TABLES", "TABLE_WORDS", "Tab
 ENTRIES_OF_A_WORD = 8
 TABLE_WORDS = 256 // ENTRIES_OF_A_WORD
 # Tables that the unit holds.
-TABLES = OPTION_WORDS // TABLE_WORDS
+TABLES = OPTION_WORDS["table"] // TABLE_WORDS
 
 # Vector taken -> offered: vector, address, block RAM (2), choice of a byte, queue.
 LATENCY = 6

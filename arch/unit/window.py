@@ -1,9 +1,10 @@
 """What the window generator is told."""
 from dataclasses import dataclass
+from typing import ClassVar
 
 from arch.record import ADDRESS, SIZE, Record, address, number
 
-__all__ = ["WindowConfig"]
+__all__ = ["CarryConfig", "WindowConfig"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,7 @@ class WindowConfig(Record):
     rows: int = number(1, 1023, "output rows")
     columns: int = number(1, 1023, "output columns", doc="rows * columns <= geometry.band_pixels")
     zero_point: int = number(0, 255, "")
+    goes_on: ClassVar[int] = 0
 
     @property
     def pixels(self) -> int:
@@ -49,3 +51,14 @@ class WindowConfig(Record):
     def passes(self) -> int:
         """Passes of an output block."""
         return self.kernel_y * self.kernel_x * self.blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarryConfig(WindowConfig):
+    """The same, of engines with the option `carry`: the sums of a command may go on from where those of the command before ended.
+
+    So a sum may have more products than there is room for weights: each command writes what its sums are so far, and the last
+    one's is what stays. Such a command has one output block, and as many pixels as the one before.
+    """
+
+    goes_on: int = number(0, 1, "", default=0, doc="1: sums start from those of the command before instead of from the biases")

@@ -16,7 +16,7 @@ import time
 from arch.geometry import Geometry
 from arch.sdram import Timing
 from bench.survey.bounds import bounds
-from boards import Board, find
+from boards import BOARDS, Board, find
 from boards.board import MOST_STORAGE_MB
 from cli import RequestError, WorkError, write_json
 from compiler.build import compile_network
@@ -43,10 +43,10 @@ def slug(name: str) -> str:
 
 
 def measure(name: str, folder: Path, boards: Iterable[Board], told: Work, model: Path | None = None) -> dict:
-    """The record of a network: `network`, `macs`, `parameters`, `weight_bytes`, `input`, `units` that boards' engines are given
-    for it, `bounds` on the engine of `MAIN`, `boards` by name, each with `cycles`, `frames_per_s`, `bound` and `commands`, or
-    with `refused`, and `compiling` with `seconds` of the processor and `megabytes` for `MAIN`. Where that has too little storage,
-    `enlarged` is as if it had as much as can be addressed.
+    """The record of a network: `network`, `macs`, `parameters`, `weight_bytes`, `input`, `units` by board, that its engine is
+    given for it, `bounds` on the engine of `MAIN`, `boards` by name, each with `cycles`, `frames_per_s`, `bound` and `commands`,
+    or with `refused`, and `compiling` with `seconds` of the processor and `megabytes` for `MAIN`. Where that has too little
+    storage, `enlarged` is as if it had as much as can be addressed.
 
     `name` is one of the zoo or that of a file; `model` a file instead. Raises what `nets.load.load_model` and
     `nets.quantise.outline` do.
@@ -60,7 +60,7 @@ def measure(name: str, folder: Path, boards: Iterable[Board], told: Work, model:
     record = {"network": name} | json.loads((stages.folder / "network.json").read_text(encoding="utf-8"))
     targets: dict[tuple[Geometry, int], list[Board]] = {}
     for board in boards:
-        targets.setdefault((board.geometry.with_options(record["units"]), board.storage_words), []).append(board)
+        targets.setdefault((board.geometry.with_options(record["units"][board.name]), board.storage_words), []).append(board)
     record["boards"] = {}
     for (geometry, words), alike in targets.items():
         told(", ".join(board.name for board in alike))
@@ -99,7 +99,8 @@ def _outline(name: str, making: Path) -> None:
     write_json(making / "network.json", {
         "macs": network.total_macs, "parameters": model.graph.parameters, "input": list(model.graph.input.shape),
         "weight_bytes": sum(layer.weight.size for layer in network.layers if hasattr(layer, "weight")),
-        "units": needed(network), "bounds": {"compute": found.compute, "storage": found.storage, "overlapped": found.overlapped,
+        "units": {board.name: needed(network, board.geometry) for board in BOARDS.values()},
+        "bounds": {"compute": found.compute, "storage": found.storage, "overlapped": found.overlapped,
                    "layer_by_layer": found.layer_by_layer, "bound_by": found.bound_by}})
 
 

@@ -12,6 +12,7 @@ SHUFFLENET_V1 = "ShuffleNet, arXiv:1707.01083v2, table 3 (classification error 3
 TOP1: dict[str, tuple[float, str]] = {
     "squeezenet1_0": (58.092, TORCHVISION), "squeezenet1_1": (58.178, TORCHVISION),
     "squeezenet1_0_simple_bypass": (60.4, SQUEEZENET), "squeezenet1_0_complex_bypass": (58.8, SQUEEZENET),
+    "alexnet_torchvision": (56.522, TORCHVISION), "vgg16": (71.592, TORCHVISION), "vgg19": (72.376, TORCHVISION),
     "resnet18": (69.758, TORCHVISION), "resnet34": (73.314, TORCHVISION), "resnet50": (76.130, TORCHVISION),
     "resnet101": (77.374, TORCHVISION), "resnet152": (78.312, TORCHVISION), "wide_resnet50_2": (78.468, TORCHVISION),
     "resnext50_32x4d": (77.618, TORCHVISION), "densenet121": (74.434, TORCHVISION), "densenet169": (75.600, TORCHVISION),

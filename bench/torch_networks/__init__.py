@@ -8,6 +8,7 @@ from functools import partial
 from torch import nn
 import torch.nn.functional as F
 
+from bench.torch_networks.connected import VGG, AlexNet
 from bench.torch_networks.joining import DenseNet, FractalNet, GoogLeNet
 from bench.torch_networks.mobile import MobileNetV1, MobileNetV2, ShuffleNetV1, ShuffleNetV2
 from bench.torch_networks.residual import PreactResNet, ResNet, StochasticResNet, WideResNet
@@ -20,6 +21,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "squeezenet1_0": SqueezeNet,
     "squeezenet1_0_simple_bypass": partial(SqueezeNet, "simple"),
     "squeezenet1_0_complex_bypass": partial(SqueezeNet, "complex"),
+    "alexnet_torchvision": AlexNet,
+    "vgg16": partial(VGG, (2, 2, 3, 3, 3)),
+    "vgg19": partial(VGG, (2, 2, 4, 4, 4)),
     "resnet18": partial(ResNet, (2, 2, 2, 2), bottleneck=False),
     "resnet34": partial(ResNet, (3, 4, 6, 3), bottleneck=False),
     "resnet50": partial(ResNet, (3, 4, 6, 3)),

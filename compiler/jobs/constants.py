@@ -11,7 +11,7 @@ from compiler.jobs.job import Job, Jobs, Memory, pieces
 from compiler.schedule.steps import Step
 from compiler.stages import Stage
 
-__all__ = ["Constants", "Tables"]
+__all__ = ["Constants", "Tables", "Weights"]
 
 
 class _Ring:
@@ -68,24 +68,25 @@ class Constants:
         self.staying = staying
         self.ring.begin(sum(stage.work.blocks * self.block_words(stage) for stage in staying))
 
-    def blocks(self, step: Step) -> range:
-        """Which blocks' words a step needs."""
-        return step.blocks
+    def words(self, step: Step) -> range:
+        """Which of its stage's words a step needs."""
+        size = self.block_words(step.stage)
+        return range(size * step.blocks.start, size * step.blocks.stop)
 
     def bring(self, step: Step) -> int:
-        """Where those of a step's blocks lie; they are loaded if they do not."""
-        stage, blocks = step.stage, self.blocks(step)
-        if not blocks:
+        """Where those that a step needs lie; they are loaded if they do not."""
+        stage, words = step.stage, self.words(step)
+        if not words:
             return 0
-        start = self.ring.find((stage, blocks))
+        start = self.ring.find((stage, words))
         if start is None:
-            start = self.ring.add((stage, blocks), self.block_words(stage) * len(blocks), stage in self.staying)
-            self._load(stage, blocks, start)
+            start = self.ring.add((stage, words), len(words), stage in self.staying)
+            self._load(stage, words, start)
         return start
 
-    def _load(self, stage: Stage, blocks: range, start: int) -> None:
-        address = self.storage[stage] + self.block_words(stage) * blocks.start * self.per_word
-        places = self._places(stage, blocks, start)
+    def _load(self, stage: Stage, words: range, start: int) -> None:
+        address = self.storage[stage] + words.start * self.per_word
+        places = self._places(words, start)
         # A transfer ends at the memory's end, where the words behind were in use for longer, and before it blocks the queue.
         users = self.memory.read["compute"][places]
         edges = [0, *(np.flatnonzero((np.diff(places) != 1) | (np.diff(users) != 0)) + 1), len(places)]
@@ -97,29 +98,40 @@ class Constants:
                     storage=int(address + piece.start * self.per_word), storage_step=0, chip=self.first + int(part[0]),
                     chip_step=0, words=len(piece), runs=1), self.memory.writes("load", part), stage=stage)
 
-    def _places(self, stage: Stage, blocks: range, start: int) -> np.ndarray:
-        return (start + np.arange(self.block_words(stage) * len(blocks))) % self.memory.words
+    def _places(self, words: range, start: int) -> np.ndarray:
+        return (start + np.arange(len(words))) % self.memory.words
 
     def read(self, step: Step, start: int) -> set[Job]:
         """What a step's compute job, which is next, must come after because it reads them from word `start` on."""
-        places = self._places(step.stage, self.blocks(step), start)
+        places = self._places(self.words(step), start)
         after = self.memory.reads("compute", places)
         if not len(step.output_rows):
             self.memory.keep(places)
         return after
 
 
-class Tables(Constants):
-    """The tables of all stages that have one, a block each. `storage`: where they lie there."""
+class Weights(Constants):
+    """The weights of all stages: of a block perhaps in portions."""
 
     def __init__(self, geometry: Geometry, jobs: Jobs, storage: Mapping[Stage, int]):
-        super().__init__(Opcode.LOAD_PARAMETERS, geometry, OPTION_WORDS, jobs, storage, self._words,
+        super().__init__(Opcode.LOAD_WEIGHTS, geometry, geometry.weight_words, jobs, storage,
+                         lambda stage: stage.work.block_words)
+
+    def words(self, step: Step) -> range:
+        return step.weights
+
+
+class Tables(Constants):
+    """The tables of all stages that have one. `storage`: where they lie there."""
+
+    def __init__(self, geometry: Geometry, jobs: Jobs, storage: Mapping[Stage, int]):
+        super().__init__(Opcode.LOAD_PARAMETERS, geometry, OPTION_WORDS["table"], jobs, storage, self._words,
                          first=geometry.option_words("table").start if storage else 0)
 
     def _words(self, stage: Stage) -> int:
         table = stage.work.table
         return len(table_words(table.table)) // self.per_word if table else 0
 
-    def blocks(self, step: Step) -> range:
+    def words(self, step: Step) -> range:
         """The table, if the step's stage has one."""
-        return range(int(step.stage.work.table is not None))
+        return range(self._words(step.stage))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from arch.geometry import Geometry
 from arch.instruction import Opcode
 from compiler.commands import command
-from compiler.jobs.constants import Constants, Tables
+from compiler.jobs.constants import Constants, Tables, Weights
 from compiler.jobs.job import Jobs, Memory
 from compiler.jobs.rows import Arrivals, Departures, StoredRows
 from compiler.residency import Brought, Residency, Stored
@@ -30,8 +30,7 @@ class _Maker:
     def __init__(self, stages: Stages, geometry: Geometry, layout: Layout):
         self.stages, self.geometry, self.layout, self.jobs = stages, geometry, layout, Jobs()
         self.activations = Memory(geometry.activation_words, self.jobs)
-        self.weights = Constants(Opcode.LOAD_WEIGHTS, geometry, geometry.weight_words, self.jobs, layout.weights,
-                                 lambda stage: stage.work.block_words)
+        self.weights = Weights(geometry, self.jobs, layout.weights)
         self.parameters = Constants(Opcode.LOAD_PARAMETERS, geometry, geometry.parameter_words, self.jobs, layout.parameters,
                                     lambda stage: geometry.pairs)
         self.tables = Tables(geometry, self.jobs, layout.tables)
@@ -78,6 +77,7 @@ class _Maker:
         body = command(
             stage.work, sources=maps, target=target.map_of(step.output_words, lanes), band=step.band, blocks=step.blocks,
             weights=weights, parameters=parameters, pool_base=pool_base, running=step.running, table=table,
+            portion=step.portion,
             place=first * self.geometry.blocks_per_word + step.blocks.start)
         after = set()
         for resident, words in sources:

@@ -1,23 +1,49 @@
-"""Which optional units of the engine the layers of a network need, and what is said of an engine that lacks one."""
+"""Which options of the engine the layers of a network need, and what is said of an engine that lacks one."""
 from collections.abc import Callable, Mapping
+import math
 
 from arch.geometry import Geometry
-from nets.int8.network import QLayer, QNetwork, QTable
+from nets.int8.network import QConv, QFlatten, QLayer, QNetwork, QTable
 
-__all__ = ["NEEDS", "lacking", "needed"]
-
-# By unit: whether it is a layer's. A network is compiled for a board's engine with all units that its layers have here.
-NEEDS: Mapping[str, Callable[[QLayer], bool]] = {"table": lambda layer: isinstance(layer, QTable)}
+__all__ = ["NEEDS", "in_portions", "lacking", "needed"]
 
 
-def needed(network: QNetwork) -> tuple[str, ...]:
-    """Names of the units that its layers need, in alphabetical order."""
-    return tuple(sorted(name for name, need in NEEDS.items() if any(map(need, network.layers))))
+def in_portions(geometry: Geometry, block_words: int, blocks: int, pixels: int) -> bool:
+    """Whether sums should go on from command to command where an output block has so many weight words.
+
+    They must where the memory does not hold them. They should where it does not hold those of the next output block beside them:
+    of a fully connected layer, where these come more slowly than they are used.
+    """
+    late = blocks > 1 and pixels <= 2 and 2 * block_words > geometry.weight_words
+    return block_words > geometry.weight_words or late
 
 
-def lacking(layer: QLayer, geometry: Geometry) -> str:
-    """What is said where an engine has not the unit that a layer needs; empty if it has."""
-    for name, need in NEEDS.items():
-        if name not in geometry.options and need(layer):
-            return f'the engine has no unit "{name}": --units {name} adds it, and hw.build --units {name} makes such a chip'
-    return ""
+def _carries(network: QNetwork, layer: QLayer, geometry: Geometry) -> bool:
+    if not isinstance(layer, QConv) or layer.groups != 1:
+        return False
+    source, positions = layer.inputs[0], math.prod(layer.window.kernel)
+    while isinstance(network.by_name[source], QFlatten):
+        source = network.by_name[source].inputs[0]
+        positions = math.prod(network.tensors[source].shape[1:])
+    words = -(-network.tensors[source].shape[0] // geometry.input_lanes) * positions
+    channels, *size = network.tensors[layer.name].shape
+    return in_portions(geometry, words * geometry.pairs, -(-channels // geometry.output_lanes), math.prod(size))
+
+
+# By option: whether it is a layer's in an engine. A network is compiled for a board's engine with all that its layers have here.
+NEEDS: Mapping[str, Callable[[QNetwork, QLayer, Geometry], bool]] = {
+    "carry": _carries,
+    "table": lambda network, layer, geometry: isinstance(layer, QTable),
+}
+
+
+def needed(network: QNetwork, geometry: Geometry) -> tuple[str, ...]:
+    """Names of the options that its layers need in an engine like this, in alphabetical order."""
+    return tuple(sorted(name for name, need in NEEDS.items() if any(need(network, layer, geometry) for layer in network.layers)))
+
+
+def lacking(name: str, geometry: Geometry) -> str:
+    """What is said of an engine that has not the option of this name, which something needs; empty if it has."""
+    if name in geometry.options:
+        return ""
+    return f'the engine has no unit "{name}": --units {name} adds it, and hw.build --units {name} makes such a chip'

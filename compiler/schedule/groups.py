@@ -110,7 +110,8 @@ class Estimate:
         """Weights and parameters: once, or for each band of a stage whose weights do not stay."""
         words = 0
         for stage in order.stages:
-            times = 1 if order.way is Way.CHUNKS or stage in order.pinned else order.bands_of(stage)
+            once = order.way is Way.CHUNKS and len(stage.work.portions) == 1 or stage in order.pinned
+            times = 1 if once else order.bands_of(stage)
             words += times * stage.work.blocks * (stage.work.block_words * self.geometry.input_lanes + 6 * self.geometry.pairs)
         return Traffic(words=words)
 
@@ -141,11 +142,12 @@ class _Stream:
         if step.stage in self.order.pinned:
             self.last = None
             return 0.0
-        key = step.turn if self.by_chunk else (step.stage, step.blocks)
+        key = step.turn if self.by_chunk else (step.stage, step.weights)
         if key == self.last:
             return 0.0
-        self.last, stages = key, self.order.stages if self.by_chunk else [step.stage]
-        size = sum(len(step.blocks) * stage.work.block_words for stage in stages)
+        self.last, size = key, len(step.weights)
+        if self.by_chunk:
+            size = sum(len(step.blocks) * stage.work.block_words for stage in self.order.stages)
         self.words += size
         while self.at + 1 < len(self.taken) and self.words - self.ends[self.at] > self.room:
             self.at += 1

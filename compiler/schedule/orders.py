@@ -208,7 +208,8 @@ def _ready(stop: int, makers: Sequence[list[tuple[int, int]]]) -> int | None:
 def alike(stages: Sequence[Stage]) -> bool:
     """Whether stages may run chunk by chunk: all have as many output blocks, none of which reads what another one wrote, and all
     but the last are read by one behind them."""
-    return (all(stage.work.blocks == stages[0].work.blocks and not stage.work.average for stage in stages)
+    return (all(stage.work.blocks == stages[0].work.blocks and not stage.work.average and len(stage.work.portions) == 1
+                for stage in stages)
             and all(any(other.reads_of(stage) for other in stages[n + 1:]) for n, stage in enumerate(stages[:-1]))
             and all(stage.follows(other) for n, stage in enumerate(stages) for other in stages[:n] if stage.reads_of(other)))
 
@@ -249,7 +250,7 @@ def _chunks(geometry: Geometry, stage: Stage, cut: int, words: int, held: int = 
     most = min(most, max(1, spare // (2 * geometry.pairs)))
     if work.places:
         most = min(most, max(1, work.most_places // work.places))
-    if work.average and cut > 1:
+    if work.average and cut > 1 or len(work.portions) > 1:
         most = 1
     word = geometry.blocks_per_word             # none begins within a word
     return _even(work.blocks, [size for size in range(1, most + 1) if size == work.blocks or (
@@ -281,7 +282,7 @@ def _chunked(geometry: Geometry, stage: Stage, rows: int) -> Iterator[Order]:
         for running in (False, True) if work.average and len(cut) > 1 else (False,):
             parts = [Step.of(stage, cut, blocks, turn, running=running) for turn, blocks in enumerate(chunks)]
             yield Order([stage], list(chain(*parts)), Way.CHUNKS, frozenset())
-        if len(chunks) > 1 and (work.average and len(cut) > 1 or too_many or _silent(stage, cut)):
+        if len(work.portions) > 1 or len(chunks) > 1 and (work.average and len(cut) > 1 or too_many or _silent(stage, cut)):
             continue
         parts = [Step.of(stage, cut, blocks) for blocks in chunks]
         yield Order([stage], list(chain(*zip(*parts, strict=True))), Way.RELOAD,

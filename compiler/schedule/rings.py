@@ -77,7 +77,7 @@ class Rings:
                 progress = {stage: 0 for stage in self.stages if stage.target.buffer is step.stage.target.buffer}
             most = max(most, step.output_rows.stop - complete[-2])
             if step.blocks.stop == step.stage.work.blocks or self.by_chunk:
-                progress[step.stage] = step.output_rows.stop
+                progress[step.stage] = max(progress[step.stage], step.complete)
             complete.append(min(progress.values()))
         return most
 

@@ -14,7 +14,8 @@ __all__ = ["Cuts", "Step", "band_rows", "row_bands", "shortest_pass", "visible_a
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One compute command: a band of a stage for some of its output blocks. `turn` counts how often the stage began anew.
+    """One compute command: a band of a stage for some of its output blocks, or a portion of one's sums, by its number
+    (`compiler.convolution.Convolution.portions`). `turn` counts how often the stage began anew.
 
     `input_rows` of its sources are read, `output_rows` of its target written. `running`: of a global average, writes the mean of
     what its bands have brought so far, so that its token ends what it reads; the last band's is the one that stays.
@@ -27,25 +28,38 @@ class Step:
     output_rows: range
     turn: int = 0
     running: bool = False
+    portion: int = 0
 
     @classmethod
     def of(cls, stage: Stage, cut: Sequence[Band], blocks: range, turn: int = 0, *, running: bool = False) -> "list[Step]":
         """Steps of a stage for each band of a cut."""
         work = stage.work
         return [cls(stage, band, blocks, work.input_rows(band.rows),
-                    range(int(band.last or running)) if work.average else band.pooled, turn, running) for band in cut]
+                    range(int(band.last or running)) if work.average else band.pooled, turn, running, portion)
+                for band in cut for portion in range(len(work.portions))]
 
     @cached_property
     def cycles(self) -> int:
         """Cycles in which the array is taken by it, if nothing is waited for."""
         work = self.stage.work
         pixels = len(self.band.rows) * work.size[1]
-        return len(self.blocks) * work.passes * max(pixels, shortest_pass(work.geometry)) + 1
+        return len(self.weights) // work.geometry.pairs * max(pixels, shortest_pass(work.geometry)) + 1
+
+    @cached_property
+    def weights(self) -> range:
+        """Which of the stage's weight words it needs."""
+        work = self.stage.work
+        first = self.blocks.start * work.block_words
+        if len(work.portions) == 1:
+            return range(first, self.blocks.stop * work.block_words)
+        part = work.portion_words[self.portion]
+        return range(first + part.start, first + part.stop)
 
     @property
     def complete(self) -> int:
         """Rows of the target that are complete when it is through, as far as its blocks go."""
-        return 0 if self.running and not self.band.last else self.output_rows.stop
+        unfinished = self.running and not self.band.last or self.portion < len(self.stage.work.portions) - 1
+        return 0 if unfinished else self.output_rows.stop
 
     @cached_property
     def late_rows(self) -> range:

@@ -5,9 +5,9 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
+from arch.command import Command
 from arch.geometry import Geometry
 from arch.unit.requantise import latency
-from arch.unit.window import WindowConfig
 from hw.engine.activations import Activations
 from hw.engine.mac_array import MacArray
 from hw.engine.memory_ports import MemoryWrites
@@ -40,8 +40,8 @@ class Convolver(wiring.Component):
         self.geometry = geometry
         address, word = ceil_log2(geometry.activation_words), geometry.input_lanes * 8
         super().__init__({
-            "window": In(stream.Signature(record_layout(WindowConfig))), "load": In(stream.Signature(CONFIG)),
-            "scale": In(stream.Signature(rules_layout())),
+            "window": In(stream.Signature(record_layout(Command.records(geometry)["window"]))),
+            "load": In(stream.Signature(CONFIG)), "scale": In(stream.Signature(rules_layout())),
             "read_grant": In(1), "h_addr": In(address), "r_data": Out(word), "room": In(1), "reserve": Out(1), "issued": Out(1),
             "o": Out(data.StructLayout({"valid": 1, "vector": vector_layout(geometry.output_lanes)})),
             "writes": In(MemoryWrites(geometry)), "busy": Out(1)})

@@ -104,10 +104,10 @@ class Engine(wiring.Component):
         """Optional units take their constants from the writes of parameters."""
         given = self.memories.writes.parameters
         for name in self.geometry.options:
-            if hasattr(unit := self.units[name], "constants"):
-                words, port = self.geometry.option_words(name), unit.constants
-                m.d.sync += [port.addr.eq(given.addr), port.data.eq(given.data.biases.as_value()),
-                             port.en.eq(given.en & (given.addr >> len(port.addr) == words.start >> len(port.addr)))]
+            if words := self.geometry.option_words(name):
+                port = self.units[name].constants
+                m.d.sync += [port.addr.eq(given.addr - words.start), port.data.eq(given.data.biases.as_value()),
+                             port.en.eq(given.en & (given.addr >= words.start) & (given.addr < words.stop))]
 
     def _writes(self, m):
         """The activation memory's write port: the writer's words first, then the host's, then the gather's."""

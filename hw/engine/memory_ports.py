@@ -18,9 +18,9 @@ def _write(depth: int, shape, enables: int = 1) -> wiring.Signature:
     return wiring.Signature({"addr": Out(ceil_log2(depth)), "data": Out(shape), "en": Out(enables)})
 
 
-def constants_write() -> wiring.Signature:
-    """Write port of an optional unit's constants, seen from whoever writes: the biases of parameter words."""
-    return _write(OPTION_WORDS, bias_layout().size)
+def constants_write(option: str) -> wiring.Signature:
+    """Write port of an option's constants, seen from whoever writes: the biases of parameter words."""
+    return _write(OPTION_WORDS[option], bias_layout().size)
 
 
 class MemoryWrites(wiring.Signature):

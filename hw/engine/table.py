@@ -39,14 +39,14 @@ class Table(wiring.Component):
     -------
     command : ``In(stream.Signature(record_layout(TableConfig)))``
     i, o : ``In/Out(stream.Signature(vector_layout(PO)))``
-    constants : ``In(constants_write())``
+    constants : ``In(constants_write("table"))``
     """
 
     def __init__(self, geometry: Geometry, *, places: int = Queue.PLACES, memory: type[BlockRam] = BlockRam):
         self.places, self.lanes, self.memory = places, geometry.output_lanes, memory
         vector = vector_layout(self.lanes)
         super().__init__({"command": In(stream.Signature(record_layout(TableConfig))), "i": In(stream.Signature(vector)),
-                          "o": Out(stream.Signature(vector)), "constants": In(constants_write())})
+                          "o": Out(stream.Signature(vector)), "constants": In(constants_write("table"))})
 
     @staticmethod
     def block_rams(geometry: Geometry) -> int:

@@ -5,9 +5,10 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
 from arch import pipeline
+from arch.command import Command
 from arch.geometry import Geometry
 from arch.record import ADDRESS, SIZE
-from arch.unit.window import WindowConfig
+from arch.unit.window import CarryConfig, WindowConfig
 from hw.parts.delay import delayed
 from hw.parts.latch import taken_while_idle
 from hw.parts.layout import record_layout
@@ -15,7 +16,7 @@ from hw.primitives import Copy
 
 __all__ = ["PassGenerator", "WindowGenerator", "issue_layout"]
 
-CONFIG = record_layout(WindowConfig)
+CONFIG = record_layout(WindowConfig)         # what every engine's has
 
 
 def issue_layout(geometry: Geometry) -> data.StructLayout:
@@ -47,17 +48,14 @@ class PassGenerator(wiring.Component):
 
     `o` is stable while `ready` and two cycles longer; `start`, in a cycle with `ready`, takes it. Passes are at least 6 cycles
     apart, 7 with the next command in between. A pass waits for the weights, the last one of an output block for the parameters
-    too, and for `settled`: levels that fall within three cycles of `start`.
+    too, and for `settled`: levels that fall within three cycles of `start`. `record`: what it is told.
     """
 
-    config: In(stream.Signature(CONFIG))
-    weights_ready: In(1)
-    parameters_ready: In(1)
-    settled: In(1)
-    o: Out(pass_layout())
-    ready: Out(1)
-    start: In(1)
-    busy: Out(1)
+    def __init__(self, record: type[WindowConfig] = WindowConfig):
+        super().__init__({
+            "config": In(stream.Signature(record_layout(record))), "weights_ready": In(1), "parameters_ready": In(1),
+            "settled": In(1), "o": Out(pass_layout()), "ready": Out(1), "start": In(1), "busy": Out(1)})
+        self.carries = issubclass(record, CarryConfig)
 
     def elaborate(self, platform):
         m = Module()
@@ -107,8 +105,12 @@ class PassGenerator(wiring.Component):
         m.d.sync += [along.eq(o.column + 1), beside.eq(corner + c.pixel_words), near.eq(Mux(last_kx, own, beside)),
                      around.eq(c.row_words - c.ring_words), forward.eq(o.line + c.row_words), back.eq(o.line + around),
                      below.eq(Mux(back[-1], forward, back))]
+        begins = o.first
+        if self.carries:        # nobody needs to know before a pass is ready
+            begins, goes_on = Signal(reset_less=True), Signal(reset_less=True)
+            m.d.sync += [goes_on.eq(c.goes_on), o.first.eq(begins & ~goes_on)]
         with m.If(move):
-            m.d.sync += [o.first.eq(to_out), o.column.eq(Mux(to_block, along, Mux(to_out, next_own, near))),
+            m.d.sync += [begins.eq(to_out), o.column.eq(Mux(to_block, along, Mux(to_out, next_own, near))),
                          blocks.eq(Mux(to_block, blocks - 1, c.blocks))]
         with m.If(new_tap):
             m.d.sync += [corner.eq(Mux(to_out, next_own, near)), o.ix.eq(Mux(to_kx, o.ix + 1, c.first_column)),
@@ -169,9 +171,9 @@ class WindowGenerator(wiring.Component):
     """
 
     def __init__(self, geometry: Geometry):
-        self.geometry = geometry
+        self.geometry, self.record = geometry, Command.records(geometry)["window"]
         super().__init__({
-            "config": In(stream.Signature(CONFIG)),
+            "config": In(stream.Signature(record_layout(self.record))),
             "read_grant": In(1), "weights_ready": In(1), "parameters_ready": In(1), "room": In(1), "reserve": Out(1),
             "h_addr": In(ceil_log2(geometry.activation_words)),
             "address": Out(ceil_log2(geometry.activation_words)), "issue": Out(issue_layout(geometry)),
@@ -179,7 +181,7 @@ class WindowGenerator(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.passes = passes = PassGenerator()
+        m.submodules.passes = passes = PassGenerator(self.record)
         wiring.connect(m, wiring.flipped(self.config), passes.config)
         m.d.comb += [passes.weights_ready.eq(self.weights_ready), passes.parameters_ready.eq(self.parameters_ready)]
 

@@ -24,6 +24,9 @@ LUT4 = {"lane": 123, "lut_lane": 150, "requantise": 531, "lut_requantise": 66, "
 # Registers likewise.
 FF = {"lane": 146, "lut_lane": 0, "requantise": 764, "lut_requantise": 0, "input": 273, "sdram": 850, "rest": 12450}
 
+# What an option takes that is no unit of its own: a word of commands, and a register behind it.
+OPTIONS = {"carry": {"lut4": 8, "ff": 8}}
+
 
 def _sum(weights: dict[str, float], geometry: Geometry, sdram: bool) -> int:
     """Cells of a whole chip, within some percent."""
@@ -63,6 +66,6 @@ def resources(geometry: Geometry, die: str, storage_words: int | None) -> dict[s
             "block_ram": block_rams(geometry, storage_words), "multipliers": geometry.multipliers}
     units = queued_units(geometry)
     for option in geometry.options:
-        for name, cells in units[option].cells(geometry).items():
+        for name, cells in (OPTIONS.get(option) or units[option].cells(geometry)).items():
             used[name] += cells
     return {name: {"used": used[name], "available": available} for name, available in AVAILABLE[die].items()}

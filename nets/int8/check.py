@@ -266,6 +266,6 @@ def accumulator_range(layer: QConv | QGlobalAvgPool, source: TensorType) -> tupl
     if isinstance(layer, QGlobalAvgPool):
         area = math.prod(source.shape[1:])
         return -source.zero_point * area, (255 - source.zero_point) * area
-    weight = layer.weight.reshape(len(layer.weight), -1).astype(np.int64)
-    bias = layer.bias.astype(np.int64)
-    return (int((bias + 255 * np.minimum(weight, 0).sum(1)).min()), int((bias + 255 * np.maximum(weight, 0).sum(1)).max()))
+    weight, bias = layer.weight.reshape(len(layer.weight), -1), layer.bias.astype(np.int64)
+    below, above = (side(weight, 0).sum(1, dtype=np.int64) for side in (np.minimum, np.maximum))
+    return int((bias + 255 * below).min()), int((bias + 255 * above).max())

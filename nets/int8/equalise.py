@@ -30,6 +30,7 @@ from nets.graph import (
     MaxPool,
     Relu,
 )
+from nets.int8.blocks import MOST_ELEMENTS, row_blocks
 from nets.int8.fuse import Plan, as_conv
 from nets.int8.network import OCTAVES_MAX, WEIGHT_MAX
 
@@ -251,7 +252,9 @@ def _least(factors: np.ndarray, ids: np.ndarray, bound: np.ndarray, reach: np.nd
 def _reader(layer: Conv | Linear | Affine, ids: np.ndarray, power: np.ndarray) -> _Reader:
     conv = as_conv(layer)
     out, per_group = conv.weight.shape[:2]
-    taps = conv.weight.astype(np.float64).reshape(out, per_group, -1)
+    # Of very many rows of a dense layer every n-th is enough for an estimate.
+    thin = slice(None, None, -(-conv.weight.size // MOST_ELEMENTS) if conv.groups == 1 else 1)
+    taps = conv.weight[thin].astype(np.float64).reshape(-1, per_group, conv.weight[0, 0].size)
     ids, power = (np.repeat(values.reshape(conv.groups, per_group), out // conv.groups if conv.groups > 1 else 1, axis=0)
                   for values in (ids, power))
     return _Reader(ids=ids, power=power, largest=np.abs(taps).max(2), squares=np.square(taps).sum(2), taps=taps.shape[2])
@@ -271,7 +274,8 @@ def _scaled(layer: Layer, factors: np.ndarray, classes: dict[str, np.ndarray]) -
         case Affine():
             return replace(layer, scale=_float32(layer.scale * (own / source)), offset=_float32(layer.offset * own))
         case Linear():
-            return replace(layer, weight=_float32(layer.weight * own[:, None] / source), bias=_float32(layer.bias * own))
+            weight = [_float32(layer.weight[rows] * own[rows, None] / source) for rows in row_blocks(*layer.weight.shape)]
+            return replace(layer, weight=np.concatenate(weight), bias=_float32(layer.bias * own))
         case Conv():
             per_row = source.reshape(layer.groups, -1).repeat(len(own) // layer.groups, axis=0)
             weight = layer.weight * own[:, None, None, None] / per_row[:, :, None, None]

@@ -3,17 +3,17 @@
 The integers are simulated in floats: weights, biases and every tensor as the values that the integers mean. This differs from
 `golden.values` by a step where a float decides a tie the other way, and by what the tables of a normalisation or a softmax add.
 """
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 import math
 
 import numpy as np
 
 from nets import float_run
-from nets.graph import Conv, Graph, Input
+from nets.graph import Conv, Graph, Input, Layer
 from nets.int8.fuse import ONE_SCALE, Plan, Step
 from nets.int8.network import Loss, QConv, QNetwork, step_scale
 
-__all__ = ["BIT_DB", "measure_losses", "simulate", "warnings", "worst"]
+__all__ = ["BIT_DB", "float_twins", "measure_losses", "simulate", "warnings", "worst"]
 
 BIT_DB = 20 * math.log10(2)     # what a bit is worth
 MOST_DB = 99.0                  # nothing is better: exact values, too
@@ -28,10 +28,10 @@ def measure_losses(graph: Graph, plan: Plan, network: QNetwork, images: Iterable
     float values; of the network's output that of their differences, since a score that all classes share says nothing.
     """
     signal, noise = (dict.fromkeys((step.name for step in plan.steps), 0.0) for _ in range(2))
-    keep = {step.value for step in plan.steps}
+    keep, twins = {step.value for step in plan.steps}, float_twins(plan, network)
     for x in images:
         floats = float_run.run(graph, x, keep=keep)
-        for step, values in simulate(plan, network, x):
+        for step, values in simulate(plan, network, twins, x):
             wanted = floats[step.value].reshape(values.shape).astype(np.float64)
             error = values - wanted
             if step.name == plan.output:
@@ -51,16 +51,22 @@ def _decibels(signal: float, noise: float) -> float:
     return round(min(10 * math.log10(signal / noise), MOST_DB), 2)
 
 
-def simulate(plan: Plan, network: QNetwork, x: np.ndarray) -> Iterator[tuple[Step, np.ndarray]]:
+def float_twins(plan: Plan, network: QNetwork) -> dict[str, Layer]:
+    """The layer in floats of every step, with the weights that its integers mean."""
+    return {step.name: _conv(step, layer, network) if isinstance(layer := network.by_name[step.name], QConv) else step.layer
+            for step in plan.steps}
+
+
+def simulate(plan: Plan, network: QNetwork, twins: Mapping[str, Layer], x: np.ndarray) -> Iterator[tuple[Step, np.ndarray]]:
     """Every step with the float32 values that its integers stand for, of the tensor's shape (channels, height, width)."""
     values: dict[str, np.ndarray] = {}
     for step in plan.steps:
-        kind, layer = network.tensors[step.name], network.by_name[step.name]
+        kind = network.tensors[step.name]
         if isinstance(step.layer, Input):
             exact = x
         else:
             inputs = [values[name] for name in step.inputs]
-            twin = _conv(step, layer, network) if isinstance(layer, QConv) else step.layer
+            twin = twins[step.name]
             exact = float_run.LAYERS[type(twin)](twin, *inputs).reshape(kind.shape)
         q = np.floor(np.clip(exact, step.low, step.high) / kind.scale + 0.5) + kind.zero_point
         values[step.name] = ((np.clip(q, 0, (1 << kind.bits) - 1) - kind.zero_point) * kind.scale).astype(np.float32)
@@ -73,8 +79,9 @@ def _conv(step: Step, layer: QConv, network: QNetwork) -> Conv:
     # of the accumulator
     unit = np.broadcast_to(how.multiplier * 2.0 ** -how.shift * step_scale(layer, network), len(layer.bias))
     bias = layer.bias + source.zero_point * layer.weight.reshape(len(layer.bias), -1).sum(1, dtype=np.int64)
-    return Conv(name=step.name, inputs=step.inputs, window=layer.window, groups=layer.groups,
-                weight=(layer.weight * (unit / source.scale)[:, None, None, None]).astype(np.float32),
+    weight = np.empty(layer.weight.shape, np.float32)
+    np.multiply(layer.weight, (unit / source.scale)[:, None, None, None], out=weight, casting="same_kind")
+    return Conv(name=step.name, inputs=step.inputs, window=layer.window, groups=layer.groups, weight=weight,
                 bias=(bias * unit).astype(np.float32))
 
 

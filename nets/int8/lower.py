@@ -32,6 +32,7 @@ from nets.graph import (
     Relu,
     Softmax,
 )
+from nets.int8.blocks import row_blocks
 from nets.int8.calibrate import Statistics
 from nets.int8.clip import RATIOS, best_clip, choose_ratios, scale_and_zero, split_ratio
 from nets.int8.fuse import ARITHMETIC, Plan, Step, as_conv
@@ -251,18 +252,26 @@ def _requantise(step: Step, kind: TensorType, ratios: np.ndarray) -> Requantise:
 
 def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoments) -> QConv:
     conv = as_conv(step.layer)
-    weight = conv.weight.astype(np.float64).reshape(conv.groups, len(conv.weight) // conv.groups, -1)
+    weight, bias = conv.weight.reshape(conv.groups, len(conv.weight) // conv.groups, -1), conv.bias.reshape(conv.groups, -1)
+    covariance, mean = moments.covariance, moments.mean
     # inputs that did not vary in calibration still count a little, and all alike where none did
     importance = moments.variance + 1e-3 * moments.variance.mean() + np.finfo(np.float32).tiny
-    ratios = choose_ratios(weight, (conv.bias / kind.scale).reshape(conv.groups, -1), kind.scale / source.scale, importance)
-    scale = RATIOS[ratios.ravel()] * kind.scale / source.scale
-    scales = scale.reshape(conv.groups, -1, 1)
-    q = round_weights(weight, scales, moments.covariance)
-    lost = np.einsum("gon,gn->go", weight - q * scales, moments.mean).ravel()      # the mean error, which the bias can mend
-    bias = np.rint((conv.bias + lost) / (scale * source.scale)) - source.zero_point * q.sum(2, dtype=np.int64).ravel()
+
+    def rounded(rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Ratios, weights and biases of some channels of each group."""
+        exact = weight[:, rows].astype(np.float64)
+        ratios = choose_ratios(exact, bias[:, rows] / kind.scale, kind.scale / source.scale, importance)
+        scale = RATIOS[ratios] * kind.scale / source.scale
+        q = round_weights(exact, scale[:, :, None], covariance)
+        lost = np.einsum("gon,gn->go", exact - q * scale[:, :, None], mean)     # the mean error, which the bias can mend
+        return ratios, q, (np.rint((bias[:, rows] + lost) / (scale * source.scale))
+                           - source.zero_point * q.sum(2, dtype=np.int64))
+    # A covariance is factored once, and there is none of layers so large that they are not rounded at once.
+    blocks = row_blocks(weight.shape[1], weight[:, 0].size) if covariance is None else [slice(None)]
+    ratios, q, biases = (np.concatenate(parts, axis=1) for parts in zip(*map(rounded, blocks), strict=True))
     limits = np.iinfo(np.int32)         # a bias beyond is refused with the accumulators, by nets.int8.check
     return QConv(name=step.name, inputs=step.inputs, origin=conv.origin, weight=q.reshape(conv.weight.shape), window=conv.window,
-                 bias=np.clip(bias, limits.min, limits.max).astype(np.int32), groups=conv.groups,
+                 bias=np.clip(biases.ravel(), limits.min, limits.max).astype(np.int32), groups=conv.groups,
                  requantise=_requantise(step, kind, ratios.ravel()))
 
 

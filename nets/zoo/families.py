@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 
 from nets.graph import Graph
+from nets.zoo.alexnet import alexnet_torchvision
 from nets.zoo.densenet import densenet
 from nets.zoo.fractalnet import fractalnet
 from nets.zoo.googlenet import googlenet_bn
@@ -13,6 +14,7 @@ from nets.zoo.nin import nin, nin_cifar
 from nets.zoo.resnet import preact_resnet, resnet, stochastic_resnet, wide_resnet
 from nets.zoo.shufflenet import shufflenet_v1, shufflenet_v2
 from nets.zoo.squeezenet import V1_0, V1_1, Bypass, SqueezeNetConfig, squeezenet
+from nets.zoo.vgg import vgg
 
 __all__ = ["COMMON", "FAMILIES", "SQUEEZENET_OPTIONS", "Family", "Option"]
 
@@ -113,6 +115,9 @@ FAMILIES: dict[str, Family] = {
     "squeezenet1_1": _squeezenet(V1_1),
     "squeezenet1_0_simple_bypass": _squeezenet(replace(V1_0, bypass=Bypass.SIMPLE)),
     "squeezenet1_0_complex_bypass": _squeezenet(replace(V1_0, bypass=Bypass.COMPLEX)),
+    "alexnet_torchvision": Family(build=alexnet_torchvision),
+    "vgg16": Family(build=partial(vgg, convolutions=(2, 2, 3, 3, 3))),
+    "vgg19": Family(build=partial(vgg, convolutions=(2, 2, 4, 4, 4))),
     "resnet18": _resnet(2, 2, 2, 2, bottleneck=False),
     "resnet34": _resnet(3, 4, 6, 3, bottleneck=False),
     "resnet50": _resnet(3, 4, 6, 3),

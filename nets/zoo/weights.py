@@ -37,7 +37,8 @@ def initialise(graph: Graph, seed: int) -> Graph:
     def draw(layer: Layer) -> Layer:
         out, fan_in = len(layer.weight), math.prod(layer.weight.shape[1:])
         deviation = math.sqrt(2 / (fan_in + out * (layer is drawn[-1])))
-        weight = random.standard_normal(layer.weight.shape, np.float32) * np.float32(deviation)
+        weight = random.standard_normal(layer.weight.shape, np.float32)
+        weight *= np.float32(deviation)
         return replace(layer, weight=weight, bias=np.zeros(out, np.float32))
     blank = set(map(id, drawn))
     return replace(graph, layers=tuple(draw(layer) if id(layer) in blank else layer for layer in graph.layers),

@@ -82,7 +82,7 @@ AVERAGE = QGlobalAvgPool(name="pool", inputs=("conv",), requantise=Requantise(
     (dict(window=Window(kernel=(1, 1), padding=(16, 0, 0, 0))), "padding must be at most 15, not (16, 0, 0, 0)"),
     (dict(size=(2, 65)), "output rows must be at most 64 pixels (band_pixels), not 65: 1 are missing"),
     (dict(source_offset=4), "source offset must be a multiple of 8, not 4"),
-    (dict(channels=8 * 300, size=(2, 2)),
+    (dict(channels=8 * 300, size=(2, 2), pool=pool_of(Window(kernel=(2, 2)))),
      "weights of 4 channels must be at most 512 words (weight_words), not 600: 88 are missing"),
     (dict(target=Map.whole(GEOMETRY, (4, 8, 9), 0)), "target must be (4, 9, 9), not (4, 8, 9)"),
     (dict(target=replace(Map.whole(GEOMETRY, (4, 9, 9), 0), offset=2)), "target offset must be a multiple of 4, not 2"),

@@ -102,7 +102,8 @@ def test_flattened_maps_that_are_too_large_are_told():
     net = network(flat, conv("a", "f", (4, 4608, 1, 1)), replace(conv("b", "f", (4, 1, 1, 1)), groups=4608),
                   shape=(8, 24, 24), f=(4608, 1, 1), a=(4, 1, 1), b=(4608, 1, 1))
     assert problems_of(net) == [
-        "a (Conv): weights of 4 channels must be at most 512 words (weight_words), not 1152: 640 are missing",
+        ("a (Conv): weights of 4 channels must be at most 512 words (weight_words), not 1152: 640 are missing; "
+         "--units carry adds what lets sums go on from command to command"),
         "b (Conv): a convolution of a flattened tensor must be a fully connected layer: 1x1, in one group"]
     net = network(flat, conv("a", "f", (4, 32776, 1, 1)), shape=(8, 17, 241), f=(32776, 1, 1), a=(4, 1, 1))
     assert problems_of(net)[0] == "a (Conv): a map that is read at once must have at most 4095 words of 8 channels, not 4097"

@@ -87,7 +87,7 @@ def test_more_tables_than_the_unit_holds():
     compiled = compile_network(network, GEOMETRY)
     check_values(network, compiled, random_input(network))
     loads = table_loads(compiled.program)
-    assert len(loads) >= TABLES + 3 and set(loads) == set(range(0, OPTION_WORDS, TABLE_WORDS))
+    assert len(loads) >= TABLES + 3 and set(loads) == set(range(0, OPTION_WORDS["table"], TABLE_WORDS))
 
 
 def test_a_chip_without_tables_is_refused_with_the_option():

@@ -1,5 +1,6 @@
 """What the array makes of a window's words: each beat's word, and networks whose output blocks read their own."""
 from dataclasses import replace
+from itertools import pairwise
 import random
 
 import numpy as np
@@ -35,10 +36,11 @@ def memories(geometry: Geometry, weight: np.ndarray, bias: np.ndarray, how: Requ
 
 
 def convolve(geometry: Geometry, window: WindowConfig, activations: np.ndarray, weight: np.ndarray, bias: np.ndarray,
-             how: Requantise) -> np.ndarray:
+             how: Requantise, sums: units.Sums | None = None) -> np.ndarray:
     load = LoadConfig(weights=0, parameters=0, passes=window.passes, output_blocks=window.output_blocks)
     rule = RequantiseConfig(zero_point=how.zero_point, low=how.low, high=how.high)
-    return units.convolve(geometry, window, load, rule, activations, *memories(geometry, weight, bias, how))
+    return units.convolve(geometry, window, load, rule, activations, *memories(geometry, weight, bias, how),
+                          sums or units.Sums(geometry))
 
 
 def test_each_beat_adds_the_products_of_its_word():
@@ -48,20 +50,51 @@ def test_each_beat_adds_the_products_of_its_word():
     activations = numbers.integers(0, 256, (1 << ADDRESS, 4), np.uint8)
     windows = [window for window in (draw(rng) for _ in range(120)) if window.passes * window.output_blocks < 400]
     assert any(window.block_step and window.output_blocks > window.block_repeat for window in windows)
+    assert any(window.goes_on for window in windows)
     for window in windows:
         lanes = window.output_blocks * GEOMETRY.output_lanes
         weight = numbers.integers(-127, 128, (window.output_blocks, GEOMETRY.output_lanes, window.passes, 4)).astype(np.int8)
         bias = numbers.integers(-1 << 16, 1 << 16, lanes)
         how = Requantise(multiplier=numbers.integers(1, 256, lanes), shift=numbers.integers(12, 20, lanes), zero_point=128)
-        acc = np.tile(bias.reshape(window.output_blocks, -1, 1), window.pixels)
+        acc, sums = np.tile(bias.reshape(window.output_blocks, -1, 1), window.pixels), units.Sums(GEOMETRY)
+        if window.goes_on:
+            sums.acc = acc[0] = numbers.integers(-1 << 20, 1 << 20, acc.shape[1:])
         at = -1
         for beat in beats(window):
             at += beat.swap
             word = np.full(4, beat.zero_point) if beat.address is None else activations[beat.address].astype(int)
             acc[at // window.passes, :, beat.pixel] += weight[at // window.passes, :, at % window.passes].astype(int) @ word
         want = values.requantise(acc.reshape(lanes, window.rows, window.columns), how)
-        got = convolve(GEOMETRY, window, activations, weight, bias, how)
+        got = convolve(GEOMETRY, window, activations, weight, bias, how, sums)
         np.testing.assert_array_equal(got.reshape(want.shape), want, err_msg=f"{window}, seed {seed}")
+
+
+def test_sums_go_on_from_those_of_the_command_before():
+    """Input blocks one command after the other give what one command gives that reads them all; biases count once."""
+    rng = np.random.default_rng(9)
+    activations = rng.integers(0, 256, (1 << ADDRESS, 4), np.uint8)
+    whole = replace(draw(random.Random(4)), kernel_y=2, kernel_x=3, blocks=7, output_blocks=1, block_step=0, block_repeat=1,
+                    goes_on=0)
+    weight = rng.integers(-127, 128, (1, 4, 2, 3, 7, 4)).astype(np.int8)
+    bias = rng.integers(-1 << 16, 1 << 16, 4)
+    how = Requantise(multiplier=rng.integers(1, 256, 4), shift=rng.integers(12, 20, 4), zero_point=128)
+    want = convolve(GEOMETRY, whole, activations, weight.reshape(1, 4, -1, 4), bias, how)
+    for edges in ([0, 7], [0, 3, 7], [0, 1, 2, 6, 7]):
+        sums = units.Sums(GEOMETRY)
+        for first, stop in pairwise(edges):
+            window = replace(whole, start=(whole.start + first) % (1 << ADDRESS), blocks=stop - first, goes_on=int(first > 0))
+            got = convolve(GEOMETRY, window, activations, weight[..., first:stop, :].reshape(1, 4, -1, 4), bias, how, sums)
+        np.testing.assert_array_equal(got, want)
+
+
+def test_sums_go_on_only_from_as_many():
+    window = replace(draw(random.Random(4)), output_blocks=1, goes_on=1, rows=2, columns=3)
+    sums = units.Sums(GEOMETRY)
+    for record, pixels, rule in ((window, 5, "pixels must be those of the command before, 5"),
+                                 (replace(window, output_blocks=2), 6, "output blocks must be 1 where sums go on, not 2")):
+        sums.acc = np.zeros((4, pixels), np.int64)
+        with pytest.raises(units.UnitError, match=rule):
+            sums.start(record, np.zeros(4 * record.output_blocks, np.int64))
 
 
 def own_blocks(geometry: Geometry, conv: QConv, dense: np.ndarray, blocks: int, repeat: int) -> np.ndarray:

@@ -194,6 +194,14 @@ class _Maker:
     def mapped_sum(self, source: str) -> str:
         return self.table(self.sum(source))
 
+    def wide_conv(self, source: str) -> str:
+        """A convolution of so many channels that a small memory does not hold the weights of an output block."""
+        size = self.shapes[source][1:]
+        if np.prod(size) > 36:
+            return self.pooled_conv(source)
+        wide = self.conv(source, Window(kernel=(1, 1)), self.draw(st.integers(80, 120)))
+        return self.conv(wide, self.draw(st.sampled_from([Window(kernel=size), Window(kernel=(5, 5), padding=(2, 2, 2, 2))])))
+
     def finish(self, source: str) -> str:
         """A classifier by one of the ways to get one, or nothing."""
         match self.draw(st.integers(0, 3)):
@@ -219,7 +227,8 @@ STEPS = ("conv", "conv", "fire", "pooled_conv", "pooled_fire", "pool", "concat",
 
 
 # Of the optional units that an engine has.
-STEPS_OF_UNITS = {"table": ("table", "mapped_conv", "mapped_conv", "pooled_mapped_conv", "mapped_sum")}
+STEPS_OF_UNITS = {"carry": ("wide_conv", "wide_conv"),
+                  "table": ("table", "mapped_conv", "mapped_conv", "pooled_mapped_conv", "mapped_sum")}
 
 
 @st.composite

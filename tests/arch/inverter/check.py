@@ -57,13 +57,14 @@ def written(plan, memory: np.ndarray) -> np.ndarray:
     """Activation memory after the plan, by the values of all units."""
     weights = np.zeros((GEOMETRY.weight_words, GEOMETRY.input_lanes, 2), np.int8)
     parameters, chain, memory = units.Parameters(GEOMETRY.parameter_words), units.queued(GEOMETRY), memory.copy()
+    sums = units.Sums(GEOMETRY)
     for phase in plan.phases:
         weights[phase.weight_base:phase.weight_base + len(phase.weights)] = phase.weights
         part = slice(phase.parameter_base, phase.parameter_base + len(phase.biases))
         parameters.biases[part], parameters.multipliers[part], parameters.shifts[part] = (
             phase.biases, phase.multipliers, phase.shifts)
         for command in phase.commands:
-            q = units.run(GEOMETRY, command, memory, weights, parameters, chain)
+            q = units.run(GEOMETRY, command, memory, weights, parameters, sums, chain)
             words, groups = places.written_places(GEOMETRY, command)
             grouped = memory.reshape(len(memory), GEOMETRY.blocks_per_word, GEOMETRY.output_lanes)
             grouped[words, groups[:, None, None]] = q.transpose(0, 2, 3, 1)

@@ -141,6 +141,26 @@ def test_output_blocks_read_inputs_of_their_own(bench, data):
     check_plan(bench, layer, plan, target, memory, data.draw(grants()), data.draw(grants()))
 
 
+@pytest.mark.parametrize("words, out, kernel, fraction", [(560, 11, 1, False), (21, 9, 5, False), (530, 6, 1, True)],
+                         ids=["connected", "bands", "scores"])
+@pytest.mark.parametrize("engine", GEOMETRIES)
+def test_sums_go_on_from_command_to_command(engine, words, out, kernel, fraction):
+    """More weights for an output block than the memory holds: what each command writes, too."""
+    bench = EngineBench(replace(GEOMETRIES[engine], options=("carry",)))
+    rng, channels = np.random.default_rng(words), words * bench.geometry.input_lanes - 1
+    size = (1, 1) if kernel == 1 else (1 + bench.geometry.band_pixels // 8, 8) if bench.geometry.band_pixels < 512 else (8, 8)
+    conv = conv_of(rng, channels, out, Window(kernel=(kernel, kernel), padding=(kernel // 2,) * 4))
+    how = conv.requantise
+    if fraction:
+        how = replace(how, shift=np.maximum(how.shift, 9), low=1, high=254, fraction=True)
+    layer = Case(name="large", x=rng.integers(0, 256, (channels, *size), np.uint8), zero_point=77,
+                 conv=replace(conv, requantise=how))
+    for density in (None, 0.4):
+        grants = [None if density is None else np.append(rng.random(97) < density, True) for _ in range(2)]
+        check(bench, layer, *grants, offset=2 * bench.geometry.output_lanes, weight_base=500)
+    assert sum(command.window.goes_on for command in plan_of(bench, layer)[0].commands) >= 4
+
+
 def draw_layer(seed: int, geometry: Geometry, pool=None) -> Case:
     """A 3x3 layer of several bands."""
     rng = np.random.default_rng(seed)

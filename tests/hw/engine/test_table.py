@@ -18,7 +18,7 @@ from hw.engine.table import WRITES, Table
 from sim.benches.run import compile_bench, run_bench
 from sim.verilog.native import Beats, Design, beats_of_ints
 
-LANES = 4
+LANES, WORDS = 4, OPTION_WORDS["table"]
 SETTLE = 3                  # cycles from the last word that is written to the first command
 GEOMETRY = Geometry(input_lanes=LANES, output_lanes=LANES, activation_words=512, weight_words=512, options=("table",))
 
@@ -31,7 +31,7 @@ def design() -> Design:
 def tables(rng: np.random.Generator) -> Values:
     """All tables with random entries."""
     unit = Values(GEOMETRY)
-    unit.write(np.arange(OPTION_WORDS), rng.integers(0, 1 << 16, (OPTION_WORDS, 6)).astype(np.uint16))
+    unit.write(np.arange(WORDS), rng.integers(0, 1 << 16, (WORDS, 6)).astype(np.uint16))
     return unit
 
 

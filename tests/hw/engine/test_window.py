@@ -17,9 +17,9 @@ from tests.hw.engine.windows import beats, draw
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=2048, weight_words=512, band_pixels=64)
 
 
-def drawn(rng: random.Random, most: float) -> list[WindowConfig]:
+def drawn(rng: random.Random, most: float, carry: bool = False) -> list[WindowConfig]:
     """Commands of at most so many beats each."""
-    return [c for c in (draw(rng) for _ in range(30)) if c.passes * c.pixels * c.output_blocks < most]
+    return [c for c in (draw(rng, carry) for _ in range(30)) if c.passes * c.pixels * c.output_blocks < most]
 
 
 async def feed(ctx, dut, configs):
@@ -69,13 +69,14 @@ async def watch(ctx, dut, configs, rng: random.Random, density: float, note: str
     assert not ctx.get(dut.busy)
 
 
+@pytest.mark.parametrize("carry", [False, True], ids=["plain", "carry"])
 @pytest.mark.parametrize(("density", "words"), [(1.0, 1 << ADDRESS), (0.5, 2048), (0.1, 1 << ADDRESS)])
-def test_beats_in_order_within_grant_and_room(density, words):
+def test_beats_in_order_within_grant_and_room(density, words, carry):
     seed = random.randrange(1 << 32)
     print("seed", seed)
     rng = random.Random(seed)
-    configs = drawn(rng, 2000 * density + 100)
-    dut = WindowGenerator(replace(GEOMETRY, activation_words=words))
+    configs = drawn(rng, 2000 * density + 100, carry)
+    dut = WindowGenerator(replace(GEOMETRY, activation_words=words, options=("carry",) * carry))
     sim = Simulator(dut)
     sim.add_clock(1e-8)
     sim.add_testbench(partial(feed, dut=dut, configs=configs))
@@ -119,7 +120,7 @@ def test_reset_drops_the_command_in_progress():
 
 
 def test_nothing_starts_without_weights_or_parameters():
-    config = replace(draw(random.Random(1)), kernel_y=1, kernel_x=1, blocks=2, output_blocks=1)
+    config = replace(draw(random.Random(1), carry=False), kernel_y=1, kernel_x=1, blocks=2, output_blocks=1)
     dut = WindowGenerator(GEOMETRY)
     want = 2 * config.pixels
 

@@ -4,7 +4,7 @@ import random
 from typing import NamedTuple
 
 from arch.record import ADDRESS
-from arch.unit.window import WindowConfig
+from arch.unit.window import CarryConfig, WindowConfig
 
 __all__ = ["Beat", "beats", "draw"]
 
@@ -21,8 +21,9 @@ class Beat(NamedTuple):
     zero_point: int
 
 
-def draw(rng: random.Random) -> WindowConfig:
-    """A convolution's band anywhere in a ring of rows; its output blocks read the same words, their own, or any."""
+def draw(rng: random.Random, carry: bool = True) -> WindowConfig:
+    """A convolution's band anywhere in a ring of rows; its output blocks read the same words, their own, or any; the sums of a
+    single one may go on from those of the command before, unless the engine has no `carry`."""
     kernel_y, kernel_x = rng.choice([(1, 1), (3, 3), (rng.randint(1, 11), rng.randint(1, 5))])
     stride_y, stride_x = rng.randint(1, 4), rng.randint(1, 4)
     rows, columns = rng.choice([(1, 1), (rng.randint(1, 4), rng.randint(1, 6))])
@@ -31,7 +32,8 @@ def draw(rng: random.Random) -> WindowConfig:
     ring_rows, row_words = rng.randint(1, 8), pixel_words * width
     base = rng.choice([rng.randint(0, 100), rng.randrange(1 << ADDRESS)])
     first_row, left = rng.randint(-10, 30), rng.randint(0, 10)
-    return WindowConfig(
+    more = {"goes_on": rng.randint(0, output_blocks == 1)} if carry else {}
+    return (CarryConfig if carry else WindowConfig)(
         start=(base - left * pixel_words) % (1 << ADDRESS), first_row=first_row, first_column=-left,
         row_start=first_row % ring_rows * row_words, row_words=row_words if ring_rows > 1 else 0,
         row_step=stride_y % ring_rows * row_words, ring_words=ring_rows * row_words, pixel_words=pixel_words,
@@ -39,7 +41,7 @@ def draw(rng: random.Random) -> WindowConfig:
         stride_y=stride_y, stride_x=stride_x, blocks=blocks, output_blocks=output_blocks,
         block_step=rng.choice([0, blocks, rng.randint(1, 4095), 4095]),
         block_repeat=rng.choice([1, 1, rng.randint(1, output_blocks + 1), 4095]), rows=rows, columns=columns,
-        zero_point=rng.randint(0, 255))
+        zero_point=rng.randint(0, 255), **more)
 
 
 def beats(c: WindowConfig) -> Iterator[Beat]:
@@ -55,5 +57,5 @@ def beats(c: WindowConfig) -> Iterator[Beat]:
                 x = c.first_column + pixel % c.columns * c.stride_x + kx
                 inside = 0 <= y < c.height and 0 <= x < c.width
                 address = (own + y % ring_rows * c.row_words + x * c.pixel_words + block) % (1 << ADDRESS)
-                last = n == c.passes - 1
-                yield Beat(address if inside else None, pixel == 0, pixel == 0 and last, n == 0, last, pixel, c.zero_point)
+                first, last = n == 0 and not c.goes_on, n == c.passes - 1
+                yield Beat(address if inside else None, pixel == 0, pixel == 0 and last, first, last, pixel, c.zero_point)

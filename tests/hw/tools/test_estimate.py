@@ -8,7 +8,7 @@ from amaranth.hdl._ir import Instance
 import pytest
 
 from arch.geometry import PRESETS
-from arch.units import OPTIONAL
+from arch.units import OPTIONAL, UNITS
 from boards import find
 from hw.chip import Chip
 from hw.tools.bitstream import part_of
@@ -45,7 +45,7 @@ def test_larger_engines_take_more(die, preset):
     assert all(smaller[name]["used"] <= found[name]["used"] for name in found)
 
 
-@pytest.mark.parametrize("unit", OPTIONAL)
+@pytest.mark.parametrize("unit", [unit.name for unit in UNITS if unit.optional])
 def test_an_optional_unit_takes_more_the_more_lanes_there_are(unit):
     more = []
     for preset in ("12f", "85f"):
@@ -53,6 +53,12 @@ def test_an_optional_unit_takes_more_the_more_lanes_there_are(unit):
         more.append({name: found[name]["used"] - without[name]["used"] for name in found})
     assert all(small <= large for small, large in zip(*(each.values() for each in more), strict=True))
     assert 0 < more[0]["lut4"] < more[1]["lut4"] and 0 < more[0]["ff"] < more[1]["ff"]
+
+
+def test_an_option_that_is_no_unit_takes_a_little():
+    without, found = (resources(one, "85f", None) for one in (PRESETS["85f"], PRESETS["85f"].with_options(["carry"])))
+    more = {name: found[name]["used"] - without[name]["used"] for name in found}
+    assert 0 < more.pop("lut4") < 100 and 0 < more.pop("ff") < 100 and not any(more.values())
 
 
 # Lookup tables and registers of chips as nextpnr counted them (docs/boards.md).

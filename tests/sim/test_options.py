@@ -1,25 +1,29 @@
-"""Networks with tables on the RTL of the whole machine: values of every layer, cycles of every command."""
+"""Networks that need options of the engine, on the RTL of the whole machine: values of every layer, cycles of every command."""
 from dataclasses import replace
 
 from hypothesis import HealthCheck, given, settings
 import numpy as np
 import pytest
 
+from arch.instruction import Opcode
+from arch.units import OPTIONAL
 from boards import find
 from compiler.build import compile_network
 from golden import compare, values
 from golden.machine import execute
+from nets.graph import Window
 from nets.int8.network import QNetwork
 from nets.load import load_model
 from nets.quantise import quantise_with
 from sim.frame import FrameBench
 from tests.compiler.test_build import random_input
 from tests.compiler.test_tables import GEOMETRY, every_place, many_tables
-from tests.sim.networks import networks
+from tests.sim.networks import networks, single_conv
 from tests.sim.test_random_networks import check_on_the_machine, compiled
 
 BOARD = find("ulx3s")
-SMALL = replace(GEOMETRY, activation_words=512, weight_words=512)
+ALL = replace(GEOMETRY, weight_words=512, options=OPTIONAL)
+SMALL = replace(ALL, activation_words=512)
 
 
 def lenet5() -> QNetwork:
@@ -28,12 +32,12 @@ def lenet5() -> QNetwork:
 
 @pytest.fixture(scope="module")
 def bench():
-    with FrameBench(replace(GEOMETRY, input_lanes=8), timing=BOARD.timing, words=BOARD.storage_words) as bench:
+    with FrameBench(replace(ALL, input_lanes=8), timing=BOARD.timing, words=BOARD.storage_words) as bench:
         yield bench
 
 
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(networks(units=("table",)))
+@given(networks(units=OPTIONAL))
 def test_programs_compute_what_the_network_says(drawn):
     network, q = drawn
     tensors = values.run(network, q, keep=network.by_name)
@@ -45,7 +49,7 @@ def test_programs_compute_what_the_network_says(drawn):
 
 
 @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(networks(macs=150_000, units=("table",)))
+@given(networks(macs=150_000, units=OPTIONAL))
 def test_random_networks_on_the_machine(bench, drawn):
     network, q = drawn
     if program := compiled(network, bench.bench.geometry):
@@ -67,4 +71,15 @@ def test_an_entry_of_another_network_is_noticed(bench):
 def test_tables_on_the_machine(bench, network):
     network = network()
     program = compile_network(network, bench.bench.geometry).program
+    check_on_the_machine(bench, network, program, random_input(network))
+
+
+@pytest.mark.parametrize("channels, size, window", [
+    (2200, (1, 1), Window(kernel=(1, 1))), (160, (5, 4), Window(kernel=(5, 5), padding=(2, 2, 2, 2)))],
+    ids=["connected", "window"])
+def test_sums_that_go_on_on_the_machine(bench, channels, size, window):
+    """Of an output block that has more weights than there is room for."""
+    network = single_conv(channels, 10, size, window)
+    program = compile_network(network, bench.bench.geometry).program
+    assert any(instruction.body.window.goes_on for instruction in program.instructions if instruction.opcode is Opcode.COMPUTE)
     check_on_the_machine(bench, network, program, random_input(network))
