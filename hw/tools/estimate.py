@@ -25,7 +25,7 @@ LUT4 = {"lane": 123, "lut_lane": 150, "requantise": 531, "lut_requantise": 66, "
 FF = {"lane": 146, "lut_lane": 0, "requantise": 764, "lut_requantise": 0, "input": 273, "sdram": 850, "rest": 12450}
 
 # What an option takes that is no unit of its own: a word of commands, and a register behind it.
-OPTIONS = {"carry": {"lut4": 8, "ff": 8}}
+OPTIONS = {"carry": {"lut4": 20, "ff": 4}}
 
 
 def _sum(weights: dict[str, float], geometry: Geometry, sdram: bool) -> int:
