@@ -190,6 +190,19 @@ def _arithmetic(node: Node) -> View:
     return _affine(node, view, scale, offset)
 
 
+def _p_relu(node: Node) -> View:
+    """A slope of each channel for what is negative: relu(x) - slope * relu(-x). One slope for all channels is a leaky ReLU."""
+    view, slope = _per_channel(node, 0)
+    if np.ptp(slope) == 0:
+        return _like(view, node.add(LeakyRelu, view.layer, alpha=float(slope[0])))
+    one = np.ones(len(slope), np.float32)
+    above = node.add(Relu, view.layer, name=node.part("above"))
+    turned = node.add(Affine, view.layer, name=node.part("turned"), scale=-one, offset=0 * one)
+    below = node.add(Relu, turned.layer, name=node.part("below"))
+    sloped = node.add(Affine, below.layer, name=node.part("sloped"), scale=-slope.astype(np.float32), offset=0 * one)
+    return _like(view, node.add(Add, above.layer, sloped.layer))
+
+
 def _gated(node: Node) -> View | None:
     """The product of a tensor and a sigmoid of itself, if a node is that: SiLU, or with a hard one of slope 1/6 hard-swish."""
     for view, gate in ((node.view(0), node.view(1)), (node.view(1), node.view(0))):
@@ -333,8 +346,9 @@ HANDLERS: dict[str, Callable[[Node], View | Stack | list[View]]] = {
     "Dropout": _dropout, "Elu": _function(Elu, alpha=1.0), "Gemm": _gemm,
     "HardSigmoid": _function(HardSigmoid, alpha=0.2, beta=0.5), "HardSwish": _function(HardSwish), "LRN": _lrn,
     "LeakyRelu": _function(LeakyRelu, alpha=0.01), "LogSoftmax": _softmax, "MatMul": _mat_mul, "Max": _extreme, "Mean": _mean,
-    "Min": _extreme, "Mul": _arithmetic, "ReduceMean": _reduce_mean, "ReduceSum": _reduce_sum, "Relu": _each(Relu),
-    "Selu": _function(Selu, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875), "Sigmoid": _function(Sigmoid),
+    "Min": _extreme, "Mul": _arithmetic, "PRelu": _p_relu, "ReduceMean": _reduce_mean, "ReduceSum": _reduce_sum,
+    "Relu": _each(Relu), "Selu": _function(Selu, alpha=1.67326319217681884765625, gamma=1.05070102214813232421875),
+    "Sigmoid": _function(Sigmoid),
     "Softmax": _softmax, "Sub": _arithmetic, "Sum": _sum, "Tanh": _function(Tanh), **SHAPE_HANDLERS, **WINDOW_HANDLERS,
 }
 

@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 
+from arch.geometry import PRESETS
+from compiler.build import compile_network
 from golden import values
 from nets import functions
 from nets.float_run import run
@@ -19,6 +21,7 @@ from nets.model import Model
 from nets.onnx.importer import import_onnx
 from nets.preprocess import InputSpec
 from nets.quantise import quantise, synthetic_images
+from tests.compiler.test_build import check_values, random_input
 from tests.nets.onnx import cases
 from tests.nets.onnx.cases import agree, node
 from tests.nets.operators import conv
@@ -107,6 +110,40 @@ def test_operators_of_files(tmp_path, nodes, ops):
 def test_what_is_no_function_of_single_values_is_refused(tmp_path, nodes, message):
     with pytest.raises(GraphError, match=message):
         import_onnx(cases.save(tmp_path, cases.model(nodes, opset=14)))
+
+
+SLOPES = np.array([0.5, 0.25, -0.5, 2], np.float32)
+
+
+@pytest.mark.parametrize("nodes, slopes, ops", [
+    ([node("PRelu", "x a")], SLOPES.reshape(4, 1, 1), ["Relu", "Affine", "Relu", "Affine", "Add"]),
+    ([node("Transpose", "x", "t", perm=[0, 2, 3, 1]), node("PRelu", "t a", "p"), node("Transpose", "p", perm=[0, 3, 1, 2])],
+     SLOPES, ["Relu", "Affine", "Relu", "Affine", "Add"]),
+    ([node("GlobalAveragePool", "x", "m"), node("Flatten", "m", "v"), node("PRelu", "v a")], SLOPES,
+     ["GlobalAvgPool", "Flatten", "Relu", "Affine", "Relu", "Affine", "Add"]),
+    ([node("PRelu", "x a")], np.full((4, 1, 1), 0.3, np.float32), ["LeakyRelu"]),
+    ([node("PRelu", "x a")], np.full(1, 0.3, np.float32), ["LeakyRelu"])])
+def test_a_slope_of_each_channel(tmp_path, nodes, slopes, ops):
+    """PRelu: as sums of two halves where channels differ, and a function of single values where they do not."""
+    graph = agree(cases.save(tmp_path, cases.model(nodes, {"a": slopes})))
+    assert [layer.op for layer in graph.layers[1:]] == ops
+
+
+def test_slopes_along_another_axis_are_refused(tmp_path):
+    path = cases.save(tmp_path, cases.model([node("PRelu", "x a")], {"a": np.ones((7, 1), np.float32)}))
+    with pytest.raises(GraphError, match=r"y \(PRelu\): constant a must be one value or one for each of the 4 channels"):
+        import_onnx(path)
+
+
+def test_slopes_of_channels_on_the_chip(tmp_path):
+    """In integers as near to the float network as 8 bits are, and on an engine without tables."""
+    weight = np.random.default_rng(2).normal(0, 0.3, (4, 3, 3, 3)).astype(np.float32)
+    proto = cases.model([node("Conv", "x w", "c", pads=[1, 1, 1, 1]), node("PRelu", "c a")],
+                        {"w": weight, "a": SLOPES.reshape(4, 1, 1)}, shape=(1, 3, 7, 9))
+    spec = InputSpec(size=(7, 9), mean=(0.5,) * 3, std=(0.2,) * 3, crop="none")
+    network = quantise(Model(graph=import_onnx(cases.save(tmp_path, proto)), spec=spec), synthetic_images(spec, count=8))
+    assert min(loss.snr for loss in network.losses) > 30
+    check_values(network, compile_network(network, PRESETS["12f"]), random_input(network))
 
 
 VARIED = [      # functions with other numbers than the usual
