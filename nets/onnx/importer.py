@@ -23,6 +23,7 @@ from nets.onnx.file import MAX_ELEMENTS, opset_version, printable, read_model, s
 from nets.onnx.fold import FOLDABLE, constant_value, fold
 from nets.onnx.layout import channels_last
 from nets.onnx.ops import HANDLERS, why_unsupported
+from nets.onnx.patterns import join_normalisations
 from nets.onnx.shapes import FLOATS, ShapeGuess
 
 __all__ = ["import_onnx"]
@@ -69,6 +70,8 @@ class _Import:
             self.opset = opset_version(model)
         except ValueError as error:
             raise ModelError(f"{path}: {error}") from None
+        # Of the tensors that a normalisation made of several nodes gives: the channels that it must have.
+        self.normalised = join_normalisations(model, path.parent, self.opset)
         self.context = checker.C.CheckerContext()
         self.context.ir_version = model.ir_version
         self.context.opset_imports = {"": self.opset}
@@ -254,6 +257,7 @@ class _Import:
                 results = self._results(node, name, tuple(values))
                 outputs[:len(results)] = results
                 self._refuse_others(node, len(results))
+                self._check_channels(node, results)
             except (ValueError, checker.ValidationError) as error:
                 refused = _first_line(error)
         if refused:
@@ -282,6 +286,11 @@ class _Import:
         for extra in filter(None, node.output[count:]):
             if self.readers[extra] or extra == self.output:
                 raise ValueError(f"only the first output can be used, not {printable(extra)}")
+
+    def _check_channels(self, node: onnx.NodeProto, results: list[Value]) -> None:
+        channels = self.normalised.get(node.output[0])
+        if channels and results[0].shape[1] != channels:
+            raise ValueError(f"squares must be summed over all {results[0].shape[1]} channels, not {channels}")
 
     def _value(self, name: str) -> Value:
         """Value of a tensor; initializers are read when they are first needed."""

@@ -173,7 +173,7 @@ def _arithmetic(node: Node) -> View:
             raise ValueError(f"{op} of two computed tensors is not supported")
         return _total(node, [node.view(0), node.view(1)], node.name)
     view, value = _per_channel(node, 0 if first else 1)
-    if node.net.layers[view.layer].op == "ArgMax":
+    if getattr(node.net.layers.get(view.layer), "op", "") == "ArgMax":      # of one that was refused there is no layer
         raise ValueError("arithmetic on whole numbers, as an ArgMax has them, is not supported")
     one, zero = np.ones_like(value), np.zeros_like(value)
     with np.errstate(divide="ignore"):          # found out by _affine

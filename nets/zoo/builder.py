@@ -2,6 +2,7 @@
 import numpy as np
 
 from nets.graph import (
+    LRN,
     Add,
     Affine,
     AvgPool,
@@ -71,6 +72,10 @@ class Builder:
     def norm(self, name: str, x: str) -> str:
         """A batch normalisation: scale and offset of each channel."""
         return self.scale(name, x, 1.0)
+
+    def lrn(self, name: str, x: str, *, alpha: float = 1e-4, bias: float = 1.0) -> str:
+        """A normalisation over 5 channels, with the power -0.75."""
+        return self.add(LRN(name=name, inputs=(x,), size=5, alpha=alpha, beta=0.75, bias=bias))
 
     def scale(self, name: str, x: str, factor: float, offset: float = 0.0) -> str:
         """x * factor + offset."""

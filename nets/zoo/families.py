@@ -4,10 +4,10 @@ from dataclasses import dataclass, field, fields, replace
 from functools import partial
 
 from nets.graph import Graph
-from nets.zoo.alexnet import alexnet_torchvision
+from nets.zoo.alexnet import alexnet, alexnet_torchvision, zfnet
 from nets.zoo.densenet import densenet
 from nets.zoo.fractalnet import fractalnet
-from nets.zoo.googlenet import googlenet_bn
+from nets.zoo.googlenet import googlenet, googlenet_bn
 from nets.zoo.lenet import lenet5
 from nets.zoo.mobilenet import mobilenet_v1, mobilenet_v2
 from nets.zoo.nin import nin, nin_cifar
@@ -115,7 +115,9 @@ FAMILIES: dict[str, Family] = {
     "squeezenet1_1": _squeezenet(V1_1),
     "squeezenet1_0_simple_bypass": _squeezenet(replace(V1_0, bypass=Bypass.SIMPLE)),
     "squeezenet1_0_complex_bypass": _squeezenet(replace(V1_0, bypass=Bypass.COMPLEX)),
+    "alexnet": Family(build=alexnet),
     "alexnet_torchvision": Family(build=alexnet_torchvision),
+    "zfnet": Family(build=zfnet),
     "vgg16": Family(build=partial(vgg, convolutions=(2, 2, 3, 3, 3))),
     "vgg19": Family(build=partial(vgg, convolutions=(2, 2, 4, 4, 4))),
     "resnet18": _resnet(2, 2, 2, 2, bottleneck=False),
@@ -133,6 +135,7 @@ FAMILIES: dict[str, Family] = {
     "fractalnet": Family(build=fractalnet, **CIFAR, options={"columns": Option("columns of each block", _count)}),
     "densenet121": Family(build=partial(densenet, blocks=(6, 12, 24, 16)), options=_GROWTH),
     "densenet169": Family(build=partial(densenet, blocks=(6, 12, 32, 32)), options=_GROWTH),
+    "googlenet": Family(build=googlenet),
     "googlenet_bn": Family(build=googlenet_bn, options={
         "transform_input": Option("1: torchvision's own normalisation of the image first", _flag)}),
     "nin": Family(build=nin),

@@ -1,10 +1,13 @@
-"""GoogLeNet (Szegedy et al., arXiv:1409.4842) with batch normalisation, as torchvision has it: its "5x5" branch is 3x3."""
+"""GoogLeNet (Szegedy et al., arXiv:1409.4842): that of 2014, and with batch normalisation, as torchvision has it, whose
+"5x5" branch is 3x3."""
+from collections.abc import Callable
+
 import numpy as np
 
 from nets.graph import Affine, Graph
 from nets.zoo.builder import Builder
 
-__all__ = ["googlenet_bn"]
+__all__ = ["googlenet", "googlenet_bn"]
 
 # Channels of each inception module: 1x1; 3x3 reduced and 3x3; 5x5 reduced and 5x5; behind the pool. A number: a pool
 # between two modules, of this kernel.
@@ -15,6 +18,27 @@ MODULES = {
     "5a": (256, 160, 320, 32, 128, 128), "5b": (384, 192, 384, 48, 128, 128)}
 # torchvision's `transform_input`: from ImageNet's mean and deviation of each channel to 0.5 and 0.5.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def googlenet(name: str, shape: tuple[int, int, int], classes: int) -> Graph:
+    """With normalisations of neighbouring channels; without the classifiers that help to train it. Pools in ceil mode."""
+    net = Builder(shape)
+    x = _conv(net, "conv1", net.input, 64, 7, stride=2, padding=3)
+    x = net.lrn("norm1", net.max_pool("pool1", x, 3, 2, ceil_mode=True))
+    x = _conv(net, "conv2", _conv(net, "conv2.reduce", x, 64, 1), 192, 3, padding=1)
+    x = net.max_pool("pool2", net.lrn("norm2", x), 3, 2, ceil_mode=True)
+    for module, what in MODULES.items():
+        x = (net.max_pool(module, x, 3, 2, ceil_mode=True) if isinstance(what, int)
+             else _inception(net, f"inception{module}", x, *what, conv=_conv, kernel=5))
+    return net.graph(name, net.linear("fc", net.dropout("dropout", net.global_average("avgpool", x)), classes))
+
+
+def _conv(net: Builder, name: str, x: str, out: int, kernel: int, **how: int) -> str:
+    return net.relu(f"{name}/relu", net.conv(name, x, out, kernel, **how))
+
+
+def _conv_norm(net: Builder, name: str, x: str, out: int, kernel: int, **how: int) -> str:
+    return net.conv_norm(name, x, out, kernel, activation="relu", **how)
 
 
 def googlenet_bn(name: str, shape: tuple[int, int, int], classes: int, *, transform_input: bool = False) -> Graph:
@@ -41,12 +65,11 @@ def _transformed(net: Builder) -> str:
 
 
 def _inception(net: Builder, at: str, x: str, one: int, three_reduced: int, three: int, five_reduced: int, five: int,
-               pooled: int) -> str:
-    first = net.conv_norm(f"{at}.branch1", x, one, 1, activation="relu")
-    branches = [first]
-    for number, reduced, out in ((2, three_reduced, three), (3, five_reduced, five)):
-        y = net.conv_norm(f"{at}.branch{number}.0", x, reduced, 1, activation="relu")
-        branches.append(net.conv_norm(f"{at}.branch{number}.1", y, out, 3, padding=1, activation="relu"))
+               pooled: int, *, conv: Callable[..., str] = _conv_norm, kernel: int = 3) -> str:
+    branches = [conv(net, f"{at}.branch1", x, one, 1)]
+    for number, reduced, out, size in ((2, three_reduced, three, 3), (3, five_reduced, five, kernel)):
+        y = conv(net, f"{at}.branch{number}.0", x, reduced, 1)
+        branches.append(conv(net, f"{at}.branch{number}.1", y, out, size, padding=size // 2))
     y = net.max_pool(f"{at}.branch4.0", x, 3, 1, padding=1, ceil_mode=True)
-    branches.append(net.conv_norm(f"{at}.branch4.1", y, pooled, 1, activation="relu"))
+    branches.append(conv(net, f"{at}.branch4.1", y, pooled, 1))
     return net.concat(f"{at}.concat", *branches)

@@ -22,6 +22,7 @@ def graph_of(name: str, **options: object):
 # Parameters as torchvision counts them (no biases beside batch normalisations) and millions of multiply-accumulates, from the
 # table of its pretrained weights.
 @pytest.mark.parametrize("name, parameters, mmacs", [
+    ("googlenet", 6_998_552, 1582), ("alexnet", 60_965_224, 724), ("zfnet", 62_357_608, 1168),
     ("alexnet_torchvision", 61_100_840, 714), ("vgg16", 138_357_544, 15470), ("vgg19", 143_667_240, 19632),
     ("resnet18", 11_689_512, 1814), ("resnet34", 21_797_672, 3664), ("resnet50", 25_557_032, 4089),
     ("resnet101", 44_549_160, 7801), ("resnet152", 60_192_808, 11514), ("wide_resnet50_2", 68_883_240, 11398),

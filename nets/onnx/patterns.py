@@ -1,0 +1,124 @@
+"""Nodes that together are one operator, as exporters write what ONNX has no node for, or what they do not translate."""
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from nets.onnx.file import tensor_array
+from nets.onnx.fold import FOLDABLE, constant_value, fold
+
+__all__ = ["join_normalisations"]
+
+DEEPEST, MOST_INPUTS = 12, 5        # of nodes that compute a padding, as the older exporter of PyTorch does
+
+
+class _Reader:
+    """What produces each tensor of a graph, and the constants among them."""
+
+    def __init__(self, graph: onnx.GraphProto, folder: Path, opset: int):
+        self.folder, self.opset = folder, opset
+        self.initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self.nodes = {name: node for node in graph.node for name in node.output if name}
+
+    def of(self, name: str, *ops: str) -> onnx.NodeProto | None:
+        """The node that produces a tensor, if it is one of these operators."""
+        node = self.nodes.get(name)
+        return node if node is not None and node.op_type in ops and node.domain in ("", "ai.onnx") else None
+
+    def constant(self, name: str, depth: int = DEEPEST) -> np.ndarray | None:
+        """A constant, perhaps computed; None if it is none, or is made in more steps than that."""
+        if name in self.initializers:
+            return tensor_array(self.initializers[name], self.folder)
+        node = self.nodes.get(name)
+        if node is None or not depth:
+            return None
+        if node.op_type == "Constant":
+            return constant_value(node, self.folder)
+        arrays = [self.constant(one, depth - 1) if one else None for one in node.input[:MOST_INPUTS]]
+        if node.op_type not in (*FOLDABLE, "ConstantOfShape") or any(
+                array is None for array, one in zip(arrays, node.input, strict=False) if one) or len(arrays) < len(node.input):
+            return None
+        return fold(node, arrays, self.opset)[0]
+
+    def with_number(self, node: onnx.NodeProto) -> tuple[str, float] | None:
+        """The other input of a node of two, and the number that is one of them; the second one, of a power."""
+        for number, other in ((1, 0), (0, 1))[:1 if node.op_type == "Pow" or len(node.input) != 2 else 2]:
+            if (value := self.constant(node.input[number])) is not None and value.size == 1 and value.dtype.kind == "f":
+                return node.input[other], float(value.reshape(()))
+        return None
+
+    def axes(self, node: onnx.NodeProto) -> list[int]:
+        """The axes of a Squeeze."""
+        array = self.constant(node.input[1]) if len(node.input) > 1 else None
+        return _attribute(node, "axes", []) if array is None else array.ravel().tolist()
+
+
+def _attribute(node: onnx.NodeProto, name: str, default):
+    return next((helper.get_attribute_value(one) for one in node.attribute if one.name == name), default)
+
+
+def join_normalisations(model: onnx.ModelProto, folder: Path, opset: int) -> dict[str, int]:
+    """Replaces PyTorch's `LocalResponseNorm`, x / (k + alpha * mean of x^2 over channels) ** beta, by an LRN node each: the mean
+    is an average pool along an axis of its own, in between reshapes. Gives the channels that x must have, by output.
+
+    Only windows of an odd number of channels: of an even number, PyTorch's and ONNX's lie differently.
+    """
+    reader, channels = _Reader(model.graph, folder, opset), {}
+    for index, node in enumerate(model.graph.node):
+        if node.op_type != "Div" or node.domain not in ("", "ai.onnx") or len(node.input) != 2:
+            continue
+        try:
+            found = _normalisation(reader, node)
+        except (ValueError, IndexError):    # inputs that lack or cannot be read: told when their node is
+            continue
+        if found:
+            channels[node.output[0]], numbers = found
+            joined = helper.make_node("LRN", [node.input[0]], list(node.output), name=node.name, **numbers)
+            model.graph.node[index].CopyFrom(joined)
+    return channels
+
+
+def _normalisation(reader: _Reader, node: onnx.NodeProto) -> tuple[int, dict[str, float]] | None:
+    """Channels and attributes of the LRN that ends in a division, if it is one."""
+    numbers, tensor = {}, node.input[1]
+    for what, op in (("beta", "Pow"), ("bias", "Add"), ("alpha", "Mul")):
+        step = reader.of(tensor, op)
+        found = reader.with_number(step) if step else None
+        if not found:
+            return None
+        tensor, numbers[what] = found
+    pool = _pooled(reader, tensor)
+    pad = reader.of(pool.input[0], "Pad") if pool else None
+    planes = reader.of(pad.input[0], "Reshape") if pad else None
+    square = reader.of(planes.input[0], "Mul") if planes else None
+    if not square or list(square.input) != [node.input[0]] * 2:
+        return None
+    size, *flat = _attribute(pool, "kernel_shape", [0])
+    pads = reader.constant(pad.input[1]) if len(pad.input) > 1 else np.array(_attribute(pad, "pads", []))
+    shape, side = reader.constant(planes.input[1]), (size - 1) // 2
+    plain = (flat == [1, 1] and size % 2 and list(_attribute(pool, "strides", [1, 1, 1])) == [1, 1, 1]
+             and not any(_attribute(pool, "pads", [])) and _attribute(pad, "mode", b"constant") == b"constant"
+             and (len(pad.input) < 3 or not pad.input[2] or not reader.constant(pad.input[2]).any()))
+    if not plain or pads is None or pads.ravel().tolist() != [0, 0, side, 0, 0, 0, 0, side, 0, 0]:
+        return None
+    if shape is None or shape.size != 5 or shape.ravel()[1] != 1:
+        return None
+    return int(shape.ravel()[2]), numbers | {"size": size}
+
+
+def _pooled(reader: _Reader, tensor: str) -> onnx.NodeProto | None:
+    """The average pool whose output a tensor is, without the second of its axes."""
+    if step := reader.of(tensor, "Squeeze"):
+        return reader.of(step.input[0], "AveragePool") if reader.axes(step) == [1] else None
+    step = reader.of(tensor, "Reshape")
+    choice = reader.of(step.input[0], "If") if step else None
+    if not choice:
+        return None
+    pools = set()
+    for branch in (one.g for one in choice.attribute):
+        (last,) = [one for one in branch.node if branch.output[0].name in one.output]
+        if last.op_type not in ("Squeeze", "Identity"):
+            return None
+        pools.add(last.input[0])
+    return reader.of(pools.pop(), "AveragePool") if len(pools) == 1 else None
