@@ -6,7 +6,8 @@ import json
 
 __all__ = ["Geometry", "OPTION_WORDS", "PRESETS"]
 
-OPTION_WORDS = {"table": 256}       # of parameters, that options have for constants of their own; the others have none
+# Of parameters, that options have for constants of their own; the others have none.
+OPTION_WORDS = {"lrn": 512, "table": 256}
 
 
 def _check(name: str, value, low: int, high: int, multiple: int = 1):
@@ -93,8 +94,10 @@ class Geometry:
         return range(first, first + OPTION_WORDS.get(name, 0))
 
     def with_options(self, names: Iterable[str]) -> "Geometry":
-        """The same with these options beside those that it has."""
-        return replace(self, options=tuple(sorted({*self.options, *names})))
+        """The same with these options beside those that it has. A normalisation takes vectors more slowly than the last pass of a
+        band makes them: all of these may wait, so that the array does not."""
+        options = tuple(sorted({*self.options, *names}))
+        return replace(self, options=options, fifo_words=max(self.fifo_words, self.band_pixels if "lrn" in options else 0))
 
     @property
     def macs(self) -> int:

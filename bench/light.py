@@ -2,7 +2,7 @@
 
     python -m bench.light --out DIR [--only light_resnet50]
 
-Three of the nine need a local response normalisation, which the chip does not have: `LRN` names them.
+Three of the nine need a local response normalisation, the optional unit `lrn` of the engine: `LRN` names them.
 """
 import argparse
 from math import prod

@@ -8,6 +8,7 @@ from arch.command import Command
 from arch.record import ADDRESS
 from arch.unit.average import AverageConfig
 from arch.unit.load import LoadConfig
+from arch.unit.lrn import ENTRIES, LrnConfig
 from arch.unit.requantise import RequantiseConfig
 from arch.unit.table import TABLE_WORDS, TableConfig
 from arch.unit.window import WindowConfig
@@ -21,14 +22,16 @@ __all__ = ["command"]
 
 
 def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Band, blocks: range, weights: int, parameters: int,
-            place: int | None = None, pool_base: int = 0, running: bool = False, table: int = 0, portion: int = 0) -> Command:
+            place: int | None = None, pool_base: int = 0, running: bool = False, table: int = 0, lrn: int = 0,
+            portion: int = 0) -> Command:
     """The command of a band of a convolution and a range of its output blocks, or, by its number, a portion of one's sums
     (`Convolution.portions`), whose weights and parameters begin at these words. It reads one source, or of each of `work.maps`
     sources the same rows, none of which may go around its ring there; a source begins with the word that the first of these
     blocks reads.
 
     `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's. `running`: a
-    global average writes what it has so far, also before the last band. `table`: word of the unit at which the table begins.
+    global average writes what it has so far, also before the last band. `table`, `lrn`: word of the unit
+    at which the table, or the function of a normalisation, begins.
     """
     if place is None:
         place = target.offset // work.geometry.output_lanes + blocks.start
@@ -39,7 +42,8 @@ def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Ban
                            else _sum(work, sources, band, blocks)),
                    load=LoadConfig(weights=weights, parameters=parameters, passes=passes, output_blocks=len(blocks)),
                    requantise=RequantiseConfig(**_rule(work.conv.requantise)), table=_table(work, band, blocks, table),
-                   pool=work.pool_record(band, blocks, pool_base), average=_average(work, band, blocks, running or band.last),
+                   pool=work.pool_record(band, blocks, pool_base), lrn=_lrn(work, band, blocks, lrn),
+                   average=_average(work, band, blocks, running or band.last),
                    writer=_writer(work, target, band, blocks, place, running or band.last))
 
 
@@ -105,6 +109,16 @@ def _table(work: Convolution, band: Band, blocks: range, first: int) -> TableCon
         return None
     return TableConfig(enable=int(work.table is not None), table=first // TABLE_WORDS,
                        vectors=len(blocks) * len(band.rows) * work.size[1])
+
+
+def _lrn(work: Convolution, band: Band, blocks: range, first: int) -> LrnConfig | None:
+    """None for an engine without normalisations."""
+    if "lrn" not in work.geometry.options:
+        return None
+    layer, (zero_point, zero_point_out) = work.lrn, work.lrn_zero_points
+    return LrnConfig(enable=int(layer is not None), function=first // ENTRIES, size=layer.size if layer else 1,
+                     pixels=len(band.pooled) * work.pooled[1], output_blocks=len(blocks), zero_point=zero_point,
+                     zero_point_out=zero_point_out)
 
 
 def _average(work: Convolution, band: Band, blocks: range, emits: bool) -> AverageConfig:

@@ -8,13 +8,14 @@ import numpy as np
 
 from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
+from arch.unit.lrn import MOST_SIZE
 from arch.unit.pool import POOL_AVERAGE, POOL_MAX, POOL_NONE, PoolConfig
 from arch.unit.window import WindowConfig
 from compiler.bands import Band, cut_bands
 from compiler.images import parameter_image, weight_image
 from compiler.lowering.needs import in_portions, lacking
 from nets.graph import Window
-from nets.int8.network import SHIFT_MAX, QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool, QTable
+from nets.int8.network import QLRN, SHIFT_MAX, QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool, QTable
 
 __all__ = ["Convolution", "EVERYTHING", "MOST_KERNEL", "MOST_PADDING", "MOST_SIDE", "MOST_STRIDE", "Own", "Pool", "picks"]
 
@@ -46,13 +47,15 @@ EVERYTHING = Own(step=0, repeat=1)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Convolution:
-    """A convolution and the table and the pool fused behind it, on an input of `height` x `width` with zero point `zero_point`.
+    """A convolution and what is fused behind it, table, pool and normalisation, on an input of `height` x `width` with zero point
+    `zero_point`.
 
     `own`: the input words of each output block; `conv.weight` has weights for those alone. `maps`: so many maps of the same size
     are convolved and summed, the weights of each below those of the one before it (`conv.weight` has `maps` times the rows of the
     kernel). `spare`: computes all of the convolution's output, even what no window of the pool reads. `whole`: the input is
     read as a single pixel, its channels those of all pixels, row by row, each with all its words; the convolution is 1x1.
-    `table_zero_point`: of what the table gives, if there is one.
+    `table_zero_point`: of what the table gives, if there is one. `lrn_zero_points`: of what the normalisation takes and
+    gives; all output blocks of a band that goes through it are in one command.
 
     What an engine cannot run can be made too, and asked what stands `against` it.
     """
@@ -69,6 +72,8 @@ class Convolution:
     whole: bool = False
     table: QTable | None = None
     table_zero_point: int = 0
+    lrn: QLRN | None = None
+    lrn_zero_points: tuple[int, int] = (0, 0)
 
     def against(self) -> Iterator[tuple[QLayer, str]]:
         """What stands against it on this engine, whatever its memories hold: whether convolution or pool, and why."""
@@ -96,6 +101,8 @@ class Convolution:
             yield self.table, reason
         if self.pool is not None:
             yield from self._against_pool(self.pool, self.pool_window)
+        if self.lrn is not None:
+            yield from self._against_lrn(self.lrn)
 
     def _too_much(self, layer: QLayer, what: str, unit: str, used: int, name: str, instead: str = ""
                   ) -> Iterator[tuple[QLayer, str]]:
@@ -103,6 +110,14 @@ class Convolution:
         room = getattr(self.geometry, name)
         if used > room:
             yield layer, f"{what} must be at most {room} {unit} ({name}), not {used}: {used - room} are missing{instead}"
+
+    def _against_lrn(self, layer: QLRN) -> Iterator[tuple[QLayer, str]]:
+        if reason := lacking("lrn", self.geometry):
+            yield layer, reason
+        if layer.size > MOST_SIZE:
+            yield layer, f"size must be at most {MOST_SIZE} channels, not {layer.size}"
+        yield from self._too_much(self.conv, f"parameters of {len(self.conv.weight)} channels before a normalisation", "words",
+                                  self.blocks * self.geometry.pairs, "parameter_words")
 
     def _against_pool(self, pool: Pool, window: Window) -> Iterator[tuple[QLayer, str]]:
         if isinstance(pool, QGlobalAvgPool):
@@ -159,7 +174,7 @@ class Convolution:
     @property
     def pointwise(self) -> bool:
         """Whether each value is made of those of the same pixel in its own block alone."""
-        return bool(self.own.step) and self.pool is None and self.conv.window == NO_POOL
+        return bool(self.own.step) and self.pool is None and self.lrn is None and self.conv.window == NO_POOL
 
     @property
     def average(self) -> bool:

@@ -2,8 +2,9 @@
 import numpy as np
 
 from arch.geometry import Geometry
+from nets.int8.network import QLRN
 
-__all__ = ["parameter_image", "parameter_words", "table_words", "weight_image", "weight_words"]
+__all__ = ["lrn_words", "parameter_image", "parameter_words", "table_words", "weight_image", "weight_words"]
 
 
 def weight_image(geometry: Geometry, weight: np.ndarray) -> np.ndarray:
@@ -41,4 +42,13 @@ def table_words(table: np.ndarray) -> np.ndarray:
     """A table uint8 (256,) as storage holds it: uint16 (words of parameters * 6,), eight entries in the biases of each."""
     words = np.zeros((len(table) // 8, 6), np.uint16)
     words[:, :4] = np.ascontiguousarray(table).view("<u2").reshape(-1, 4)
+    return words.reshape(-1)
+
+
+def lrn_words(layer: QLRN) -> np.ndarray:
+    """The function of a normalisation as storage holds it: uint16 (entries * 6,), base and drop in the first bias of each word,
+    the shift less 1 in the second one."""
+    words = np.zeros((len(layer.base), 6), np.uint16)
+    words[:, :2] = (layer.base.astype(np.uint32) | layer.drop.astype(np.uint32) << 17).astype("<u4")[:, None].view("<u2")
+    words[:, 2] = layer.shift - 1
     return words.reshape(-1)

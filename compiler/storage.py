@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from arch.geometry import Geometry
-from compiler.images import parameter_words, table_words, weight_words
+from compiler.images import lrn_words, parameter_words, table_words, weight_words
 from compiler.residency import Stored
 from compiler.schedule.groups import Group
 from compiler.stages import Buffer, Stage, Stages, overlap
@@ -19,7 +19,7 @@ ROW = 512               # of an SDRAM, in words: what lies behind the program be
 @dataclass(eq=False)
 class Layout:
     """Addresses in words of 16 bits, and words by kind (`sizes`). Constants come first, then the program, input, spills, output.
-    `tables`: of the stages that have one.
+    `tables`, `functions` (of normalisations): of the stages that have one.
 
     Spilled buffers share words where no group needs both. No job has to wait for that: whoever stores a buffer does so behind a
     command of a later group than those that waited for the loads of the one that was there before.
@@ -29,6 +29,7 @@ class Layout:
     weights: dict[Stage, int]
     parameters: dict[Stage, int]
     tables: dict[Stage, int]
+    functions: dict[Stage, int]
     program: int
     input: int
     buffers: dict[Buffer, int]
@@ -59,6 +60,11 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
                 shared[table.name] = at
                 at = _up(at + len(table_words(table.table)))
             tables[stage] = shared[table.name]
+    functions: dict[Stage, int] = {}
+    for stage in stages.stages:
+        if stage.work.lrn:
+            functions[stage] = at
+            at = _up(at + len(lrn_words(stage.work.lrn)))
     program, parameters_end = at, at
     program_end = at + _up(program_words)
     at = _up(program_end, ROW)
@@ -77,8 +83,8 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
     at = _up(at + _words(stages.output, geometry))
     sizes = {"weights": constants_end, "parameters": parameters_end - constants_end, "program": program_end - program,
              "input": store_base - program_end, "spilled": spilled_words, "output": at - buffers[stages.output]}
-    return Layout(weights=weights, parameters=parameters, tables=tables, program=program, input=start, buffers=buffers,
-                  store_base=store_base, end=at, sizes=sizes)
+    return Layout(weights=weights, parameters=parameters, tables=tables, functions=functions, program=program, input=start,
+                  buffers=buffers, store_base=store_base, end=at, sizes=sizes)
 
 
 def _words(buffer: Buffer, geometry: Geometry) -> int:
@@ -117,6 +123,9 @@ def constants(layout: Layout, stages: Stages, program: Sequence[int]) -> np.ndar
             storage[address:address + len(words)] = words
     for stage, address in layout.tables.items():
         words = table_words(stage.work.table.table)
+        storage[address:address + len(words)] = words
+    for stage, address in layout.functions.items():
+        words = lrn_words(stage.work.lrn)
         storage[address:address + len(words)] = words
     storage[layout.program:] = program
     return storage

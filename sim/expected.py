@@ -86,7 +86,8 @@ class Expected:
 
     def payload(self, boundary: str) -> np.ndarray:
         """Payloads at a boundary: uint8 (beats, bytes), as `sim.verilog.native` records them."""
-        order = self._order[{"pooled": "pooled", "averaged": "last", "written": "last"}.get(boundary, "made")]
+        order = self._order[{"pooled": "pooled", "normalised": "pooled", "averaged": "last", "written": "last"}.get(
+            boundary, "made")]
         match boundary:
             case "array":
                 block, row, column = order
@@ -95,7 +96,7 @@ class Expected:
                 return self._blocks(self._vectors, order)
             case "mapped":
                 return self._blocks(self._mapped, order)
-            case "pooled":
+            case "pooled" | "normalised":
                 return self._blocks(self._pooled, order)
             case "averaged":
                 return self._blocks(self._output, order)

@@ -1,4 +1,4 @@
-"""Weights, parameters and tables: where they lie in their memories, and the loads that bring them."""
+"""Weights, parameters, tables, functions of normalisations: where they lie in their memories, and the loads that bring them."""
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
@@ -6,12 +6,12 @@ import numpy as np
 from arch.geometry import OPTION_WORDS, Geometry
 from arch.instruction import Opcode, Transfer, storage_words
 from compiler import costs
-from compiler.images import table_words
+from compiler.images import lrn_words, table_words
 from compiler.jobs.job import Job, Jobs, Memory, pieces
 from compiler.schedule.steps import Step
 from compiler.stages import Stage
 
-__all__ = ["Constants", "Tables", "Weights"]
+__all__ = ["Constants", "Functions", "Tables", "Weights"]
 
 
 class _Ring:
@@ -134,4 +134,20 @@ class Tables(Constants):
 
     def words(self, step: Step) -> range:
         """The table, if the step's stage has one."""
+        return range(self._words(step.stage))
+
+
+class Functions(Constants):
+    """The functions of all stages that normalise. `storage`: where they lie there."""
+
+    def __init__(self, geometry: Geometry, jobs: Jobs, storage: Mapping[Stage, int]):
+        super().__init__(Opcode.LOAD_PARAMETERS, geometry, OPTION_WORDS["lrn"], jobs, storage, self._words,
+                         first=geometry.option_words("lrn").start if storage else 0)
+
+    def _words(self, stage: Stage) -> int:
+        layer = stage.work.lrn
+        return len(lrn_words(layer)) // self.per_word if layer else 0
+
+    def words(self, step: Step) -> range:
+        """The function, if the step's stage has one."""
         return range(self._words(step.stage))

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from arch.geometry import Geometry
 from arch.instruction import Opcode
 from compiler.commands import command
-from compiler.jobs.constants import Constants, Tables, Weights
+from compiler.jobs.constants import Constants, Functions, Tables, Weights
 from compiler.jobs.job import Jobs, Memory
 from compiler.jobs.rows import Arrivals, Departures, StoredRows
 from compiler.residency import Brought, Residency, Stored
@@ -34,6 +34,7 @@ class _Maker:
         self.parameters = Constants(Opcode.LOAD_PARAMETERS, geometry, geometry.parameter_words, self.jobs, layout.parameters,
                                     lambda stage: geometry.pairs)
         self.tables = Tables(geometry, self.jobs, layout.tables)
+        self.functions = Functions(geometry, self.jobs, layout.functions)
         self.stored: StoredRows = {}
 
     def add(self, number: int, group: Group) -> None:
@@ -66,7 +67,8 @@ class _Maker:
 
     def _step(self, at: int, step: Step, residents: Mapping[Buffer, Residency], target: Residency, pool_base: int) -> None:
         stage = step.stage
-        weights, parameters, table = (part.bring(step) for part in (self.weights, self.parameters, self.tables))
+        constants = self.weights, self.parameters, self.tables, self.functions
+        begins = [part.bring(step) for part in constants]
         sources = [(residents[source.buffer], stage.source_words(source, step.blocks)) for source in step.sources]
         for resident, words in sources:
             if isinstance(resident, Brought):
@@ -76,19 +78,20 @@ class _Maker:
         first = stage.target.words.start - target.together(step.output_words).start
         body = command(
             stage.work, sources=maps, target=target.map_of(step.output_words, lanes), band=step.band, blocks=step.blocks,
-            weights=weights, parameters=parameters, pool_base=pool_base, running=step.running, table=table,
-            portion=step.portion,
+            pool_base=pool_base, running=step.running, portion=step.portion,
+            **dict(zip(("weights", "parameters", "table", "lrn"), begins, strict=True)),
             place=first * self.geometry.blocks_per_word + step.blocks.start)
         after = set()
         for resident, words in sources:
             after |= self.activations.reads("compute", resident.addresses(words, step.input_rows))
         after |= self.activations.writes("compute", target.addresses(step.output_words, step.output_rows))
         if len(step.output_rows):
-            for memory in (self.activations, self.weights.memory, self.parameters.memory, self.tables.memory):
+            for memory in (self.activations, *(part.memory for part in constants)):
                 memory.settle()
         for resident, words in sources:
             self.activations.keep(resident.addresses(words, step.late_rows))
-        after |= self.weights.read(step, weights) | self.parameters.read(step, parameters) | self.tables.read(step, table)
+        for part, word in zip(constants, begins, strict=True):
+            after |= part.read(step, word)
         self.jobs.add(Opcode.COMPUTE, body, after, step=step, stage=stage)
         if isinstance(target, Stored):
             self.departures.store(step, target)

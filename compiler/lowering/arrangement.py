@@ -6,10 +6,25 @@ import math
 from arch.geometry import Geometry
 from compiler.convolution import Pool, picks
 from compiler.stages import Buffer, Origin
-from nets.int8.network import QAdd, QConcat, QConv, QFlatten, QGlobalAvgPool, QInput, QLayer, QNetwork, QSelect, QTable
+from nets.int8.network import (
+    QLRN,
+    QAdd,
+    QAvgPool,
+    QConcat,
+    QConv,
+    QFlatten,
+    QGlobalAvgPool,
+    QInput,
+    QLayer,
+    QMaxPool,
+    QNetwork,
+    QSelect,
+    QTable,
+)
 
 __all__ = ["Arrangement", "Part"]
 
+FUSED_WEIGHTS = 0.75    # of the weight memory, that a convolution with a normalisation behind it may take at most
 VIEWS = QInput | QFlatten | QSelect         # no stage writes them: they are seen in another's pixels
 
 
@@ -31,6 +46,7 @@ class Arrangement:
         self.parts: dict[str, list[Part]] = {}              # of each concatenation, and of each pool that went into its branches
         self.fused: dict[str, QLayer] = {}                  # convolution or addition -> pool behind it
         self.tables: dict[str, QTable] = {}                 # convolution or addition -> table behind it, before the pool
+        self.normalised: dict[str, QLRN] = {}               # convolution -> normalisation behind it, and behind its pool
         self.pushed: dict[str, QConcat] = {}                # pool -> concatenation into whose branches it went
         self.readers = {name: [layer for layer in network.layers if name in layer.inputs] for name in network.by_name}
         self._fuse()
@@ -56,13 +72,16 @@ class Arrangement:
         return found[0] if len(found) == 1 and found[0].inputs.count(name) == 1 and name != self.output else None
 
     def _fuse(self):
-        """Which convolutions and additions get a table or a pool behind them, or both."""
+        """Which convolutions and additions get a table or a pool behind them, or both, and which convolutions a normalisation."""
         by_name = self.network.by_name
         for layer in self.network.layers:
-            if not isinstance(layer, Pool | QTable) or picks(layer):
+            if not isinstance(layer, Pool | QTable | QLRN) or picks(layer):
                 continue
             before = by_name[layer.inputs[0]]
             if self._sole_reader(before.name) is not layer:
+                continue
+            if isinstance(layer, QLRN):
+                self._fuse_lrn(layer)
                 continue
             if isinstance(layer, QTable):
                 if isinstance(before, QConv | QAdd):
@@ -80,15 +99,34 @@ class Arrangement:
                     self.fused |= {branch.name: layer for branch in branches}
                     self.pushed[layer.name] = before
 
+    def _fuse_lrn(self, layer: QLRN):
+        """A normalisation behind a convolution, and perhaps its pool, if commands can have all its output blocks: its weights
+        leave room for others. Bytes of a block that are no channels must be zero, as they are unless a clamp forbids it."""
+        before = self.network.by_name[layer.inputs[0]]
+        if isinstance(before, QMaxPool | QAvgPool) and before.name not in self.pushed:
+            before = next((self.network.by_name[name] for name, pool in self.fused.items() if pool is before), before)
+        if not isinstance(before, QConv) or before.groups != 1 or before.name in self.tables:
+            return
+        source, how, geometry = self.network.by_name[before.inputs[0]], before.requantise, self.geometry
+        channels, taps = before.weight.shape[1], math.prod(before.window.kernel)
+        inputs = self.aligned(channels * taps) if source is self.network.input else self.aligned(channels) * taps
+        words = -(-len(before.weight) // geometry.output_lanes) * geometry.pairs
+        small = words * inputs // geometry.input_lanes <= FUSED_WEIGHTS * geometry.weight_words
+        if (small and 2 * words <= geometry.parameter_words and how.low <= how.zero_point <= how.high
+                and before.window.dilation == (1, 1) and not isinstance(source, QConcat | QFlatten)):
+            self.normalised[before.name] = layer
+
     def tensor_of(self, name: str) -> str:
         """The tensor that a convolution or addition writes, with what is fused behind it."""
-        last = self.fused.get(name) or self.tables.get(name)
+        last = self.normalised.get(name) or self.fused.get(name) or self.tables.get(name)
         return last.name if last else name
 
     @property
     def inside(self) -> set[str]:
         """Tensors that are never written, because the stage that computes them goes on."""
-        return {*self.fused, *self.tables, *(table.name for name, table in self.tables.items() if name in self.fused)}
+        return ({*self.fused, *self.tables, *self.normalised}
+                | {table.name for name, table in self.tables.items() if name in self.fused}
+                | {self.fused[name].name for name in self.normalised if name in self.fused})
 
     def _fits_whole(self, layer: QLayer) -> bool:
         """Whether the inputs of convolutions fit activation memory: a global average has but one sum, and wants all pixels of

@@ -15,6 +15,7 @@ from compiler.lowering.sparse import POINT, addition, as_a_pixel, identity, spre
 from compiler.stages import Buffer, Origin, Slice, Stage, Stages
 from nets.graph import Problem, Window
 from nets.int8.network import (
+    QLRN,
     QAdd,
     QAvgPool,
     QChannelShuffle,
@@ -65,7 +66,8 @@ class _Lowering:
     def run(self) -> Stages:
         steps = {QInput: self._input, QConv: self._conv, QAdd: self._add, QConcat: self._concat, QFlatten: self._flatten,
                  QMaxPool: self._pool, QAvgPool: self._pool, QGlobalAvgPool: self._pool, QClamp: self._copy_like,
-                 QTable: self._table, QChannelShuffle: self._copy_like, QPad: self._pad, QSelect: self._select}
+                 QTable: self._table, QLRN: self._normalise, QChannelShuffle: self._copy_like, QPad: self._pad,
+                 QSelect: self._select}
         hidden = {concat.name for concat in self.arranged.pushed.values()} | ({self.network.output} if self.softmax else set())
         for layer in self.network.layers:
             if layer.name in hidden:
@@ -143,7 +145,8 @@ class _Lowering:
 
     def _convolve(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, view: _View, target: _View, channel: int = 0):
         """The stages of a convolution of any groups and dilation."""
-        self._stages(layer, tensor, without_holes(conv), pool, (view,), target, channel, self.arranged.tables.get(layer))
+        self._stages(layer, tensor, without_holes(conv), pool, (view,), target, channel, self.arranged.tables.get(layer),
+                     self.arranged.normalised.get(layer))
 
     def _add(self, layer: QAdd):
         """A convolution of two maps; what does not lie alone in its buffer is copied to one."""
@@ -177,13 +180,24 @@ class _Lowering:
     def _pool(self, pool: QLayer):
         if pool.name in self.arranged.pushed:
             self.views[pool.name] = self._joined(pool.name)
-        elif pool.name not in self.views:
+        elif pool.name not in self.views and pool.name not in self.arranged.inside:
             self._alone(pool, pool)
 
     def _table(self, layer: QTable):
         """A table, in the stage of the convolution before it, or behind a copy."""
         if layer not in self.arranged.tables.values():
             self._alone(layer)
+
+    def _normalise(self, layer: QLRN):
+        """A normalisation, in the stage of the convolution before it, or behind a copy of what lies alone, whose output blocks
+        one command has."""
+        source = layer.inputs[0]
+        if layer in self.arranged.normalised.values() or self._flat(layer, source):
+            return
+        view = self._alone_in_buffer(source)
+        self.views[layer.name] = target = self._own(layer.name)
+        conv = identity(layer.name, source, len(view.channels), self._kind(source)[1])
+        self._stages(layer.name, layer.name, conv, None, (view,), target, lrn=layer)
 
     def _copy_like(self, layer: QClamp | QChannelShuffle):
         self._alone(layer)
@@ -287,8 +301,8 @@ class _Lowering:
     # Stages
 
     def _stages(self, layer: str, tensor: str, conv: QConv, pool: QLayer | None, views: tuple[_View, ...], target: _View,
-                channel: int = 0, table: QTable | None = None):
-        """Adds the stages of a convolution of one map or of several that lie alike, with a table behind it; `channel`: of
+                channel: int = 0, table: QTable | None = None, lrn: QLRN | None = None):
+        """Adds the stages of a convolution of one map or of several that lie alike, with what is behind it; `channel`: of
         `tensor`, the first that is written. Where a kernel that the engine has not is as large as the map, all pixels are one."""
         lanes, buffer, kernel = self.geometry.input_lanes, views[0].buffer, conv.window.kernel
         whole = max(kernel) > MOST_KERNEL and kernel == (buffer.height, buffer.width) and not any(conv.window.padding)
@@ -296,11 +310,15 @@ class _Lowering:
         # A global average has one sum: a map too large for the chip comes again for each output block, so rather a word of it.
         apart = isinstance(pool, QGlobalAvgPool) and conv.groups > 1 and buffer.words > self.geometry.activation_words
         for part in spread(conv, views[0].channels, self.geometry, apart=apart):
+            if lrn and len(part.outputs) < len(conv.weight):
+                raise AssertionError("what is normalised must be a single stage")
             if whole:
                 part = as_a_pixel(part, buffer.pixel_words, self.geometry)
+            normalised = tuple(self._kind(name)[1] for name in (lrn.inputs[0], lrn.name)) if lrn else (0, 0)
             work = Convolution(geometry=self.geometry, conv=part.conv, pool=pool, height=buffer.height, width=buffer.width,
                                zero_point=zero_point, own=part.own, maps=len(views), whole=whole, table=table,
-                               table_zero_point=self._kind(table.name)[1] if table else 0)
+                               table_zero_point=self._kind(table.name)[1] if table else 0, lrn=lrn,
+                               lrn_zero_points=normalised)
             first = int(target.channels[part.outputs.start])
             words = range(first // lanes, first // lanes + -(-len(part.outputs) // lanes))
             stage = Stage(layer=layer, op=named.called, tensor=tensor, channel=channel + part.outputs.start, work=work,

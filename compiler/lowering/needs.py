@@ -3,7 +3,7 @@ from collections.abc import Callable, Mapping
 import math
 
 from arch.geometry import Geometry
-from nets.int8.network import QConv, QFlatten, QLayer, QNetwork, QTable
+from nets.int8.network import QLRN, QConv, QFlatten, QLayer, QNetwork, QTable
 
 __all__ = ["NEEDS", "in_portions", "lacking", "needed"]
 
@@ -33,6 +33,7 @@ def _carries(network: QNetwork, layer: QLayer, geometry: Geometry) -> bool:
 # By option: whether it is a layer's in an engine. A network is compiled for a board's engine with all that its layers have here.
 NEEDS: Mapping[str, Callable[[QNetwork, QLayer, Geometry], bool]] = {
     "carry": _carries,
+    "lrn": lambda network, layer, geometry: isinstance(layer, QLRN),
     "table": lambda network, layer, geometry: isinstance(layer, QTable),
 }
 

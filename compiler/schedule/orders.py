@@ -108,6 +108,8 @@ def interleaved(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows: S
             continue
         parts = [[range(stage.work.blocks)] if stage in pinned else _chunks(geometry, stage, 1, free, spare=spare)
                  for stage in stages]
+        if not all(parts):
+            continue
         steps = [[cuts.steps(stage, count, blocks) for blocks in blocks_of]
                  for stage, count, blocks_of in zip(stages, rows, parts, strict=True)]
         ways = ways or _ways(stages, [blocks_of[0] for blocks_of in steps])
@@ -208,7 +210,8 @@ def _ready(stop: int, makers: Sequence[list[tuple[int, int]]]) -> int | None:
 def alike(stages: Sequence[Stage]) -> bool:
     """Whether stages may run chunk by chunk: all have as many output blocks, none of which reads what another one wrote, and all
     but the last are read by one behind them."""
-    return (all(stage.work.blocks == stages[0].work.blocks and not stage.work.average and len(stage.work.portions) == 1
+    return (all(stage.work.blocks == stages[0].work.blocks and not stage.work.average and not stage.work.lrn
+                and len(stage.work.portions) == 1
                 for stage in stages)
             and all(any(other.reads_of(stage) for other in stages[n + 1:]) for n, stage in enumerate(stages[:-1]))
             and all(stage.follows(other) for n, stage in enumerate(stages) for other in stages[:n] if stage.reads_of(other)))
@@ -242,8 +245,12 @@ def chunk_by_chunk(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows
 def _chunks(geometry: Geometry, stage: Stage, cut: int, words: int, held: int = costs.CHUNKS_HELD,
             spare: int | None = None) -> list[range]:
     """Output blocks in chunks of which `words` weight words hold `held`, `spare` parameter words (None: all) two, and the pool's
-    line memory one; `cut` bands."""
+    line memory one; `cut` bands. None where all must be in one, and do not fit."""
     work, spare = stage.work, geometry.parameter_words if spare is None else spare
+    if work.lrn:
+        fit = (work.blocks * work.block_words <= words and work.blocks * geometry.pairs <= spare
+               and work.blocks * work.places <= work.most_places)
+        return [range(work.blocks)] if fit else []
     most = work.blocks
     if work.blocks * work.block_words > words // held:
         most = max(1, words // (held * work.block_words))
@@ -279,6 +286,8 @@ def _chunked(geometry: Geometry, stage: Stage, rows: int) -> Iterator[Order]:
     whole = weight_words(stage) <= geometry.weight_words and work.blocks * geometry.pairs <= geometry.parameter_words
     too_many = work.places * work.blocks > work.most_places
     for chunks in dict.fromkeys(tuple(_chunks(geometry, stage, len(cut), geometry.weight_words, count)) for count in held):
+        if not chunks:
+            continue
         for running in (False, True) if work.average and len(cut) > 1 else (False,):
             parts = [Step.of(stage, cut, blocks, turn, running=running) for turn, blocks in enumerate(chunks)]
             yield Order([stage], list(chain(*parts)), Way.CHUNKS, frozenset())

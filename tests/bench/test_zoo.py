@@ -32,7 +32,7 @@ def test_command(tmp_path, monkeypatch, capsys):
 
 def test_a_network_that_is_refused_has_a_row_and_one_that_cannot_be_read_does_not_end_the_others(tmp_path, capsys):
     (tmp_path / "bad.onnx").write_bytes(b"no network")
-    nodes = [node("Conv", "x w", "c"), node("LRN", "c", "n", size=3), node("GlobalAveragePool", "n")]
+    nodes = [node("Conv", "x w", "c"), node("LRN", "c", "n", size=7), node("GlobalAveragePool", "n")]
     refused = save(tmp_path, model(nodes, weights(w=(8, 3, 3, 3)), shape=(1, 3, 16, 16)), "refused.onnx")
     words = ["--only", str(tmp_path / "bad.onnx"), "--only", str(refused), "--only", "digits", "--board", "versa-ecp5"]
     assert zoo.main([*words, "--build", str(tmp_path), "--page", str(tmp_path / "zoo.md")]) == 1

@@ -49,7 +49,7 @@ def test_other_files_are_not_overwritten(tmp_path, capsys):
 
 
 def test_a_network_without_a_unit_is_refused_by_its_operator(tmp_path, capsys):
-    nodes = [node("Conv", "x w", "a", name="first"), node("LRN", "a", name="norm", size=3)]
+    nodes = [node("Conv", "x w", "a", name="first"), node("LRN", "a", name="norm", size=7)]
     path = save(tmp_path, model(nodes, weights(w=(4, 3, 3, 3)), shape=(1, 3, 20, 20)))
     assert main(["--model", str(path), "--board", "85f", "--calibration-limit", "1"]) == 2
-    assert "(LRN): no unit of the engine computes it" in capsys.readouterr().err
+    assert "(LRN): size must be at most 5 channels, not 7" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import numpy as np
 
 from nets.graph import AvgPool, Conv, Graph, Input, MaxPool, Window
 from nets.int8.network import (
+    QLRN,
     QAdd,
     QAvgPool,
     QChannelShuffle,
@@ -21,6 +22,7 @@ from nets.int8.network import (
     QTable,
     Requantise,
     TensorType,
+    lrn_entries,
 )
 from nets.int8.pools import split_pools
 from nets.moves import Pad
@@ -194,6 +196,21 @@ class _Maker:
     def mapped_sum(self, source: str) -> str:
         return self.table(self.sum(source))
 
+    def lrn(self, source: str) -> str:
+        """A normalisation by any table whose factors are about 1."""
+        size = self.draw(st.integers(1, 5))
+        entries = lrn_entries(size)
+        base, drop, shift = (self.rng.integers(*ends, entries) for ends in ((1 << 15, 1 << 17), (0, 1 << 14), (14, 20)))
+        layer = QLRN(name=self.fresh("lrn"), inputs=(source,), size=size, base=base.astype(np.int32), drop=drop.astype(np.int32),
+                     shift=shift.astype(np.uint8))
+        return self.add(layer, self.shapes[source], self.zero)
+
+    def normalised_conv(self, source: str) -> str:
+        return self.lrn(self.conv(source))
+
+    def normalised_pool(self, source: str) -> str:
+        return self.lrn(self.pooled_conv(source))
+
     def wide_conv(self, source: str) -> str:
         """A convolution of so many channels that a small memory does not hold the weights of an output block."""
         size = self.shapes[source][1:]
@@ -227,7 +244,7 @@ STEPS = ("conv", "conv", "fire", "pooled_conv", "pooled_fire", "pool", "concat",
 
 
 # Of the optional units that an engine has.
-STEPS_OF_UNITS = {"carry": ("wide_conv", "wide_conv"),
+STEPS_OF_UNITS = {"carry": ("wide_conv", "wide_conv"), "lrn": ("lrn", "normalised_conv", "normalised_conv", "normalised_pool"),
                   "table": ("table", "mapped_conv", "mapped_conv", "pooled_mapped_conv", "mapped_sum")}
 
 

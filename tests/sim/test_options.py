@@ -16,6 +16,7 @@ from nets.int8.network import QNetwork
 from nets.load import load_model
 from nets.quantise import quantise_with
 from sim.frame import FrameBench
+from tests.compiler import test_lrn
 from tests.compiler.test_build import random_input
 from tests.compiler.test_tables import GEOMETRY, every_place, many_tables
 from tests.sim.networks import networks, single_conv
@@ -67,8 +68,8 @@ def test_an_entry_of_another_network_is_noticed(bench):
         check_on_the_machine(bench, network, program, q)
 
 
-@pytest.mark.parametrize("network", [every_place, many_tables, lenet5])
-def test_tables_on_the_machine(bench, network):
+@pytest.mark.parametrize("network", [every_place, many_tables, lenet5, test_lrn.every_place])
+def test_tables_and_normalisations_on_the_machine(bench, network):
     network = network()
     program = compile_network(network, bench.bench.geometry).program
     check_on_the_machine(bench, network, program, random_input(network))

@@ -95,12 +95,12 @@ def test_a_network_without_pictures_runs_on_noise(tmp_path, capsys):
 
 
 def test_a_network_that_cannot_run_is_refused(tmp_path, capsys):
-    nodes = [node("Conv", "x w", "a", name="first"), node("LRN", "a", name="norm", size=3)]
+    nodes = [node("Conv", "x w", "a", name="first"), node("LRN", "a", name="norm", size=7)]
     path = save(tmp_path, model(nodes, weights(w=(4, 3, 3, 3)), shape=(1, 3, 20, 20)))
     image = tmp_path / "grey.png"
     Image.new("RGB", (300, 300), (128, 128, 128)).save(image)
     assert main(["--model", str(path), "--calibration-limit", "1", "--image", str(image)]) == 2
-    assert "(LRN): no unit of the engine computes it" in capsys.readouterr().err
+    assert "(LRN): size must be at most 5 channels, not 7" in capsys.readouterr().err
 
 
 def frame_of(program: Program) -> Frame:
