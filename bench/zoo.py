@@ -16,9 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn
 from bench import light
 from bench.survey.charts import survey
 from bench.survey.measure import MAIN, measure, slug
-from bench.survey.tables import command_of, page, row, terminal_table
+from bench.survey.published import TOP1
+from bench.survey.tables import command_of, page, row, terminal_tables
 from boards import BOARDS, find
-from cli import Parser, RequestError, WorkError, meter, print_error, run_command, terminal, write_bytes, write_json
+from cli import Parser, RequestError, WorkError, meter, print_error, print_notes, run_command, terminal, write_bytes, write_json
 from nets.plot import plot_suffix
 from nets.zoo.catalogue import NAMES, blank
 
@@ -48,6 +49,8 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         plot_suffix(args.plot.suffix)           # before hours of work
     names = args.only or NETWORKS
+    if args.plot and not any(name in TOP1 for name in names):
+        raise RequestError(f"--plot: no accuracy is published of {', '.join(names)}, which the chart would show")
     chosen = _checked(args.board or BOARDS, names) | {MAIN}
     boards = [board for name, board in BOARDS.items() if name in chosen]
     records, failed = [], 0
@@ -70,7 +73,11 @@ def run(args: argparse.Namespace) -> int:
         picture = args.plot.name if args.plot and args.plot.parent == args.page.parent else ""
         text = page(rows, MAIN, float(find(MAIN).pll.clock_mhz), command_of("bench.zoo", args), picture)
         write_bytes(args.page, text.encode())
-    terminal().print(terminal_table(rows))
+    asked = [board.name for board in boards if args.board and board.name != MAIN]
+    for table in terminal_tables(rows, MAIN, asked):
+        terminal().print(table)
+    print_notes(f"{record['network']} on {name}: {reason}" for record in records for name in asked
+                for reason in record["boards"][name].get("refused", ()))
     return int(failed > 0)
 
 

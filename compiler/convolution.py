@@ -92,7 +92,7 @@ class Convolution:
                 yield self.conv, f"input {what} must be at most {MOST_SIDE}, not {value}: make the image smaller (--size)"
         if self.passes > MOST_BLOCKS and self.whole:
             yield self.conv, (f"a map that is read at once must have at most {MOST_BLOCKS} words of "
-                              f"{geometry.input_lanes} channels, not {self.passes}")
+                              f"{geometry.input_lanes} channels, not {self.passes}: pool it before, or give it fewer channels")
         yield from self._too_much(self.conv, f"weights of {geometry.output_lanes} channels", "words",
                                   max(map(len, self.portion_words)), "weight_words", CARRIED if self.carries else "")
         yield from self._too_much(self.conv, "output rows", "pixels", self.size[1], "band_pixels")

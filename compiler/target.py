@@ -6,7 +6,7 @@ from pathlib import Path
 from arch.geometry import PRESETS, Geometry
 from arch.sdram import Timing
 from arch.units import OPTIONAL
-from boards import BOARDS, find
+from boards import ALIASES, BOARDS, find
 from boards.board import MOST_STORAGE_MB
 from cli import OutputError, positive, print_notes
 from compiler.lowering.needs import needed
@@ -75,7 +75,7 @@ def target_of(board: str, geometry: Path | None = None, storage_mb: int | None =
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     """Which board or engine; see `target_from_arguments`."""
     parser.add_argument("--board", default="ulx3s", metavar="B",
-                        help=f"board or engine: {', '.join([*BOARDS, *PRESETS])} (%(default)s)")
+                        help=f"board or engine: {', '.join([*ALIASES, *BOARDS, *PRESETS])} (%(default)s)")
     parser.add_argument("--geometry", type=Path, metavar="FILE", help="another engine than the board's, as JSON")
     add_storage_argument(parser)
     add_units_argument(parser)

@@ -1,13 +1,13 @@
 """Tables of the zoo's networks, for a terminal and as a page."""
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import shlex
 
 from rich.table import Table
 
 from bench.survey.published import SOURCES, TOP1
 
-__all__ = ["command_of", "markdown", "page", "row", "terminal_table"]
+__all__ = ["command_of", "markdown", "page", "row", "terminal_tables"]
 
 REASON = 90             # letters of a refusal in a table
 PAGE = """\
@@ -61,9 +61,9 @@ def row(record: dict, main: str) -> dict:
         "boards": {name: board.get("frames_per_s") for name, board in record["boards"].items()}}
 
 
-def terminal_table(rows: Iterable[dict]) -> Table:
-    """A few columns, for 80 letters."""
-    table = Table()
+def terminal_tables(rows: Sequence[dict], main: str, others: Sequence[str]) -> Iterator[Table]:
+    """A few columns of the board `main`, for 80 letters, and frames/s of others, if there are some."""
+    table = Table(title=f"a frame on {main}")
     for heading in ("network", "MMAC", "Mcycles", "of bound", "frames/s", "compiled"):
         table.add_column(heading, justify="left" if heading == "network" else "right")
     for one in rows:
@@ -71,7 +71,14 @@ def terminal_table(rows: Iterable[dict]) -> Table:
             ["refused", "", "", ""] if one["cycles"] is None else [
                 _millions(one["cycles"]), f"{one['of_layer_by_layer']:.1%}", _speed(one["frames_per_s"]),
                 f"{one['seconds']:.0f} s, {one['megabytes']:,.0f} MB"]))
-    return table
+    yield table
+    if others:
+        table = Table("network", title="frames/s")
+        for board in others:
+            table.add_column(board, justify="right")
+        for one in rows:
+            table.add_row(one["network"], *(_speed(one["boards"][board]) for board in others))
+        yield table
 
 
 def markdown(headings: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
@@ -146,7 +153,10 @@ def _frames(rows: Sequence[dict]) -> str:
 
 def _accuracies(rows: Sequence[dict]) -> str:
     known = [one["network"] for one in rows if one["network"] in TOP1]
-    numbers = {source: n for n, source in enumerate(SOURCES, 1)}
+    if not known:
+        return "Of none of these networks.\n"
+    used = {TOP1[name][1] for name in known}
+    numbers = {source: n for n, source in enumerate((source for source in SOURCES if source in used), 1)}
     lines = markdown(["network", "top-1", "source"], ([f"`{name}`", f"{TOP1[name][0]:.1f} %", f"{numbers[TOP1[name][1]]}"]
                                                       for name in known))
     return lines + "\n" + "\n".join(f"{n}. {source}" for source, n in numbers.items()) + "\n"

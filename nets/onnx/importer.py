@@ -129,8 +129,8 @@ class _Import:
         if self._turned(result):
             yield f"{self.path.name}: output {printable(self.output)} is given with the channels first"
         if len(self.proto.output) > 1:
-            others = ", ".join(printable(value.name) for value in self.proto.output[1:])
-            yield f"{self.path.name}: output {printable(self.output)} is used, {others} are not"
+            others = [printable(value.name) for value in self.proto.output[1:]]
+            yield f"{self.path.name}: output {printable(self.output)} is used, not {', '.join(others)}"
 
     def _report(self, name: str, op: str, reason: str) -> None:
         self.problems.append(Problem(name, printable(op), printable(" ".join(reason.split()))))

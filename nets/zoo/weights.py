@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from cli import progress
 from nets.float_run import LAYERS
 from nets.graph import Add, Affine, Conv, Graph, GraphError, Layer, Linear, Problem
 
@@ -53,7 +54,7 @@ def normalised(graph: Graph, inputs: Sequence[np.ndarray], seed: int) -> Graph:
     branches = _ends_of_branches(graph)
     last = {name: n for n, layer in enumerate(graph.layers) for name in layer.inputs}
     layers = []
-    for n, layer in enumerate(graph.layers):
+    for n, layer in enumerate(progress(graph.layers, "statistics of batch normalisations")):
         if layer is graph.input:
             tensors[layer.name] = [np.ascontiguousarray(x, np.float32) for x in inputs]
         else:

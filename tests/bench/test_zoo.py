@@ -5,6 +5,7 @@ import re
 import pytest
 
 from bench import light, zoo
+from bench.survey.published import TOP1, TORCHVISION
 from nets.zoo.catalogue import NAMES
 from tests.nets.onnx.cases import model, node, save, weights
 
@@ -15,12 +16,17 @@ def test_all_names_of_the_zoo_are_measured():
 
 def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("FIRELINE_DATA", raising=False)
+    monkeypatch.setitem(TOP1, "digits", (99.0, TORCHVISION))
     words = ["--only", "digits", "--only", "lenet5:size=28", "--board", "versa-ecp5", "--build", str(tmp_path / "kept"),
              "--page", str(tmp_path / "zoo.md"), "--plot", str(tmp_path / "zoo.png"), "--json", str(tmp_path / "zoo.json")]
     assert zoo.main(words) == 0
-    said = capsys.readouterr().out
-    assert re.search(r"digits .* s, \d+ MB", said) and "lenet5:size=28" in said
+    shown = capsys.readouterr()
+    said = shown.out
+    assert re.search(r"digits .* s, \d+ MB", said) and re.search("digits .* 2,482", said)
+    assert "lenet5:size=28" in said and "versa-ecp5" in said
     assert max(map(len, said.splitlines())) <= 80
+    assert "note: lenet5:size=28 on versa-ecp5: lenet5:size=28 (network): storage must" in shown.err
+    assert "note: digits" not in shown.err
     page, found = (tmp_path / "zoo.md").read_text(), json.loads((tmp_path / "zoo.json").read_text())
     assert "python -m bench.zoo --only digits --only lenet5:size=28 --board versa-ecp5 --page" in page and "(zoo.png)" in page
     assert [row["network"] for row in found["rows"]] == ["digits", "lenet5:size=28"]
@@ -44,6 +50,7 @@ def test_a_network_that_is_refused_has_a_row_and_one_that_cannot_be_read_does_no
 @pytest.mark.parametrize("words, message", [
     (["--only", "resnet19"], "error: resnet19: is no network; did you mean resnet1"),
     (["--only", "mobilenet_v1:with=2"], "error: mobilenet_v1:with=2: 'with=2' must be option=value"),
+    (["--only", "digits", "--plot", "zoo.png"], "error: --plot: no accuracy is published of digits, which the chart would show"),
     (["--board", "ulx4s"], "error: board must be"), (["--plot", "zoo.doc"], "error: plot must end in")])
 def test_bad_requests_are_one_line(words, message, tmp_path, capsys):
     assert zoo.main([*words, "--build", str(tmp_path)]) == 2

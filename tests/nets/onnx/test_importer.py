@@ -260,7 +260,7 @@ def test_second_output_is_told(tmp_path):
     proto = model([node("Relu", "x"), node("Relu", "y", "z")])
     proto.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
     graph = import_onnx(save(tmp_path, proto))
-    assert graph.output == "y" and graph.notes == ("net.onnx: output y is used, z are not",)
+    assert graph.output == "y" and graph.notes == ("net.onnx: output y is used, not z",)
 
 
 def test_large_constants_take_no_memory(tmp_path):
