@@ -7,7 +7,7 @@ import json
 __all__ = ["Geometry", "OPTION_WORDS", "PRESETS"]
 
 # Of parameters, that options have for constants of their own; the others have none.
-OPTION_WORDS = {"lrn": 512, "table": 256}
+OPTION_WORDS = {"depthwise": 1536, "lrn": 512, "table": 256}
 
 
 def _check(name: str, value, low: int, high: int, multiple: int = 1):
@@ -34,6 +34,8 @@ class Geometry:
     - `pool_words`: places of the pool's line memory (one per output block and pooled column), 512..2048, a multiple of 512.
     - `fifo_words`: requantised vectors that wait for the pool, 32..512, a multiple of 16.
     - `line_pixels`: pixels of an image row that the gather's line buffers hold, 512..2048, a multiple of 512.
+    - `depthwise_words`: places of the depthwise convolution's line memory (one per output block and column), 512..2048, a
+      multiple of 512; of no meaning without it.
     - `options`: names of the options of `arch.units` that the engine has, in alphabetical order.
     """
 
@@ -48,6 +50,7 @@ class Geometry:
     pool_words: int = 512
     fifo_words: int = 64
     line_pixels: int = 512
+    depthwise_words: int = 512
     options: tuple[str, ...] = ()
 
     def __post_init__(self):
@@ -66,6 +69,7 @@ class Geometry:
         _check("pool_words", self.pool_words, 512, 2048, 512)
         _check("fifo_words", self.fifo_words, 32, 512, 16)
         _check("line_pixels", self.line_pixels, 512, 2048, 512)
+        _check("depthwise_words", self.depthwise_words, 512, 2048, 512)
         if not isinstance(self.options, tuple) or not all(isinstance(name, str) for name in self.options):
             raise TypeError(f"options must be a tuple of names, not {self.options!r}")
         if list(self.options) != sorted(set(self.options)):
@@ -94,10 +98,20 @@ class Geometry:
         return range(first, first + OPTION_WORDS.get(name, 0))
 
     def with_options(self, names: Iterable[str]) -> "Geometry":
-        """The same with these options beside those that it has. A normalisation takes vectors more slowly than the last pass of a
-        band makes them: all of these may wait, so that the array does not."""
-        options = tuple(sorted({*self.options, *names}))
-        return replace(self, options=options, fifo_words=max(self.fifo_words, self.band_pixels if "lrn" in options else 0))
+        """The same with these options beside those that it has, and the memories that go with them.
+
+        Depthwise convolutions and normalisations take vectors more slowly than the last pass of a band makes them: all of these
+        may wait, so that the array does not. The line memory of the former is as large as chips have room for, where the weight
+        memory is at most 4,096 words: half as large in an engine of 16 lanes beside further units.
+        """
+        found = replace(self, options=tuple(sorted({*self.options, *names})))
+        if not {"depthwise", "lrn"}.isdisjoint(found.options):
+            found = replace(found, fifo_words=max(self.fifo_words, self.band_pixels))
+        if "depthwise" in found.options and found != self:
+            alone = set(found.options) <= {"carry", "depthwise"}
+            found = replace(found, weight_words=min(self.weight_words, 4096),
+                            depthwise_words={8: 1024, 16: 2048 if alone else 1024}.get(self.output_lanes, 512))
+        return found
 
     @property
     def macs(self) -> int:
@@ -110,10 +124,13 @@ class Geometry:
         return (self.pairs - self.lut_pairs) * self.input_lanes + self.output_lanes * self.requantise_multipliers
 
     def to_json(self) -> str:
-        """Canonical JSON: keys sorted, no spaces, and no options if there are none: such engines are older than these."""
+        """Canonical JSON: keys sorted, no spaces, and no options if there are none, nor sizes of those that are not there: such
+        engines are older than these."""
         values = asdict(self)
         if not self.options:
             del values["options"]
+        if "depthwise" not in self.options:
+            del values["depthwise_words"]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod

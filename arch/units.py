@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from arch import pipeline
 from arch.geometry import Geometry
 from arch.record import Record
-from arch.unit import average, load, lrn, pool, requantise, table, window, writer
+from arch.unit import average, depthwise, load, lrn, pool, requantise, table, window, writer
 
 __all__ = ["FIXED", "OPTIONAL", "QUEUED", "UNITS", "Unit", "boundaries", "latency", "queued", "units", "vector"]
 
@@ -55,6 +55,7 @@ FIXED = (
 QUEUED = (
     Unit(name="fifo", latency=pipeline.OUTPUT_FIFO, boundary="fifo"),
     Unit(name="table", record=table.TableConfig, latency=table.LATENCY, boundary="mapped", optional=True),
+    Unit(name="depthwise", record=depthwise.DepthwiseConfig, latency=depthwise.PASS, boundary="filtered", optional=True),
     Unit(name="pool", record=pool.PoolConfig, latency=pool.LATENCY, boundary="pooled"),
     Unit(name="lrn", record=lrn.LrnConfig, latency=lrn.PASS, boundary="normalised", optional=True),
     Unit(name="average", record=average.AverageConfig, latency=average.PASS, boundary="averaged"),

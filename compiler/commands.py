@@ -14,15 +14,14 @@ from arch.unit.table import TABLE_WORDS, TableConfig
 from arch.unit.window import WindowConfig
 from arch.unit.writer import WriterConfig
 from compiler.bands import Band
-from compiler.convolution import EVERYTHING, MOST_STRIDE, Convolution
+from compiler.convolution import EVERYTHING, MOST_STRIDE, Convolution, rule
 from compiler.maps import Map
-from nets.int8.network import Requantise
 
 __all__ = ["command"]
 
 
 def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Band, blocks: range, weights: int, parameters: int,
-            place: int | None = None, pool_base: int = 0, running: bool = False, table: int = 0, lrn: int = 0,
+            place: int | None = None, pool_base: int = 0, running: bool = False, table: int = 0, lrn: int = 0, filters: int = 0,
             portion: int = 0) -> Command:
     """The command of a band of a convolution and a range of its output blocks, or, by its number, a portion of one's sums
     (`Convolution.portions`), whose weights and parameters begin at these words. It reads one source, or of each of `work.maps`
@@ -30,8 +29,8 @@ def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Ban
     blocks reads.
 
     `place`: of the first of these blocks in the target's pixel, in blocks; by default where `target` has the map's. `running`: a
-    global average writes what it has so far, also before the last band. `table`, `lrn`: word of the unit
-    at which the table, or the function of a normalisation, begins.
+    global average writes what it has so far, also before the last band. `table`, `lrn`, `filters`: words of their units at which
+    the table, the function of a normalisation, and the constants of a depthwise convolution begin.
     """
     if place is None:
         place = target.offset // work.geometry.output_lanes + blocks.start
@@ -41,16 +40,11 @@ def command(work: Convolution, *, sources: Sequence[Map], target: Map, band: Ban
     return Command(window=(_window(work, sources[0], band, blocks, portion) if work.maps == 1
                            else _sum(work, sources, band, blocks)),
                    load=LoadConfig(weights=weights, parameters=parameters, passes=passes, output_blocks=len(blocks)),
-                   requantise=RequantiseConfig(**_rule(work.conv.requantise)), table=_table(work, band, blocks, table),
+                   requantise=RequantiseConfig(**rule(work.conv.requantise)), table=_table(work, band, blocks, table),
+                   depthwise=work.depthwise_record(band, blocks, pool_base, filters),
                    pool=work.pool_record(band, blocks, pool_base), lrn=_lrn(work, band, blocks, lrn),
                    average=_average(work, band, blocks, running or band.last),
                    writer=_writer(work, target, band, blocks, place, running or band.last))
-
-
-def _rule(how: Requantise) -> dict[str, int]:
-    """Zero point and limits, which tell scores beyond theirs (`arch.scores`)."""
-    beyond = int(how.fraction)
-    return {"zero_point": how.zero_point, "low": how.low - beyond, "high": how.high + beyond, "fraction": beyond}
 
 
 def _window(work: Convolution, source: Map, band: Band, blocks: range, portion: int) -> WindowConfig:
@@ -130,7 +124,7 @@ def _average(work: Convolution, band: Band, blocks: range, emits: bool) -> Avera
     return AverageConfig(
         enable=1, first=int(band.first), last=int(emits), pixels=pixels, output_blocks=len(blocks),
         start=-work.pooled[0] * work.pooled[1] * work.result_zero_point, multiplier=int(np.max(how.multiplier)),
-        shift=int(np.max(how.shift)), **_rule(how))
+        shift=int(np.max(how.shift)), **rule(how))
 
 
 def _writer(work: Convolution, target: Map, band: Band, blocks: range, place: int, emits: bool) -> WriterConfig:

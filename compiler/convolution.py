@@ -1,4 +1,4 @@
-"""One convolution, with the pool fused behind it: sizes, images of its constants, and what stands against it on an engine."""
+"""One convolution, with the pool or a depthwise one fused behind it: sizes, images of constants, what stands against it."""
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,17 +7,19 @@ import math
 import numpy as np
 
 from arch.geometry import Geometry
+from arch.unit.depthwise import KERNEL, WINDOW, DepthwiseConfig, load_cycles
 from arch.unit.gather import GatherConfig
 from arch.unit.lrn import MOST_SIZE
 from arch.unit.pool import POOL_AVERAGE, POOL_MAX, POOL_NONE, PoolConfig
 from arch.unit.window import WindowConfig
 from compiler.bands import Band, cut_bands
-from compiler.images import parameter_image, weight_image
+from compiler.images import filter_words, parameter_image, weight_image
 from compiler.lowering.needs import in_portions, lacking
 from nets.graph import Window
-from nets.int8.network import QLRN, SHIFT_MAX, QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool, QTable
+from nets.int8.network import QLRN, SHIFT_MAX, QAvgPool, QConv, QGlobalAvgPool, QLayer, QMaxPool, QTable, Requantise
 
-__all__ = ["Convolution", "EVERYTHING", "MOST_KERNEL", "MOST_PADDING", "MOST_SIDE", "MOST_STRIDE", "Own", "Pool", "picks"]
+__all__ = ["Convolution", "EVERYTHING", "MOST_KERNEL", "MOST_PADDING", "MOST_SIDE", "MOST_STRIDE", "Own", "Pool", "picks",
+           "rule"]
 
 Pool = QMaxPool | QAvgPool | QGlobalAvgPool
 NO_POOL = Window(kernel=(1, 1))
@@ -34,6 +36,12 @@ def picks(layer: QLayer) -> bool:
             and not any(layer.window.padding))
 
 
+def rule(how: Requantise) -> dict[str, int]:
+    """Zero point and limits, which tell scores beyond theirs (`arch.scores`)."""
+    beyond = int(how.fraction)
+    return {"zero_point": how.zero_point, "low": how.low - beyond, "high": how.high + beyond, "fraction": beyond}
+
+
 @dataclass(frozen=True)
 class Own:
     """Which words of a pixel an output block reads: as many as there are weights for, from (block // repeat) * step on."""
@@ -48,7 +56,8 @@ EVERYTHING = Own(step=0, repeat=1)
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Convolution:
     """A convolution and what is fused behind it, table, pool and normalisation, on an input of `height` x `width` with zero point
-    `zero_point`.
+    `zero_point`. In the pool's place may be a depthwise convolution that the engine's unit computes
+    (`compiler.lowering.needs.filters`).
 
     `own`: the input words of each output block; `conv.weight` has weights for those alone. `maps`: so many maps of the same size
     are convolved and summed, the weights of each below those of the one before it (`conv.weight` has `maps` times the rows of the
@@ -62,7 +71,7 @@ class Convolution:
 
     geometry: Geometry
     conv: QConv
-    pool: Pool | None
+    pool: Pool | QConv | None
     height: int
     width: int
     zero_point: int
@@ -99,7 +108,7 @@ class Convolution:
         yield from self._too_much(self.conv, "parameters", "words", geometry.pairs, "parameter_words")
         if self.table is not None and (reason := lacking("table", geometry)):
             yield self.table, reason
-        if self.pool is not None:
+        if self.pool is not None and not self.filtered:
             yield from self._against_pool(self.pool, self.pool_window)
         if self.lrn is not None:
             yield from self._against_lrn(self.lrn)
@@ -159,7 +168,7 @@ class Convolution:
 
     @cached_property
     def pool_window(self) -> Window:
-        return self.pool.window if isinstance(self.pool, QMaxPool | QAvgPool) else NO_POOL
+        return self.pool.window if isinstance(self.pool, QMaxPool | QAvgPool | QConv) else NO_POOL
 
     @cached_property
     def pooled(self) -> tuple[int, int]:
@@ -175,6 +184,11 @@ class Convolution:
     def pointwise(self) -> bool:
         """Whether each value is made of those of the same pixel in its own block alone."""
         return bool(self.own.step) and self.pool is None and self.lrn is None and self.conv.window == NO_POOL
+
+    @property
+    def filtered(self) -> bool:
+        """Whether a depthwise convolution is fused."""
+        return isinstance(self.pool, QConv)
 
     @property
     def average(self) -> bool:
@@ -234,16 +248,23 @@ class Convolution:
 
     @property
     def places(self) -> int:
-        """Places of the pool's line memory that an output block takes."""
+        """Places of the line memory that an output block takes: of the pool's, or of the depthwise convolution's."""
+        if self.filtered:
+            return self.size[1]
         return self.pooled[1] if self.pool is not None and self.pool_window.kernel[0] > 1 else 0
 
     @property
     def most_places(self) -> int:
-        """Places of the pool's line memory that there are."""
-        return self.geometry.pool_words
+        """Places of this line memory that there are."""
+        return self.geometry.depthwise_words if self.filtered else self.geometry.pool_words
 
     def pool_record(self, band: Band, blocks: range, base: int) -> PoolConfig:
         """What the pool is told with the command of a band and a range of output blocks, whose places begin at `base`."""
+        if self.filtered:               # what it gives passes
+            return PoolConfig(mode=POOL_NONE, kernel_y=1, kernel_x=1, stride_y=1, stride_x=1, left=0, rows=len(band.pooled),
+                              columns=self.pooled[1], out_rows=len(band.pooled), out_columns=self.pooled[1],
+                              output_blocks=len(blocks), history=0, lead=0, overhang_rows=0, include_padding=0, top=0,
+                              padded_right=0, padded_bottom=0, zero_point=0)
         pool, window, columns, out_columns = self.pool, self.pool_window, self.size[1], self.pooled[1]
         mode = POOL_MAX if isinstance(pool, QMaxPool) else POOL_AVERAGE if isinstance(pool, QAvgPool) else POOL_NONE
         top, left, bottom, right = window.padding
@@ -257,14 +278,52 @@ class Convolution:
             top=top if reaches_top else 0, padded_right=max(0, min(overhang, right)),
             padded_bottom=min(band.overhang, bottom), zero_point=self.result_zero_point, base=base)
 
+    def depthwise_record(self, band: Band, blocks: range, base: int, words: int) -> DepthwiseConfig | None:
+        """What the depthwise convolution is told, whose places begin at `base` and whose constants at `words`; None for an engine
+        without the unit."""
+        if "depthwise" not in self.geometry.options:
+            return None
+        rows, columns = len(band.rows), self.size[1]
+        shared = {"rows": rows, "columns": columns, "output_blocks": len(blocks)}
+        if not self.filtered:
+            return DepthwiseConfig(enable=0, stride_y=1, stride_x=1, left=0, out_rows=rows, out_columns=columns, history=0,
+                                   lead=0, overhang_rows=0, padding=0, zero_point=0, low=0, high=0, base=0, words=0, **shared)
+        window, limits = self.pool_window, rule(self.pool.requantise)
+        return DepthwiseConfig(
+            enable=1, stride_y=window.stride[0], stride_x=window.stride[1], left=window.padding[1], out_rows=len(band.pooled),
+            out_columns=self.pooled[1], history=min(KERNEL - 1, band.rows.start), lead=band.lead, overhang_rows=band.overhang,
+            padding=self.result_zero_point, base=base, words=words, **shared,
+            **{name: limits[name] for name in ("zero_point", "low", "high")})
+
+    @cached_property
+    def filter_constants(self) -> list[np.ndarray]:
+        """Constants of the depthwise convolution, if there is one, for each plane of its unit: words of storage."""
+        return filter_words(self.geometry, self.pool) if self.filtered else []
+
     @property
     def macs(self) -> int:
-        """Multiply-accumulates, without what idle lanes do."""
+        """Multiply-accumulates of the array, without what idle lanes do."""
         return self.conv.weight.size * math.prod(self.size) // (1 + self.conv.requantise.fraction)
 
     def bands(self, cut: list[range]) -> list[Band]:
-        """Bands of those rows of the convolution's output."""
+        """Bands of those rows of the convolution's output; of larger ones where something is fused that must complete some row
+        in each."""
+        if self.filtered:
+            height, window = self.size[0], self.pool_window
+            first, rows = (max(len(rows), least) for rows, least in ((cut[0], KERNEL - window.padding[0]),
+                                                                     (cut[min(1, len(cut) - 1)], window.stride[0])))
+            edges = [0, *range(min(first, height), height, rows), height]
+            cut = [range(a, b) for a, b in zip(edges, edges[1:], strict=False) if b > a]
         return cut_bands(cut, self.pool_window, self.pooled[0])
+
+    def stream_cycles(self, rows: int) -> int:
+        """Cycles in which what is fused behind it is taken by so many rows of an output block, where that may be more than the
+        array's."""
+        if not self.filtered:
+            return 0
+        window = self.pool_window
+        return (rows * (self.size[1] + window.padding[3]) + (WINDOW - 1) * rows // window.stride[0] * self.pooled[1]
+                + load_cycles(self.geometry))
 
     def input_rows(self, rows: range) -> range:
         """Rows of the input that these rows of the convolution's output are made of."""

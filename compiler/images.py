@@ -2,9 +2,9 @@
 import numpy as np
 
 from arch.geometry import Geometry
-from nets.int8.network import QLRN
+from nets.int8.network import QLRN, SHIFT_MAX, QConv
 
-__all__ = ["lrn_words", "parameter_image", "parameter_words", "table_words", "weight_image", "weight_words"]
+__all__ = ["filter_words", "lrn_words", "parameter_image", "parameter_words", "table_words", "weight_image", "weight_words"]
 
 
 def weight_image(geometry: Geometry, weight: np.ndarray) -> np.ndarray:
@@ -52,3 +52,17 @@ def lrn_words(layer: QLRN) -> np.ndarray:
     words[:, :2] = (layer.base.astype(np.uint32) | layer.drop.astype(np.uint32) << 17).astype("<u4")[:, None].view("<u2")
     words[:, 2] = layer.shift - 1
     return words.reshape(-1)
+
+
+def filter_words(geometry: Geometry, conv: QConv) -> list[np.ndarray]:
+    """The constants of a depthwise convolution in each plane of its unit as storage holds them: uint16 (parameters * 6,).
+
+    In the first those of any convolution, in the others the weights of the first and the second channel of each pair.
+    """
+    out, how = len(conv.weight), conv.requantise
+    planes = [parameter_words(*(parameter_image(geometry, np.broadcast_to(values, out), out, fill).reshape(-1, 2)
+                                for values, fill in ((conv.bias, 0), (how.multiplier, 0), (how.shift, SHIFT_MAX))))]
+    full = np.zeros((-(-out // geometry.output_lanes) * geometry.output_lanes, 12), np.int8)
+    full[:out, :conv.weight[0].size] = conv.weight.reshape(out, -1)
+    pairs = full.reshape(-1, geometry.pairs, 2, full.shape[1])[:, ::-1].reshape(-1, 2, full.shape[1])
+    return [*planes, *(np.ascontiguousarray(pairs[:, n]).view("<u2").reshape(-1) for n in range(2))]

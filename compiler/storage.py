@@ -19,7 +19,8 @@ ROW = 512               # of an SDRAM, in words: what lies behind the program be
 @dataclass(eq=False)
 class Layout:
     """Addresses in words of 16 bits, and words by kind (`sizes`). Constants come first, then the program, input, spills, output.
-    `tables`, `functions` (of normalisations): of the stages that have one.
+    `tables`, `functions` (of normalisations): of the stages that have one. `filters`: for each plane of the constants of
+    depthwise convolutions, of the stages that have one.
 
     Spilled buffers share words where no group needs both. No job has to wait for that: whoever stores a buffer does so behind a
     command of a later group than those that waited for the loads of the one that was there before.
@@ -30,6 +31,7 @@ class Layout:
     parameters: dict[Stage, int]
     tables: dict[Stage, int]
     functions: dict[Stage, int]
+    filters: list[dict[Stage, int]]
     program: int
     input: int
     buffers: dict[Buffer, int]
@@ -65,6 +67,13 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
         if stage.work.lrn:
             functions[stage] = at
             at = _up(at + len(lrn_words(stage.work.lrn)))
+    filters: list[dict[Stage, int]] = []
+    for stage in stages.stages:
+        for plane, words in enumerate(stage.work.filter_constants):
+            if plane == len(filters):
+                filters.append({})
+            filters[plane][stage] = at
+            at = _up(at + len(words))
     program, parameters_end = at, at
     program_end = at + _up(program_words)
     at = _up(program_end, ROW)
@@ -83,7 +92,8 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
     at = _up(at + _words(stages.output, geometry))
     sizes = {"weights": constants_end, "parameters": parameters_end - constants_end, "program": program_end - program,
              "input": store_base - program_end, "spilled": spilled_words, "output": at - buffers[stages.output]}
-    return Layout(weights=weights, parameters=parameters, tables=tables, functions=functions, program=program, input=start,
+    return Layout(weights=weights, parameters=parameters, tables=tables, functions=functions, filters=filters, program=program,
+                  input=start,
                   buffers=buffers, store_base=store_base, end=at, sizes=sizes)
 
 
@@ -127,5 +137,9 @@ def constants(layout: Layout, stages: Stages, program: Sequence[int]) -> np.ndar
     for stage, address in layout.functions.items():
         words = lrn_words(stage.work.lrn)
         storage[address:address + len(words)] = words
+    for plane, places in enumerate(layout.filters):
+        for stage, address in places.items():
+            words = stage.work.filter_constants[plane]
+            storage[address:address + len(words)] = words
     storage[layout.program:] = program
     return storage

@@ -64,9 +64,12 @@ def load_places(geometry: Geometry, load: LoadConfig) -> tuple[np.ndarray, np.nd
 
 def _constant_places(geometry: Geometry, command: Command) -> np.ndarray:
     """Words that optional units read, as loads of parameters count them."""
-    places = [geometry.option_words(name).start + np.array(record.constants, np.int64)
-              for name, record in command.present().items() if hasattr(record, "constants")]
-    return np.concatenate([np.zeros(0, np.int64), *places])
+    places = [np.zeros(0, np.int64)]
+    for name, record in command.present().items():
+        if hasattr(record, "constants"):
+            words = record.constants(geometry) if callable(record.constants) else record.constants
+            places.append(geometry.option_words(name).start + np.array(words, np.int64))
+    return np.concatenate(places)
 
 
 def writes(command: Command) -> bool:
@@ -158,7 +161,7 @@ def _trailing_words(command: Command) -> np.ndarray:
     """Activation words that are read behind the beat of the last vector written: the last output block's last pass, where a pool
     leaves the end of the band unused or keeps it for the next one."""
     window = command.window
-    first, used = next((record.completing for record in command.present().values() if hasattr(record, "completing")),
+    first, used = next(filter(None, (getattr(record, "completing", None) for record in command.present().values())),
                        (window.rows, window.columns))
     line, column, inside_y, inside_x = taps(window)
     line, column = line[:, -1], column[:, -1] + block_offsets(window)[-1] + window.blocks - 1

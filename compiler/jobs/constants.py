@@ -1,5 +1,5 @@
-"""Weights, parameters, tables, functions of normalisations: where they lie in their memories, and the loads that bring them."""
-from collections.abc import Callable, Collection, Mapping
+"""Weights, parameters, and constants of optional units: where they lie in their memories, and the loads that bring them."""
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from compiler.jobs.job import Job, Jobs, Memory, pieces
 from compiler.schedule.steps import Step
 from compiler.stages import Stage
 
-__all__ = ["Constants", "Functions", "Tables", "Weights"]
+__all__ = ["Constants", "Functions", "Tables", "Weights", "filters"]
 
 
 class _Ring:
@@ -151,3 +151,12 @@ class Functions(Constants):
     def words(self, step: Step) -> range:
         """The function, if the step's stage has one."""
         return range(self._words(step.stage))
+
+
+def filters(geometry: Geometry, jobs: Jobs, storage: Sequence[Mapping[Stage, int]]) -> list[Constants]:
+    """The constants of depthwise convolutions: those of each plane, which lie at the same words of all of them, since they are as
+    many as parameters, and come as these do."""
+    words = geometry.parameter_words
+    return [Constants(Opcode.LOAD_PARAMETERS, geometry, words, jobs, plane, lambda stage: geometry.pairs * stage.work.filtered,
+                      first=geometry.option_words("depthwise").start + n * words)
+            for n, plane in enumerate(storage)]

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from arch.geometry import Geometry
 from arch.instruction import Opcode
 from compiler.commands import command
-from compiler.jobs.constants import Constants, Functions, Tables, Weights
+from compiler.jobs.constants import Constants, Functions, Tables, Weights, filters
 from compiler.jobs.job import Jobs, Memory
 from compiler.jobs.rows import Arrivals, Departures, StoredRows
 from compiler.residency import Brought, Residency, Stored
@@ -35,13 +35,15 @@ class _Maker:
                                     lambda stage: geometry.pairs)
         self.tables = Tables(geometry, self.jobs, layout.tables)
         self.functions = Functions(geometry, self.jobs, layout.functions)
+        self.filters = filters(geometry, self.jobs, layout.filters)
         self.stored: StoredRows = {}
 
     def add(self, number: int, group: Group) -> None:
         """The jobs of a group."""
         self.jobs.group = number
         self.weights.begin(group.order.pinned)
-        self.parameters.begin(group.order.settled)
+        for part in (self.parameters, *self.filters):
+            part.begin(group.order.settled)
         self.arrivals = Arrivals(group, self.stages, self.geometry, self.layout, self.jobs, self.activations, self.stored)
         self.departures = Departures(group, self.geometry, self.layout, self.jobs, self.activations, self.stored)
         pool_bases, copied, copies = self._pool_bases(group), None, -1
@@ -67,7 +69,7 @@ class _Maker:
 
     def _step(self, at: int, step: Step, residents: Mapping[Buffer, Residency], target: Residency, pool_base: int) -> None:
         stage = step.stage
-        constants = self.weights, self.parameters, self.tables, self.functions
+        constants = self.weights, self.parameters, self.tables, self.functions, *self.filters
         begins = [part.bring(step) for part in constants]
         sources = [(residents[source.buffer], stage.source_words(source, step.blocks)) for source in step.sources]
         for resident, words in sources:
@@ -79,7 +81,7 @@ class _Maker:
         body = command(
             stage.work, sources=maps, target=target.map_of(step.output_words, lanes), band=step.band, blocks=step.blocks,
             pool_base=pool_base, running=step.running, portion=step.portion,
-            **dict(zip(("weights", "parameters", "table", "lrn"), begins, strict=True)),
+            **dict(zip(("weights", "parameters", "table", "lrn", "filters"), begins, strict=False)),
             place=first * self.geometry.blocks_per_word + step.blocks.start)
         after = set()
         for resident, words in sources:

@@ -5,6 +5,7 @@ import math
 
 from arch.geometry import Geometry
 from compiler.convolution import Pool, picks
+from compiler.lowering.needs import filters
 from compiler.stages import Buffer, Origin
 from nets.int8.network import (
     QLRN,
@@ -44,7 +45,8 @@ class Arrangement:
         self.network, self.geometry, self.output = network, geometry, output
         self.places: dict[str, tuple[Buffer, int]] = {}     # tensor, or branch of a pushed pool -> buffer, byte in its pixels
         self.parts: dict[str, list[Part]] = {}              # of each concatenation, and of each pool that went into its branches
-        self.fused: dict[str, QLayer] = {}                  # convolution or addition -> pool behind it
+        self.fused: dict[str, QLayer] = {}                  # convolution or addition -> pool or filter behind it
+        self.filtered: set[str] = set()                     # depthwise convolutions that the unit computes
         self.tables: dict[str, QTable] = {}                 # convolution or addition -> table behind it, before the pool
         self.normalised: dict[str, QLRN] = {}               # convolution -> normalisation behind it, and behind its pool
         self.pushed: dict[str, QConcat] = {}                # pool -> concatenation into whose branches it went
@@ -72,13 +74,17 @@ class Arrangement:
         return found[0] if len(found) == 1 and found[0].inputs.count(name) == 1 and name != self.output else None
 
     def _fuse(self):
-        """Which convolutions and additions get a table or a pool behind them, or both, and which convolutions a normalisation."""
+        """Which convolutions and additions get a table or a pool behind them, or both, or a depthwise convolution, and which
+        convolutions a normalisation."""
         by_name = self.network.by_name
         for layer in self.network.layers:
+            if "depthwise" in self.geometry.options and filters(self.network, layer, self.geometry):
+                self._fuse_filter(layer)
+                continue
             if not isinstance(layer, Pool | QTable | QLRN) or picks(layer):
                 continue
             before = by_name[layer.inputs[0]]
-            if self._sole_reader(before.name) is not layer:
+            if self._sole_reader(before.name) is not layer or before.name in self.filtered:
                 continue
             if isinstance(layer, QLRN):
                 self._fuse_lrn(layer)
@@ -95,7 +101,8 @@ class Arrangement:
                 self.fused[before.name] = layer
             elif isinstance(before, QConcat):
                 branches = [by_name[name] for name in before.inputs]
-                if all(isinstance(branch, QConv) and self._sole_reader(branch.name) is before for branch in branches):
+                if all(isinstance(branch, QConv) and branch.name not in self.filtered and self._sole_reader(branch.name) is before
+                       for branch in branches):
                     self.fused |= {branch.name: layer for branch in branches}
                     self.pushed[layer.name] = before
 
@@ -115,6 +122,17 @@ class Arrangement:
         if (small and 2 * words <= geometry.parameter_words and how.low <= how.zero_point <= how.high
                 and before.window.dilation == (1, 1) and not isinstance(source, QConcat | QFlatten)):
             self.normalised[before.name] = layer
+
+    def _fuse_filter(self, layer: QConv):
+        """A depthwise convolution behind what writes its input, if it alone reads that; otherwise it will be behind a copy."""
+        self.filtered.add(layer.name)
+        before = self.network.by_name[layer.inputs[0]]
+        if self._sole_reader(before.name) is not layer:
+            return
+        if isinstance(before, QTable) and self.tables.get(before.inputs[0]) is before:
+            before = self.network.by_name[before.inputs[0]]
+        if isinstance(before, QConv | QAdd) and before.name not in self.filtered:
+            self.fused[before.name] = layer
 
     def tensor_of(self, name: str) -> str:
         """The tensor that a convolution or addition writes, with what is fused behind it."""

@@ -11,7 +11,7 @@ from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
 from compiler.convolution import MOST_KERNEL, Convolution, picks
 from compiler.lowering.arrangement import Arrangement
-from compiler.lowering.sparse import POINT, addition, as_a_pixel, identity, spread, without_holes
+from compiler.lowering.sparse import POINT, addition, as_a_pixel, identity, some_channels, spread, without_holes
 from compiler.stages import Buffer, Origin, Slice, Stage, Stages
 from nets.graph import Problem, Window
 from nets.int8.network import (
@@ -122,6 +122,10 @@ class _Lowering:
         return right <= most("right")
 
     def _conv(self, conv: QConv):
+        if conv.name in self.arranged.filtered:
+            if conv.name not in self.views:
+                self._alone(conv, conv)
+            return
         pool, tensor = self.arranged.fused.get(conv.name), self.arranged.tensor_of(conv.name)
         view, lowered = self.views[conv.inputs[0]], conv
         if view.flat:
@@ -314,8 +318,9 @@ class _Lowering:
                 raise AssertionError("what is normalised must be a single stage")
             if whole:
                 part = as_a_pixel(part, buffer.pixel_words, self.geometry)
+            own = some_channels(pool, part.outputs) if isinstance(pool, QConv) else pool
             normalised = tuple(self._kind(name)[1] for name in (lrn.inputs[0], lrn.name)) if lrn else (0, 0)
-            work = Convolution(geometry=self.geometry, conv=part.conv, pool=pool, height=buffer.height, width=buffer.width,
+            work = Convolution(geometry=self.geometry, conv=part.conv, pool=own, height=buffer.height, width=buffer.width,
                                zero_point=zero_point, own=part.own, maps=len(views), whole=whole, table=table,
                                table_zero_point=self._kind(table.name)[1] if table else 0, lrn=lrn,
                                lrn_zero_points=normalised)
@@ -325,7 +330,7 @@ class _Lowering:
                           sources=tuple(Slice(view.buffer, part.source) for view in views), target=Slice(target.buffer, words))
             self.stages.append(stage)
             for culprit, reason in work.against():
-                culprit = named if culprit is part.conv else culprit
+                culprit = named if culprit is part.conv else pool if culprit is own else culprit
                 problem = Problem(culprit.name, culprit.called, reason)
                 if problem not in self.problems:        # one pool behind several convolutions, several stages of one layer
                     self.problems.append(problem)

@@ -2,10 +2,24 @@
 from collections.abc import Callable, Mapping
 import math
 
-from arch.geometry import Geometry
+from arch.geometry import OPTION_WORDS, Geometry
 from nets.int8.network import QLRN, QConv, QFlatten, QLayer, QNetwork, QTable
 
-__all__ = ["NEEDS", "in_portions", "lacking", "needed"]
+__all__ = ["NEEDS", "filters", "in_portions", "lacking", "needed"]
+
+KERNEL, MOST_STRIDE, MOST_PADDING = 3, 2, 2         # of a depthwise convolution in the stream
+
+
+def filters(network: QNetwork, layer: QLayer, geometry: Geometry) -> bool:
+    """Whether a layer is a depthwise convolution that an engine's unit computes: in bands that each complete a row, and with
+    constants that come as parameters do."""
+    if not isinstance(layer, QConv):
+        return False
+    window, (channels, _, width) = layer.window, network.tensors[layer.inputs[0]].shape
+    return (layer.groups == channels == len(layer.weight) > 1 and window.kernel == (KERNEL, KERNEL) and window.dilation == (1, 1)
+            and max(window.stride) <= MOST_STRIDE and max(window.padding) <= MOST_PADDING
+            and width >= KERNEL and KERNEL * width <= geometry.band_pixels
+            and 3 * geometry.parameter_words == OPTION_WORDS["depthwise"] and not layer.requantise.fraction)
 
 
 def in_portions(geometry: Geometry, block_words: int, blocks: int, pixels: int) -> bool:
@@ -33,6 +47,8 @@ def _carries(network: QNetwork, layer: QLayer, geometry: Geometry) -> bool:
 # By option: whether it is a layer's in an engine. A network is compiled for a board's engine with all that its layers have here.
 NEEDS: Mapping[str, Callable[[QNetwork, QLayer, Geometry], bool]] = {
     "carry": _carries,
+    # Without it they take several times as long. Small chips have no room for it.
+    "depthwise": lambda network, layer, geometry: geometry.output_lanes == 16 and filters(network, layer, geometry),
     "lrn": lambda network, layer, geometry: isinstance(layer, QLRN),
     "table": lambda network, layer, geometry: isinstance(layer, QTable),
 }

@@ -13,7 +13,7 @@ from compiler.convolution import EVERYTHING, Own
 from nets.graph import Window
 from nets.int8.network import QAdd, QConv, Requantise
 
-__all__ = ["POINT", "Spread", "addition", "as_a_pixel", "identity", "spread", "without_holes"]
+__all__ = ["POINT", "Spread", "addition", "as_a_pixel", "identity", "some_channels", "spread", "without_holes"]
 
 POINT = Window(kernel=(1, 1))
 
@@ -110,6 +110,14 @@ def without_holes(conv: QConv) -> QConv:
     weight = np.zeros((*conv.weight.shape[:2], *kernel), np.int8)
     weight[:, :, ::rows, ::columns] = conv.weight
     return replace(conv, weight=weight, window=replace(window, kernel=kernel, dilation=(1, 1)))
+
+
+def some_channels(conv: QConv, channels: range) -> QConv:
+    """A depthwise convolution of some channels alone."""
+    part, how, count = slice(channels.start, channels.stop), conv.requantise, len(conv.weight)
+    multiplier, shift = (np.broadcast_to(values, count)[part] for values in (how.multiplier, how.shift))
+    return replace(conv, weight=conv.weight[part], bias=conv.bias[part], groups=len(channels),
+                   requantise=replace(how, multiplier=multiplier, shift=shift))
 
 
 def addition(layer: QAdd, channels: int, zero_points: tuple[int, int]) -> QConv:

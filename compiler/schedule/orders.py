@@ -21,7 +21,7 @@ from compiler.schedule.rings import Rings
 from compiler.schedule.steps import Cuts, Step, row_bands, shortest_pass, weight_words
 from compiler.stages import Buffer, Stage
 
-__all__ = ["Order", "Way", "alike", "alone", "chunk_by_chunk", "interleaved"]
+__all__ = ["Order", "Way", "alike", "alone", "chunk_by_chunk", "fewest_places", "interleaved"]
 
 
 class Way(Enum):
@@ -224,7 +224,7 @@ def chunk_by_chunk(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows
     blocks, word = stages[0].work.blocks, geometry.blocks_per_word
     weights = sum(stage.work.block_words for stage in stages)
     parameters = geometry.parameter_words // (2 * len(stages) * geometry.pairs)
-    places = stages[0].work.most_places // max(1, sum(stage.work.places for stage in stages))
+    places = fewest_places(stages) // max(1, sum(stage.work.places for stage in stages))
     for share in costs.CHUNK_SHARES:
         most = min(int(share * geometry.weight_words) // weights, parameters, places)
         sizes = [size for size in range(word, most + 1, word) if all(_whole(stage, size) for stage in stages)]
@@ -238,6 +238,11 @@ def chunk_by_chunk(geometry: Geometry, stages: Sequence[Stage], cuts: Cuts, rows
                 parts = [iter(Step.of(stage, cut, chunk, turn)) for stage, cut in zip(stages, bands, strict=True)]
                 steps += [next(parts[n]) for n in turns]
             yield Order(stages, steps, Way.CHUNKS, frozenset())
+
+
+def fewest_places(stages: Sequence[Stage]) -> int:
+    """Places of the line memories that stages use: of the smallest, for all of them get places of their own."""
+    return min((stage.work.most_places for stage in stages if stage.work.places), default=stages[0].work.most_places)
 
 
 # One stage

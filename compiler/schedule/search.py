@@ -14,7 +14,7 @@ from arch.geometry import Geometry
 from compiler import costs
 from compiler.residency import OnChip, Stored
 from compiler.schedule.groups import Estimate, Group
-from compiler.schedule.orders import Order, Way, alike, alone, chunk_by_chunk, interleaved
+from compiler.schedule.orders import Order, Way, alike, alone, chunk_by_chunk, fewest_places, interleaved
 from compiler.schedule.plan import Residencies, Room
 from compiler.schedule.refusals import beside, too_little_memory
 from compiler.schedule.steps import Cuts, band_rows, weight_words
@@ -98,7 +98,7 @@ class Scheduler:
     def _too_big(self, first: int, last: int) -> bool:
         part, geometry = self.stages[first:last], self.geometry
         return (sum(map(weight_words, part)) > costs.STREAMED_WEIGHTS * geometry.weight_words
-                or sum(stage.work.blocks * stage.work.places for stage in part) > part[0].work.most_places)
+                or sum(stage.work.blocks * stage.work.places for stage in part) > fewest_places(part))
 
     def _orders(self, first: int, last: int) -> list[Order]:
         if (first, last) not in self.orders:

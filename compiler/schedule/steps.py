@@ -40,10 +40,11 @@ class Step:
 
     @cached_property
     def cycles(self) -> int:
-        """Cycles in which the array is taken by it, if nothing is waited for."""
+        """Cycles in which the array, or what is fused behind it, is taken by it, if nothing is waited for."""
         work = self.stage.work
         pixels = len(self.band.rows) * work.size[1]
-        return len(self.weights) // work.geometry.pairs * max(pixels, shortest_pass(work.geometry)) + 1
+        array = len(self.weights) // work.geometry.pairs * max(pixels, shortest_pass(work.geometry))
+        return max(array, len(self.blocks) * work.stream_cycles(len(self.band.rows))) + 1
 
     @cached_property
     def weights(self) -> range:

@@ -106,7 +106,7 @@ class Engine(wiring.Component):
         for name in self.geometry.options:
             if words := self.geometry.option_words(name):
                 port = self.units[name].constants
-                m.d.sync += [port.addr.eq(given.addr - words.start), port.data.eq(given.data.biases.as_value()),
+                m.d.sync += [port.addr.eq(given.addr - words.start), port.data.eq(given.data.as_value()[:len(port.data)]),
                              port.en.eq(given.en & (given.addr >= words.start) & (given.addr < words.stop))]
 
     def _writes(self, m):

@@ -18,9 +18,10 @@ def _write(depth: int, shape, enables: int = 1) -> wiring.Signature:
     return wiring.Signature({"addr": Out(ceil_log2(depth)), "data": Out(shape), "en": Out(enables)})
 
 
-def constants_write(option: str) -> wiring.Signature:
-    """Write port of an option's constants, seen from whoever writes: the biases of parameter words."""
-    return _write(OPTION_WORDS[option], bias_layout().size)
+def constants_write(option: str, bits: int = bias_layout().size) -> wiring.Signature:
+    """Write port of an option's constants, seen from whoever writes: so many low bits of parameter words, those of the biases if
+    not otherwise said."""
+    return _write(OPTION_WORDS[option], bits)
 
 
 class MemoryWrites(wiring.Signature):

@@ -20,9 +20,12 @@ def test_digest_tells_every_field_apart():
     changed = dict(input_lanes=8, output_lanes=2, lut_pairs=1, requantise_multipliers=False, activation_words=1024,
                    weight_words=1024, parameter_words=1024, band_pixels=64, pool_words=1024, fifo_words=32, line_pixels=1024,
                    options=("table",))
-    assert changed.keys() == asdict(base).keys()
+    assert changed.keys() | {"depthwise_words"} == asdict(base).keys()
     digests = {base.digest} | {replace(base, **{name: value}).digest for name, value in changed.items()}
-    assert len(digests) == len(changed) + 1 and all(0 <= digest < 1 << 64 for digest in digests)
+    wide = replace(base, options=("depthwise",), depthwise_words=1024)
+    digests |= {wide.digest, replace(wide, depthwise_words=512).digest}
+    assert len(digests) == len(changed) + 3 and replace(base, depthwise_words=1024).digest == base.digest
+    assert all(0 <= digest < 1 << 64 for digest in digests)
 
 
 @pytest.mark.parametrize("name, multipliers", [("85f", 144), ("45f", 72), ("25f", 20), ("12f", 20)])

@@ -84,8 +84,8 @@ def test_files_that_know_a_unit_are_those_of_the_recipe(unit):
     listed = re.findall(r"^\| `([^`]+)` \|", RECIPE, re.MULTILINE)
     assert len(listed) <= MOST
     patterns = [re.escape(name).replace("<unit>", unit.name).replace("<units>", r"\w+") for name in listed]
-    # The writer's values are places; what pools and normalisations can do decides what is fused; a mean so far is not golden's.
-    patterns += {"writer": ["golden/places.py"], "pool": ["compiler/convolution.py"], "lrn": ["compiler/convolution.py"],
+    # The writer's values are places; what pools and the like can do decides what is fused; a mean so far is not golden's.
+    patterns += {"writer": ["golden/places.py"], **dict.fromkeys(("pool", "lrn", "depthwise"), ["compiler/convolution.py"]),
                  "average": ["golden/compare.py"]}.get(unit.name, [])
     stray = [path for path in knowing(unit) if not any(re.fullmatch(pattern, path) for pattern in patterns)]
     assert not stray
@@ -111,7 +111,7 @@ def test_what_follows_from_the_list(geometry):
 
 
 def test_an_option_that_no_unit_is():
-    with pytest.raises(ValueError, match=r"^options of a geometry must be of carry, lrn, table, not polish$"):
+    with pytest.raises(ValueError, match=r"^options of a geometry must be of carry, depthwise, lrn, table, not polish$"):
         units.units(replace(PRESETS["12f"], options=("polish",)))
 
 

@@ -187,6 +187,27 @@ class _Maker:
         layer = QTable(name=self.fresh("table"), inputs=(source,), table=self.rng.integers(0, 256, 256, np.uint8))
         return self.add(layer, self.shapes[source], self.zero)
 
+    def depthwise(self, source: str) -> str:
+        """A depthwise convolution of 3x3."""
+        channels, *size = self.shapes[source]
+        window = Window(kernel=(3, 3), stride=self.draw(st.tuples(*[st.integers(1, 2)] * 2)),
+                        padding=self.draw(st.sampled_from([(1, 1, 1, 1), (1, 1, 1, 1), (0, 0, 1, 1), (0, 0, 0, 0),
+                                                           (2, 1, 0, 2)])))
+        if min(size) < 3:
+            return self.conv(source)
+        self.macs -= 9 * channels * size[0] * size[1]
+        conv = replace(conv_of(self.rng, 1, channels, window), name=self.fresh("filter"), inputs=(source,), groups=channels)
+        conv = replace(conv, requantise=replace(conv.requantise, zero_point=self.zero))
+        return self.add(conv, (channels, *window.output_size(*size)), self.zero)
+
+    def filtered_conv(self, source: str) -> str:
+        """One behind a convolution, most often of single pixels, as in MobileNets."""
+        window = self.draw(st.sampled_from([Window(kernel=(1, 1)), Window(kernel=(1, 1)), None]))
+        return self.depthwise(self.conv(source, window, self.draw(st.integers(1, 24))))
+
+    def filtered_sum(self, source: str) -> str:
+        return self.depthwise(self.sum(source))
+
     def mapped_conv(self, source: str) -> str:
         return self.table(self.conv(source))
 
@@ -245,6 +266,7 @@ STEPS = ("conv", "conv", "fire", "pooled_conv", "pooled_fire", "pool", "concat",
 
 # Of the optional units that an engine has.
 STEPS_OF_UNITS = {"carry": ("wide_conv", "wide_conv"), "lrn": ("lrn", "normalised_conv", "normalised_conv", "normalised_pool"),
+                  "depthwise": ("depthwise", "filtered_conv", "filtered_conv", "filtered_conv", "filtered_sum"),
                   "table": ("table", "mapped_conv", "mapped_conv", "pooled_mapped_conv", "mapped_sum")}
 
 

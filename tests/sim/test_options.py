@@ -18,6 +18,7 @@ from nets.quantise import quantise_with
 from sim.frame import FrameBench
 from tests.compiler import test_lrn
 from tests.compiler.test_build import random_input
+from tests.compiler.test_depthwise import blocks
 from tests.compiler.test_tables import GEOMETRY, every_place, many_tables
 from tests.sim.networks import networks, single_conv
 from tests.sim.test_random_networks import check_on_the_machine, compiled
@@ -73,6 +74,22 @@ def test_tables_and_normalisations_on_the_machine(bench, network):
     network = network()
     program = compile_network(network, bench.bench.geometry).program
     check_on_the_machine(bench, network, program, random_input(network))
+
+
+def test_depthwise_convolutions_on_the_machine(bench):
+    network = blocks()
+    program = compile_network(network, bench.bench.geometry).program
+    assert any(one.body.depthwise.enable for one in program.instructions if one.opcode is Opcode.COMPUTE)
+    check_on_the_machine(bench, network, program, random_input(network))
+
+
+def test_a_weight_of_another_network_is_noticed(bench):
+    network = blocks()
+    program = compile_network(network, bench.bench.geometry).program
+    weight = network.by_name["b/filter"].weight
+    weight[3, 0, 1, 1] = -weight[3, 0, 1, 1] if abs(int(weight[3, 0, 1, 1])) > 64 else 127
+    with pytest.raises(AssertionError):
+        check_on_the_machine(bench, network, program, random_input(network))
 
 
 @pytest.mark.parametrize("channels, size, window", [

@@ -1,0 +1,278 @@
+"""Streaming depthwise convolution: 3x3 windows of each channel, while the vectors pass; and its constants."""
+from amaranth import Cat, Module, Mux, ResetSignal, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from arch.geometry import Geometry
+from arch.unit import depthwise
+from arch.unit.depthwise import KERNEL, PAIR_WORDS, PLANES, DepthwiseConfig
+from hw.engine.depthwise_lane import ACC, BIAS, LINES, WINDOW, DepthwiseLane
+from hw.engine.depthwise_steps import DepthwiseSteps
+from hw.engine.memory_ports import constants_write
+from hw.engine.requantise_lane import RequantiseLane
+from hw.engine.weights import bias_layout, scale_layout
+from hw.parts.credits import Credits
+from hw.parts.delay import delayed
+from hw.parts.latch import SLICE_BITS
+from hw.parts.layout import record_layout, vector_layout
+from hw.parts.queue import Queue
+from hw.primitives import BlockRam, Copy
+
+__all__ = ["Depthwise", "DepthwiseConstants", "UNIT"]
+
+LANES_PER_COPY = 2          # lanes served by one copy of a control line
+SUM = ACC + 1               # stage of the sums of the first half of the lanes at the requantisers; of the others a cycle later
+SCALES, SHIFTS = SUM - 1, SUM + 2       # of their multipliers and shifts, before registers that choose a half's
+RESULT = SUM + RequantiseLane.LATENCY + 1       # both halves side by side
+
+
+PORT_BITS = bias_layout().size + scale_layout().size
+WEIGHT_BITS = 8 * KERNEL * KERNEL
+# Ways of constants, and bits of a pair's word that go each: weights of two channels, biases, multipliers, shifts.
+WAYS = {"weights": 2 * WEIGHT_BITS, "bias": bias_layout().size, "multiplier": 16, "shift": 12}
+
+
+class DepthwiseConstants(wiring.Component):
+    """A word of each way's memory for each column pair; those of a block shift into registers, the last pair's first.
+
+    With ``start`` in cycle t the block's words begin at `word`. Registers of a way whose constants are used from stage s on are
+    complete `load_cycles` + s cycles later, and as they were before until s + 1 cycles later.
+
+    Parameters
+    ----------
+    stages : dict
+        For each of `WAYS`, the stage in which it is used first; a multiplier not later than its shift.
+
+    Members
+    -------
+    constants : ``In(constants_write("depthwise", PORT_BITS))``
+    start : ``In(1)``
+    word : ``In(range(PAIR_WORDS))``
+    weights, bias, multiplier, shift : ``Out``, array of lanes
+    """
+
+    def __init__(self, geometry: Geometry, stages: dict[str, int]):
+        self.pairs, self.stages = geometry.pairs, stages
+        super().__init__({"constants": In(constants_write("depthwise", PORT_BITS)), "start": In(1),
+                          "word": In(range(PAIR_WORDS)), **{name: Out(bits * self.pairs) for name, bits in WAYS.items()}})
+
+    @staticmethod
+    def block_rams() -> int:
+        """Block RAMs that it takes."""
+        return sum(BlockRam.tiles(depth=PAIR_WORDS, width=bits) for bits in (WAYS["weights"], WAYS["bias"], scale_layout().size))
+
+    def elaborate(self, platform):
+        m = Module()
+        given, word = self.constants, Signal(len(self.word), reset_less=True)
+        run, left = Signal(), Signal(range(self.pairs + 1))
+        with m.If(self.start):
+            m.d.sync += [word.eq(self.word), run.eq(1), left.eq(self.pairs)]
+        with m.Else():
+            m.d.sync += [word.eq(word + 1), run.eq(run & (left != 1)), left.eq(left - 1)]
+        plane, address = delayed(m, given.addr[len(word):], 1, "plane"), delayed(m, given.addr[:len(word)], 1, "address")
+        data = delayed(m, given.data, 1, "data")
+        writes = [Signal(name=f"writes{n}") for n in range(PLANES)]
+        enable = delayed(m, given.en, 1, "given", reset=True)
+        m.d.comb += [one.eq(enable & (plane == n)) for n, one in enumerate(writes)]
+        biases = bias_layout().size
+        memories = {"weights0": (writes[1], data[:WEIGHT_BITS], "weights"),
+                    "weights1": (writes[2], data[:WEIGHT_BITS], "weights"),
+                    "bias": (writes[0], data[:biases], "bias"), "scale": (writes[0], data[biases:], "multiplier")}
+        found = {}
+        for name, (en, row, way) in memories.items():
+            m.submodules[name] = ram = BlockRam(depth=PAIR_WORDS, width=len(row))
+            m.d.comb += [ram.w_en.eq(en), ram.w_addr.eq(address), ram.w_data.eq(row),
+                         ram.r_addr.eq(delayed(m, word, self._late(way), f"{name}_word"))]
+            found[name] = ram.r_data
+        scale = found["scale"]
+        after = self.stages["shift"] - self.stages["multiplier"]
+        rows = {"weights": Cat(found["weights0"], found["weights1"]), "bias": found["bias"], "multiplier": scale[:16],
+                "shift": delayed(m, scale[16:], after, "shift")}
+        for way, row in rows.items():
+            # Copies one cycle before the row is there.
+            moves = delayed(m, run, self._late(way) + BlockRam.LATENCY - 1, f"moves_{way}", reset=True)
+            out = getattr(self, way)
+            for pair in range(self.pairs):
+                m.submodules[f"move_{way}{pair}"] = move = Copy()
+                m.d.comb += move.d.eq(moves)
+                own = Signal(len(row), name=f"{way}{pair}", reset_less=True)
+                with m.If(move.q):
+                    m.d.sync += own.eq(row)
+                m.d.comb += out[pair * len(row):(pair + 1) * len(row)].eq(own)
+                row = own
+        return m
+
+    def _late(self, way: str) -> int:
+        """Cycles from the address of a block's first word to that of this way."""
+        return self.stages[way] - BlockRam.LATENCY
+
+
+class Depthwise(wiring.Component):
+    """Convolves a stream of vectors as `DepthwiseConfig` says; exactly golden's values. Without `enable` vectors pass.
+
+    A window takes three cycles, a row of the kernel in each, and half the lanes are requantised in one of them, the others in the
+    next, by the same requantisers. What completes a window in cycle t is offered from cycle t + `LATENCY` on, what passes from
+    t + `PASS` on. A credit is taken for each and comes back `BACK` cycles after it left. So ``i.ready`` depends on registers
+    only, ``o.valid`` is a register and ``o.payload`` stable until taken. After reset nothing is under way; constants stay.
+
+    Of each output block and column the last two rows are kept in the line memory between rows, bands and commands; other commands
+    may pass between two bands of a map if they use other places.
+
+    Parameters
+    ----------
+    geometry : Geometry
+    places : int
+        Of the queue of results.
+    steps :
+        The control. Proofs put a simpler one in its place, and simpler lanes.
+
+    Members
+    -------
+    command : ``In(stream.Signature(record_layout(DepthwiseConfig)))``
+    i, o : ``In/Out(stream.Signature(vector_layout(PO)))``
+    constants : ``In(constants_write("depthwise", PORT_BITS))``
+        What is written in one cycle may be loaded for a block three cycles later.
+    """
+
+    STAGES = RESULT             # in which results are side by side
+
+    def __init__(self, geometry: Geometry, *, places: int = Queue.PLACES, steps=None):
+        self.geometry, self.lanes, self.places = geometry, geometry.output_lanes, places
+        self.steps = steps or DepthwiseSteps(geometry, places=places)
+        vector = vector_layout(self.lanes)
+        super().__init__({"command": In(stream.Signature(record_layout(DepthwiseConfig))), "i": In(stream.Signature(vector)),
+                          "o": Out(stream.Signature(vector)), "constants": In(constants_write("depthwise", PORT_BITS))})
+
+    @staticmethod
+    def block_rams(geometry: Geometry) -> int:
+        """Block RAMs that it takes: line memory and constants."""
+        return BlockRam.tiles(depth=geometry.depthwise_words, width=16 * geometry.output_lanes) + DepthwiseConstants.block_rams()
+
+    @staticmethod
+    def cells(geometry: Geometry) -> dict[str, int]:
+        """Lookup tables, registers and multipliers that an engine has more with it, nearly: of the unit synthesised alone."""
+        lanes = geometry.output_lanes
+        return {"lut4": 950 + 687 * lanes, "ff": 1420 + 799 * lanes, "multipliers": Depthwise.multipliers(geometry)}
+
+    @staticmethod
+    def multipliers(geometry: Geometry) -> int:
+        """Hardware multipliers that it has, for its requantisers: chips of smaller engines have none left for it."""
+        return geometry.output_lanes // 2 * (geometry.requantise_multipliers and geometry.output_lanes == 16)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.steps = steps = self.steps
+        m.submodules.room = room = Credits(self.places, self.places)
+        m.submodules.queue = queue = Queue(vector_layout(self.lanes), places=self.places, slice_bits=SLICE_BITS)
+        connect(m, flipped(self.o), queue.o)
+        connect(m, flipped(self.command), steps.command)
+        left = Signal()
+        m.d.sync += left.eq(self.o.valid & self.o.ready)
+        assert depthwise.BACK == 2
+        m.d.comb += [steps.vector.valid.eq(self.i.valid), self.i.ready.eq(steps.vector.ready), steps.room.eq(room.any),
+                     room.take.eq(steps.result), room.give.eq(left)]
+
+        step, made = steps.step, steps.made
+        window = [made & step.window]           # in each stage
+        for n in range(1, self.STAGES + 1):
+            window.append(Signal(name=f"window{n}"))
+            m.d.sync += window[n].eq(window[n - 1])
+        passing = delayed(m, made & step.passes, LINES - 1, "passing", reset=True)
+        result = self._results(m, steps, window)
+
+        # Choice between the results and the bytes that pass.
+        done = window[self.STAGES] | delayed(m, passing, 1, "passed", reset=True)
+        vector, chosen = delayed(m, self.i.payload.as_value(), LINES, "vector"), Signal(8 * self.lanes, reset_less=True)
+        for n, span in enumerate(queue.slices):
+            m.submodules[f"put{n}"] = put = Copy()
+            m.submodules[f"pass{n}"] = own = Copy()
+            m.d.comb += [put.d.eq(done & ~ResetSignal()), own.d.eq(passing), queue.w_en[n].eq(put.q),
+                         queue.w_data.as_value()[span].eq(chosen[span])]
+            m.d.sync += chosen[span].eq(Mux(own.q, vector[span], result[span]))
+        assert (depthwise.PASS, depthwise.LATENCY) == (LINES + 2, RESULT + 2)
+        return m
+
+    def _results(self, m, steps, window):
+        """What steps that complete a window make, in stage `STAGES`. `window`: in each stage, whether a step does."""
+        m.submodules.words = words = DepthwiseConstants(
+            self.geometry, {"weights": WINDOW, "bias": BIAS, "multiplier": SCALES, "shift": SHIFTS})
+        connect(m, flipped(self.constants), words.constants)
+        m.d.comb += [words.start.eq(steps.start), words.word.eq(steps.step.word)]
+        return self._requantise(m, self._convolve(m, steps.step, steps.made, window, words), window, steps, words)
+
+    def _convolve(self, m, step, made, window, words):
+        """The sums of all lanes, in stage `ACC`."""
+        m.submodules.lines = lines = BlockRam(depth=self.geometry.depthwise_words, width=16 * self.lanes)
+        place = [step.place]
+        for n in range(LINES):
+            place.append(Signal(len(step.place), name=f"place{n + 1}", reset_less=True))
+            m.d.sync += place[-1].eq(place[-2])
+        m.d.comb += [lines.r_addr.eq(place[LINES - BlockRam.LATENCY]), lines.w_addr.eq(place[LINES]),
+                     lines.w_en.eq(delayed(m, made & step.column & ~step.passes, LINES, "store", reset=True))]
+        padding = delayed(m, step.rule.padding, LINES, "padding")
+        inside = delayed(m, Cat(step.real, step.above & step.column.replicate(2)), LINES - 1, "inside")
+        moves, first = delayed(m, made, LINES - 1, "moves"), delayed(m, step.first, LINES - 1, "first")
+        controls = {"step": moves, "inside": inside, "first": first, "row": Cat(window[WINDOW], window[WINDOW + 1]),
+                    "begin": window[BIAS - 1]}     # `row`: the second one, the third one
+        sums = []
+        for n in range(self.lanes):
+            if n % LANES_PER_COPY == 0:
+                own = {}
+                for name, value in controls.items():
+                    for bit in range(len(value)):
+                        m.submodules[f"{name}{bit}_{n}"] = copy = Copy()
+                        m.d.comb += copy.d.eq(value[bit])
+                        own.setdefault(name, []).append(copy.q)
+            m.submodules[f"lane{n}"] = lane = DepthwiseLane()
+            m.d.comb += [
+                lane.byte.eq(delayed(m, self.i.payload[n], 1, f"byte{n}_")), lane.padding.eq(padding),
+                lane.above.eq(lines.r_data.word_select(n, 16)), lines.w_data.word_select(n, 16).eq(lane.lines),
+                lane.weights.eq(words.weights.word_select(n, 8 * KERNEL * KERNEL)),
+                lane.bias.eq(words.bias.word_select(n, 32).as_signed()),
+                *(getattr(lane, name).eq(Cat(bits)) for name, bits in own.items())]
+            sums.append(lane.acc)
+        return sums
+
+    def _requantise(self, m, sums, window, steps, words):
+        """All lanes' results side by side."""
+        def register(value, name):
+            stage = Signal(value.shape(), name=name, reset_less=True)
+            m.d.sync += stage.eq(value)
+            return stage
+
+        # Zero point and limits of a block wait until the results before it are through.
+        m.submodules.rules = rules = Queue(24, places=8)
+        rule, lead = steps.step.rule, RequantiseLane.LEAD
+        follows = delayed(m, steps.start, SUM + lead["zero_point"] - 1, "follows", reset=True)
+        zero_point, limits = Signal(8, reset_less=True), Signal(16, reset_less=True)
+        m.d.comb += [rules.w_en.eq(steps.start), rules.w_data.eq(Cat(rule.zero_point, rule.low, rule.high)),
+                     rules.o.ready.eq(follows)]
+        with m.If(follows):
+            m.d.sync += [zero_point.eq(rules.o.payload[:8]), limits.eq(rules.o.payload[8:])]
+        low, high = (register(limits[8 * n:8 * n + 8], name) for n, name in enumerate(("low", "high")))
+
+        half, results = self.lanes // 2, []
+        for n in range(half):
+            m.submodules[f"requantise{n}"] = lane = RequantiseLane(multiplier=bool(self.multipliers(self.geometry)))
+            now = {}
+            for name, stage, bits in (("multiplier", SCALES, 8), ("shift", SHIFTS, 6)):
+                m.submodules[f"{name}_half{n}"] = first = Copy()
+                m.d.comb += first.d.eq(window[stage - 1])
+                one, other = (getattr(words, name).word_select(k, bits) for k in (n, n + half))
+                now[name] = register(Mux(first.q, one, other), f"{name}{n}")
+            m.submodules[f"half{n}"] = first = Copy()
+            m.d.comb += first.d.eq(window[ACC - 1])
+            right = register((now["shift"] - 1)[:6], f"right{n}")
+            middle = register(right[:3], f"right{n}_middle")
+            m.d.comb += [
+                lane.acc.eq(register(Mux(first.q, sums[n], register(sums[n + half], f"held{n}")).as_signed(), f"acc{n}")),
+                lane.factor.eq(now["multiplier"]),
+                lane.right.eq(Cat(register(middle[:2], f"right{n}_low"), middle[2], right[3:])),
+                lane.zero_point.eq(zero_point), lane.low.eq(low), lane.high.eq(high), lane.fraction.eq(0)]
+            results.append(lane.q)
+        assert SHIFTS + 2 == SUM + lead["right3"] and lead["right0"] == lead["right2"] + 1 == lead["right3"] + 2
+        assert lead["low"] == lead["high"] == lead["zero_point"] + 1
+        return Cat(*(register(q, f"first_half{n}") for n, q in enumerate(results)), *results)
+
+
+UNIT = Depthwise        # as `hw.engine.engine` finds it
