@@ -10,7 +10,7 @@ from formal.pools import PoolStepsClaim
 from formal.properties import assert_stable, keeps_order, saboteur, watched
 from formal.stages import StageClaim
 from hw.engine.depthwise import Depthwise
-from hw.engine.depthwise_steps import DepthwiseSteps, step_layout
+from hw.engine.depthwise.steps import DepthwiseSteps, step_layout
 from hw.parts.delay import delayed
 from hw.parts.layout import record_layout
 

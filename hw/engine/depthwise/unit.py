@@ -6,8 +6,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch.geometry import Geometry
 from arch.unit import depthwise
 from arch.unit.depthwise import KERNEL, PAIR_WORDS, PLANES, DepthwiseConfig
-from hw.engine.depthwise_lane import ACC, BIAS, LINES, WINDOW, DepthwiseLane
-from hw.engine.depthwise_steps import DepthwiseSteps
+from hw.engine.depthwise.lane import ACC, BIAS, LINES, WINDOW, DepthwiseLane
+from hw.engine.depthwise.steps import DepthwiseSteps
 from hw.engine.memory_ports import constants_write
 from hw.engine.requantise_lane import RequantiseLane
 from hw.engine.weights import bias_layout, scale_layout
