@@ -64,12 +64,17 @@ def facts() -> dict[str, Facts]:
     return {path.as_posix(): Facts((ROOT / path).read_text(encoding="utf-8")) for path in sources()}
 
 
+def _module(path: str) -> str:
+    return path[:-3].replace("/", ".").removesuffix(".__init__")
+
+
 def knowing(unit: units.Unit) -> set[str]:
     """Source files that know a unit. Parts of its gates in files of their own count with these, if nobody else imports them."""
     own = {f"{room}.{unit.name}" for room in ROOMS}
-    parts = {path for path in facts() if path.startswith(f"hw/engine/{unit.name}_")} if unit in units.QUEUED else set()
-    modules = own | {path[:-3].replace("/", ".") for path in parts}
-    found = {path for path, one in facts().items() if path[:-3].replace("/", ".") in own or one.knows(unit, modules)}
+    gates = (f"hw/engine/{unit.name}_", f"hw/engine/{unit.name}/")
+    parts = {path for path in facts() if unit in units.QUEUED and path.startswith(gates) and _module(path) not in own}
+    modules = own | set(map(_module, parts))
+    found = {path for path, one in facts().items() if _module(path) in own or one.knows(unit, modules)}
     return (found | {"arch/units.py"}) - parts
 
 
@@ -84,6 +89,7 @@ def test_files_that_know_a_unit_are_those_of_the_recipe(unit):
     listed = re.findall(r"^\| `([^`]+)` \|", RECIPE, re.MULTILINE)
     assert len(listed) <= MOST
     patterns = [re.escape(name).replace("<unit>", unit.name).replace("<units>", r"\w+") for name in listed]
+    patterns += [f"hw/engine/{unit.name}/__init__.py"]          # of a folder
     # The writer's values are places; what pools and the like can do decides what is fused; a mean so far is not golden's.
     patterns += {"writer": ["golden/places.py"], **dict.fromkeys(("pool", "lrn", "depthwise"), ["compiler/convolution.py"]),
                  "average": ["golden/compare.py"]}.get(unit.name, [])
