@@ -215,8 +215,8 @@ def test_sixteen_lanes(chances):
     """Whose requantisers have hardware multipliers."""
     assert Depthwise.multipliers(WIDE) == 8 and not Depthwise.multipliers(GEOMETRY)
     design, rng = Design(Depthwise(WIDE)), np.random.default_rng(8)
-    drawn = [Map((32, 9, 11), Window(kernel=(3, 3), padding=(1, 1, 1, 1)), zero_points=(9, 20), bands=[4, 1, 4], lanes=16,
-                 rng=rng),
+    drawn = [Map((32, 9, 11), Window(kernel=(3, 3), padding=(1, 1, 1, 1)), zero_points=(9, 20), bands=[4, 1, 4], words=100,
+                 lanes=16, rng=rng),
              Map((16, 4, 5), Window(kernel=(3, 3)), enable=False, bands=[4], lanes=16, rng=rng),
              Map((48, 7, 6), Window(kernel=(3, 3), stride=(2, 2), padding=(0, 0, 1, 1)), limits=(10, 200), bands=[4, 3],
                  base=40, words=500, lanes=16, rng=rng)]
