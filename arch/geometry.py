@@ -10,6 +10,11 @@ __all__ = ["Geometry", "OPTION_WORDS", "PRESETS"]
 OPTION_WORDS = {"depthwise": 1536, "lrn": 512, "table": 256}
 
 
+# Weight words at most beside options with memories of their own.
+_MOST_WEIGHTS = {("depthwise",): 4096, ("depthwise", "lrn"): 4096, ("lrn", "table"): 4096, ("depthwise", "table"): 3584,
+                 ("depthwise", "lrn", "table"): 3072}
+
+
 def _check(name: str, value, low: int, high: int, multiple: int = 1):
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be an integer, not {value!r}")
@@ -101,17 +106,19 @@ class Geometry:
         """The same with these options beside those that it has, and the memories that go with them.
 
         Depthwise convolutions and normalisations take vectors more slowly than the last pass of a band makes them: all of these
-        may wait, so that the array does not. The line memory of the former is as large as chips have room for, where the weight
-        memory is at most 4,096 words: half as large in an engine of 16 lanes beside further units.
+        may wait, so that the array does not. The line memory of the former is as large as chips have room for, half as large in
+        an engine of 16 lanes beside further units; the weight memory is at most what is then left of an 85F's block RAMs.
         """
         found = replace(self, options=tuple(sorted({*self.options, *names})))
+        if found == self:
+            return self
         if not {"depthwise", "lrn"}.isdisjoint(found.options):
             found = replace(found, fifo_words=max(self.fifo_words, self.band_pixels))
-        if "depthwise" in found.options and found != self:
+        if "depthwise" in found.options:
             alone = set(found.options) <= {"carry", "depthwise"}
-            found = replace(found, weight_words=min(self.weight_words, 4096),
-                            depthwise_words={8: 1024, 16: 2048 if alone else 1024}.get(self.output_lanes, 512))
-        return found
+            found = replace(found, depthwise_words={8: 1024, 16: 2048 if alone else 1024}.get(self.output_lanes, 512))
+        most = _MOST_WEIGHTS.get(tuple(name for name in found.options if name in OPTION_WORDS), self.weight_words)
+        return replace(found, weight_words=min(found.weight_words, most))
 
     @property
     def macs(self) -> int:

@@ -63,3 +63,10 @@ def test_construction_refuses(change, error, message):
 def test_from_json_refuses(text, message):
     with pytest.raises((TypeError, ValueError), match=f"^{re.escape(message)}"):
         Geometry.from_json(text)
+
+
+def test_an_engine_that_has_all_that_is_wanted_is_left_as_it_is():
+    """Also if its memories are larger than an 85F's."""
+    own = replace(PRESETS["85f"], options=("depthwise", "table"), depthwise_words=2048)
+    assert own.with_options(["table"]) is own and own.with_options([]) is own
+    assert own.with_options(["lrn"]).weight_words < own.weight_words

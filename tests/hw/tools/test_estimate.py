@@ -2,6 +2,7 @@
 """What is estimated against the chip as it is elaborated, and against chips that were routed."""
 from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 
 from amaranth.hdl import Fragment
 from amaranth.hdl._ir import Instance
@@ -53,6 +54,13 @@ def test_an_optional_unit_takes_more_the_more_lanes_there_are(unit):
         more.append({name: found[name]["used"] - without[name]["used"] for name in found})
     assert all(small <= large for small, large in zip(*(each.values() for each in more), strict=True))
     assert 0 < more[0]["lut4"] < more[1]["lut4"] and 0 < more[0]["ff"] < more[1]["ff"]
+
+
+@pytest.mark.parametrize("options", [chosen for count in range(len(OPTIONAL) + 1) for chosen in combinations(OPTIONAL, count)],
+                         ids=lambda options: "+".join(options) or "none")
+def test_an_85f_holds_any_options(options):
+    found = resources(PRESETS["85f"].with_options(options), "85f", None)
+    assert all(one["used"] <= one["available"] for one in found.values())
 
 
 def test_an_option_that_is_no_unit_takes_a_little():
