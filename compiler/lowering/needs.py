@@ -55,8 +55,14 @@ NEEDS: Mapping[str, Callable[[QNetwork, QLayer, Geometry], bool]] = {
 
 
 def needed(network: QNetwork, geometry: Geometry) -> tuple[str, ...]:
-    """Names of the options that its layers need in an engine like this, in alphabetical order."""
-    return tuple(sorted(name for name, need in NEEDS.items() if any(need(network, layer, geometry) for layer in network.layers)))
+    """Names of the options that its layers need in an engine like this, in alphabetical order: also those that they need because
+    memories are smaller beside others."""
+    names: set[str] = set()
+    while more := {name for name, need in NEEDS.items()
+                   if name not in names and any(need(network, layer, geometry) for layer in network.layers)}:
+        names |= more
+        geometry = geometry.with_options(names)
+    return tuple(sorted(names))
 
 
 def lacking(name: str, geometry: Geometry) -> str:

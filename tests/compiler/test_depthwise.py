@@ -89,6 +89,6 @@ def test_large_engines_are_given_it():
     assert needed(network, PRESETS["85f"]) == ("depthwise", "table") and needed(network, PRESETS["25f"]) == ("table",)
     given = PRESETS["85f"].with_options(["depthwise"])
     assert (given.fifo_words, given.depthwise_words, given.weight_words) == (512, 2048, 4096)
-    both = replace(given, options=("depthwise", "table"), depthwise_words=1024)
+    both = replace(given, options=("depthwise", "table"), depthwise_words=1024, weight_words=3584)
     assert given.with_options(["table"]) == PRESETS["85f"].with_options(["table"]).with_options(["depthwise"]) == both
     assert given.with_options(["depthwise"]) == given

@@ -2,6 +2,7 @@
 from dataclasses import replace
 import re
 
+import numpy as np
 import pytest
 
 from arch.geometry import PRESETS
@@ -9,9 +10,14 @@ from arch.units import OPTIONAL
 from boards import find
 from cli import OutputError
 from compiler import compile as command
-from compiler.lowering.needs import NEEDS
+from compiler.lowering.needs import NEEDS, needed
 from compiler.program_file import load
 from compiler.target import Target, target_of
+from nets.graph import Conv, Graph, Input, Relu, Window
+from nets.model import Model
+from nets.preprocess import InputSpec
+from nets.quantise import outline
+from tests.nets.operators import conv
 
 
 @pytest.mark.parametrize("name", ["ulx3s-85f", "versa-ecp5"])
@@ -97,3 +103,17 @@ def test_units_that_there_are_not(capsys, units, wrong):
         command.main(["--units", units])
     assert caught.value.code == 2
     assert f"argument --units: must be of {', '.join(OPTIONAL)}, or all, not {wrong}" in capsys.readouterr().err
+
+
+def test_an_option_that_is_needed_for_the_memory_that_another_one_takes():
+    """Weights of an output block that an 85F's memory holds, but not the one beside the unit of depthwise convolutions."""
+    rng = np.random.default_rng(1)
+    layers = [Input(name="x", shape=(3, 8, 8)), conv("a", "x", 600, 3), Relu(name="relu", inputs=("a",)),
+              conv("b", "relu", 600, 1, groups=600, padding=(1, 1, 1, 1)),
+              Conv(name="c", inputs=("b",), weight=rng.normal(0, 0.01, (16, 600, 4, 4)).astype(np.float32),
+                   bias=np.zeros(16, np.float32), window=Window(kernel=(4, 4)))]
+    model = Model(graph=Graph(name="wide", layers=tuple(layers), output="c"), spec=InputSpec(size=(8, 8), crop="none"))
+    network, geometry = outline(model), PRESETS["85f"]
+    assert 4096 < 38 * 16 * geometry.pairs <= geometry.weight_words
+    assert needed(network, geometry) == ("carry", "depthwise")
+    assert needed(network, geometry.with_options(["depthwise"])) == ("carry", "depthwise")
