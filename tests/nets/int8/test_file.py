@@ -96,7 +96,7 @@ def put_array(name, make):
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (put("version", 2), "has version 2, but only version 3 can be read"),
+    (put("version", 3), "has version 3, but only version 4 can be read"),
     (put("offset", 1), "offset must be float, not 1"),
     (put("offset", 1e999), "offset of the output must be a number, not inf"),
     (put("losses", [3]), "loss must be dict, not 3"),
