@@ -1,6 +1,5 @@
 """Control of the depthwise convolution: which step comes next, and when."""
 from amaranth import Cat, Module, Mux, ResetSignal, Signal
-from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -9,6 +8,7 @@ from arch.unit.depthwise import DRAIN, KERNEL, PAIR_WORDS, DepthwiseConfig, load
 from hw.parts.countdown import Countdown
 from hw.parts.credits import Credits
 from hw.parts.delay import delayed
+from hw.parts.issue import issue_steps
 from hw.parts.layout import record_layout
 from hw.parts.queue import Queue
 from hw.primitives import Copy
@@ -72,7 +72,7 @@ class DepthwiseSteps(wiring.Component):
         m = Module()
         m.submodules.queue = queue = Queue(step_layout(), places=self.places)
         m.submodules.space = space = Credits(self.places, self.places)
-        self._issue(m, platform, queue, space)
+        issue_steps(m, platform, self, queue, space, rests="window", late=lambda go, due: self._late(m, self.step, go, due))
 
         config, new = Signal(record_layout(DepthwiseConfig), reset_less=True), self.command.payload
         lead = Signal(11, reset_less=True)          # rows to the first one that completes a window, itself included
@@ -100,37 +100,6 @@ class DepthwiseSteps(wiring.Component):
         m.d.sync += [prepared.eq(next_step), queue.w_en.eq(made)]
         m.d.comb += [queue.w_data.eq(prepared), end.eq(made & last)]
         return m
-
-    def _issue(self, m, platform, queue, space):
-        """Steps leave the queue in the cycles in which they are made."""
-        step, go, hold = self.step, Signal(), Signal()
-        # One more step is kept in front of the queue: what decides whether a step is made does not reach back to it.
-        kept, spare = Signal(step_layout(), reset_less=True), Signal()
-        present, waiting, refill = Signal(step_layout(), reset_less=True), Signal(), Signal()
-        with m.If(~spare):
-            m.d.sync += kept.eq(queue.o.payload)
-        with m.If(refill):
-            m.d.sync += present.eq(Mux(spare, kept, queue.o.payload))
-        m.d.sync += [spare.eq(~refill & (spare | queue.o.valid)), waiting.eq(~refill | spare | queue.o.valid)]
-        # `due`: the step may be made, but for vector, room and constants. Both ways are worked out before it is known which.
-        clear, after, still, dues = Signal(), Signal(), Signal(), []
-        for name in ("due", "due_refill", "due_result"):
-            m.submodules[name] = copy = Copy()
-            m.d.comb += copy.d.eq(Mux(go, after, still) & ~ResetSignal())
-            dues.append(copy.q)
-        due, there, late = dues[0], self.vector.valid | ~step.real, self._late(m, step, go, dues[0])
-        m.d.comb += [after.eq((spare | queue.o.valid) & ~step.window & ~hold),
-                     still.eq((waiting | spare | queue.o.valid) & ~hold)]
-        m.d.sync += hold.eq(go & step.window)
-        m.d.comb += [step.eq(present), clear.eq((self.room | ~step.emit) & ~late), self.vector.ready.eq(clear & due & step.real),
-                     go.eq(clear & due & there), refill.eq(~waiting | clear & dues[1] & there), queue.o.ready.eq(~spare),
-                     space.give.eq(go), self.made.eq(go), self.result.eq(dues[2] & step.emit & there & self.room & ~late)]
-        if platform is None:
-            # Steps prepared and not yet made, wherever they are: proofs that go on from any state need to know.
-            under_way = queue.held.number + queue.w_en + spare + waiting
-            m.d.comb += Assert(ResetSignal() | (space.number + under_way == self.places) & (waiting | ~(spare | due))
-                               & (due == dues[1]) & (due == dues[2])
-                               & (self.result == (go & step.emit)), "steps got lost")
 
     def _late(self, m, step, go, due):
         """Whether the step still waits for constants, or for the windows before it."""
