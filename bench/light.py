@@ -1,8 +1,6 @@
 """The light networks inside the onnx package, with seeded noise for weights: theirs are constants, which make all channels alike.
 
     python -m bench.light --out DIR [--only light_resnet50]
-
-Three of the nine need a local response normalisation, the optional unit `lrn` of the engine: `LRN` names them.
 """
 import argparse
 from math import prod
@@ -15,11 +13,11 @@ from onnx import numpy_helper
 
 from cli import Parser, RequestError, progress, run_command, write_bytes
 
-__all__ = ["FOLDER", "LRN", "NAMES", "constant_shapes", "file_of", "filled", "get_parser", "main"]
+__all__ = ["FOLDER", "NAMES", "constant_shapes", "file_of", "filled", "get_parser", "main"]
 
 FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
-LRN = ("light_bvlc_alexnet", "light_inception_v1", "light_zfnet512")
-NAMES = ("light_densenet121", "light_inception_v2", "light_resnet50", "light_shufflenet", "light_squeezenet", "light_vgg19")
+NAMES = tuple(f"light_{name}" for name in (
+    "bvlc_alexnet", "densenet121", "inception_v1", "inception_v2", "resnet50", "shufflenet", "squeezenet", "vgg19", "zfnet512"))
 
 
 def constant_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
@@ -82,8 +80,8 @@ def get_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     names = args.only or NAMES
-    if wrong := [name for name in names if name not in (*NAMES, *LRN)]:
-        raise RequestError(f"--only must be one of {', '.join((*NAMES, *LRN))}, not {', '.join(wrong)}")
+    if wrong := [name for name in names if name not in NAMES]:
+        raise RequestError(f"--only must be one of {', '.join(NAMES)}, not {', '.join(wrong)}")
     if args.seed < 0:
         raise RequestError(f"--seed must be at least 0, not {args.seed}")
     for name in progress(names, "light networks"):

@@ -28,7 +28,6 @@ __all__ = ["NETWORKS", "get_parser", "main"]
 # All names with their usual options, points of them that are often met, and the light files of the onnx package.
 NETWORKS = (*NAMES, "mobilenet_v1:width=0.25,size=128", "resnet110_stochastic:shortcut=pad", "googlenet_bn:transform_input=1",
             "lenet5:size=28", *light.NAMES)
-LIGHT = (*light.NAMES, *light.LRN)
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -58,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         task = shown.add_task("networks", total=len(names))
         for name in names:
             try:
-                model = light.file_of(name, args.build / slug(name)) if name in LIGHT else None
+                model = light.file_of(name, args.build / slug(name)) if name in light.NAMES else None
                 records.append(measure(name, args.build, boards, _teller(shown, task, name), model))
             except (RequestError, WorkError) as error:      # the others go on
                 print_error(f"{name}: {error}")
@@ -83,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _checked(boards: Iterable[str], names: Iterable[str]) -> set[str]:
     """The names of boards. Raises RequestError with all boards and networks that there are not, before hours of work."""
-    known = [name for name in names if name not in LIGHT and not Path(name).is_file() and name != "digits"]
+    known = [name for name in names if name not in light.NAMES and not Path(name).is_file() and name != "digits"]
     chosen, problems = set(), []
     for check, name in [*((find, name) for name in boards), *((blank, name) for name in known)]:
         try:

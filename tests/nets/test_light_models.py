@@ -6,7 +6,7 @@ from onnx import shape_inference
 import pytest
 
 from bench import light
-from nets.graph import Conv
+from nets.graph import LRN, Conv
 from nets.onnx.importer import import_onnx
 from tests.nets.onnx.cases import agree, save
 
@@ -26,12 +26,16 @@ def load(name: str) -> onnx.ModelProto:
 
 def test_all_of_the_package_are_here():
     assert {path.stem.removeprefix("light_") for path in light.FOLDER.glob("*.onnx")} == set(MODELS)
-    assert {f"light_{name}" for name in MODELS} == {*light.NAMES, *light.LRN} and len(MODELS) == 9
+    assert [f"light_{name}" for name in MODELS] == [*light.NAMES]
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_those_without_a_normalisation_of_neighbours_are_for_the_chip(name):
-    assert (f"light_{name}" in light.LRN) == any(node.op_type == "LRN" for node in load(name).graph.node)
+@pytest.mark.parametrize("name, size, alpha, beta, bias", [
+    ("bvlc_alexnet", 5, 1e-4, 0.75, 1.0), ("inception_v1", 5, 1e-4, 0.75, 1.0), ("zfnet512", 5, 5e-4, 0.75, 2.0)])
+def test_those_of_before_batch_normalisation_normalise_neighbours(name, size, alpha, beta, bias):
+    found = [layer for layer in import_onnx(light.FOLDER / f"light_{name}.onnx").layers if isinstance(layer, LRN)]
+    assert [layer.size for layer in found] == [size, size]
+    for layer in found:
+        assert (layer.alpha, layer.beta, layer.bias) == pytest.approx((alpha, beta, bias))
 
 
 @pytest.mark.parametrize("name", MODELS)
