@@ -60,7 +60,7 @@ def _attribute(node: onnx.NodeProto, name: str, default):
 
 def join_normalisations(model: onnx.ModelProto, folder: Path, opset: int) -> dict[str, int]:
     """Replaces PyTorch's `LocalResponseNorm`, x / (k + alpha * mean of x^2 over channels) ** beta, by an LRN node each: the mean
-    is an average pool along an axis of its own, in between reshapes. Gives the channels that x must have, by output.
+    is an average pool along an axis of its own, in between reshapes. Gives the channels that x must have (0: any), by output.
 
     Only windows of an odd number of channels: of an even number, PyTorch's and ONNX's lie differently.
     """
@@ -80,7 +80,7 @@ def join_normalisations(model: onnx.ModelProto, folder: Path, opset: int) -> dic
 
 
 def _normalisation(reader: _Reader, node: onnx.NodeProto) -> tuple[int, dict[str, float]] | None:
-    """Channels and attributes of the LRN that ends in a division, if it is one."""
+    """Channels (0: any) and attributes of the LRN that ends in a division, if it is one."""
     numbers, tensor = {}, node.input[1]
     for what, op in (("beta", "Pow"), ("bias", "Add"), ("alpha", "Mul")):
         step = reader.of(tensor, op)
@@ -96,15 +96,36 @@ def _normalisation(reader: _Reader, node: onnx.NodeProto) -> tuple[int, dict[str
         return None
     size, *flat = _attribute(pool, "kernel_shape", [0])
     pads = reader.constant(pad.input[1]) if len(pad.input) > 1 else np.array(_attribute(pad, "pads", []))
-    shape, side = reader.constant(planes.input[1]), (size - 1) // 2
+    channels, side = _channels(reader, planes.input[1], node.input[0]), (size - 1) // 2
     plain = (flat == [1, 1] and size % 2 and list(_attribute(pool, "strides", [1, 1, 1])) == [1, 1, 1]
              and not any(_attribute(pool, "pads", [])) and _attribute(pad, "mode", b"constant") == b"constant"
              and (len(pad.input) < 3 or not pad.input[2] or not reader.constant(pad.input[2]).any()))
-    if not plain or pads is None or pads.ravel().tolist() != [0, 0, side, 0, 0, 0, 0, side, 0, 0]:
+    if not plain or channels is None or pads is None or pads.ravel().tolist() != [0, 0, side, 0, 0, 0, 0, side, 0, 0]:
         return None
-    if shape is None or shape.size != 5 or shape.ravel()[1] != 1:
-        return None
-    return int(shape.ravel()[2]), numbers | {"size": size}
+    return channels, numbers | {"size": size}
+
+
+def _channels(reader: _Reader, shape: str, x: str) -> int | None:
+    """Channels in a shape of five axes, of which they are the third, behind one of 1; 0 if it is made of the axes of `x`, as an
+    exporter does that has lost sight of shapes. None for another shape."""
+    if (known := reader.constant(shape)) is not None:
+        return int(known.ravel()[2]) if known.size == 5 and known.ravel()[1] == 1 else None
+    joined = reader.of(shape, "Concat")
+    whole = ["axis 0", "1", "axis 1", "axis 2", "-1"]
+    return 0 if joined and [_length(reader, part, x) for part in joined.input] == whole else None
+
+
+def _length(reader: _Reader, part: str, x: str) -> str | None:
+    """A number, or the axis of `x` that it is the length of."""
+    index, name = reader.constant(part), ""
+    if index is None:
+        picked = reader.of(part, "Unsqueeze")
+        picked = reader.of(picked.input[0], "Gather") if picked else None
+        shape = reader.of(picked.input[0], "Shape") if picked else None
+        if not shape or list(shape.input) != [x]:
+            return None
+        index, name = reader.constant(picked.input[1]), "axis "
+    return None if index is None or index.size != 1 else f"{name}{int(index.reshape(()))}"
 
 
 def _pooled(reader: _Reader, tensor: str) -> onnx.NodeProto | None:

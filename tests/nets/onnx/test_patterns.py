@@ -39,8 +39,22 @@ def old_exporter(size=5):
     return [relu, square, view, *padding, node("Pad", "v p", "w"), pool, *choice, *rest], constants
 
 
+def old_exporter_without_shapes(size=5, axes=(0, 1, 2), of="r"):
+    """Behind a choice, as another normalisation ends with one, the older exporter knows no shapes any more."""
+    nodes, constants = old_exporter(size)
+    lengths = []
+    for number, axis in enumerate(axes):
+        lengths += [node("Shape", of, f"shape{number}"), node("Gather", f"shape{number} axis{axis}", f"length{number}"),
+                    node("Unsqueeze", f"length{number} zero", f"part{number}")]
+        constants[f"axis{axis}"] = np.array(axis)
+    del constants["s"]
+    constants["rest"] = [-1]
+    nodes[2:2] = [*lengths, node("Concat", "part0 one part1 part2 rest", "s", axis=0)]
+    return nodes, constants
+
+
 @pytest.mark.parametrize("size", [1, 3, 5, 7])
-@pytest.mark.parametrize("exporter", [new_exporter, old_exporter])
+@pytest.mark.parametrize("exporter", [new_exporter, old_exporter, old_exporter_without_shapes])
 def test_a_normalisation_is_joined(tmp_path, exporter, size):
     graph = agree(save(tmp_path, model(*exporter(size))))
     *_, last = graph.layers
@@ -54,6 +68,12 @@ def test_a_normalisation_is_joined(tmp_path, exporter, size):
 def test_what_is_none_is_refused_node_by_node(tmp_path, wrong):
     with pytest.raises(GraphError, match=r"Mul of two computed tensors|Pow"):
         import_onnx(save(tmp_path, model(*new_exporter(**wrong))))
+
+
+@pytest.mark.parametrize("wrong", [{"axes": (0, 2, 1)}, {"of": "x"}, {"of": "m"}], ids=str)
+def test_a_shape_of_other_lengths_is_refused(tmp_path, wrong):
+    with pytest.raises(GraphError, match="Mul of two computed tensors"):
+        import_onnx(save(tmp_path, model(*old_exporter_without_shapes(**wrong))))
 
 
 def test_squares_of_part_of_the_channels_are_refused(tmp_path):
