@@ -4,7 +4,8 @@ Weights are int8 per output channel, activations uint8 per tensor (`nets.int8.ne
 (`nets.int8.pools`). Channels of one tensor are given ranges
 that are alike (`nets.int8.equalise`), scores far from zero are moved there (`nets.int8.centre`), ranges are clipped where the
 mean squared error is least (`nets.int8.clip`), weights are rounded so that their errors cancel (`nets.int8.rounding`). What all
-this loses is measured (`nets.int8.losses`). The same images always give the same network.
+this loses is measured (`nets.int8.losses`), and channels that do nothing are taken out (`nets.int8.dead_channels`). The same
+images always give the same network.
 """
 import argparse
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ from nets import digits
 from nets.int8.calibrate import measure
 from nets.int8.centre import centre
 from nets.int8.check import check
+from nets.int8.dead_channels import without_dead_channels
 from nets.int8.equalise import equalise, measure_ranges
 from nets.int8.file import save
 from nets.int8.fuse import plan
@@ -68,6 +70,7 @@ def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.
     losses = measure_losses(graph, steps, network, progress(sample, "measuring losses"))
     network = replace(network, losses=losses, notes=model.notes + steps.notes + notes + warnings(losses),
                       provenance={"calibration_images": len(images), "calibration_sha256": _digest(images)})
+    network = without_dead_channels(network)
     check(network)
     return network
 
