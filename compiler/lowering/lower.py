@@ -3,6 +3,7 @@
 What the engine has no operator for, an addition, a pool alone or a copy, is a convolution (`compiler.lowering.sparse`).
 """
 from dataclasses import dataclass, replace
+import math
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
 from compiler.convolution import MOST_KERNEL, Convolution, picks
 from compiler.lowering.arrangement import Arrangement
-from compiler.lowering.sparse import POINT, addition, as_a_pixel, identity, some_channels, spread, without_holes
+from compiler.lowering.sparse import POINT, addition, as_a_pixel, identity, some_channels, spread, squared, without_holes
 from compiler.stages import Buffer, Origin, Slice, Stage, Stages
 from nets.graph import Problem, Window
 from nets.int8.network import (
@@ -98,12 +99,15 @@ class _Lowering:
     def _input(self, layer: QInput):
         self.views[layer.name] = self._own(layer.name, Origin.STORAGE)
         readers, self.image = self.arranged.readers[layer.name], None
-        if len(readers) == 1 and layer.name != self.output and isinstance(readers[0], QConv) and self._gathers(readers[0]):
-            self.image = readers[0]
+        if len(readers) != 1 or layer.name == self.output or not isinstance(readers[0], QConv):
+            return
+        conv = squared(readers[0])
+        if self._gathers(conv, readers[0]):
+            self.image = conv
             self.views[layer.name].buffer.origin = Origin.IMAGE
 
-    def _gathers(self, conv: QConv) -> bool:
-        """Whether the gather can make the windows of a convolution of the image."""
+    def _gathers(self, conv: QConv, plain: QConv) -> bool:
+        """Whether the gather can make the windows of a convolution of the image, in no more words than the `plain` one reads."""
         (channels, height, width), window = self.network.tensors[conv.inputs[0]].shape, conv.window
         kernel, stride = window.kernel[0], window.stride[0]
         most = GatherConfig.most
@@ -111,6 +115,9 @@ class _Lowering:
                 or window.stride != (stride, stride) or kernel > most("kernel") or stride > most("stride")
                 or max(window.padding) > most("left") or height > most("height") or width > most("width")
                 or self.geometry.input_lanes % 4):
+            return False
+        lanes, taps = self.geometry.input_lanes, math.prod(plain.window.kernel)
+        if gather.words_per_pixel(self.geometry, channels=channels, kernel=kernel) > taps * -(-channels // lanes):
             return False
         rows, columns = window.output_size(height, width)
         right = (columns - 1) * stride + kernel - window.padding[1] - width
@@ -135,8 +142,8 @@ class _Lowering:
                 return
             lowered = replace(conv, weight=conv.weight.reshape(len(conv.weight), *view.flat),
                               window=Window(kernel=view.flat[1:]))
-        if conv is self.image:
-            view, lowered = self._gathered(conv)
+        if self.image and conv.name == self.image.name:
+            view, lowered = self._gathered(self.image)
         if pool and pool.name in self.arranged.pushed:
             part = next(part for part in self.arranged.parts[pool.name] if part.name == conv.name)
             buffer, channels = self.arranged.places[conv.name][0], part.start + np.arange(len(conv.weight))

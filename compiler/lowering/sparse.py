@@ -13,7 +13,8 @@ from compiler.convolution import EVERYTHING, Own
 from nets.graph import Window
 from nets.int8.network import QAdd, QConv, Requantise
 
-__all__ = ["POINT", "Spread", "addition", "as_a_pixel", "identity", "some_channels", "spread", "without_holes"]
+__all__ = ["POINT", "Spread", "addition", "as_a_pixel", "identity", "some_channels", "spread", "squared",
+           "without_holes"]
 
 POINT = Window(kernel=(1, 1))
 
@@ -110,6 +111,17 @@ def without_holes(conv: QConv) -> QConv:
     weight = np.zeros((*conv.weight.shape[:2], *kernel), np.int8)
     weight[:, :, ::rows, ::columns] = conv.weight
     return replace(conv, weight=weight, window=replace(window, kernel=kernel, dilation=(1, 1)))
+
+
+def squared(conv: QConv) -> QConv:
+    """A convolution of a square kernel that computes the same, with zeros below or on the right of the given one."""
+    window = conv.window
+    rows, columns = (max(window.kernel) - size for size in window.kernel)
+    if (rows, columns) == (0, 0) or window.dilation != (1, 1):
+        return conv
+    top, left, bottom, right = window.padding
+    return replace(conv, weight=np.pad(conv.weight, ((0, 0), (0, 0), (0, rows), (0, columns))),
+                   window=replace(window, kernel=(max(window.kernel),) * 2, padding=(top, left, bottom + rows, right + columns)))
 
 
 def some_channels(conv: QConv, channels: range) -> QConv:

@@ -55,6 +55,15 @@ def test_a_copy_is_exact(zero_point):
     np.testing.assert_array_equal(values.conv(q, identity("copy", "x", 2, zero_point), zero_point), q)
 
 
+@pytest.mark.parametrize("channels, kernel, words", [(1, (10, 4), 13), (3, (7, 7), 19), (1, (1, 9), 0), (3, (2, 11), 0)])
+def test_the_gather_makes_windows_of_rectangles_where_that_saves_passes(channels, kernel, words):
+    stages = lower(network(conv("a", "x", (6, channels, *kernel)), shape=(channels, 19, 19),
+                           a=(6, 20 - kernel[0], 20 - kernel[1])), GEOMETRY)
+    assert (stages.image is not None) == bool(words)
+    if words:
+        assert stages.stages[0].sources[0].buffer.pixel_words == words and stages.image.window.kernel == (max(kernel),) * 2
+
+
 def test_pool_behind_a_convolution_is_fused():
     found = lower(network(conv("a", "x", (6, 8, 1, 1)), QMaxPool(name="p", inputs=("a",), window=POOL, ceil_mode=False),
                           a=(6, 8, 8), p=(6, 4, 4)), GEOMETRY)

@@ -7,7 +7,7 @@ import pytest
 from arch.geometry import PRESETS, Geometry
 from compiler import costs
 from compiler.convolution import EVERYTHING, Own
-from compiler.lowering.sparse import addition, identity, spread, without_holes
+from compiler.lowering.sparse import addition, identity, spread, squared, without_holes
 from golden import values
 from nets.graph import Window
 from nets.int8.network import QAdd, QConv, Requantise
@@ -104,3 +104,12 @@ def test_a_sum_is_a_depthwise_convolution_with_a_row_for_each_map():
     for y in range(5):
         pair = np.stack([a[:, y], b[:, y]], axis=1)
         np.testing.assert_array_equal(values.conv(pair, conv, 99)[:, 0], wanted[:, y])
+
+
+@pytest.mark.parametrize("kernel, padding", [((10, 4), (4, 1, 5, 1)), ((1, 3), (0, 2, 0, 0)), ((3, 3), (1, 1, 0, 0))])
+def test_a_square_kernel_computes_what_a_rectangle_does(kernel, padding):
+    conv = conv_of(np.random.default_rng(3), 2, 5, Window(kernel=kernel, padding=padding, stride=(2, 2)))
+    q = np.random.default_rng(4).integers(0, 256, (2, 19, 10), np.uint8)
+    made = squared(conv)
+    assert made.window.kernel == (max(kernel),) * 2 and (made is conv) == (kernel == (3, 3))
+    np.testing.assert_array_equal(values.conv(q, made, 9), values.conv(q, conv, 9))
