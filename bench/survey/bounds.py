@@ -2,7 +2,8 @@
 
 Compute is counted in passes of the array: an output block of a pixel, over the words of input channels that it needs and the taps
 of the kernel. What runs with weights that are mostly zero counts as what it is there: a depthwise convolution has a pass for each
-tap of each block, an addition two for each block. Maps that leave the chip and come back do not count.
+tap of each block, an addition two for each block. What runs in the stream, as pools and what the unit `depthwise` computes,
+costs nothing. Maps that leave the chip and come back do not count.
 """
 from dataclasses import dataclass
 import math
@@ -10,6 +11,7 @@ import math
 import numpy as np
 
 from arch.geometry import Geometry
+from compiler.lowering.needs import filters
 from nets.int8.network import QAdd, QAvgPool, QConv, QFlatten, QInput, QLayer, QMaxPool, QNetwork
 
 __all__ = ["Bounds", "LayerBound", "bounds"]
@@ -74,6 +76,8 @@ def _passes(network: QNetwork, layer: QLayer, geometry: Geometry) -> tuple[int, 
     channels, height, width = network.tensors[layer.name].shape
     blocks = -(-channels // geometry.output_lanes)
     match layer:
+        case QConv() if "depthwise" in geometry.options and filters(network, layer, geometry):
+            return 0, 0
         case QConv():
             source = network.by_name[layer.inputs[0]]
             return _convolution(network, layer, source, geometry), height * width

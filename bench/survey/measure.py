@@ -95,11 +95,12 @@ def _outline(name: str, making: Path) -> None:
     model = load_model(name)
     network = outline(model)
     save(network, making / FLN)
-    found = bounds(network, find(MAIN).geometry)
+    units = {board.name: needed(network, board.geometry) for board in BOARDS.values()}
+    found = bounds(network, find(MAIN).geometry.with_options(units[MAIN]))
     write_json(making / "network.json", {
         "macs": network.total_macs, "parameters": model.graph.parameters, "input": list(model.graph.input.shape),
         "weight_bytes": sum(layer.weight.size for layer in network.layers if hasattr(layer, "weight")),
-        "units": {board.name: needed(network, board.geometry) for board in BOARDS.values()},
+        "units": units,
         "bounds": {"compute": found.compute, "storage": found.storage, "overlapped": found.overlapped,
                    "layer_by_layer": found.layer_by_layer, "bound_by": found.bound_by}})
 

@@ -23,10 +23,11 @@ are explained in [networks.md](networks.md#the-zoo).
 ## Cycles of a frame on {board}
 
 At {clock} MHz. *Overlapped*: the larger of compute and of the weights' bytes / 2 over the whole frame; *layer by layer*: the sum
-of the larger of both for each layer. Depthwise convolutions, additions and what else runs with mostly zero weights count as the
-compute that they are there; maps that leave the chip do not count. In brackets the bound's share of the cycles, which is over
-100 % of *layer by layer* where weights come while another layer is computed. *Bound by*: what most cycles are bound by, and how
-many of them. Time (the processor's) and memory of compiling hold the prediction, too.
+of the larger of both for each layer. What the unit `depthwise` computes counts nothing; other depthwise convolutions, additions
+and what else runs with mostly zero weights count as the compute that they are there; maps that leave the chip do not count. In
+brackets the bound's share of the cycles, which is over 100 % of *layer by layer* where weights come while another layer is
+computed. *Bound by*: what most cycles are bound by, and how many of them. Time (the processor's) and memory of compiling hold
+the prediction, too.
 
 {cycles}
 {refusals}

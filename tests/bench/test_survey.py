@@ -58,6 +58,12 @@ def test_bounds_of_the_zoo(name, layer_by_layer, monkeypatch):
     assert max(found.compute, found.storage) == found.overlapped <= found.layer_by_layer
 
 
+@pytest.mark.parametrize("options, layer_by_layer", [((), 0.404), (("depthwise",), 0.248)])
+def test_what_the_unit_computes_costs_nothing(options, layer_by_layer):
+    found = bounds(outline(load_model("mobilenet_v1:width=0.25,size=128")), ENGINE.with_options(options))
+    assert found.layer_by_layer / 1e6 == pytest.approx(layer_by_layer, abs=0.0005)
+
+
 @pytest.mark.parametrize("name, bound_by", [("digits", "weights"), ("squeezenet1_1", "compute"), ("nin", "both")])
 def test_bounds_say_what_binds(name, bound_by):
     assert bounds(outline(load_model(name)), ENGINE).bound_by == bound_by
