@@ -8,8 +8,8 @@ from functools import partial
 from torch import nn
 import torch.nn.functional as F
 
-from bench.torch_networks.connected import VGG, AlexNet
-from bench.torch_networks.joining import DenseNet, FractalNet, GoogLeNet
+from bench.torch_networks.connected import VGG, AlexNet, AlexNet2012, ZFNet
+from bench.torch_networks.joining import DenseNet, FractalNet, GoogLeNet, GoogLeNetBN
 from bench.torch_networks.mobile import MobileNetV1, MobileNetV2, ShuffleNetV1, ShuffleNetV2
 from bench.torch_networks.residual import PreactResNet, ResNet, StochasticResNet, WideResNet
 from bench.torch_networks.squeezing import LeNet5, NiN, NiNCifar, SqueezeNet
@@ -21,7 +21,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "squeezenet1_0": SqueezeNet,
     "squeezenet1_0_simple_bypass": partial(SqueezeNet, "simple"),
     "squeezenet1_0_complex_bypass": partial(SqueezeNet, "complex"),
+    "alexnet": AlexNet2012,
     "alexnet_torchvision": AlexNet,
+    "zfnet": ZFNet,
     "vgg16": partial(VGG, (2, 2, 3, 3, 3)),
     "vgg19": partial(VGG, (2, 2, 4, 4, 4)),
     "resnet18": partial(ResNet, (2, 2, 2, 2), bottleneck=False),
@@ -42,8 +44,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "densenet121": partial(DenseNet, (6, 12, 24, 16)),
     "densenet121:growth=16": partial(DenseNet, (6, 12, 24, 16), growth=16),
     "densenet169": partial(DenseNet, (6, 12, 32, 32)),
-    "googlenet_bn": GoogLeNet,
-    "googlenet_bn:transform_input=1": partial(GoogLeNet, transform_input=True),
+    "googlenet": GoogLeNet,
+    "googlenet_bn": GoogLeNetBN,
+    "googlenet_bn:transform_input=1": partial(GoogLeNetBN, transform_input=True),
     "nin": NiN,
     "nin_cifar": NiNCifar,
     "mobilenet_v1": MobileNetV1,

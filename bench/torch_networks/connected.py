@@ -1,10 +1,11 @@
-"""AlexNet and VGG, as torchvision writes them, in PyTorch."""
+"""AlexNet of 2012, ZFNet, and AlexNet and VGG as torchvision writes them, in PyTorch."""
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+import torch.nn.functional as F
 
-__all__ = ["VGG", "AlexNet"]
+__all__ = ["VGG", "AlexNet", "AlexNet2012", "ZFNet"]
 
 
 class _Connected(nn.Module):
@@ -32,6 +33,48 @@ class AlexNet(_Connected):
             before = out
         pool = nn.MaxPool2d(3, 2)
         super().__init__([*layers[:2], pool, *layers[2:4], pool, *layers[4:], pool], before, 6, classes)
+
+
+class AlexNet2012(nn.Module):
+    """Of two towers that meet in the third convolution, with normalisations of neighbouring channels before the first two pools;
+    the mean of squares is taken, so alpha is five times the paper's."""
+
+    def __init__(self, classes: int = 1000):
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 96, 11, 4, 2), nn.Conv2d(96, 256, 5, padding=2, groups=2)
+        self.conv3, self.conv4 = nn.Conv2d(256, 384, 3, padding=1), nn.Conv2d(384, 384, 3, padding=1, groups=2)
+        self.conv5 = nn.Conv2d(384, 256, 3, padding=1, groups=2)
+        self.fc6, self.fc7, self.fc8 = nn.Linear(9216, 4096), nn.Linear(4096, 4096), nn.Linear(4096, classes)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in (self.conv1, self.conv2):
+            x = F.max_pool2d(F.local_response_norm(F.relu(conv(x)), 5, alpha=5e-4, beta=0.75, k=2.0), 3, 2)
+        for conv in (self.conv3, self.conv4, self.conv5):
+            x = F.relu(conv(x))
+        x = F.max_pool2d(x, 3, 2)
+        x = x.view(x.size(0), -1)
+        for linear in (self.fc6, self.fc7):
+            x = self.dropout(F.relu(linear(x)))
+        return self.fc8(x)
+
+
+class ZFNet(nn.Module):
+    """With normalisations of neighbouring channels behind the first two pools, which are in ceil mode."""
+
+    def __init__(self, classes: int = 1000):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for conv in (nn.Conv2d(3, 96, 7, 2, 1), nn.Conv2d(96, 256, 5, 2)):
+            layers += [conv, nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True), nn.LocalResponseNorm(5)]
+        for before, out in ((256, 384), (384, 384), (384, 256)):
+            layers += [nn.Conv2d(before, out, 3, padding=1), nn.ReLU()]
+        self.net = nn.Sequential(
+            *layers, nn.MaxPool2d(3, 2), nn.Flatten(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4096, 4096),
+            nn.ReLU(), nn.Dropout(0.5), nn.Linear(4096, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
 
 
 class VGG(_Connected):

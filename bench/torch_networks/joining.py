@@ -1,9 +1,11 @@
 """Networks whose branches meet again, in PyTorch: DenseNet, FractalNet, GoogLeNet."""
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 import torch.nn.functional as F
 
-__all__ = ["DenseNet", "FractalNet", "GoogLeNet"]
+__all__ = ["DenseNet", "FractalNet", "GoogLeNet", "GoogLeNetBN"]
 
 
 class DenseLayer(nn.Module):
@@ -101,21 +103,51 @@ class FractalNet(nn.Module):
         return self.fc(x.squeeze(-1).squeeze(-1))
 
 
-class Inception(nn.Module):
-    """Four branches side by side."""
+def _plain(before: int, out: int, kernel: int, **how: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(before, out, kernel, **how), nn.ReLU(inplace=True))
 
-    def __init__(self, before: int, one: int, three_reduced: int, three: int, five_reduced: int, five: int, pooled: int):
+
+class Inception(nn.Module):
+    """Four branches side by side, of convolutions that `conv` makes; the third one has a kernel of `side`."""
+
+    def __init__(self, conv: Callable[..., nn.Module], side: int, before: int, one: int, three_reduced: int, three: int,
+                 five_reduced: int, five: int, pooled: int):
         super().__init__()
-        self.branch1 = _conv(before, one, 1)
-        self.branch2 = nn.Sequential(_conv(before, three_reduced, 1), _conv(three_reduced, three, 3, padding=1))
-        self.branch3 = nn.Sequential(_conv(before, five_reduced, 1), _conv(five_reduced, five, 3, padding=1))
-        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1, ceil_mode=True), _conv(before, pooled, 1))
+        self.branch1 = conv(before, one, 1)
+        self.branch2 = nn.Sequential(conv(before, three_reduced, 1), conv(three_reduced, three, 3, padding=1))
+        self.branch3 = nn.Sequential(conv(before, five_reduced, 1), conv(five_reduced, five, side, padding=side // 2))
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, 1, ceil_mode=True), conv(before, pooled, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], 1)
 
 
+def _inceptions(conv: Callable[..., nn.Module], side: int, last_pool: int) -> list[nn.Module]:
+    """The nine modules and the two pools between them, the second one of `last_pool` x `last_pool`."""
+    return [Inception(conv, side, 192, 64, 96, 128, 16, 32, 32), Inception(conv, side, 256, 128, 128, 192, 32, 96, 64),
+            nn.MaxPool2d(3, 2, ceil_mode=True),
+            Inception(conv, side, 480, 192, 96, 208, 16, 48, 64), Inception(conv, side, 512, 160, 112, 224, 24, 64, 64),
+            Inception(conv, side, 512, 128, 128, 256, 24, 64, 64), Inception(conv, side, 512, 112, 144, 288, 32, 64, 64),
+            Inception(conv, side, 528, 256, 160, 320, 32, 128, 128), nn.MaxPool2d(last_pool, 2, ceil_mode=True),
+            Inception(conv, side, 832, 256, 160, 320, 32, 128, 128), Inception(conv, side, 832, 384, 192, 384, 48, 128, 128)]
+
+
 class GoogLeNet(nn.Module):
+    """That of 2014, with normalisations of neighbouring channels; pools in ceil mode."""
+
+    def __init__(self, classes: int = 1000):
+        super().__init__()
+        self.features = nn.Sequential(
+            _plain(3, 64, 7, stride=2, padding=3), nn.MaxPool2d(3, 2, ceil_mode=True), nn.LocalResponseNorm(5),
+            _plain(64, 64, 1), _plain(64, 192, 3, padding=1), nn.LocalResponseNorm(5), nn.MaxPool2d(3, 2, ceil_mode=True),
+            *_inceptions(_plain, 5, 3))
+        self.classifier = nn.Sequential(nn.AvgPool2d(7), nn.Flatten(), nn.Dropout(0.4), nn.Linear(1024, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x))
+
+
+class GoogLeNetBN(nn.Module):
     """With batch normalisation and pools in ceil mode. `transform_input`: the image is normalised anew by channel first."""
 
     def __init__(self, transform_input: bool = False, classes: int = 1000):
@@ -123,13 +155,7 @@ class GoogLeNet(nn.Module):
         self.transform_input = transform_input
         self.features = nn.Sequential(
             _conv(3, 64, 7, stride=2, padding=3), nn.MaxPool2d(3, 2, ceil_mode=True), _conv(64, 64, 1),
-            _conv(64, 192, 3, padding=1), nn.MaxPool2d(3, 2, ceil_mode=True),
-            Inception(192, 64, 96, 128, 16, 32, 32), Inception(256, 128, 128, 192, 32, 96, 64),
-            nn.MaxPool2d(3, 2, ceil_mode=True),
-            Inception(480, 192, 96, 208, 16, 48, 64), Inception(512, 160, 112, 224, 24, 64, 64),
-            Inception(512, 128, 128, 256, 24, 64, 64), Inception(512, 112, 144, 288, 32, 64, 64),
-            Inception(528, 256, 160, 320, 32, 128, 128), nn.MaxPool2d(2, 2, ceil_mode=True),
-            Inception(832, 256, 160, 320, 32, 128, 128), Inception(832, 384, 192, 384, 48, 128, 128))
+            _conv(64, 192, 3, padding=1), nn.MaxPool2d(3, 2, ceil_mode=True), *_inceptions(_conv, 3, 2))
         self.dropout, self.fc = nn.Dropout(0.2), nn.Linear(1024, classes)
 
     def forward(self, x: Tensor) -> Tensor:
