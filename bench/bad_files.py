@@ -1,6 +1,6 @@
 """Damages real model files in many ways and loads them: each must load or be refused in one line, soon and without a traceback.
 
-A file that loads is run, and where ONNX Runtime loads the same bytes, both must compute the same.
+A file that loads is run, and where ONNX Runtime or LiteRT loads the same bytes, both must compute the same.
 """
 import argparse
 from collections import Counter
@@ -22,18 +22,20 @@ import warnings
 import onnx
 from rich.table import Table
 
-from bench.mutations import BYTE_MUTATIONS, FLN_MUTATIONS, JSON_MUTATIONS, ONNX_MUTATIONS
+from bench.damage.flatbuffers import TFLITE_MUTATIONS
+from bench.damage.mutations import BYTE_MUTATIONS, FLN_MUTATIONS, JSON_MUTATIONS, ONNX_MUTATIONS
 from cli import Parser, run_command, terminal, write_json
 
 __all__ = ["Case", "Outcome", "Sample", "find_samples", "get_parser", "main", "make_cases", "run_cases"]
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 LIGHT_NAMES = ("squeezenet", "shufflenet", "bvlc_alexnet", "inception_v1")
-OF_FORMAT = {".onnx": ONNX_MUTATIONS, ".fln": FLN_MUTATIONS}
+TFLITE_NAMES = ("ic_fp32", "vww_float", "ad_fp32")
+OF_FORMAT = {".onnx": ONNX_MUTATIONS, ".fln": FLN_MUTATIONS, ".tflite": TFLITE_MUTATIONS}
 GOOD = ("loaded", "refused")
 OUTCOMES = (*GOOD, "differs", "bad message", "traceback", "hang", "crash")
 MEMORY_BYTES = 6 << 30          # address space of the process that loads
-JUDGED_MACS = 1_000_000_000     # larger networks are not compared with ONNX Runtime
+JUDGED_MACS = 1_000_000_000     # larger networks are not compared with others' implementations
 TOLERANCE = 1e-4                # of the range of the output and zero
 LARGEST_EXPONENT = 1e2          # 1e2 * 2**-23 is a tenth of the tolerance
 
@@ -78,6 +80,7 @@ def find_samples(data: Path | None) -> list[Sample]:
     if data:
         paths += [(data / "models" / "squeezenet1_1.onnx", 1), (data / "models" / "squeezenet1_0_deepcomp.onnx", 1),
                   (data / "models" / "deep-compression" / "compressed_SqueezeNet.net", 2)]
+        paths += [(data / "models" / "tflite" / f"mlperf_tiny_{name}.tflite", 4) for name in TFLITE_NAMES]
     samples = []
     for path, weight in paths:
         side = path.with_suffix(".json")
@@ -138,7 +141,7 @@ def run_cases(cases, folder: Path, *, timeout: float):
             worker = worker or _Worker()
             start = time.monotonic()
             outcome, message = worker.ask(path, timeout)
-            if outcome in ("hang", "crash"):
+            if outcome in ("hang", "crash") or not worker.alive:
                 worker.close()
                 worker = None
             yield Outcome(number=case.number, sample=case.sample, mutation=case.mutation, outcome=outcome, message=message,
@@ -151,7 +154,10 @@ def run_cases(cases, folder: Path, *, timeout: float):
 
 
 class _Worker:
+    """A process that loads; `alive`: whether it can be asked once more."""
+
     def __init__(self):
+        self.alive = True
         context = multiprocessing.get_context("spawn")
         self.link, far = context.Pipe()
         self.process = context.Process(target=_serve, args=(far,), daemon=True)
@@ -170,13 +176,17 @@ class _Worker:
             answer = self.link.recv()
             if answer[0] != "loaded":
                 return answer
-            # Here it is ONNX Runtime that reads the damaged file: its hangs and crashes are not ours.
-            if self.link.poll(timeout):
-                return self.link.recv()
-            self.process.kill()
-            return "loaded", "ONNX Runtime hangs"
         except (EOFError, OSError):
             return "crash", f"process ended with {self.process.exitcode}"
+        # Now it is ONNX Runtime or LiteRT that reads the damaged file: their hangs and crashes are not ours.
+        try:
+            if self.link.poll(timeout):
+                return self.link.recv()
+        except (EOFError, OSError):
+            self.alive = False
+            return "loaded", "the judge crashes"
+        self.alive = False
+        return "loaded", "the judge hangs"
 
     def close(self) -> None:
         self.process.kill()
@@ -239,28 +249,23 @@ def _image(model):
 
 
 def _compare(path: Path, model) -> tuple[str, str]:
-    """Whether ONNX Runtime, where it takes the file, computes what we do."""
+    """Whether ONNX Runtime or LiteRT, where it takes the file, computes what we do."""
     import numpy as np
 
     from nets.float_run import run
     from nets.graph import Softmax
-    try:
-        import onnxruntime
-    except ImportError:
-        return "loaded", "not compared: there is no ONNX Runtime"
-    if path.suffix != ".onnx":
+    judge = {".onnx": _runtime, ".tflite": _litert}.get(path.suffix)
+    if judge is None:
         return "loaded", ""
     if model.graph.total_macs > JUDGED_MACS:
         return "loaded", "not compared"
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
     x = _image(model)
     try:
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-        wanted = session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: x[None]})[0]
-    except Exception as error:      # what Runtime refuses may still be readable: no verdict
-        return "loaded", f"ONNX Runtime refuses: {(str(error).splitlines() or [''])[0]}"
+        wanted = judge(path, x)
+    except ImportError:
+        return "loaded", "not compared: there is no judge"
+    except Exception as error:      # what the judge refuses may still be readable: no verdict
+        return "loaded", f"the judge refuses: {(str(error).splitlines() or [''])[0]}"
     exponents = [layer.inputs[0] for layer in model.graph.layers if isinstance(layer, Softmax)]
     tensors = run(model.graph, x, keep=exponents)
     got = tensors[model.graph.output]
@@ -275,6 +280,26 @@ def _compare(path: Path, model) -> tuple[str, str]:
         span = max(float(np.ptp(wanted)), float(np.abs(wanted).max()), 1e-30)
         worst = float(np.abs(got - wanted).max()) / span
     return ("loaded", "agrees") if worst <= TOLERANCE else ("differs", f"{worst:.2g} of the range of the output")
+
+
+def _runtime(path: Path, x):
+    import onnxruntime
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    return session.run([session.get_outputs()[0].name], {session.get_inputs()[0].name: x[None]})[0]
+
+
+def _litert(path: Path, x):
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    judge = Interpreter(str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_REF, num_threads=1)
+    judge.allocate_tensors()
+    source, result = judge.get_input_details()[0], judge.get_output_details()[0]
+    judge.set_tensor(source["index"], (x.transpose(1, 2, 0) if len(source["shape"]) == 4 else x).reshape(source["shape"]))
+    judge.invoke()
+    y = judge.get_tensor(result["index"])
+    return y.transpose(0, 3, 1, 2) if y.ndim == 4 else y
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -315,7 +340,7 @@ def _print_summary(outcomes: Sequence[Outcome], seed: int) -> None:
     table.add_row("all", *(str(counts[outcome]) for outcome in OUTCOMES))
     console.print(table)
     agreed = sum(outcome.message == "agrees" for outcome in outcomes)
-    console.print(f"{counts['loaded']} loaded, {agreed} of them compared with ONNX Runtime and equal; slowest "
+    console.print(f"{counts['loaded']} loaded, {agreed} of them compared with ONNX Runtime or LiteRT and equal; slowest "
                   f"{max(outcome.seconds for outcome in outcomes):.1f} s")
     for outcome in outcomes:
         if outcome.outcome not in GOOD:

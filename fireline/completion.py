@@ -17,7 +17,7 @@ from fireline.commands import COMMANDS, parser_of
 __all__ = ["complete", "complete_parser", "get_parser", "main"]
 
 SHELLS = ("bash", "zsh", "fish")
-MODEL_FILES = ("onnx", "net", "fln")
+MODEL_FILES = ("onnx", "tflite", "net", "fln")
 
 
 def get_parser() -> argparse.ArgumentParser:

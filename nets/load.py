@@ -1,4 +1,4 @@
-"""Finds a model by what the user calls it: a name of the zoo, an ONNX file, or a Deep Compression file."""
+"""Finds a model by what the user calls it: a name of the zoo, an ONNX or TFLite file, or a Deep Compression file."""
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +19,7 @@ __all__ = ["add_model_arguments", "load_model", "model_from_arguments"]
 # ImageNet's mean and deviation of RGB in 0..1, as torchvision's and most of the ONNX zoo's models are trained with.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGENET_CROP = 256 / 224      # shorter side to crop
+MODEL_FILES = (".onnx", ".tflite", ".net")
 LARGEST_OF_PIXELS = 1 / 32      # a network that scales its image by less takes pixels in 0..255
 
 
@@ -45,6 +46,9 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
     if kind == ".onnx":
         known = spec.shape if spec else (CHANNEL_ORDERS.get(channels), None, None)
         graph = import_onnx(path, size=size, open_shape=known)
+    elif kind == ".tflite":
+        from nets.tflite.importer import import_tflite
+        graph = import_tflite(path, size=size)
     elif kind == ".net":
         from nets import deep_compression
         model = deep_compression.load(path)
@@ -80,7 +84,7 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
 def _side_path(model: Path, given: str | Path | None) -> Path | None:
     if given:
         return Path(given)
-    beside = model.with_suffix(".json") if model.suffix.lower() in (".onnx", ".net") else None
+    beside = model.with_suffix(".json") if model.suffix.lower() in MODEL_FILES else None
     return beside if beside and "\0" not in str(beside) and beside.exists() else None
 
 
@@ -89,8 +93,8 @@ def _from_zoo(name: str) -> Model:
     if zoo.is_name(name):
         return zoo.load(name)
     if Path(name).suffix or "/" in name:
-        raise ModelError(f"{name}: a model file must end in .onnx or .net, or .fln if it is quantised")
-    raise ModelError(f"{name}: is no model; {zoo.unknown(name)}; a file must end in .onnx, .net or .fln")
+        raise ModelError(f"{name}: a model file must end in .onnx, .tflite or .net, or .fln if it is quantised")
+    raise ModelError(f"{name}: is no model; {zoo.unknown(name)}; a file must end in .onnx, .tflite, .net or .fln")
 
 
 def _resized(graph: Graph, size: tuple[int, int]) -> Graph:
@@ -137,8 +141,8 @@ def add_model_arguments(parser: ArgumentParser, *, default: str = "digits") -> N
     """Adds `--model` and what overrides a side file; `model_from_arguments` reads them."""
     group = parser.add_argument_group("model")
     group.add_argument("--model", default=default, metavar="M",
-                       help="name of the zoo, also with options as squeezenet:sr=0.25, .onnx file or Deep Compression .net file "
-                            "(%(default)s)")
+                       help="name of the zoo, also with options as squeezenet:sr=0.25, .onnx or .tflite file, or "
+                            "Deep Compression .net file (%(default)s)")
     group.add_argument("--side-file", metavar="FILE", help="image preparation and labels of a model file (M with suffix .json)")
     group.add_argument("--size", type=_size, metavar="HxW", help="height and width of the image, or N for both")
     group.add_argument("--channels", choices=sorted(CHANNEL_ORDERS), help="order of the channels; L is grey")

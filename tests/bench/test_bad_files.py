@@ -31,9 +31,9 @@ def test_shared_files_too(tmp_path, data):
     samples = [sample for sample in find_samples(data) if len(sample.data) >= 1 << 18]
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "labels.txt").write_text((data / "images" / "labels.txt").read_text())
-    wrong = [outcome for outcome in run_cases(make_cases(samples, 40, seed=8), tmp_path, timeout=60)
+    wrong = [outcome for outcome in run_cases(make_cases(samples, 50, seed=8), tmp_path, timeout=60)
              if outcome.outcome not in GOOD]
-    assert len(samples) == 3 and not wrong, f"seed 8: {wrong}"
+    assert len(samples) == 6 and not wrong, f"seed 8: {wrong}"
 
 
 def test_hangs_crashes_and_tracebacks_are_found(tmp_path, monkeypatch):
@@ -42,6 +42,7 @@ def test_hangs_crashes_and_tracebacks_are_found(tmp_path, monkeypatch):
 
     class Bad:
         def __init__(self):
+            self.alive = True
             workers.append(self)
 
         def ask(self, path: Path, timeout: float):

@@ -130,10 +130,10 @@ def test_labels_that_cannot_be_read(rgb, tmp_path):
 
 
 @pytest.mark.parametrize("name, message", [
-    ("digit", "digit: is no model; did you mean digits[?] The zoo has digits, .*; a file must end in .onnx, .net or .fln"),
+    ("digit", "digit: is no model; did you mean digits[?] The zoo has digits, .*; a file must end in .onnx, .tflite, .net or"),
     ("zzz", "zzz: is no model; The zoo has digits"),
-    ("weights.pt", "weights.pt: a model file must end in .onnx or .net"),
-    ("some/where", "some/where: a model file must end in .onnx or .net"),
+    ("weights.pt", "weights.pt: a model file must end in .onnx, .tflite or .net"),
+    ("some/where", "some/where: a model file must end in .onnx, .tflite or .net"),
     ("net.fln", "net.fln: no such file"),
     ("gone.onnx", "gone.onnx: cannot be read: No such file or directory"),
     ("", ": is no model"),

@@ -2,7 +2,7 @@
 
 The first ones know nothing of the format; the others take an ONNX file apart and put it together again wrongly, so that it
 is still well-formed protobuf; the last ones do so with the JSON of a side file, and with quantised files, whose checksum
-they put right again, as only malice would.
+they put right again, as only malice would. Those of TFLite files are in `bench.damage.flatbuffers`.
 """
 from collections.abc import Callable
 import hashlib
@@ -13,7 +13,7 @@ import re
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["BYTE_MUTATIONS", "FLN_MUTATIONS", "JSON_MUTATIONS", "ONNX_MUTATIONS"]
+__all__ = ["BYTE_MUTATIONS", "FLN_MUTATIONS", "HUGE", "JSON_MUTATIONS", "Mutation", "ONNX_MUTATIONS"]
 
 Mutation = Callable[[bytes, Random, bytes], bytes]
 

@@ -1,0 +1,1 @@
+"""Ways in which files get damaged, for `bench.bad_files`."""
