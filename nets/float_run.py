@@ -1,4 +1,7 @@
-"""The float reference: executes a `nets.graph` network in float32 with NumPy, one image at a time."""
+"""The float reference: executes a `nets.graph` network in float32 with NumPy, one image at a time.
+
+Tensors that a quantised file has as integers are rounded to what these mean, so that the reference says what the file computes.
+"""
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 import math
@@ -57,6 +60,9 @@ def walk(graph: Graph, x: np.ndarray) -> Iterator[tuple[Layer, np.ndarray]]:
         else:
             with np.errstate(all="ignore"):
                 tensor = LAYERS[type(layer)](layer, *(tensors[name] for name in layer.inputs))
+        if layer.quantised:
+            with np.errstate(all="ignore"):
+                tensor = layer.quantised.rounded(tensor)
         if readers[layer.name]:
             tensors[layer.name] = tensor
         readers.subtract(layer.inputs)

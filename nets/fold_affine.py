@@ -41,8 +41,10 @@ def fold_affines(graph: Graph, *, of_image: bool = False) -> Graph:
     """The same network without the `Affine` layers that neighbours can take, computed in float64; layers keep their names.
 
     A fold that would leave float32 is not done. One that reads the image goes with `of_image` only: `fold_into_preparation` can
-    take it, too.
+    take it, too. A network that brings integers is left alone.
     """
+    if graph.quantised:
+        return graph
     folding = _Folding(graph)
     for layer in graph.layers:
         if isinstance(layer, Concat):
@@ -52,7 +54,12 @@ def fold_affines(graph: Graph, *, of_image: bool = False) -> Graph:
 
 
 def fold_into_preparation(graph: Graph, spec: InputSpec) -> tuple[Graph, InputSpec]:
-    """A network that begins by scaling and shifting its image, with a preparation that does so instead, if one can."""
+    """A network that begins by scaling and shifting its image, with a preparation that does so instead, if one can.
+
+    One that brings integers is left alone.
+    """
+    if graph.quantised:
+        return graph, spec
     readers = graph.consumers[graph.input.name]
     first = readers[0] if readers else None
     if len(readers) != 1 or not isinstance(first, Affine) or first.name == graph.output:

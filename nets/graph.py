@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from cli import RequestError
+from nets.int8.quantised import Integers, Quantisation
 
 __all__ = ["Add", "Affine", "AvgPool", "ChannelShuffle", "Clip", "Concat", "Conv", "Dropout", "Flatten", "GlobalAvgPool",
            "Graph", "GraphError", "Input", "LRN", "Layer", "Linear", "MaxPool", "Problem", "Relu", "Shape", "Softmax", "Window",
@@ -82,11 +83,12 @@ class Window:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Layer:
     """A named operator; `inputs` are the names of the layers that it reads, `origin` is what the file that the layer comes
-    from calls its operator."""
+    from calls its operator, `quantised` what its tensor's integers mean in a file that is quantised."""
 
     name: str
     inputs: tuple[str, ...]
     origin: str = ""
+    quantised: Quantisation | None = None
 
     arity = 1           # number of inputs; None: one or more
 
@@ -138,12 +140,13 @@ class Input(Layer):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Conv(Layer):
     """Convolution: `weight` float32 (out channels, in channels / groups, kernel height, kernel width), `bias` float32
-    (out channels)."""
+    (out channels), and what a quantised file has for them."""
 
     weight: np.ndarray
     bias: np.ndarray
     window: Window
     groups: int = 1
+    integers: Integers | None = None
 
     @property
     def parameters(self) -> int:
@@ -253,6 +256,7 @@ class Affine(Layer):
 
     scale: np.ndarray
     offset: np.ndarray
+    integers: Integers | None = None
 
     @property
     def parameters(self) -> int:
@@ -292,6 +296,7 @@ class Linear(Layer):
 
     weight: np.ndarray
     bias: np.ndarray
+    integers: Integers | None = None
 
     @property
     def parameters(self) -> int:
@@ -388,6 +393,11 @@ class Graph:
         if problems:
             raise GraphError(self.name, problems)
         return shapes
+
+    @cached_property
+    def quantised(self) -> bool:
+        """Whether the network brings integers."""
+        return any(layer.quantised for layer in self.layers)
 
     @cached_property
     def by_name(self) -> dict[str, Layer]:

@@ -106,11 +106,16 @@ def _resized(graph: Graph, size: tuple[int, int]) -> Graph:
 def _usual_spec(name: str, graph: Graph) -> tuple[InputSpec, str]:
     """The preparation that a network without a side file was most likely trained with, and what it is in words."""
     channels, height, width = graph.input.shape
+    kind = graph.input.quantised
     if channels not in (1, 3):
         raise ModelError(f"{name}: images have 1 or 3 channels, but the network reads {channels}")
     resize = round(max(height, width) * IMAGENET_CROP) if channels == 3 else 0
     order, usual = ("RGB", InputSpec(size=(height, width), mean=IMAGENET_MEAN, std=IMAGENET_STD, resize=resize)) \
         if channels == 3 else ("L", InputSpec(size=(height, width), channels="L", mean=(0.0,), std=(1.0,)))
+    if kind:
+        low, high = kind.range
+        taken = replace(usual, scale=kind.scale, mean=(kind.scale * kind.zero_point,) * channels, std=(1.0,) * channels)
+        return taken, f"the input's own steps ({order}): pixels in 0..255 are {low:.4g}..{high:.4g}"
     first = [layer for layer in graph.consumers[graph.input.name] if isinstance(layer, Affine)]
     if first and max(np.abs(layer.scale).max() for layer in first) < LARGEST_OF_PIXELS:
         plain = replace(usual, scale=1.0, mean=(0.0,) * channels, std=(1.0,) * channels)

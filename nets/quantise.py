@@ -3,9 +3,10 @@
 Weights are int8 per output channel, activations uint8 per tensor (`nets.int8.network`). Large pools are split into several layers
 (`nets.int8.pools`). Channels of one tensor are given ranges
 that are alike (`nets.int8.equalise`), scores far from zero are moved there (`nets.int8.centre`), ranges are clipped where the
-mean squared error is least (`nets.int8.clip`), weights are rounded so that their errors cancel (`nets.int8.rounding`). What all
-this loses is measured (`nets.int8.losses`), and channels that do nothing are taken out (`nets.int8.dead_channels`). The same
-images always give the same network.
+mean squared error is least (`nets.int8.clip`), weights are rounded so that their errors cancel (`nets.int8.rounding`). Of a
+network that comes quantised the integers are taken as they are (`nets.int8.given`), and no images are needed. What all this loses
+is measured (`nets.int8.losses`), and channels that do nothing are taken out (`nets.int8.dead_channels`). The same images always
+give the same network.
 """
 import argparse
 from collections.abc import Iterable, Sequence
@@ -17,15 +18,17 @@ from typing import TypeVar
 
 import numpy as np
 
-from cli import Parser, positive, print_notes, progress, run_command, terminal, write_bytes, write_json
+from cli import Parser, RequestError, positive, print_notes, progress, run_command, terminal, write_bytes, write_json
 from nets import digits
-from nets.int8.calibrate import measure
+from nets.graph import GraphError
+from nets.int8.calibrate import Statistics, measure
 from nets.int8.centre import centre
 from nets.int8.check import check
 from nets.int8.dead_channels import without_dead_channels
 from nets.int8.equalise import equalise, measure_ranges
 from nets.int8.file import save
 from nets.int8.fuse import plan
+from nets.int8.given import Changes, settle
 from nets.int8.loss_report import loss_records, loss_table, plot_losses
 from nets.int8.losses import measure_losses, warnings
 from nets.int8.lower import lower
@@ -36,7 +39,8 @@ from nets.model import Model
 from nets.plot import PLOT_SUFFIXES
 from nets.preprocess import InputSpec, find_images, load_image
 
-__all__ = ["CALIBRATION_LIMIT", "get_parser", "main", "outline", "quantise", "quantise_with", "spread", "synthetic_images"]
+__all__ = ["CALIBRATION_LIMIT", "get_parser", "main", "needs_no_images", "outline", "quantise", "quantise_with", "spread",
+           "synthetic_images"]
 
 Item = TypeVar("Item")
 
@@ -48,31 +52,43 @@ SYNTHETIC_HEADROOM = 2.5       # photographs reach further than noise: SqueezeNe
 
 def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.0, notes: tuple[str, ...] = ()) -> QNetwork:
     """The network in integers, calibrated on images: uint8 pixels (channels, height, width) as `InputSpec.pixels` makes them.
-    `headroom` widens the ranges found (see `nets.int8.lower`); `notes` join those of the model.
+    `headroom` widens the ranges found (see `nets.int8.lower`); `notes` join those of the model. What the network brings of its
+    integers is taken as it is (`nets.int8.given`), and if that is all, it needs no images; with some, losses are measured.
 
-    Raises GraphError naming every layer that cannot be computed in integers, ValueError without any image.
+    Raises GraphError naming every layer that cannot be computed in integers, ValueError without any image that is needed.
     """
-    floats = split_pools(model.graph)
-    steps = plan(floats)
-    images = list(images)
-    if not images:
+    graph, octaves, offset = settle(split_pools(model.graph)), {}, 0.0
+    steps = plan(graph)
+    images, changes = list(images), Changes()
+    if not images and not steps.complete:
         raise ValueError("images must be at least one, not none")
     sample = [model.spec.normalise(pixels) for pixels in spread(images, SAMPLE)]
-    ranges = measure_ranges(floats, progress(sample, "measuring channels"))
-    graph, octaves = equalise(floats, steps, ranges)
-    graph, offset = centre(graph, steps, ranges)
-    steps = plan(graph)
-    statistics = measure(graph, steps, (model.spec.normalise(pixels) for pixels in progress(images, "calibrating")))
-    layers, tensors = lower(steps, graph.shapes, statistics, headroom=headroom)
+    if not graph.quantised:
+        ranges = measure_ranges(graph, progress(sample, "measuring channels"))
+        graph, octaves = equalise(graph, steps, ranges)
+        graph, offset = centre(graph, steps, ranges)
+        steps = plan(graph)
+    statistics = Statistics(steps)
+    if images:
+        statistics = measure(graph, steps, (model.spec.normalise(pixels) for pixels in progress(images, "calibrating")))
+    layers, tensors = lower(steps, graph.shapes, statistics, headroom=headroom, changes=changes)
+    if changes.problems:
+        raise GraphError(model.name, changes.problems)
+    notes = (*changes.notes(model.name), *notes)
     network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec,
                        labels=model.labels, endings=steps.endings, offset=offset,
                        octaves={step.name: octaves[step.value] for step in steps.steps if step.value in octaves})
-    losses = measure_losses(graph, steps, network, progress(sample, "measuring losses"))
-    network = replace(network, losses=losses, notes=model.notes + steps.notes + notes + warnings(losses),
+    losses = measure_losses(graph, steps, network, progress(sample, "measuring losses")) if images else ()
+    network = replace(network, losses=losses, notes=model.notes + steps.notes + notes + (warnings(losses) if losses else ()),
                       provenance={"calibration_images": len(images), "calibration_sha256": _digest(images)})
     network = without_dead_channels(network)
     check(network)
     return network
+
+
+def needs_no_images(model: Model) -> bool:
+    """Whether the network brings all of its integers. Raises GraphError as `quantise` does."""
+    return model.graph.quantised and plan(settle(split_pools(model.graph))).complete
 
 
 def _digest(images: Iterable[np.ndarray]) -> str:
@@ -85,7 +101,7 @@ def _digest(images: Iterable[np.ndarray]) -> str:
 def outline(model: Model) -> QNetwork:
     """The network with nothing but its shapes: weights are 0 and scales 1. Enough to say how long a chip takes for a frame, and
     what of it, since neither depends on values. Raises GraphError as `quantise` does."""
-    graph = split_pools(model.graph)
+    graph = settle(split_pools(model.graph))
     steps = plan(graph)
     layers, tensors = lower(steps, graph.shapes, None)
     network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec, labels=model.labels,
@@ -97,11 +113,13 @@ def outline(model: Model) -> QNetwork:
 def quantise_with(model: Model, folder: Path | None = None, *, limit: int = CALIBRATION_LIMIT) -> QNetwork:
     """The network calibrated on at most `limit` images of a folder, evenly spread over their sorted paths.
 
-    Without a folder, `digits` has its own; other networks get synthetic images, and a note that says so.
-    Raises GraphError, PreprocessError.
+    Without a folder, `digits` has its own, and a network that brings all of its integers needs none; others get synthetic images,
+    and a note that says so. Raises GraphError, PreprocessError.
     """
     if folder is None and model.name == "digits" and model.spec.shape == digits.CONFIG.input_shape:
         folder = digits.CALIBRATION
+    if folder is None and needs_no_images(model):
+        return quantise(model, ())
     if folder is None:
         note = (f"{model.name}: calibrated on {SYNTHETIC_IMAGES} synthetic images, which costs accuracy: "
                 f"give a folder of real ones (--calibrate; nets.quantise --images)")
@@ -149,13 +167,16 @@ def get_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> None:
     network = quantise_with(model_from_arguments(args), args.images, limit=args.limit)
+    if args.plot and not network.losses:
+        raise RequestError(f"{network.name}: losses are measured on images only: give a folder (--images)")
     save(network, args.out)
     if args.plot:
         write_bytes(args.plot, plot_losses(network.name, network.losses, args.plot.suffix))
     if args.json:
         write_json(args.json, {"model": network.name, "notes": network.notes, "losses": loss_records(network.losses)})
     print_notes(network.notes)
-    terminal(stderr=True).print(loss_table(network.losses))
+    if network.losses:
+        terminal(stderr=True).print(loss_table(network.losses))
     print(args.out)
 
 

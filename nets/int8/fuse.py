@@ -1,5 +1,5 @@
 """From a float graph to integer steps: what is fused, what runs on the host, which tensors share a scale."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import math
 
 import numpy as np
@@ -28,6 +28,7 @@ from nets.graph import (
     Softmax,
     Window,
 )
+from nets.int8.quantised import Integers, Quantisation
 from nets.moves import Pad, Rearrange, Select
 
 __all__ = ["ARITHMETIC", "ONE_SCALE", "Plan", "Step", "as_conv", "plan"]
@@ -60,13 +61,19 @@ class Step:
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """Steps in execution order, the name of the one that is the result, what the host computes of that, and for every step the
-    leader of its group: steps of one group share scale and zero point."""
+    leader of its group: steps of one group share scale and zero point. `given`: those that the network brings, by leader."""
 
     steps: tuple[Step, ...]
     output: str
     endings: tuple[str, ...]
     leader: dict[str, str]
     notes: tuple[str, ...]
+    given: dict[str, Quantisation]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the network brings all scales, so that nothing must be calibrated."""
+        return set(self.leader.values()) <= set(self.given)
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -77,8 +84,9 @@ class Plan:
 def plan(graph: Graph) -> Plan:
     """How to run a graph on integers.
 
-    Dropout vanishes; ReLU and clip melt into the layer before where they are its only reader; an ending (`nets.endings`) is left
-    to the host. Raises GraphError where nothing would be left, and naming every layer that integers cannot compute.
+    Dropout vanishes; ReLU and clip melt into the layer before where they are its only reader, unless that brings a scale of its
+    own; an ending (`nets.endings`) is left to the host. Raises GraphError where nothing would be left, and naming every layer
+    that integers cannot compute.
     """
     output, endings = scores_of(graph)
     notes = [f"{graph.name}: {ending.lower()} is left to the host, it does not change the ranking"
@@ -107,7 +115,9 @@ def plan(graph: Graph) -> Plan:
         if isinstance(layer, CLAMPS):
             low, high = (0.0, math.inf) if isinstance(layer, Relu) else (float(np.max(layer.low)), float(np.min(layer.high)))
             source = steps[inputs[0]]
-            if isinstance(source.layer, (*ARITHMETIC, *CLAMPS, Function)) and readers[source.value] == 1:
+            before = graph.by_name[source.value].quantised
+            if (isinstance(source.layer, (*ARITHMETIC, *CLAMPS, Function)) and readers[source.value] == 1
+                    and before in (None, layer.quantised)):
                 steps[source.name] = Step(
                     layer=source.layer, inputs=source.inputs, value=layer.name,
                     low=min(max(source.low, low), high), high=max(min(source.high, high), low))
@@ -116,8 +126,10 @@ def plan(graph: Graph) -> Plan:
             steps[layer.name] = Step(layer=layer, inputs=inputs, value=layer.name, low=low, high=high)
         else:
             steps[layer.name] = Step(layer=layer, inputs=inputs, value=layer.name)
+    leader = _groups(steps)
+    given = {leader[step.name]: kind for step in steps.values() if (kind := graph.by_name[step.value].quantised)}
     return Plan(steps=tuple(steps.values()), output=origin[output.name], endings=endings,
-                leader=_groups(steps), notes=tuple(notes))
+                leader=leader, notes=tuple(notes), given=given)
 
 
 def _nothing(graph: Graph, layer: Layer) -> bool:
@@ -130,15 +142,20 @@ def _nothing(graph: Graph, layer: Layer) -> bool:
 
 def as_conv(layer: Conv | Linear | Affine) -> Conv:
     """The layer as a convolution: a linear one is 1x1 on (features, 1, 1), an affine one 1x1 and depthwise."""
-    point = Window(kernel=(1, 1))
+    named = {"name": layer.name, "inputs": layer.inputs, "origin": layer.origin, "window": Window(kernel=(1, 1))}
     match layer:
         case Linear():
-            return Conv(name=layer.name, inputs=layer.inputs, origin=layer.origin, weight=layer.weight[:, :, None, None],
-                        bias=layer.bias, window=point)
+            return Conv(**named, weight=layer.weight[:, :, None, None], bias=layer.bias, integers=_four_axes(layer.integers))
         case Affine():
-            return Conv(name=layer.name, inputs=layer.inputs, origin=layer.origin, weight=layer.scale[:, None, None, None],
-                        bias=layer.offset, window=point, groups=len(layer.scale))
+            return Conv(**named, weight=layer.scale[:, None, None, None], bias=layer.offset, groups=len(layer.scale),
+                        integers=_four_axes(layer.integers))
     return layer
+
+
+def _four_axes(integers: Integers | None) -> Integers | None:
+    if integers is None:
+        return None
+    return replace(integers, weight=integers.weight.reshape(len(integers.weight), -1, 1, 1))
 
 
 def _reachable(graph: Graph, output: Layer) -> set[str]:

@@ -29,6 +29,7 @@ from nets.graph import (
     Layer,
     Linear,
     MaxPool,
+    Problem,
     Relu,
     Softmax,
 )
@@ -36,6 +37,7 @@ from nets.int8.blocks import row_blocks
 from nets.int8.calibrate import Statistics
 from nets.int8.clip import RATIOS, best_clip, choose_ratios, scale_and_zero, split_ratio
 from nets.int8.fuse import ARITHMETIC, Plan, Step, as_conv
+from nets.int8.given import Changes, FactorError, check_reach, nearest, sum_factors, taken
 from nets.int8.lrn import lrn_table
 from nets.int8.network import (
     FRACTION_BITS,
@@ -74,16 +76,17 @@ SUM_WIDEST = 1.05                       # of the scale that a sum needs
 FRACTION_RATIO_MAX = RATIOS[-1] / 2 ** FRACTION_BITS * 0.999         # shifts of 9 and more, whatever is rounded on the way
 
 
-def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics | None, *,
-          headroom: float = 1.0) -> tuple[tuple[QLayer, ...], dict[str, TensorType]]:
+def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics | None, *, headroom: float = 1.0,
+          changes: Changes | None = None) -> tuple[tuple[QLayer, ...], dict[str, TensorType]]:
     """The integer layers and the types of their tensors.
 
     `shapes` are those of the float graph. `headroom` (at least 1) widens the range of every tensor but the input, where
     calibration images are known to be tamer than what will come. Without statistics layers are what their shapes say and no
-    more: every scale is 1, every weight and bias 0.
+    more: every scale is 1, every weight and bias 0. What the network brings is kept; `changes` is told what of it is not.
     """
+    changes = changes or Changes()
     types: dict[str, TensorType] = {}
-    groups: dict[str, tuple[float, int]] = {}           # scale and zero point by leader
+    groups = {leader: (kind.scale, kind.zero_point) for leader, kind in plan.given.items()}         # scale and zero point
     layers, scores = [], _scores(plan, shapes)
     for step in progress(plan.steps, "rounding weights") if statistics else plan.steps:
         leader = plan.leader[step.name]
@@ -92,7 +95,14 @@ def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics
         scale, zero_point = groups[leader]
         shape = shapes[step.value]
         kind = TensorType(shape=(*shape, 1, 1) if len(shape) == 1 else shape, scale=scale, zero_point=zero_point)
-        layer = _layer(step, [types[name] for name in step.inputs], kind, statistics)
+        inputs = [types[name] for name in step.inputs]
+        given = all(plan.leader[name] in plan.given for name in (step.name, *step.inputs))
+        try:
+            layer = _given(step, inputs, kind, statistics, changes) if given else None
+            layer = layer or _layer(step, inputs, kind, statistics)
+        except FactorError as error:
+            changes.problems.append(Problem(step.name, step.layer.called, str(error)))
+            layer = _layer(step, inputs, kind, None)
         if step.name in scores:
             layer, kind = _with_fraction(layer, kind, types)
         types[step.name] = kind
@@ -102,7 +112,9 @@ def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics
 
 def _scores(plan: Plan, shapes: dict[str, tuple[int, ...]]) -> set[str]:
     """The steps whose tensors may keep a fraction: the output, if it has one pixel, and what is only flattened to be it. None
-    where it is not computed, but moved or chosen."""
+    where it is not computed, but moved or chosen, or the network brings its scale."""
+    if plan.leader[plan.output] in plan.given:
+        return set()
     steps = {step.name: step for step in plan.steps}
     readers = Counter(name for step in plan.steps for name in step.inputs)
     found, step = {plan.output}, steps[plan.output]
@@ -208,8 +220,8 @@ def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: S
         case AvgPool():
             return QAvgPool(**named, window=layer.window, ceil_mode=layer.ceil_mode, count_include_pad=layer.count_include_pad)
         case GlobalAvgPool():
-            nearest = np.abs(RATIOS - _average_unit(inputs[0]) / kind.scale).argmin()
-            return QGlobalAvgPool(**named, requantise=_requantise(step, kind, nearest[None]))
+            best = np.abs(RATIOS - _average_unit(inputs[0]) / kind.scale).argmin()
+            return QGlobalAvgPool(**named, requantise=_requantise(step, kind, best[None]))
         case Add():
             return _add(step, inputs, kind)
         case Concat():
@@ -238,6 +250,39 @@ def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: S
     raise TypeError(f"layer must be an operator of nets.graph, not {type(layer).__name__}")
 
 
+def _given(step: Step, inputs: list[TensorType], kind: TensorType, statistics: Statistics | None,
+           changes: Changes) -> QLayer | None:
+    """The layer of a network that brings the scales of its inputs and of its output, if its factors are to be the nearest there
+    are. Raises FactorError for those that the chip cannot have."""
+    layer = step.layer
+    low, high = _bounds(step, kind)
+    match layer:
+        case Conv() | Linear() | Affine() if layer.integers and statistics:
+            conv = as_conv(layer)
+            moments = statistics.moments[step.name]
+            made = taken(conv, inputs[0], kind, lambda: _conv(step, inputs[0], kind, moments), changes)
+            return replace(made, inputs=step.inputs, requantise=replace(made.requantise, low=low, high=high))
+        case Conv() | Linear() | Affine():
+            check_reach(as_conv(layer), inputs[0], kind)
+            return None
+        case Add():
+            weights, multiplier, shift = sum_factors(inputs, kind)
+            changes.factor(np.array([source.scale for source in inputs]) / kind.scale, multiplier * 2.0 ** -shift * weights)
+            made = QAdd(name=step.name, inputs=step.inputs, origin=layer.origin, weights=weights, requantise=_no_clamp(kind))
+        case GlobalAvgPool():
+            wanted = np.array([_average_unit(inputs[0]) / kind.scale])
+            multiplier, shift = nearest(wanted)
+            changes.factor(wanted, multiplier * 2.0 ** -shift)
+            made = QGlobalAvgPool(name=step.name, inputs=step.inputs, origin=layer.origin, requantise=_no_clamp(kind))
+        case _:
+            return None
+    return replace(made, requantise=replace(made.requantise, multiplier=multiplier, shift=shift, low=low, high=high))
+
+
+def _no_clamp(kind: TensorType) -> Requantise:
+    return Requantise(multiplier=np.array([0]), shift=np.array([SHIFT_MAX]), zero_point=kind.zero_point)
+
+
 def _bounds(step: Step, kind: TensorType) -> tuple[int, int]:
     """The fused clamp as integers, 0..255 each."""
     low, high = (int(np.clip(np.floor(value / kind.scale + 0.5) + kind.zero_point, 0, 255)) for value in (step.low, step.high))
@@ -253,9 +298,12 @@ def _requantise(step: Step, kind: TensorType, ratios: np.ndarray) -> Requantise:
 def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoments) -> QConv:
     conv = as_conv(step.layer)
     weight, bias = conv.weight.reshape(conv.groups, len(conv.weight) // conv.groups, -1), conv.bias.reshape(conv.groups, -1)
-    covariance, mean = moments.covariance, moments.mean
-    # inputs that did not vary in calibration still count a little, and all alike where none did
-    importance = moments.variance + 1e-3 * moments.variance.mean() + np.finfo(np.float32).tiny
+    covariance, mean = None, np.zeros((conv.groups, weight.shape[2]))
+    importance = np.ones_like(mean)
+    if not moments.empty:
+        covariance, mean = moments.covariance, moments.mean
+        # inputs that did not vary in calibration still count a little, and all alike where none did
+        importance = moments.variance + 1e-3 * moments.variance.mean() + np.finfo(np.float32).tiny
 
     def rounded(rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Ratios, weights and biases of some channels of each group."""
@@ -279,8 +327,7 @@ def _outlined(step: Step, kind: TensorType) -> QConv:
     """A convolution's shape: it computes 0."""
     conv = as_conv(step.layer)
     return QConv(name=step.name, inputs=step.inputs, origin=conv.origin, weight=np.zeros(conv.weight.shape, np.int8),
-                 window=conv.window, bias=np.zeros(len(conv.weight), np.int32), groups=conv.groups,
-                 requantise=Requantise(multiplier=np.array([0]), shift=np.array([SHIFT_MAX]), zero_point=kind.zero_point))
+                 window=conv.window, bias=np.zeros(len(conv.weight), np.int32), groups=conv.groups, requantise=_no_clamp(kind))
 
 
 def _sum_scale(sources: list[TensorType], least: float) -> float:

@@ -45,9 +45,9 @@ def _chained(layer: Layer, parts: Iterable[Layer], taken: set[str]) -> Iterator[
         name = f"{layer.name}/{number}"
         while name in taken:
             name += "'"
-        yield replace(part, name=name, inputs=(source,))
+        yield replace(part, name=name, inputs=(source,), quantised=layer.quantised)
         source = name
-    yield replace(last, name=layer.name, inputs=(source,))
+    yield replace(last, name=layer.name, inputs=(source,), quantised=layer.quantised)
 
 
 # Maxima

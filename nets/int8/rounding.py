@@ -42,6 +42,11 @@ class InputMoments:
             self._products = self._products + np.einsum("gkn,gkn->gk", columns, columns, dtype=np.float64)
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing was sampled."""
+        return not self._count
+
+    @property
     def mean(self) -> np.ndarray:
         return self._total / self._count + self._origin[:, :, 0]
 

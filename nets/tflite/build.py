@@ -3,18 +3,20 @@
 The file has its images with the channels last, layers have them first: views (`nets.onnx.build`) say in which order a tensor is
 seen, so that this costs nothing, nor do reshapes and transposes until someone minds.
 """
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 import math
 from typing import Any
 
 import numpy as np
 
-from nets.graph import Clip, Layer, Relu
+from nets.graph import Affine, Clip, Layer, Relu
+from nets.int8.quantised import Integers, Quantisation
 from nets.onnx.build import Builder, View
 from nets.onnx.layout import channels_last, own_order, transposed
 from nets.tflite.file import Operator, Quantised
 
-__all__ = ["Constant", "Node", "first_channels", "like", "seen"]
+__all__ = ["Constant", "Node", "Weights", "first_channels", "like", "seen", "typed"]
 
 NONE, RELU, RELU_N1_TO_1, RELU6 = range(4)          # of ActivationFunctionType; kernels know no others
 
@@ -35,7 +37,8 @@ class Constant:
             with np.errstate(over="ignore"):        # a double beyond float32 is told by who reads it
                 return self.stored.astype(np.float32)
         scale, zero_point = (self.along(values) for values in (self.quantised.scale, self.quantised.zero_point))
-        return ((self.stored.astype(np.int64) - zero_point) * scale).astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return ((self.stored.astype(np.int64) - zero_point) * scale).astype(np.float32)
 
     def along(self, values: np.ndarray) -> np.ndarray:
         """Numbers of the quantisation so that they stand beside the elements. Raises ValueError where they do not fit."""
@@ -48,6 +51,18 @@ class Constant:
 
 
 @dataclass(frozen=True, eq=False)
+class Weights:
+    """Weights: as floats, and where a file has integers as these, less their zero point, with a scale for each output channel."""
+
+    real: np.ndarray
+    steps: np.ndarray | None = None
+    scale: np.ndarray | None = None
+
+    def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> "Weights":
+        return replace(self, real=move(self.real), steps=None if self.steps is None else move(self.steps))
+
+
+@dataclass(frozen=True, eq=False)
 class Node:
     """An operator with its inputs resolved: what is computed from the image is a `View`, optional ones left out are None."""
 
@@ -57,6 +72,8 @@ class Node:
     called: tuple[str, ...]             # names of the inputs in the file, for messages
     declared: tuple[int, ...]           # shape of the output, as the file says it
     net: Builder
+    kinds: tuple[Quantisation | None, ...] = ()         # of the inputs that are computed, and
+    kind: Quantisation | None = None                    # of the output, where they are integers
 
     @property
     def op(self) -> str:
@@ -131,6 +148,42 @@ class Node:
             raise ValueError(f"{self.label(index)} must be finite, but holds NaN or infinity")
         return array
 
+    @property
+    def quantised(self) -> bool:
+        """Whether the operator computes integers of integers."""
+        return self.kind is not None and any(self.kinds)
+
+    def weights(self, index: int, axis: int) -> Weights:
+        """An input that must be constant weights, whose output channels are this axis."""
+        real, constant = self.numbers(index), self.constant(index)
+        if not self.quantised or constant.quantised is None or constant.stored.dtype.itemsize != 1:
+            return Weights(real)
+        scale, zero_point, limits = constant.quantised.scale, constant.quantised.zero_point, np.iinfo(constant.stored.dtype)
+        if scale.size > 1 and constant.quantised.axis != axis:
+            raise ValueError(f"scales of {self.label(index)} must be along axis {axis}, not {constant.quantised.axis}")
+        if scale.min() < 0 or zero_point.min() < limits.min or zero_point.max() > limits.max:
+            raise ValueError(f"scales of {self.label(index)} must be at least 0, zero points {limits.min}..{limits.max}, not "
+                             f"{scale.min()} and {zero_point.min()}..{zero_point.max()}")
+        steps = constant.stored.astype(np.int16) - constant.along(zero_point).astype(np.int16)
+        return Weights(real, steps, np.broadcast_to(scale, real.shape[axis:axis + 1] or 1))
+
+    def parameters(self, weights: Weights) -> dict[str, Any]:
+        """Fields of a layer of weights (out, ...): those, biases, and the integers of both."""
+        count = len(weights.real)
+        bias = None if self.input(2) is None else self.constant(2).stored
+        if bias is not None and bias.size != count:
+            raise ValueError(f"bias must have {count} values, not shape {bias.shape}")
+        if weights.steps is None or bias is not None and bias.dtype.kind != "i":
+            real = np.zeros(count, np.float32) if bias is None else self.numbers(2).reshape(count)
+            return {"weight": np.ascontiguousarray(weights.real), "bias": real}
+        steps = np.zeros(count, np.int64) if bias is None else bias.astype(np.int64).reshape(count)
+        integers = Integers(weight=np.ascontiguousarray(weights.steps), scale=weights.scale, bias=steps)
+        with np.errstate(over="ignore"):
+            real = (steps * weights.scale * self.kinds[0].scale).astype(np.float32)
+        if not np.isfinite(real).all():
+            raise ValueError(f"{self.label(2)} must be finite, but its scales are beyond float32")
+        return {"weight": np.ascontiguousarray(weights.real), "bias": real, "integers": integers}
+
     def integers(self, index: int, most: int = 64) -> list[int]:
         """Values of an input that must be a constant list of at most `most` integers."""
         array = self.constant(index).stored
@@ -164,6 +217,19 @@ def first_channels(net: Builder, view: View) -> str:
             loops = transposed(view.loops, view.shape, (0, 3, 1, 2))
         view = replace(view, shape=tuple(view.shape[axis] for axis in (0, 3, 1, 2)), loops=loops)
     return net.tensor(view)
+
+
+def typed(net: Builder, view: View, kind: Quantisation | None, name: str) -> View:
+    """The view, of a tensor with these integers: an identity of that name makes them where it has others."""
+    layer = net.layers.get(view.layer)          # none of what was refused
+    if kind is None or layer is None or layer.quantised == kind:
+        return view
+    if layer.quantised is None:
+        net.layers[view.layer] = replace(layer, quantised=kind)
+        return view
+    one = np.ones(net.shapes[view.layer][0], np.float32)
+    return like(view, net.add(Affine(name=net.fresh(name), inputs=(view.layer,), origin="QUANTIZE", scale=one, offset=0 * one,
+                                     quantised=kind)))
 
 
 def like(view: View, made: View) -> View:

@@ -9,18 +9,21 @@ import math
 from pathlib import Path
 
 from cli import readable
+from nets.endings import ENDINGS
 from nets.fold_affine import fold_affines
 from nets.graph import Graph, GraphError, Input, Layer, Problem
+from nets.int8.quantised import Quantisation
 from nets.model import ModelError
 from nets.onnx.build import Builder, View
 from nets.onnx.layout import own_order
-from nets.tflite.build import Constant, Node, first_channels, seen
+from nets.tflite.build import Constant, Node, first_channels, seen, typed
 from nets.tflite.file import FLOATS, MAX_ELEMENTS, File, Operator, Tensor, called, read_file
 from nets.tflite.ops import HANDLERS, why_unsupported
 
 __all__ = ["import_tflite"]
 
 MAX_SIDE = 4096         # of the input image, as `nets.preprocess`
+OFFSETS = {"INT8": 128, "UINT8": 0}             # of our steps to the file's
 COMPUTES = frozenset({"DEQUANTIZE"})            # of constants, whose output is one as well
 
 Value = View | Constant | None                  # None: could not be had, and has been reported
@@ -66,6 +69,9 @@ class _Import:
         if self.problems:
             raise GraphError(str(self.path), self.problems)
         output = self._output(result)
+        last = self.net.layers[output]
+        if last.op in ENDINGS:                  # which the host computes in floats
+            self.net.layers[output] = replace(last, quantised=None)
         return fold_affines(Graph(name=readable(self.path.stem), layers=_used(self.net.layers, output), output=output,
                                   notes=tuple(self._notes(result))))
 
@@ -136,8 +142,10 @@ class _Import:
     def _image(self, name: str, size: tuple[int, int] | None) -> View:
         tensor = self.file.tensors[self.input]
         start = f"{self.path}: input {name!r}"
-        if tensor.type not in FLOATS:
-            raise ModelError(f"{start} must be a float tensor, not {tensor.type}: give the float model")
+        try:
+            kind = self._kind(self.input)
+        except ValueError as error:
+            raise ModelError(f"{start} {error}") from None
         batch, *dims = tensor.shape or (0,)
         if not 1 <= len(dims) <= 3:
             raise ModelError(f"{start} must be batch x height x width x channels, or batch x features, "
@@ -153,7 +161,7 @@ class _Import:
             shape = (*(1 for _ in range(3 - len(dims))), *dims)
         if max(shape) > MAX_SIDE:
             raise ModelError(f"{start} must be at most {MAX_SIDE} channels, height and width, not {shape}")
-        made = self.net.add(Input(name=name, shape=tuple(shape)))
+        made = self.net.add(Input(name=name, shape=tuple(shape), quantised=kind))
         if len(dims) == 3:
             return seen(self.net, made.layer)
         return View(name, (1, *dims), self.net.fresh(f"{name}.flat"), own_order(math.prod(dims)))
@@ -194,10 +202,28 @@ class _Import:
         if self.used.intersection(operator.outputs[1:]):
             raise ValueError("only the first output can be used")
         names = tuple(self._called(number) if number >= 0 else "none" for number in operator.inputs)
-        result = HANDLERS[operator.op](Node(operator, name, values, names, shape, self.net))
+        kinds = tuple(self._kind(number) if isinstance(value, View) else None
+                      for number, value in zip(operator.inputs, values, strict=True))
+        kind = self._kind(operator.outputs[0])
+        result = HANDLERS[operator.op](Node(operator, name, values, names, shape, self.net, kinds, kind))
         if shape and result.shape != shape and not self.resized:
             raise ValueError(f"output is declared as {declared}, but is {result.shape}")
-        return result
+        return typed(self.net, result, kind, f"{name}.quantised")
+
+    def _kind(self, number: int) -> Quantisation | None:
+        """What the integers of a computed tensor mean; None for floats. Raises ValueError for others."""
+        tensor = self.file.tensors[number]
+        if tensor.type in FLOATS:
+            return None
+        if tensor.type not in OFFSETS:
+            raise ValueError(f"{self._called(number)} must be of floats or of 8 bits, not {tensor.type}")
+        found = tensor.quantised
+        if found is None or found.scale.size != 1 or found.zero_point.size != 1:
+            raise ValueError(f"{self._called(number)} must have one scale, not {0 if found is None else found.scale.size}")
+        try:
+            return Quantisation(scale=float(found.scale[0]), zero_point=int(found.zero_point[0]) + OFFSETS[tensor.type])
+        except ValueError as error:
+            raise ValueError(f"{self._called(number)}: {error}") from None
 
     def _value(self, number: int) -> Value:
         """Value of a tensor; constants are read when they are first needed."""

@@ -13,6 +13,7 @@ import numpy as np
 from nets.endings import LogSoftmax
 from nets.functions import Elu, HardSwish, LeakyRelu, Sigmoid, Tanh
 from nets.graph import Add, Affine, Clip, Concat, Conv, Layer, Linear, Relu, Softmax, Window
+from nets.int8.quantised import Integers
 from nets.moves import Pad
 from nets.onnx.build import View, axis_of
 from nets.onnx.layout import own_order, positions, transposed
@@ -131,29 +132,25 @@ def _concat(node: Node) -> View:
 
 def _linear(node: Node) -> View:
     """A tensor that is flattened in another order than its own moves the order into the weights."""
-    view, weight = node.view(0), node.numbers(1)
-    size = math.prod(view.shape)
+    view, weights = node.view(0), node.weights(1, 0)
+    size, shape = math.prod(view.shape), weights.real.shape
     if node.option("WeightsFormat") != DEFAULT_WEIGHTS:
         raise ValueError("shuffled weights are not supported")
-    if weight.ndim != 2:
-        raise ValueError(f"weight must be out x in, not {weight.shape}")
-    count, width = weight.shape
-    bias = np.zeros(count, np.float32) if node.input(2) is None else node.numbers(2).ravel()
+    if len(shape) != 2:
+        raise ValueError(f"weight must be out x in, not {shape}")
     keep = node.option("KeepNumDims")
-    if width == size:
+    if shape[1] == size and (not keep or view.shape[-1] == size):
         if not view.in_order:
             order = np.empty(size, np.int64)
             order[positions(view.loops)] = np.arange(size)
-            view, weight = replace(view, loops=own_order(size)), weight[:, order]
+            view, weights = replace(view, loops=own_order(size)), weights.moved(lambda array: array[:, order])
         layer = node.net.tensor(replace(view, shape=(1, size)))
-        made = node.add(Linear, layer, weight=weight, bias=bias)
-        shape = (*(1 for _ in view.shape[:-1]), count) if keep else (1, count)
-        if keep and view.shape[-1] != size:
-            raise ValueError(f"weight {weight.shape} does not fit the last axis of {view.shape}")
-        return node.activated(replace(made, shape=shape))
-    if not keep or len(view.shape) != 4 or view.shape[-1] != width:
-        raise ValueError(f"weight {weight.shape} does not fit input {view.shape}")
-    made = node.add(Conv, node.image(0)[0], weight=weight[:, :, None, None], bias=bias, window=Window(kernel=(1, 1)))
+        made = node.add(Linear, layer, **node.parameters(weights))
+        return node.activated(replace(made, shape=(*(1 for _ in view.shape[:-1]), shape[0]) if keep else (1, shape[0])))
+    if not keep or len(view.shape) != 4 or view.shape[-1] != shape[1]:
+        raise ValueError(f"weight {shape} does not fit input {view.shape}")
+    fields = node.parameters(weights.moved(lambda array: array[:, :, None, None]))
+    made = node.add(Conv, node.image(0)[0], window=Window(kernel=(1, 1)), **fields)
     return node.activated(seen(node.net, made.layer))
 
 
@@ -179,7 +176,18 @@ def _arithmetic(node: Node) -> View:
         scale, offset = scale.astype(np.float32), offset.astype(np.float32)
     if not (np.isfinite(scale).all() and np.isfinite(offset).all()):
         raise ValueError("scale and offset must be finite: the constants overflow or divide by zero")
-    return node.activated(like(view, node.add(Affine, view.layer, scale=scale, offset=offset)))
+    integers = _factors(node, 1 if first else 0, len(scale)) if node.op == "MUL" else None
+    return node.activated(like(view, node.add(Affine, view.layer, scale=scale, offset=offset, integers=integers)))
+
+
+def _factors(node: Node, index: int, channels: int) -> Integers | None:
+    """The integers of a constant that channels are multiplied by."""
+    rank = max(node.constant(index).stored.ndim, 1)
+    weights = node.weights(index, rank - 1)
+    if weights.steps is None or weights.scale.size not in (1, channels):
+        return None
+    return Integers(weight=np.broadcast_to(weights.steps.ravel(), (channels,)), bias=np.zeros(channels, np.int64),
+                    scale=np.broadcast_to(weights.scale, (channels,)))
 
 
 def _sum(node: Node) -> View:

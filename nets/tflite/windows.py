@@ -8,13 +8,14 @@ from nets.graph import AvgPool, Clip, Conv, GlobalAvgPool, MaxPool, Relu, Window
 from nets.moves import Pad
 from nets.onnx.build import View, axes_of
 from nets.onnx.layout import along, joined
-from nets.tflite.build import Node, seen
+from nets.tflite.build import Node, Weights, seen
 from nets.tflite.file import MAX_ELEMENTS
 
 __all__ = ["WINDOW_HANDLERS"]
 
 MAX_WINDOW = 4096       # kernel, stride, dilation; the largest image side of `nets.preprocess`
 SAME, VALID = 0, 1      # of Padding
+EXACT = 3               # largest average pool that divides integers exactly
 Edges = tuple[int, int, int, int]       # top, left, bottom, right
 
 
@@ -42,53 +43,49 @@ def _window(node: Node, kernel: tuple[int, int], shape: tuple[int, int, int], di
 def _unpadded(node: Node, layer: str, window: Window) -> tuple[str, Window]:
     """What a convolution reads if it pads with zeros itself what an operator before it pads."""
     pad = node.net.layers.get(layer)
-    if not isinstance(pad, Pad) or pad.before[0] or pad.after[0] or pad.value:
+    if not isinstance(pad, Pad) or pad.before[0] or pad.after[0] or pad.value or not _same_steps(node, pad):
         return layer, window
     edges = (*pad.before[1:], *pad.after[1:])
     padding = tuple(a + b for a, b in zip(window.padding, edges, strict=True))
     return pad.inputs[0], Window(kernel=window.kernel, stride=window.stride, padding=padding, dilation=window.dilation)
 
 
-def _bias(node: Node, count: int) -> np.ndarray:
-    if node.input(2) is None:
-        return np.zeros(count, np.float32)
-    bias = node.numbers(2)
-    if bias.size != count:
-        raise ValueError(f"bias must have {count} values, not shape {bias.shape}")
-    return bias.reshape(count)
+def _same_steps(node: Node, pad: Pad) -> bool:
+    producer = node.net.layers.get(pad.inputs[0])
+    return producer is None or producer.quantised in (None, pad.quantised)
 
 
-def _convolved(node: Node, weight: np.ndarray, groups: int) -> View:
-    """`weight`: (out, in / groups, height, width)."""
+def _convolved(node: Node, weights: Weights, groups: int) -> View:
+    """`weights`: (out, in / groups, height, width)."""
     layer, shape = node.image(0)
-    window = _window(node, weight.shape[2:], shape, (node.option("DilationHFactor"), node.option("DilationWFactor")))
+    window = _window(node, weights.real.shape[2:], shape, (node.option("DilationHFactor"), node.option("DilationWFactor")))
     layer, window = _unpadded(node, layer, window)
-    made = node.add(Conv, layer, weight=np.ascontiguousarray(weight), bias=_bias(node, len(weight)), groups=groups, window=window)
+    made = node.add(Conv, layer, groups=groups, window=window, **node.parameters(weights))
     return node.activated(seen(node.net, made.layer))
 
 
-def _four_axes(node: Node) -> np.ndarray:
-    weight = node.numbers(1)
-    if weight.ndim != 4 or not weight.size:
-        raise ValueError(f"weight must have four axes, not shape {weight.shape}")
-    return weight
+def _four_axes(node: Node, axis: int) -> Weights:
+    weights = node.weights(1, axis)
+    if weights.real.ndim != 4 or not weights.real.size:
+        raise ValueError(f"weight must have four axes, not shape {weights.real.shape}")
+    return weights
 
 
 def _conv(node: Node) -> View:
-    weight = _four_axes(node).transpose(0, 3, 1, 2)
-    channels = node.image(0)[1][0]
-    if channels % weight.shape[1]:
-        raise ValueError(f"weight of {weight.shape[1]} input channels does not fit an image of {channels}")
-    return _convolved(node, weight, channels // weight.shape[1])
+    weights = _four_axes(node, 0).moved(lambda array: array.transpose(0, 3, 1, 2))
+    channels, taken = node.image(0)[1][0], weights.real.shape[1]
+    if channels % taken:
+        raise ValueError(f"weight of {taken} input channels does not fit an image of {channels}")
+    return _convolved(node, weights, channels // taken)
 
 
 def _depthwise(node: Node) -> View:
     """The weights (1, height, width, out) are of as many outputs for each channel as the channels leave."""
-    weight = _four_axes(node)
-    channels = node.image(0)[1][0]
-    if weight.shape[0] != 1 or weight.shape[3] % channels:
-        raise ValueError(f"weight must be 1 x height x width x a multiple of {channels} channels, not {weight.shape}")
-    return _convolved(node, weight.transpose(3, 0, 1, 2), channels)
+    weights = _four_axes(node, 3)
+    channels, shape = node.image(0)[1][0], weights.real.shape
+    if shape[0] != 1 or shape[3] % channels:
+        raise ValueError(f"weight must be 1 x height x width x a multiple of {channels} channels, not {shape}")
+    return _convolved(node, weights.moved(lambda array: array.transpose(3, 0, 1, 2)), channels)
 
 
 def _pool_window(node: Node, shape: tuple[int, int, int]) -> Window:
@@ -114,7 +111,10 @@ def _cannot_win(node: Node, pad: Pad) -> bool:
     """Whether no maximum is what was padded: all values are at least that."""
     producer = node.net.layers.get(pad.inputs[0])
     floor = 0.0 if isinstance(producer, Relu) else producer.low if isinstance(producer, Clip) else -math.inf
-    return not (pad.before[0] or pad.after[0]) and (pad.value <= np.finfo(np.float32).min or pad.value <= floor)
+    if producer and producer.quantised:
+        floor = max(floor, producer.quantised.range[0])
+    lowest = pad.value <= max(floor, float(np.finfo(np.float32).min))
+    return lowest and not (pad.before[0] or pad.after[0]) and _same_steps(node, pad)
 
 
 def _avg_pool(node: Node) -> View:
@@ -123,6 +123,8 @@ def _avg_pool(node: Node) -> View:
     window = _pool_window(node, shape)
     whole = window.output_size(*shape[1:]) == (1, 1) and all(
         window.kernel[axis] - window.padding[axis] >= shape[1 + axis] for axis in range(2))
+    if whole and node.quantised and max(shape[1:]) <= EXACT:        # the mean of all is multiplied by an approximate factor
+        whole, window = False, Window(kernel=shape[1:])
     made = node.add(GlobalAvgPool, layer) if whole else node.add(AvgPool, layer, window=window)
     return node.activated(seen(node.net, made.layer))
 

@@ -125,8 +125,9 @@ def save(folder: Path, data: bytes, name: str = "net.tflite") -> Path:
     return path
 
 
-def interpreter(path: Path, kernels: OpResolverType = OpResolverType.BUILTIN_REF) -> Interpreter:
-    found = Interpreter(str(path), experimental_op_resolver_type=kernels, num_threads=1)
+def interpreter(path: Path, kernels: OpResolverType = OpResolverType.BUILTIN_REF, *, keep: bool = False) -> Interpreter:
+    """LiteRT on one thread; `keep`: tensors between operators stay."""
+    found = Interpreter(str(path), experimental_op_resolver_type=kernels, num_threads=1, experimental_preserve_all_tensors=keep)
     found.allocate_tensors()
     return found
 

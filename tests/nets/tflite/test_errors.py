@@ -91,7 +91,7 @@ OPERATORS = [
      "k (RELU): produces k, which exists already"),
     ("nothing but constants", [op("DEQUANTIZE", "k")], weights(k=(1, 4)), {}, "must have one input, the image, not none"),
     ("integer image", [op("RELU", "x")], {}, {"dtype": "i4"},
-     "input 'x' must be a float tensor, not INT32: give the float model"),
+     "input 'x' x must be of floats or of 8 bits, not INT32"),
     ("image of 5 axes", [op("RELU", "x")], {}, {"shape": (1, 2, 3, 4, 5)},
      "input 'x' must be batch x height x width x channels, or batch x features, not 5 axes"),
     ("empty image", [op("RELU", "x")], {}, {"shape": (1, 0, 3, 4)}, "input 'x' must have positive sizes, not 1x0x3x4"),

@@ -1,0 +1,140 @@
+"""Networks that come quantised: their integers are taken as they are where the chip can hold them, and told where it cannot.
+
+A convolution keeps its weights and biases. Its factor, input scale * weight scale / output scale, is no free choice then: the
+nearest multiplier of 8 bits is at most 0.4 % from it. Channels with weights beyond -127..127, as unsigned files have them, are
+rounded anew, for a factor that is met exactly. Sums are two weights and a multiplier that come nearest.
+"""
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from nets.graph import Affine, Conv, Graph, Layer, Problem
+from nets.int8.fuse import ONE_SCALE
+from nets.int8.network import MULTIPLIER_MAX, SHIFT_MAX, WEIGHT_MAX, QConv, Requantise, TensorType
+from nets.int8.quantised import Quantisation
+
+__all__ = ["Changes", "FactorError", "check_reach", "nearest", "settle", "sum_factors", "taken"]
+
+MULTIPLIER_BITS = MULTIPLIER_MAX.bit_length()
+CLIPPED = 1                 # step by which a weight is clipped rather than all of its channel rounded anew: -128
+LEAST_FACTOR = 2.0 ** -32   # smaller ones are of channels without weights: all that there is, is less than a step
+OCTAVES = 4                 # of multipliers, from the finest for which weights have room, that are tried for a sum
+
+
+def settle(graph: Graph) -> Graph:
+    """The network with an identity between a tensor and a reader that only moves or chooses its values, but brings another
+    scale: what brings no scale has that of its first input."""
+    if not graph.quantised:
+        return graph
+    kinds: dict[str, Quantisation | None] = {}
+    layers: list[Layer] = []
+    for layer in graph.layers:
+        kind = layer.quantised
+        if isinstance(layer, ONE_SCALE):
+            sources = [kinds[name] for name in layer.inputs]
+            kind = kind or next((source for source in sources if source), None)
+            if any(source and source != kind for source in sources):
+                made = [name if kinds[name] in (None, kind) else f"{layer.name}/{number}"
+                        for number, name in enumerate(layer.inputs)]
+                layers += _identities(graph, layer, made, kind)
+                layer = replace(layer, inputs=tuple(made))
+        kinds[layer.name] = kind
+        layers.append(layer)
+    return replace(graph, layers=tuple(layers))
+
+
+def _identities(graph: Graph, reader: Layer, made: Sequence[str], kind: Quantisation) -> Iterator[Layer]:
+    for name, source in dict(zip(made, reader.inputs, strict=True)).items():
+        if name != source:
+            one = np.ones(graph.shapes[source][0], np.float32)
+            yield Affine(name=name, inputs=(source,), origin=reader.origin, scale=one, offset=0 * one, quantised=kind)
+
+
+class FactorError(ValueError):
+    """A layer multiplies by more than weights and multipliers can."""
+
+
+@dataclass
+class Changes:
+    """What could not be taken as it is: channels that were rounded anew, of those that there are, and how far multipliers are
+    from their factors, at most."""
+
+    layers: int = 0
+    channels: int = 0
+    anew: int = 0
+    off: float = 0.0
+    problems: list[Problem] = field(default_factory=list)
+
+    def factor(self, wanted: np.ndarray, got: np.ndarray) -> None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            off = np.where(wanted > LEAST_FACTOR, np.abs(got / wanted - 1), 0.0)
+        self.off = max(self.off, float(off.max(initial=0.0)))
+
+    def notes(self, name: str) -> Iterator[str]:
+        if not self.channels:
+            return
+        yield (f"{name}: scales, zero points, weights and biases are the file's; factors are met by multipliers of "
+               f"{MULTIPLIER_BITS} bits, at most {100 * self.off:.2f} % off")
+        if self.anew:
+            yield (f"{name}: {self.anew:,} of {self.channels:,} channels, in {self.layers} layers, have weights beyond "
+                   f"{-WEIGHT_MAX}..{WEIGHT_MAX}, and are rounded anew")
+
+
+def taken(conv: Conv, source: TensorType, kind: TensorType, anew: Callable[[], QConv], changes: Changes) -> QConv:
+    """The convolution with its file's integers. `anew` makes it of its floats: channels come from there whose weights the chip
+    cannot hold. Raises FactorError for factors that it cannot have."""
+    given = conv.integers
+    wanted = given.scale * source.scale / kind.scale
+    multiplier, shift = nearest(wanted)
+    weight = np.clip(given.weight, -WEIGHT_MAX, WEIGHT_MAX).astype(np.int8)
+    count = len(weight)
+    bias = given.bias - source.zero_point * weight.reshape(count, -1).sum(1, dtype=np.int64)
+    limits = np.iinfo(np.int32)         # a bias beyond is refused with the accumulators, by nets.int8.check
+    bias = np.clip(bias, limits.min, limits.max).astype(np.int32)
+    beyond = np.abs(given.weight.reshape(count, -1)).max(1) > WEIGHT_MAX + CLIPPED
+    changes.factor(wanted[~beyond], (multiplier * 2.0 ** -shift)[~beyond])
+    changes.channels += count
+    if beyond.any():
+        changes.anew += int(beyond.sum())
+        changes.layers += 1
+        other = anew()
+        weight = np.where(beyond[:, None, None, None], other.weight, weight)
+        bias, multiplier, shift = (np.where(beyond, theirs, ours) for theirs, ours in (
+            (other.bias, bias), (other.requantise.multiplier, multiplier), (other.requantise.shift, shift)))
+    return QConv(name=conv.name, inputs=conv.inputs, origin=conv.origin, weight=weight, bias=bias, window=conv.window,
+                 groups=conv.groups, requantise=Requantise(multiplier=multiplier, shift=shift, zero_point=kind.zero_point))
+
+
+def check_reach(conv: Conv, source: TensorType, kind: TensorType) -> None:
+    """Raises FactorError for weights, of floats, that no integers and multipliers between these two tensors can mean."""
+    reach = float(np.abs(conv.weight).max()) * source.scale / kind.scale
+    if reach > WEIGHT_MAX * MULTIPLIER_MAX / 2:
+        raise FactorError(f"a step of the input is {reach:.4g} steps of the output, more than {WEIGHT_MAX * MULTIPLIER_MAX / 2}")
+
+
+def nearest(ratio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(multiplier, shift), int64, whose factor multiplier * 2**-shift is nearest to each positive ratio; factors below the least
+    are 0. Raises FactorError for what is beyond the largest."""
+    ratio = np.asarray(ratio, np.float64)
+    if (ratio > MULTIPLIER_MAX / 2).any():
+        raise FactorError(f"a step of the accumulator is {ratio.max():.4g} steps of the output, more than {MULTIPLIER_MAX / 2}")
+    octave = np.floor(np.log2(np.maximum(ratio, 2.0 ** -60))).astype(np.int64)
+    shift = np.clip(MULTIPLIER_BITS - 1 - octave, 1, SHIFT_MAX)
+    multiplier = np.rint(np.ldexp(ratio, shift)).astype(np.int64)
+    over = multiplier > MULTIPLIER_MAX                      # rounded up to the next octave
+    return np.where(over, multiplier >> 1, multiplier), np.where(over, np.maximum(shift - 1, 1), shift)
+
+
+def sum_factors(sources: Sequence[TensorType], kind: TensorType) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
+    """Weights of the two inputs of a sum, multiplier and shift, whose products come nearest to what each input should count."""
+    factors = np.array([source.scale / kind.scale for source in sources])[:, None]
+    multiplier, shift = nearest(np.array([max(factors.max() / WEIGHT_MAX, LEAST_FACTOR)]))
+    tried = (multiplier[0] + np.arange(OCTAVES << MULTIPLIER_BITS - 1)) * 2.0 ** -shift[0]
+    multiplier, shift = nearest(tried[tried <= min(max(factors.max(), tried[0]), MULTIPLIER_MAX / 2)])
+    unit = multiplier * 2.0 ** -shift
+    weights = np.rint(factors / unit)
+    off = np.where(weights.max(0) <= WEIGHT_MAX, np.abs(weights * unit - factors).sum(0), np.inf)
+    best = int(off.argmin())
+    first, second = weights[:, best].astype(int).tolist()
+    return (first, second), multiplier[best:best + 1], shift[best:best + 1]
