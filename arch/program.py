@@ -46,7 +46,8 @@ class Program:
     `program` is the word of the first instruction in storage, `program_words` their number. `parts`: of each compute command in
     order. Storage from `store_base` on, `store_words` words, is written while the program runs. `meta` is for whoever shows
     results: image preparation, labels, scale and zero point of the output; with `pairs` the output is bytes of scores, which
-    `arch.scores` joins by what they say.
+    `arch.scores` joins by what they say. `again`: the program of the frames that follow another one of this network, if the
+    chip's memories hold all its constants, so that they need not be loaded again; the same in all but its instructions.
     """
 
     name: str
@@ -61,6 +62,12 @@ class Program:
     input: Tensor
     output: Tensor
     meta: dict = field(default_factory=dict)
+    again: "Program | None" = None
+
+    @property
+    def next(self) -> "Program":
+        """The program of a frame that follows one of this program."""
+        return self.again or self
 
     @property
     def storage_words(self) -> int:

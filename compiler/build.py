@@ -4,13 +4,16 @@ from dataclasses import dataclass, replace
 import hashlib
 import json
 
+import numpy as np
+
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, Transfer, Waits, encode
+from arch.instruction import QUEUES, Instruction, Transfer, Waits, encode
 from arch.program import Part, Program, Tensor
 from arch.sdram import MOST_WORDS
 from compiler import costs
 from compiler.jobs.emit import arrange, emit, program_words
 from compiler.jobs.job import Job, Jobs
+from compiler.jobs.kept import without_constants
 from compiler.jobs.make import make_jobs
 from compiler.jobs.stores import Span
 from compiler.jobs.timing import timeline
@@ -21,7 +24,7 @@ from compiler.schedule.plan import Residencies
 from compiler.schedule.refusals import too_little_memory
 from compiler.schedule.search import Scheduler
 from compiler.stages import NetworkError, Stages
-from compiler.storage import Layout, constants, lay_out
+from compiler.storage import Layout, aligned, constants, lay_out
 from nets.graph import Problem
 from nets.int8.network import QNetwork
 
@@ -79,24 +82,46 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
     if problems:
         raise NetworkError(problems)
     plan = _fastest(_Plan.of(stages, groups, geometry, layout) for groups, layout in fit)
-    stages, groups, jobs, arranged = _as_scheduled(stages, plan.groups), plan.groups, plan.jobs, arrange(plan.jobs, plan.spans)
-    layout = lay_out(stages, groups, geometry, program_words(geometry, arranged))
+    stages, groups, jobs = _as_scheduled(stages, plan.groups), plan.groups, plan.jobs
+    arranged = [arrange(jobs, plan.spans)]
+    kept = without_constants(geometry, jobs)
+    if kept:
+        arranged.append(arrange(kept, timeline(geometry, kept)))
+    starts = np.cumsum([0, *(aligned(program_words(geometry, each)) for each in arranged)]).tolist()
+    layout = lay_out(stages, groups, geometry, starts[-1])
+    if kept and layout.end > room:
+        kept, arranged, layout = None, arranged[:1], lay_out(stages, groups, geometry, starts[1])
     if layout.end > room:
         raise NetworkError([_too_little_storage(network, layout, room)])
-    jobs.move(layout.input - plan.layout.input)
-    instructions = emit(geometry, arranged, layout.store_base, layout.end - layout.store_base)
-    code = [word for instruction in instructions for word in encode(instruction)]
+    for each in filter(None, (jobs, kept)):
+        each.move(layout.input - plan.layout.input)
+    codes = {layout.program + start: tuple(emit(geometry, each, layout.store_base, layout.end - layout.store_base))
+             for start, each in zip(starts, arranged, strict=False)}
+    return Compiled(_program(network, stages, geometry, layout, codes, jobs), stages, groups, layout, jobs)
+
+
+def _program(network: QNetwork, stages: Stages, geometry: Geometry, layout: Layout, codes: Mapping[int, tuple[Instruction, ...]],
+             jobs: Jobs) -> Program:
+    """The program of a frame, and perhaps that of a frame behind it: their instructions by where they begin in storage."""
+    _check_tokens(network, next(iter(codes.values())))
+    words = {start: [word for instruction in code for word in encode(instruction)] for start, code in codes.items()}
+    storage = constants(layout, stages, words)
+    programs = [Program(
+        name=network.name, geometry=geometry, instructions=code, parts=tuple(map(_part, jobs.computes)), storage=storage,
+        program=start, program_words=len(words[start]), store_base=layout.store_base,
+        store_words=layout.end - layout.store_base, input=_input(network, stages, layout, geometry),
+        output=_tensor(stages.output_name, network, stages.output, layout, geometry), meta=_meta(network, stages, layout))
+        for start, code in codes.items()]
+    return replace(programs[0], again=programs[1] if len(programs) > 1 else None)
+
+
+def _check_tokens(network: QNetwork, instructions: Sequence[Instruction]) -> None:
+    """Raises NetworkError if a queue has more commands than it can count."""
     for queue in QUEUES:
         count = sum(instruction.queue == queue for instruction in instructions)
         if count > MOST_TOKENS:
             raise NetworkError([Problem(network.name, "network", f"{queue} commands must be at most {MOST_TOKENS}, not {count}: "
                                                                  f"an engine with more lanes or memory needs fewer")])
-    program = Program(
-        name=network.name, geometry=geometry, instructions=tuple(instructions), parts=tuple(map(_part, jobs.computes)),
-        storage=constants(layout, stages, code), program=layout.program, program_words=len(code), store_base=layout.store_base,
-        store_words=layout.end - layout.store_base, input=_input(network, stages, layout, geometry),
-        output=_tensor(stages.output_name, network, stages.output, layout, geometry), meta=_meta(network, stages, layout))
-    return Compiled(program, stages, groups, layout, jobs)
 
 
 def _fastest(plans: Iterator[_Plan]) -> _Plan:

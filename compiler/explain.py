@@ -20,7 +20,7 @@ def record(compiled: Compiled, figures: dict) -> dict:
     shapes = {(stage.layer, stage.tensor): list(stage.work.shape) for stage in compiled.stages.stages}
     return {
         "model": program.name, "geometry": geometry.to_json(),
-        **{name: figures[name] for name in ("cycles", "macs", "utilisation")},
+        **{name: figures[name] for name in ("cycles", "cycles_again", "macs", "utilisation")},
         "instructions": {queue: sum(i.queue == queue for i in program.instructions) for queue in QUEUES},
         "storage_bytes": {kind: 2 * words for kind, words in compiled.layout.sizes.items()},
         "moved_bytes": figures["storage_bytes"],
@@ -69,7 +69,9 @@ def show(console: Console, compiled: Compiled, data: dict) -> None:
         console.print(f"{title}, bytes: {sizes}; {sum(data[kind].values()):,} in all")
     counts = ", ".join(f"{count} {queue}" for queue, count in data["instructions"].items())
     console.print(f"instructions: {counts}")
-    console.print(f"{data['cycles']:,} cycles: {data['utilisation']:.1%} of peak")
+    again = "" if data["cycles_again"] == data["cycles"] else (
+        f"; {data['cycles_again']:,} for frames behind the first one: weights stay on the chip")
+    console.print(f"{data['cycles']:,} cycles: {data['utilisation']:.1%} of peak{again}")
 
 
 def plot(path: Path, compiled: Compiled, figures: dict) -> None:

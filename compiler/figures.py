@@ -26,9 +26,9 @@ class _Predicted:
 def figures(compiled: Compiled, network: QNetwork, timing: Timing | None, words: int) -> dict:
     """Plain values for a storage of `timing`, or of so many words of block RAM.
 
-    `cycles`, `macs` and `utilisation` of the frame, `layers`, `storage_bytes` moved by kind, `timeline` (for each queue [start,
-    end] of its commands), `memory` (areas of activation memory and when they are in use), `input_words` and `output_words` that
-    the host writes and reads.
+    `cycles`, `macs` and `utilisation` of the first frame, `cycles_again` of those behind it, `layers`, `storage_bytes` moved by
+    kind, `timeline` (for each queue [start, end] of its commands), `memory` (areas of activation memory and when they are in
+    use), `input_words` and `output_words` that the host writes and reads.
     """
     program, geometry = compiled.program, compiled.program.geometry
     start = START + (timing.ready if timing else 0)
@@ -38,10 +38,14 @@ def figures(compiled: Compiled, network: QNetwork, timing: Timing | None, words:
     accounts = layers_of(program, network, course)
     cycle, source, address, length = line.requests.T
     moved = traffic(program, Requests(cycle=cycle, address=address, words=length, write=source == SOURCES.index("store")))
-    loaded = _loaded(program)
+    loaded, following = _loaded(program), line
+    if program.again:
+        following = machine.run(program.again.instructions, geometry, machine.storage_of(timing, words),
+                                address=program.again.program, start=start)
     macs = sum(account.macs for account in accounts)
     return {
-        "model": program.name, "cycles": line.cycles, "utilisation": macs / geometry.macs / line.cycles, "macs": macs,
+        "model": program.name, "cycles": line.cycles, "cycles_again": following.cycles,
+        "utilisation": macs / geometry.macs / line.cycles, "macs": macs,
         "layers": [{"name": account.name, "writes": account.writes, "commands": account.commands, "macs": account.macs,
                     "cycles": account.cycles, "bytes": loaded.get(account.name, 0),
                     "utilisation": account.utilisation(geometry), "bound": account.bound} for account in accounts],

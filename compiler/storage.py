@@ -1,5 +1,5 @@
 """What lies where in storage."""
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from compiler.residency import Stored
 from compiler.schedule.groups import Group
 from compiler.stages import Buffer, Stage, Stages, overlap
 
-__all__ = ["ALIGN", "Layout", "constants", "lay_out"]
+__all__ = ["ALIGN", "Layout", "aligned", "constants", "lay_out"]
 
 ALIGN = 32              # words: nothing shares a burst
 ROW = 512               # of an SDRAM, in words: what lies behind the program begins at one place of it, however long that is
@@ -40,7 +40,8 @@ class Layout:
     sizes: dict[str, int]
 
 
-def _up(words: int, align: int = ALIGN) -> int:
+def aligned(words: int, align: int = ALIGN) -> int:
+    """So many words, and as many more as bring what follows to a multiple of `align`."""
     return -(-words // align) * align
 
 
@@ -49,47 +50,47 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
     weights, parameters, at = {}, {}, 0
     for stage in stages.stages:
         weights[stage] = at
-        at = _up(at + stage.work.blocks * stage.work.block_words * geometry.input_lanes)
+        at = aligned(at + stage.work.blocks * stage.work.block_words * geometry.input_lanes)
     constants_end = at
     for stage in stages.stages:
         parameters[stage] = at
-        at = _up(at + stage.work.blocks * geometry.pairs * 6)
+        at = aligned(at + stage.work.blocks * geometry.pairs * 6)
     shared: dict[str, int] = {}                 # the stages of a layer have one table
     tables: dict[Stage, int] = {}
     for stage in stages.stages:
         if table := stage.work.table:
             if table.name not in shared:
                 shared[table.name] = at
-                at = _up(at + len(table_words(table.table)))
+                at = aligned(at + len(table_words(table.table)))
             tables[stage] = shared[table.name]
     functions: dict[Stage, int] = {}
     for stage in stages.stages:
         if stage.work.lrn:
             functions[stage] = at
-            at = _up(at + len(lrn_words(stage.work.lrn)))
+            at = aligned(at + len(lrn_words(stage.work.lrn)))
     filters: list[dict[Stage, int]] = []
     for stage in stages.stages:
         for plane, words in enumerate(stage.work.filter_constants):
             if plane == len(filters):
                 filters.append({})
             filters[plane][stage] = at
-            at = _up(at + len(words))
+            at = aligned(at + len(words))
     program, parameters_end = at, at
-    program_end = at + _up(program_words)
-    at = _up(program_end, ROW)
+    program_end = at + aligned(program_words)
+    at = aligned(program_end, ROW)
     image = stages.input
     buffers: dict[Buffer, int] = {}
     start = at
     if stages.image is not None:
-        at = _up(at + stages.image_words)
+        at = aligned(at + stages.image_words)
     else:
         buffers[image] = at
-        at = _up(at + _words(image, geometry))
+        at = aligned(at + _words(image, geometry))
     store_base = at
     spilled, spilled_words = _spilled(stages, groups, geometry)
     buffers |= {buffer: at + offset for buffer, offset in spilled.items()}
     at = buffers[stages.output] = at + spilled_words
-    at = _up(at + _words(stages.output, geometry))
+    at = aligned(at + _words(stages.output, geometry))
     sizes = {"weights": constants_end, "parameters": parameters_end - constants_end, "program": program_end - program,
              "input": store_base - program_end, "spilled": spilled_words, "output": at - buffers[stages.output]}
     return Layout(weights=weights, parameters=parameters, tables=tables, functions=functions, filters=filters, program=program,
@@ -114,7 +115,7 @@ def _spilled(stages: Stages, groups: Sequence[Group], geometry: Geometry) -> tup
                 lives[buffer] = range(lives[buffer].start if buffer in lives else number, number + 1)
     places: dict[Buffer, range] = {}
     for buffer in lives:
-        at, size = 0, _up(_words(buffer, geometry), ROW)
+        at, size = 0, aligned(_words(buffer, geometry), ROW)
         beside = (place for other, place in places.items() if overlap(lives[buffer], lives[other]))
         for taken in sorted(beside, key=lambda place: place.start):
             if at + size <= taken.start:
@@ -124,9 +125,10 @@ def _spilled(stages: Stages, groups: Sequence[Group], geometry: Geometry) -> tup
     return {buffer: place.start for buffer, place in places.items()}, max((place.stop for place in places.values()), default=0)
 
 
-def constants(layout: Layout, stages: Stages, program: Sequence[int]) -> np.ndarray:
-    """Storage up to the program's end: uint16."""
-    storage = np.zeros(layout.program + len(program), np.uint16)
+def constants(layout: Layout, stages: Stages, programs: Mapping[int, Sequence[int]]) -> np.ndarray:
+    """Storage up to the end of the programs, which are given with their addresses, in order: uint16."""
+    last, words = list(programs.items())[-1]
+    storage = np.zeros(last + len(words), np.uint16)
     for stage in stages.stages:
         for address, words in ((layout.weights[stage], weight_words(stage.work.weights)),
                                (layout.parameters[stage], parameter_words(*stage.work.parameters))):
@@ -141,5 +143,6 @@ def constants(layout: Layout, stages: Stages, program: Sequence[int]) -> np.ndar
         for stage, address in places.items():
             words = stage.work.filter_constants[plane]
             storage[address:address + len(words)] = words
-    storage[layout.program:] = program
+    for address, words in programs.items():
+        storage[address:address + len(words)] = words
     return storage

@@ -75,13 +75,14 @@ class Program:
         data = figures(self.compiled, self.network, board.timing, board.storage_words)
         used = resources(board.geometry, part_of(board.platform()).die, None if board.chip else board.storage_words)
         clock_mhz, cycles = float(board.pll.clock_mhz), data["cycles"]
-        chip_s = cycles / (clock_mhz * 1e6)
+        first_s, chip_s = cycles / (clock_mhz * 1e6), data["cycles_again"] / (clock_mhz * 1e6)
         line_s = frame_exchange(data["input_words"], data["output_words"], baud=board.baud, chip_s=chip_s).seconds
         layers = tuple(LayerPrediction(**{name: layer[name] for name in LayerPrediction.__dataclass_fields__})
                        for layer in data["layers"])
         return Prediction(
-            model=self.name, board=board.name, cycles=cycles, clock_mhz=clock_mhz, frames_per_s=1 / chip_s,
-            latency_ms=1000 * chip_s, line_ms=1000 * line_s, frames_per_s_line=1 / (chip_s + line_s), macs=data["macs"],
+            model=self.name, board=board.name, cycles=cycles, cycles_again=data["cycles_again"], clock_mhz=clock_mhz,
+            frames_per_s=1 / chip_s,
+            latency_ms=1000 * first_s, line_ms=1000 * line_s, frames_per_s_line=1 / (chip_s + line_s), macs=data["macs"],
             utilisation=data["utilisation"], layers=layers,
             resources={name: Resource(**entry) for name, entry in used.items()}, storage_bytes=data["storage_bytes"],
             timeline={queue: np.array(spans, np.int64).reshape(-1, 2) for queue, spans in data["timeline"].items()})

@@ -111,8 +111,9 @@ class Prediction:
     """What a board will make of a network, computed in seconds; cycles are those that it will count.
 
     - `model`, `board`: their names.
-    - `cycles` a frame, `clock_mhz`, `frames_per_s` and `latency_ms` of the chip, without the serial line; `line_ms` that the line
-      takes for an image and its result at the board's rate, `frames_per_s_line` with both.
+    - `cycles` and `latency_ms` of the first frame, `cycles_again` of those behind it, which are fewer if all weights stay on the
+      chip; `clock_mhz`, `frames_per_s` of the chip, without the serial line; `line_ms` that the line takes for an image and its
+      result at the board's rate, `frames_per_s_line` with both.
     - `macs` of a frame, `utilisation` of the multipliers 0..1.
     - `layers`: the convolutions in the order in which they are computed.
     - `resources`: by name ("lut4", "ff", "block_ram", "multipliers"); hard blocks exactly, the others within some percent.
@@ -124,6 +125,7 @@ class Prediction:
     model: str
     board: str
     cycles: int
+    cycles_again: int
     clock_mhz: float
     frames_per_s: float
     latency_ms: float

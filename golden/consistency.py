@@ -22,13 +22,19 @@ class ProgramError(RequestError):
 
 def check_program(program: Program, *, waits: bool = True) -> None:
     """Raises ProgramError unless the program is consistent, stays inside its regions and, with `waits`, waits for all that it
-    must."""
+    must; and so that of the frames behind the first one."""
+    _check(program, None, waits)
+    if program.again:
+        _check(program.again, program, waits)
+
+
+def _check(program: Program, after: Program | None, waits: bool) -> None:
     for problem in _problems(program):
         raise ProgramError(f"{program.name}: {problem}")
     if not waits:
         return
     try:
-        hazards = check_hazards(program)
+        hazards = check_hazards(program, after=after)
     except ValueError as error:
         raise ProgramError(f"{program.name}: {error}") from None
     if hazards:

@@ -76,8 +76,9 @@ class _Words:
         self.defined = np.zeros(words, bool)
 
 
-def check_hazards(program: Program) -> tuple[Hazard, ...]:
-    """Every instruction that may run too early, with one word as a witness for each memory and queue.
+def check_hazards(program: Program, *, after: Program | None = None) -> tuple[Hazard, ...]:
+    """Every instruction that may run too early, with one word as a witness for each memory and queue. `after`: another program,
+    whose constants are in their memories still.
 
     Also finds words outside a memory or, of storage, outside the region that is written, words that nothing has written, and
     compute commands that write where they read. Raises ValueError where a wait is for tokens that no earlier command gives.
@@ -88,6 +89,10 @@ def check_hazards(program: Program) -> tuple[Hazard, ...]:
     stored.defined[program.input.address:program.input.address + program.input.words] = True
     region = range(program.store_base, program.store_base + program.store_words)
     stored.defined[region.start:region.stop] = False        # a frame may follow another one
+    for instruction in after.instructions if after else ():
+        if instruction.opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS):
+            for access in places.accesses(program.geometry, instruction):
+                memories[access.memory].defined[access.words] |= access.writes
     counts, hazards, following = dict.fromkeys(QUEUES, 0), [], _following_writers(program)
     for index, (instruction, clock) in enumerate(zip(program.instructions, known_through(program), strict=True)):
         if instruction.queue == CONTROL:

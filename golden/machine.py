@@ -58,11 +58,12 @@ def _pixels(geometry: Geometry, tensor: Tensor, part: np.ndarray) -> np.ndarray:
 @dataclass(frozen=True, eq=False)
 class Result:
     """What a program leaves: storage uint16, its output tensor uint8, and for each compute command the vectors it wrote, uint8
-    (channels with the idle ones of the last block, rows, columns)."""
+    (channels with the idle ones of the last block, rows, columns). `machine`: in the state in which it is then."""
 
     storage: np.ndarray
     output: np.ndarray
     written: tuple[np.ndarray, ...]
+    machine: "Machine"
 
 
 class Machine:
@@ -147,8 +148,8 @@ class Machine:
         return q.reshape(len(q) * geometry.output_lanes, *q.shape[2:])
 
 
-def execute(program: Program, q: np.ndarray, *, on_write: OnWrite | None = None) -> Result:
-    """Runs a program on input `q` (uint8, of `program.input`'s shape).
+def execute(program: Program, q: np.ndarray, *, on_write: OnWrite | None = None, after: Result | None = None) -> Result:
+    """Runs a program on input `q` (uint8, of `program.input`'s shape), on a machine after reset, or `after` another frame.
 
     `on_write` is called with each compute command's number, instruction and vectors, as soon as they are written. Raises
     MachineError, ValueError for an input of another shape.
@@ -156,7 +157,8 @@ def execute(program: Program, q: np.ndarray, *, on_write: OnWrite | None = None)
     storage = np.zeros(program.storage_words, np.uint16)
     storage[:len(program.storage)] = program.storage
     put_tensor(program.geometry, storage, program.input, q)
-    machine, written = Machine(program.geometry, storage), []
+    machine, written = after.machine if after else Machine(program.geometry, storage), []
+    machine.storage = storage
     for index, instruction in enumerate(program.instructions):
         try:
             vectors = machine.step(instruction)
@@ -166,4 +168,4 @@ def execute(program: Program, q: np.ndarray, *, on_write: OnWrite | None = None)
             if on_write:
                 on_write(len(written), instruction, vectors)
             written.append(vectors)
-    return Result(storage, get_tensor(program.geometry, storage, program.output), tuple(written))
+    return Result(storage, get_tensor(program.geometry, storage, program.output), tuple(written), machine)

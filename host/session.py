@@ -43,6 +43,8 @@ class Session:
     sent again after that at the latest. `slowness`: how many times as long as a chip the board takes, if simulated. `clock`
     tells seconds, as `link` keeps them; `numbers` makes the first sequence number and nonces.
 
+    `held`: the program that ran last, and to its end, so that its constants are on the chip.
+
     Every method raises LinkError when the line is gone or the board silent for good, BoardReset after a reset of the board,
     Refused if it will not obey, and ProtocolError if it speaks another version.
     """
@@ -52,6 +54,7 @@ class Session:
         self.slowness = slowness
         self.link, self.patience_s, self._clock, self._numbers = link, patience_s, clock, numbers or random.SystemRandom()
         self.info: Info | None = None
+        self.held: object = None
         self.sent_again = 0                         # frames, for whoever wants to know how good the line is
         self._deframer, self._next = Deframer(), self._numbers.randrange(256)
 
@@ -61,7 +64,7 @@ class Session:
 
     def connect(self) -> Info:
         """Says hello; must come first, and again after `BoardReset`."""
-        nonce = self._numbers.getrandbits(32)
+        self.held, nonce = None, self._numbers.getrandbits(32)
         # Ends whatever another session left half sent.
         self.link.write(bytes([FLAG]))
         reply = self._ask(Kind.INFO, pair(nonce), accept=lambda words: len(words) >= 2 and number(words[:2]) == nonce)
@@ -97,6 +100,7 @@ class Session:
 
     def start(self, address: int) -> None:
         """Starts the program at a word of storage."""
+        self.held = None
         self._ask(Kind.START, pair(address))
 
     def status(self) -> Status:

@@ -35,7 +35,7 @@ class MachineFault(SimulationError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """One run of a program. Cycles count from its start.
+    """One run of `program`. Cycles count from its start.
 
     `taken`, `done`: for each queue the cycles in which its commands began and were through. `written`: for each compute command
     the vectors it wrote, uint8 (channels, rows, columns), as in `golden.machine.Result`. `wrong_places`: vectors that went to
@@ -43,6 +43,7 @@ class Frame:
     processor time.
     """
 
+    program: Program
     output: np.ndarray
     written: tuple[np.ndarray, ...]
     wrong_places: int
@@ -113,7 +114,10 @@ def written_vectors(program: Program, beats: Beats) -> tuple[tuple[np.ndarray, .
 
 
 class FrameBench:
-    """A machine of a geometry, compiled for simulation, with an SDRAM of `timing` or `words` of block RAM; runs one program."""
+    """A machine of a geometry, compiled for simulation, with an SDRAM of `timing` or `words` of block RAM; runs one program.
+
+    `program`: what the next frame runs, `Program.next` of the one before.
+    """
 
     def __init__(self, geometry: Geometry, *, timing: Timing | None, words: int, waves: str = "", build: Path = BUILD):
         self.bench = MachineBench(geometry, timing=timing, words=words, build=build, waves=waves)
@@ -171,8 +175,10 @@ class FrameBench:
         run = self.bench.result(sim)
         if run.error["valid"]:
             raise MachineFault(self._fault(run.error))
-        written, wrong = written_vectors(self.program, run.beats["written"])
-        return Frame(output=self._output(), written=written, wrong_places=wrong, start=run.start, cycles=run.cycles,
+        program, self.program = self.program, self.program.next
+        written, wrong = written_vectors(program, run.beats["written"])
+        return Frame(program=program, output=self._output(), written=written, wrong_places=wrong, start=run.start,
+                     cycles=run.cycles,
                      taken={name: cycles - run.start for name, cycles in run.taken.items()},
                      done={name: cycles - run.start for name, cycles in run.done.items()},
                      requests=self._requests(run.beats["request"], run.start), counters=run.counters,

@@ -115,7 +115,9 @@ def run(args: argparse.Namespace) -> int:
         return 2
     check_program(program, waits=False)
     print_notes(network.notes)
-    hazards = [str(hazard) for hazard in check_hazards(program)]
+    hazards = [*map(str, check_hazards(program))]
+    if program.again:
+        hazards += map(str, check_hazards(program.again, after=program))
     for hazard in hazards[:LISTED]:
         print(f"hazard: {hazard}", file=sys.stderr)
     inputs = [network.quantise_input(network.spec.normalise(pixels)) for pixels in images.values()]
@@ -126,9 +128,13 @@ def run(args: argparse.Namespace) -> int:
             with waiting(f"waveform of {window.cycles} cycles from {window.first} on"):
                 bench.write_waves(program, inputs[0], window)
         bench.load(program)
+        if program.again and len(inputs) == 1:          # to see a frame whose constants lie on the chip already
+            images |= {f"{next(iter(images))} again": next(iter(images.values()))}
+            inputs *= 2
         for image, q in zip(images, inputs, strict=True):
             with counting(Path(image).name, expected) as status:
-                checked.append(check_frame(network, program, q, bench.run(q, status=status, deadline=DEADLINE * expected)))
+                frame = bench.run(q, status=status, deadline=DEADLINE * expected)
+            checked.append(check_frame(network, frame.program, q, frame))
     with waiting("predicting the cycles"):
         foretold = predict(program, timing=target.timing, words=target.storage_words, start=checked[0].frame.start)
     layers = account.layers_of(program, network, checked[0].frame, mismatches=checked[0].wrong, predicted=foretold.done)
@@ -155,6 +161,7 @@ def _record(network: QNetwork, program: Program, target: Target, images: Sequenc
     return {
         "model": network.name, "board": target.name, "geometry": geometry.to_json(), "image": images[0],
         "top5": top(network, first.output), "cycles": {"predicted": foretold.cycles, "measured": first.frame.cycles},
+        "cycles_again": checked[-1].frame.cycles if program.again else None,
         "late_commands": sum(foretold.late(first.frame).values()), "mismatches": sum(one.mismatches for one in checked),
         "utilisation": macs / geometry.macs / first.frame.cycles,
         "layers": [summary.layer_record(layer, geometry) for layer in layers],
@@ -181,6 +188,8 @@ def _show(program: Program, target: Target, record: dict, checked: list[Checked]
     off, late = record["cycles"]["predicted"] - total, record["late_commands"]
     console.print(f"{total:,} cycles, {record['utilisation']:.1%} of the multipliers' peak; predicted {off:+d} cycles, "
                   f"{late} commands off", soft_wrap=True)
+    if record["cycles_again"]:
+        console.print(f"{record['cycles_again']:,} cycles for frames behind the first one: weights stay on the chip")
     seconds = max(first.frame.seconds, 1e-9)
     console.print(f"simulated in {seconds:.0f} s, {first.frame.simulated / seconds / 1e3:.0f} thousand cycles a second")
     if len(checked) > 1:

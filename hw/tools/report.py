@@ -35,9 +35,10 @@ Box = tuple[float, float, float, float]         # left, bottom, right, top
 
 def render(report: dict) -> str:
     """The page for the record that `hw.build` writes as `report.json`; every number on it is one of the record's."""
+    stay = report["cycles_again"] != report["cycles"]
     tiles = [(f"{report['frames_per_s']:.1f}", "frames/s on the chip"),
              (f"{report['frames_per_s_line']:.3g}", "frames/s with the serial line"),
-             (f"{report['latency_ms']:.2f} ms", "latency of a frame"),
+             (f"{report['latency_ms']:.2f} ms", "latency of a frame" if not stay else "latency of the first frame"),
              (f"{report['clock_mhz']:.1f} MHz", f"clock, {report['clock_wanted_mhz']:g} wanted"),
              (f"{report['cycles']:,}", "cycles a frame"), (f"{report['utilisation']:.1%}", "of the multipliers used")]
     drawn = {"What bounds each layer": (_roofline, 4), "Cycles and utilisation": (_layers, 1 + .19 * len(report["layers"])),

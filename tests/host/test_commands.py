@@ -23,6 +23,7 @@ from host.link import LinkError, SerialLink
 from host.protocol import Status
 from host.runner import MachineError, Runner
 from host.session import Session
+from host.tensors import output_of
 from nets import digits
 from nets.load import load_model
 from nets.preprocess import PreprocessError
@@ -40,13 +41,21 @@ def program():
 
 @pytest.fixture
 def device(program):
-    identity = Identity(digest=BOARD.geometry.digest, storage_words=BOARD.storage_words, clock_khz=140_000, name=BOARD.name)
+    return device_of(program, BOARD.storage_words)
+
+
+def device_of(program, storage_words):
+    """A board whose machine runs the program, and that of frames behind the first one."""
+    identity = Identity(digest=program.geometry.digest, storage_words=storage_words, clock_khz=140_000, name=BOARD.name)
+    frames = []
 
     def run(address: int) -> Status:
-        if address != program.program:
+        again = frames and program.again and address == program.again.program
+        if address != program.program and not again:
             return Status(running=False, finished=False, failed=True, fault=1, queue=4, opcode=1, index=0, word=1, cycles=99)
-        result = execute(program, get_tensor(program.geometry, device.storage, program.input))
-        device.storage[:len(result.storage)] = result.storage
+        frames.append(execute(program.again if again else program, get_tensor(program.geometry, device.storage, program.input),
+                              after=frames[-1] if again else None))
+        device.storage[:len(frames[-1].storage)] = frames[-1].storage
         return Status(running=False, finished=True, failed=False, cycles=140_000)
 
     device = Device(identity, run, flash=FlashChip())
@@ -204,6 +213,35 @@ def test_a_real_line_is_measured(program, device):
     begun = line.now()
     frame = Runner(session, program).run(np.zeros(program.input.shape, np.uint8))
     assert frame.chip_s == 1e-3 and frame.line_s == pytest.approx(line.now() - begun - 1e-3, abs=1e-12) and frame.line_s > 0
+
+
+def test_constants_are_loaded_for_the_first_frame_alone():
+    program = compile_network(quantise_with(load_model("digits")), find("ulx3s").geometry).program
+    device = device_of(program, 2 * BOARD.storage_words)
+    started, run = [], device._run
+    device._run = lambda address: (started.append(address), run(address))[1]
+    line = FaultyLine(device, seed=1, rate=0)
+    session = Session(line, clock=line.now)
+    session.connect()
+    runner, other = Runner(session, program), Runner(session, replace(program, again=None))
+    runner.load()
+    for n in range(3):
+        q = np.random.default_rng(n).integers(0, 256, program.input.shape, np.uint8)
+        frame = runner.run(q)
+        assert frame.kept == (n > 0)
+        words = execute(program, q).storage[program.output.address:][:program.output.words]
+        np.testing.assert_array_equal(frame.output, output_of(program, words))
+    other.run(q)
+    runner.run(q)                   # another program may have loaded its own meanwhile
+    device._run = lambda address: Status(running=False, finished=False, failed=True, fault=8, queue=3, index=7, cycles=55)
+    with pytest.raises(MachineError):
+        runner.run(q)
+    device._run = lambda address: (started.append(address), run(address))[1]
+    runner.run(q)                   # nobody knows how far it came
+    session.connect()
+    runner.run(q)
+    first, again = program.program, program.again.program
+    assert started == [first, again, again, first, first, first, first]
 
 
 def test_errors_are_one_line(port, device, program, tmp_path, capsys):
