@@ -17,6 +17,7 @@ __all__ = ["IMAGE_SUFFIXES", "ImageWarning", "InputSpec", "PreprocessError", "ch
            "read_side_file"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+TENSOR_SUFFIX = ".npy"
 CHANNEL_ORDERS = {"RGB": 3, "BGR": 3, "L": 1}
 CROPS = ("center", "none")
 FAR = 4                 # times that a picture is enlarged, or its shape longer than the input's: then something may be wrong
@@ -159,10 +160,12 @@ class InputSpec:
 
 
 def load_image(path: str | Path, spec: InputSpec) -> np.ndarray:
-    """uint8 pixels (channels, height, width) of an image file, read as `nets.picture` says.
+    """uint8 pixels (channels, height, width) of an image file, read as `nets.picture` says, or of a tensor's (`.npy`).
 
     Raises PreprocessError if it cannot be read. Warns with ImageWarning, once, of what is odd about it.
     """
+    if Path(path).suffix.lower() == TENSOR_SUFFIX:
+        return _load_tensor(Path(path), spec)
     with _opened(path) as file:
         image, concerns = plain(file, spec.background)
         concerns += spec.misfits(image.size)
@@ -172,8 +175,41 @@ def load_image(path: str | Path, spec: InputSpec) -> np.ndarray:
     return pixels
 
 
+def _load_tensor(path: Path, spec: InputSpec) -> np.ndarray:
+    """A NumPy file: bytes are pixels, signed ones count from -128, floats are what the network reads. Raises PreprocessError."""
+    array = _opened_tensor(path)
+    shapes = {spec.shape: (0, 1, 2), (*spec.shape[1:], spec.shape[0]): (2, 0, 1)}
+    held = array[0] if array.ndim in (2, 4) and len(array) == 1 else array
+    if held.shape in shapes:
+        held = held.transpose(shapes[held.shape])
+    elif spec.shape[0] == 1 and held.size == math.prod(spec.shape) and held.ndim < 3:
+        held = held.reshape(spec.shape)
+    else:
+        raise PreprocessError(f"{path}: must be of shape {spec.shape}, or with the channels last, not {array.shape}")
+    if held.dtype == np.uint8:
+        return np.ascontiguousarray(held)
+    if held.dtype == np.int8:
+        return (held.astype(np.int16) + 128).astype(np.uint8)
+    if held.dtype.kind != "f" or not np.isfinite(held).all():
+        raise PreprocessError(f"{path}: must hold finite floats, int8 or uint8, not {held.dtype}")
+    mean, std = (np.array(v)[:, None, None] for v in (spec.mean, spec.std))
+    pixels = (held * std + mean) / spec.scale
+    return np.clip(np.floor(pixels + 0.5), 0, 255).astype(np.uint8)
+
+
+def _opened_tensor(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        raise PreprocessError(f"{path}: cannot be read as a NumPy file: {reason}") from None
+
+
 def check_image(path: str | Path) -> None:
     """Raises PreprocessError if a file is missing or no image: at once, where a network is calibrated before it is read."""
+    if Path(path).suffix.lower() == TENSOR_SUFFIX:
+        _opened_tensor(Path(path))
+        return
     with _opened(path):
         pass
 

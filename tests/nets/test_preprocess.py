@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from nets.preprocess import ImageWarning, InputSpec, PreprocessError, find_images, load_image, read_side_file
+from nets.preprocess import ImageWarning, InputSpec, PreprocessError, check_image, find_images, load_image, read_side_file
 
 BASE = {"size": [4, 6]}
 
@@ -215,3 +215,46 @@ def test_damaged_images_are_read_or_refused(tmp_path, suffix):
             assert load_image(path, spec).shape == (3, 8, 8), seed
         except PreprocessError as error:
             assert str(path) in str(error) and "\n" not in str(error), seed
+
+
+def test_tensors_are_pixels_steps_or_values(tmp_path):
+    """uint8 as they are, int8 from -128, floats to the nearest pixel, with the channels first or last."""
+    spec = InputSpec(size=(2, 3), scale=0.5, mean=(1.0, 2.0, 3.0), std=(1.0, 2.0, 4.0))
+    pixels = np.random.default_rng(0).integers(0, 256, spec.shape, np.uint8)
+    signed = (pixels.astype(np.int16) - 128).astype(np.int8)
+    for array in (pixels, pixels.transpose(1, 2, 0), pixels[None], signed, signed.transpose(1, 2, 0)[None],
+                  spec.normalise(pixels), spec.normalise(pixels).astype(np.float64)):
+        np.save(tmp_path / "x.npy", array)
+        found = load_image(tmp_path / "x.npy", spec)
+        assert found.dtype == np.uint8 and np.array_equal(found, pixels)
+
+
+def test_features_are_tensors_of_one_channel(tmp_path):
+    spec = InputSpec(size=(1, 6), channels="L", scale=0.25, mean=(3.0,), std=(1.0,))
+    for values in (np.linspace(-3, 4, 6, dtype=np.float32), np.linspace(-3, 4, 6)[None]):
+        np.save(tmp_path / "x.npy", values)
+        assert np.abs(spec.normalise(load_image(tmp_path / "x.npy", spec)).ravel() - np.ravel(values)).max() <= 0.125
+    np.save(tmp_path / "x.npy", np.array([-1e30, 1e30, 0, 0, 0, 0]))
+    assert load_image(tmp_path / "x.npy", spec).ravel().tolist() == [0, 255, 12, 12, 12, 12]
+
+
+@pytest.mark.parametrize("array, message", [
+    (np.zeros((3, 2, 4), np.uint8), r"must be of shape \(3, 2, 3\), or with the channels last, not \(3, 2, 4\)"),
+    (np.zeros((3, 2, 3), np.int64), "must hold finite floats, int8 or uint8, not int64"),
+    (np.full((3, 2, 3), np.nan), "must hold finite floats, int8 or uint8, not float64"),
+    (np.full((3, 2, 3), None), "cannot be read as a NumPy file: .*Python objects")])
+def test_tensors_that_are_refused(tmp_path, array, message):
+    np.save(tmp_path / "x.npy", array, allow_pickle=True)
+    with pytest.raises(PreprocessError, match=rf"x\.npy: {message}"):
+        load_image(tmp_path / "x.npy", InputSpec(size=(2, 3)))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, "
+                                  b"'shape': (1099511627776, 3, 3), }" + b" " * 40 + b"\n", b"no array"])
+def test_damaged_tensors_are_one_line(tmp_path, data):
+    path = tmp_path / "x.npy"
+    path.write_bytes(data)
+    for read in (check_image, lambda path: load_image(path, InputSpec(size=(2, 3)))):
+        with pytest.raises(PreprocessError) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"{path}: cannot be read as a NumPy file: ") and "\n" not in str(caught.value)
