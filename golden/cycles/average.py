@@ -6,7 +6,7 @@ import numpy as np
 from arch.geometry import Geometry
 from arch.unit import average
 from arch.unit.average import AverageConfig
-from golden.cycles.streams import PLACES, Readiness, State, issue
+from golden.cycles.streams import Readiness, State, Walk
 
 __all__ = ["State", "passed"]
 
@@ -20,16 +20,12 @@ def passed(geometry: Geometry, commands: Sequence[AverageConfig], offered: np.nd
     it is brought up to date.
     """
     state = state or State()
-    command_cycles, taken, left = [], [], state.left
-    position, free, before = 0, state.free, len(left)
-    if taker is not None:
-        taker = np.concatenate((np.zeros(before, np.int64), taker))
-    for config, at in zip(commands, offered, strict=True):
-        start = max(int(at), free)
+    walk = Walk(commands, offered, vector_offered, ready, taker, state)
+    for config, start in walk:
         count = config.pixels * config.output_blocks
         gives = pause = None                    # one that passes
         latency = average.PASS
-        earliest, takes = np.maximum(vector_offered[position:position + count], start + 3), slice(None)
+        earliest, takes = np.maximum(walk.vectors(count), start + 3), slice(None)
         if config.enable:
             # A fraction is made of the sums as if another vector had come, when the result before it is there.
             each = config.pixels + config.last * config.fraction
@@ -39,13 +35,8 @@ def passed(geometry: Geometry, commands: Sequence[AverageConfig], offered: np.nd
             earliest[takes] = given
             pause, latency = np.zeros(len(turn), np.int64), average.latency(geometry.output_lanes)
             pause[1:][gives[:-1]] = latency - 1     # the next one waits for the result
-        made, left = issue(earliest, pause=pause, gives=gives, latency=latency, left=left, ready=ready, taker=taker,
-                           back=average.BACK)
-        command_cycles.append(start)
-        taken.append(made[takes])
-        position += count
-        free = start + 3
+        made = walk.issue(earliest, takes=takes, pause=pause, gives=gives, latency=latency, back=average.BACK)
+        state.free = start + 3
         if count:
-            free = int(made[-1]) + (latency if config.enable and config.last else 2)
-    state.left, state.free = left[-PLACES:], free
-    return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left[before:]
+            state.free = int(made[-1]) + (latency if config.enable and config.last else 2)
+    return walk.cycles()

@@ -7,7 +7,8 @@ import numpy as np
 
 from arch.geometry import Geometry
 from arch.unit.depthwise import BACK, DRAIN, KERNEL, LATENCY, PASS, WINDOW, DepthwiseConfig, load_cycles
-from golden.cycles.streams import NEVER, PLACES, Readiness, issue
+from golden.cycles import streams
+from golden.cycles.streams import NEVER, PLACES, Readiness, Walk
 
 __all__ = ["State", "passed", "steps"]
 
@@ -32,15 +33,12 @@ def steps(config: DepthwiseConfig, load: int) -> tuple[np.ndarray, np.ndarray, n
 
 
 @dataclass
-class State:
-    """What is left of the commands before: cycles of their last results and steps, the pause behind these, the last step that
-    completed a window, and from which cycle on the next command may be taken."""
+class State(streams.State):
+    """As of any unit; also cycles of the last steps, the pause behind these, and the last step that completed a window."""
 
-    left: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     recent: np.ndarray = field(default_factory=lambda: np.full(PLACES, -1, np.int64))
     rest: int = 0
     window: int = -NEVER
-    free: int = 0
 
 
 def passed(geometry: Geometry, commands: Sequence[DepthwiseConfig], offered: np.ndarray, vector_offered: np.ndarray,
@@ -51,35 +49,26 @@ def passed(geometry: Geometry, commands: Sequence[DepthwiseConfig], offered: np.
     `taker`: for each result a cycle before which it is not taken. With a `state` the commands follow others, and it is brought
     up to date.
     """
-    state = state or State()
-    command_cycles, taken, left = [], [], state.left
-    position, before, load = 0, len(left), load_cycles(geometry)
-    if taker is not None:
-        taker = np.concatenate((np.zeros(before, np.int64), taker))
-    for config, at in zip(commands, offered, strict=True):
-        start = max(int(at), state.free)
+    state, load = state or State(), load_cycles(geometry)
+    walk = Walk(commands, offered, vector_offered, ready, taker, state)
+    for config, start in walk:
         prepared = max(start + 3, int(state.recent[0]) + 1) + 1
         least = max(prepared + 3, int(state.recent[-1]) + 1 + state.rest)
         if config.enable:
             real, gives, pause = steps(config, load)
-            count = int(real.sum())
             earliest = np.zeros(len(real), np.int64)
-            earliest[real] = vector_offered[position:position + count]
+            earliest[real] = walk.vectors(int(real.sum()))
             np.maximum(earliest, least + load, out=earliest)
         else:                                       # each step takes a vector and gives it
             real, gives, pause = slice(None), None, None
-            count = config.rows * config.columns * config.output_blocks
-            earliest = np.maximum(vector_offered[position:position + count], max(least, state.window + DRAIN))
-        made, left = issue(earliest, pause=pause, waits=gives, gives=gives, latency=LATENCY if config.enable else PASS, left=left,
-                           ready=ready, taker=taker, back=BACK)
-        command_cycles.append(start)
-        taken.append(made[real])
-        position += count
+            earliest = np.maximum(walk.vectors(config.rows * config.columns * config.output_blocks),
+                                  max(least, state.window + DRAIN))
+        made = walk.issue(earliest, takes=real, pause=pause, waits=gives, gives=gives, latency=LATENCY if config.enable else PASS,
+                          back=BACK)
         state.rest = (WINDOW - 1) * int(bool(config.enable and gives[-1]))
         if config.enable and gives.any():
             state.window = int(made[gives][-1])
         recent = np.append(state.recent, made)
         state.free = max(prepared + len(made), int(recent[-PLACES - 1]) + 2)    # the cycle after the last step was prepared
         state.recent = recent[-PLACES:]
-    state.left = left[-PLACES:]
-    return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left[before:]
+    return walk.cycles()

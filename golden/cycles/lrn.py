@@ -6,7 +6,7 @@ import numpy as np
 from arch.geometry import Geometry
 from arch.unit import lrn
 from arch.unit.lrn import LrnConfig
-from golden.cycles.streams import PLACES, Readiness, State, issue
+from golden.cycles.streams import Readiness, State, Walk
 
 __all__ = ["State", "passed"]
 
@@ -20,14 +20,10 @@ def passed(geometry: Geometry, commands: Sequence[LrnConfig], offered: np.ndarra
     up to date.
     """
     state = state or State()
-    command_cycles, taken, left = [], [], state.left
-    position, free, before = 0, state.free, len(left)
-    if taker is not None:
-        taker = np.concatenate((np.zeros(before, np.int64), taker))
-    for config, at in zip(commands, offered, strict=True):
-        start = max(int(at), free)
+    walk = Walk(commands, offered, vector_offered, ready, taker, state)
+    for config, start in walk:
         count = config.pixels * config.output_blocks
-        earliest = np.maximum(vector_offered[position:position + count], start + 3)
+        earliest = np.maximum(walk.vectors(count), start + 3)
         gives = pause = None                    # those that pass
         latency = lrn.PASS
         if config.enable:
@@ -36,13 +32,8 @@ def passed(geometry: Geometry, commands: Sequence[LrnConfig], offered: np.ndarra
             gives = np.arange(len(earliest)) >= config.pixels
             pause, latency = np.zeros(len(earliest), np.int64), lrn.latency(geometry.output_lanes)
             pause[1:] = np.where(gives[:-1], lrn.turn(geometry.output_lanes), lrn.FILL) - 1
-        made, left = issue(earliest, pause=pause, gives=gives, latency=latency, left=left, ready=ready, taker=taker,
-                           back=lrn.BACK)
-        command_cycles.append(start)
-        taken.append(made[:count])
-        position += count
-        free = start + 3
+        made = walk.issue(earliest, takes=slice(count), pause=pause, gives=gives, latency=latency, back=lrn.BACK)
+        state.free = start + 3
         if count:
-            free = int(made[-1]) + (latency if config.enable else 2)
-    state.left, state.free = left[-PLACES:], free
-    return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left[before:]
+            state.free = int(made[-1]) + (latency if config.enable else 2)
+    return walk.cycles()

@@ -7,7 +7,8 @@ import numpy as np
 
 from arch.geometry import Geometry
 from arch.unit.pool import LATENCY, POOL_NONE, PoolConfig
-from golden.cycles.streams import PLACES, Readiness, issue
+from golden.cycles import streams
+from golden.cycles.streams import PLACES, Readiness, Walk
 
 __all__ = ["State", "passed", "steps"]
 
@@ -37,14 +38,11 @@ def steps(config: PoolConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 @dataclass
-class State:
-    """What is left of the commands before: cycles of their last results and steps, the pause behind these, and from which
-    cycle on the next command may be taken."""
+class State(streams.State):
+    """As of any unit; also cycles of the last steps, when places for those prepared ahead came back, and the pause behind."""
 
-    left: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     recent: np.ndarray = field(default_factory=lambda: np.full(PLACES, -1, np.int64))
     rest: int = 0
-    free: int = 0
 
 
 def passed(geometry: Geometry, commands: Sequence[PoolConfig], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
@@ -55,32 +53,20 @@ def passed(geometry: Geometry, commands: Sequence[PoolConfig], offered: np.ndarr
     up to date.
     """
     state = state or State()
-    command_cycles, taken, left = [], [], state.left
-    position, free, rest, before = 0, state.free, state.rest, len(left)
-    recent = state.recent                           # when places for steps prepared ahead came back
-    if taker is not None:
-        taker = np.concatenate((np.zeros(before, np.int64), taker))
-    for config, at in zip(commands, offered, strict=True):
-        start = max(int(at), free)
-        prepared = max(start + 3, int(recent[0]) + 1) + 1
-        least = max(prepared + 3, int(recent[-1]) + 1 + rest)
+    walk = Walk(commands, offered, vector_offered, ready, taker, state)
+    for config, start in walk:
+        prepared = max(start + 3, int(state.recent[0]) + 1) + 1
+        least = max(prepared + 3, int(state.recent[-1]) + 1 + state.rest)
         if config.mode == POOL_NONE:                # each step takes a vector and gives it
-            count = config.rows * config.columns * config.output_blocks
             real, gives, pause = slice(None), None, None
-            earliest = np.maximum(vector_offered[position:position + count], least)
+            earliest = np.maximum(walk.vectors(config.rows * config.columns * config.output_blocks), least)
         else:
             real, gives, pause = steps(config)
-            count = int(real.sum())
             earliest = np.zeros(len(real), np.int64)
-            earliest[real] = vector_offered[position:position + count]
+            earliest[real] = walk.vectors(int(real.sum()))
             np.maximum(earliest, least, out=earliest)
-        made, left = issue(earliest, pause=pause, waits=gives, gives=gives, latency=LATENCY, left=left, ready=ready,
-                           taker=taker)
-        command_cycles.append(start)
-        taken.append(made[real])
-        position += count
-        recent, rest = np.append(recent, made), 2 * _short(config)
-        free = max(prepared + len(made), int(recent[-PLACES - 1]) + 2)      # the cycle after the last step was prepared
-        recent = recent[-PLACES:]
-    state.left, state.recent, state.rest, state.free = left[-PLACES:], recent, rest, free
-    return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left[before:]
+        made = walk.issue(earliest, takes=real, pause=pause, waits=gives, gives=gives, latency=LATENCY)
+        recent, state.rest = np.append(state.recent, made), 2 * _short(config)
+        state.free = max(prepared + len(made), int(recent[-PLACES - 1]) + 2)    # the cycle after the last step was prepared
+        state.recent = recent[-PLACES:]
+    return walk.cycles()

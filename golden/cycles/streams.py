@@ -1,12 +1,13 @@
 """Stream boundaries in time: when beats that are ready to go are taken by somebody who is not always ready."""
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-__all__ = ["NEVER", "PLACES", "Denials", "Readiness", "State", "depart", "issue"]
+__all__ = ["NEVER", "PLACES", "Denials", "Readiness", "State", "Walk", "depart", "issue"]
 
 NEVER = 1 << 62         # a cycle that does not come
 
@@ -165,3 +166,41 @@ def issue(earliest: np.ndarray, *, latency: int, left: np.ndarray, ready: Readin
             offered = np.maximum(offered, taker[known + first:known + first + len(offered)])
         went[known + first:known + first + len(offered)] = depart(offered, ready)
     return made, went
+
+
+class Walk:
+    """The commands of a unit, one after the other, with their vectors and results.
+
+    Iterating gives each command with the cycle in which it is taken: as soon as it is offered, but not before `state.free`, which
+    whoever iterates sets for the next one. `offered` and `vector_offered`: cycles from which on commands and vectors are there;
+    `taker`: for each result a cycle before which nobody takes it. `state` is that of the commands before, and is brought up to
+    date.
+    """
+
+    def __init__(self, commands: Sequence[Any], offered: np.ndarray, vector_offered: np.ndarray, ready: Readiness,
+                 taker: np.ndarray | None, state: State):
+        self._commands, self._vectors, self._ready = zip(commands, offered, strict=True), vector_offered, ready
+        self._state, self._left, self._before = state, state.left, len(state.left)
+        self._taker = None if taker is None else np.concatenate((np.zeros(self._before, np.int64), taker))
+        self._position, self._starts, self._taken = 0, [], [np.zeros(0, np.int64)]
+
+    def __iter__(self) -> Iterator[tuple[Any, int]]:
+        for config, at in self._commands:
+            self._starts.append(max(int(at), self._state.free))
+            yield config, self._starts[-1]
+
+    def vectors(self, count: int) -> np.ndarray:
+        """Cycles from which on the next vectors are there."""
+        self._position += count
+        return self._vectors[self._position - count:self._position]
+
+    def issue(self, earliest: np.ndarray, *, takes: slice | np.ndarray = slice(None), **how: Any) -> np.ndarray:
+        """Cycles of the command's steps, of which those of `takes` take a vector each; the rest is that of `issue`."""
+        made, self._left = issue(earliest, left=self._left, ready=self._ready, taker=self._taker, **how)
+        self._taken.append(made[takes])
+        self._state.left = self._left[-PLACES:]
+        return made
+
+    def cycles(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """In which the commands and vectors were taken, and results left."""
+        return np.array(self._starts, np.int64), np.concatenate(self._taken), self._left[self._before:]

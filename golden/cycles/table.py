@@ -5,7 +5,7 @@ import numpy as np
 
 from arch.geometry import Geometry
 from arch.unit.table import BACK, LATENCY, TableConfig
-from golden.cycles.streams import PLACES, Readiness, State, issue
+from golden.cycles.streams import Readiness, State, Walk
 
 __all__ = ["State", "passed"]
 
@@ -19,17 +19,8 @@ def passed(geometry: Geometry, commands: Sequence[TableConfig], offered: np.ndar
     up to date.
     """
     state = state or State()
-    command_cycles, taken, left = [], [], state.left
-    position, free, before = 0, state.free, len(left)
-    if taker is not None:
-        taker = np.concatenate((np.zeros(before, np.int64), taker))
-    for config, at in zip(commands, offered, strict=True):
-        start = max(int(at), free)
-        earliest = np.maximum(vector_offered[position:position + config.vectors], start + 3)
-        made, left = issue(earliest, latency=LATENCY, left=left, ready=ready, taker=taker, back=BACK)
-        command_cycles.append(start)
-        taken.append(made)
-        position += config.vectors
-        free = int(made[-1]) + 2
-    state.left, state.free = left[-PLACES:], free
-    return np.array(command_cycles, np.int64), np.concatenate([np.zeros(0, np.int64), *taken]), left[before:]
+    walk = Walk(commands, offered, vector_offered, ready, taker, state)
+    for config, start in walk:
+        made = walk.issue(np.maximum(walk.vectors(config.vectors), start + 3), latency=LATENCY, back=BACK)
+        state.free = int(made[-1]) + 2
+    return walk.cycles()
