@@ -2,7 +2,6 @@
 """The depthwise convolution against golden's of whole maps, in bands: every result, and the cycle of every vector and result;
 also under cocotb."""
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hypothesis import assume, given, settings
@@ -11,24 +10,23 @@ import numpy as np
 import pytest
 
 from arch.geometry import Geometry
-from arch.unit.depthwise import LATENCY, PAIR_WORDS, PASS, PLANES, WINDOW, DepthwiseConfig
+from arch.unit.depthwise import LATENCY, PAIR_WORDS, PASS, WINDOW, DepthwiseConfig
 from compiler.images import filter_words
 from golden.cycles.depthwise import passed
-from golden.cycles.streams import Readiness
 from golden.unit.depthwise import Depthwise as Values
 from golden.unit.rules import UnitError
 from golden.values import conv
 from hw.engine.depthwise import Depthwise
 from nets.graph import Window
 from nets.int8.network import QConv, Requantise
-from sim.benches.run import compile_bench, run_bench
-from sim.verilog.native import Beats, Design, beats_of_ints
+from sim.benches.run import compile_bench
+from sim.verilog.native import Beats, Design
+from tests.hw.engine.unit_stream import UnitStream
+from tests.hw.engine.unit_stream import patterns as drawn_patterns
 
 LANES = 4
 GEOMETRY, WIDE = (Geometry(input_lanes=lanes, output_lanes=lanes, activation_words=512, weight_words=512, options=("depthwise",))
                   for lanes in (LANES, 16))
-SETTLE = 3                  # cycles from the last constants that are written to the first command
-WORD_BITS = 92
 
 
 @pytest.fixture(scope="module")
@@ -133,63 +131,21 @@ def apart(drawn: Sequence[Map]) -> list[Map]:
 
 
 def patterns(seed, chances):
-    rng = np.random.default_rng(seed)
-    return [np.append(rng.random(311) < chance, True) for chance in chances]
+    return drawn_patterns(np.random.default_rng(seed), chances, 311)
 
 
-def load(sim, words: Mapping[int, np.ndarray]) -> None:
-    for address, word in words.items():
-        for name, value in (("addr", address), ("data", on_chip(word)), ("en", 1)):
-            sim.set(f"constants__{name}", value)
-        sim.step()
-    sim.set("constants__en", 0)
-    sim.step(SETTLE)
+def stream(words: Mapping[int, np.ndarray], commands, slow, allow, ready, geometry: Geometry = GEOMETRY) -> UnitStream:
+    """Commands with what they take and give, in the order in which they come, and the constants of all of them."""
+    configs, into, out = zip(*commands, strict=True)
+    return UnitStream(passed, geometry, configs, np.concatenate(into), np.concatenate(out), slow, allow, ready,
+                      {address: on_chip(word) for address, word in words.items()})
 
 
-@dataclass
-class Stream:
-    """Commands with what they take and give, and patterns for who offers and takes them."""
-
-    commands: list[tuple[DepthwiseConfig, np.ndarray, np.ndarray]]
-    slow: np.ndarray
-    allow: np.ndarray
-    ready: np.ndarray
-    geometry: Geometry = GEOMETRY
-
-    def __post_init__(self):
-        self.configs = [config for config, _, _ in self.commands]
-        self.into, self.out = (np.concatenate([command[n] for command in self.commands]) for n in (1, 2))
-
-    def check(self, seen: Mapping[str, Beats]) -> None:
-        """What passed each stream, in cycles from the first offer."""
-        np.testing.assert_array_equal(seen["o"].payload, self.out)
-
-        def offers(pattern, cycles):
-            return Readiness(pattern).following(np.concatenate(([0], cycles[:-1] + 1)))
-        offered = offers(self.slow, seen["command"].cycle), offers(self.allow, seen["i"].cycle)
-        expected = passed(self.geometry, self.configs, *offered, Readiness(self.ready))
-        for name, cycles in zip(("command", "i", "o"), expected, strict=True):
-            assert seen[name].cycle.tolist() == cycles.tolist(), name
-
-
-def check(design, drawn: Sequence[Map], commands, slow, allow, ready, geometry: Geometry = GEOMETRY):
+def check(design, drawn: Sequence[Map], commands, slow, allow, ready, geometry: Geometry = GEOMETRY) -> Mapping[str, Beats]:
     """Runs the commands; what passed each stream."""
-    stream = Stream(commands, slow, allow, ready, geometry)
-    with design.simulate() as sim:
-        load(sim, constants(drawn, geometry))
-        origin = sim.cycle
-        sim.feed("command", [config.pack() for config in stream.configs], np.roll(slow, origin))
-        sim.feed("i", stream.into, np.roll(allow, origin))
-        sim.pattern("o__ready", np.roll(ready, origin))
-        if len(stream.out):
-            sim.run_until(beats=("o", len(stream.out)), deadline=200_000)
-        sim.run_until(drained="i", deadline=200_000)
-        sim.run_until(drained="command", deadline=200_000)
-        sim.step(80)
-        seen = {name: sim.beats(name) for name in ("command", "i", "o")}
-    for beats in seen.values():
-        beats.cycle -= origin
-    stream.check(seen)
+    all_of_them = stream(constants(drawn, geometry), commands, slow, allow, ready, geometry)
+    seen = all_of_them.simulated(design)
+    all_of_them.check(seen)
     return seen
 
 
@@ -246,20 +202,6 @@ def cocotb_program() -> Path:
     return compile_bench(Depthwise(GEOMETRY))
 
 
-def under_cocotb(program: Path, words: Mapping[int, np.ndarray], drawn: Stream, folder: Path) -> dict[str, Beats]:
-    """What passes each stream of the bench."""
-    case, found = folder / "case.npz", folder / "seen.npz"
-    table = np.zeros(PLANES * PAIR_WORDS, object)
-    for address, word in words.items():
-        table[address] = on_chip(word)
-    np.savez(case, constants=beats_of_ints(table.tolist(), WORD_BITS), apart=1, settle=SETTLE, count=len(drawn.out), i=drawn.into,
-             ready=drawn.ready, command=beats_of_ints((config.pack() for config in drawn.configs), DepthwiseConfig.bits()),
-             **{"allow command": drawn.slow, "allow i": drawn.allow})
-    run_bench(program, "tests.sim.cocotb_unit", environment={"FIRELINE_CASE": str(case), "FIRELINE_SEEN": str(found)})
-    seen = np.load(found)
-    return {name: Beats(seen[f"cycle {name}"], seen[f"payload {name}"]) for name in ("command", "i", "o")}
-
-
 def two_maps() -> list[Map]:
     rng = np.random.default_rng(5)
     return [Map((2 * LANES, 6, 7), Window(kernel=(3, 3), padding=(1, 1, 1, 1)), zero_points=(9, 20), bands=[2, 1, 3], rng=rng),
@@ -272,20 +214,20 @@ def two_maps() -> list[Map]:
                          ids=["full rate", "gaps", "back-pressure", "both"])
 def test_under_cocotb(cocotb_program, tmp_path, chances):
     drawn = two_maps()
-    stream = Stream(sum((one.commands() for one in drawn), []), *patterns(7, chances))
-    stream.check(under_cocotb(cocotb_program, constants(drawn), stream, tmp_path))
+    both = stream(constants(drawn), sum((one.commands() for one in drawn), []), *patterns(7, chances))
+    both.check(both.under_cocotb(cocotb_program, tmp_path))
 
 
 def test_cocotb_notices_a_wrong_weight(cocotb_program, tmp_path):
-    drawn = two_maps()[:1]
-    stream, words = Stream(drawn[0].commands(), *patterns(3, (1, 1, 1))), dict(constants(drawn))
-    stream.check(under_cocotb(cocotb_program, words, stream, tmp_path))
-    heard = next(n for n, one in enumerate(drawn[0].out) if np.unique(one).size > 9)        # not all at the limits
+    one, words = two_maps()[0], dict(constants(two_maps()[:1]))
+    drawn = stream(words, one.commands(), *patterns(3, (1, 1, 1)))
+    drawn.check(drawn.under_cocotb(cocotb_program, tmp_path))
+    heard = next(n for n, part in enumerate(one.out) if np.unique(part).size > 9)       # not all at the limits
     pair = heard // LANES * GEOMETRY.pairs + GEOMETRY.pairs - 1 - heard % LANES // 2
     place = (1 + heard % 2) * PAIR_WORDS + pair
-    words[place] = words[place] ^ np.array([0, 0, 64, 0, 0, 0], np.uint16)
+    drawn.constants[place] = on_chip(words[place] ^ np.array([0, 0, 64, 0, 0, 0], np.uint16))
     with pytest.raises(AssertionError, match="Arrays are not equal"):
-        stream.check(under_cocotb(cocotb_program, words, stream, tmp_path))
+        drawn.check(drawn.under_cocotb(cocotb_program, tmp_path))
 
 
 def values(drawn: Sequence[Map]) -> Values:
