@@ -1,7 +1,7 @@
 """One convolution, with the table and the pool fused behind it, as commands and memory images; nothing else beside it."""
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -47,8 +47,8 @@ class Phase:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerPlan:
-    """Phases in order; those of `side_by_side` consecutive ones fit the memories together: two, or one whose weights take more
-    than half. `table`: what the first words of the engine's tables must hold, if anything."""
+    """Phases in order; `side_by_side` consecutive ones fit the memories together: two, or one. `table`: what the first words of
+    the engine's tables must hold, if anything."""
 
     phases: tuple[Phase, ...]
     macs: int               # of the layer, without what idle lanes do
@@ -97,8 +97,8 @@ def plan_layer(geometry: Geometry, conv: QConv, *, source: Map, target: Map, zer
                             portion=portion, commands=commands, biases=biases, multipliers=multipliers, shifts=shifts))
         weight_base = (weight_base + part.stop - part.start) % geometry.weight_words
         parameter_base = (parameter_base + len(blocks) * geometry.pairs) % geometry.parameter_words
-    return LayerPlan(phases=tuple(phases), macs=work.macs, table=table,
-                     side_by_side=1 if 2 * max(len(phase.weights) for phase in phases) > geometry.weight_words else 2)
+    together = max((len(one.weights) + len(other.weights) for one, other in pairwise(phases)), default=0)
+    return LayerPlan(phases=tuple(phases), macs=work.macs, table=table, side_by_side=1 if together > geometry.weight_words else 2)
 
 
 def _parts(work: Convolution, cut: list[Band]) -> Iterator[tuple[range, list[Band], int]]:
