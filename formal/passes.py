@@ -92,6 +92,7 @@ class CarriedPassesClaim(PassesClaim):
     """The same of an engine with `carry`: and a pass is the first one of none where sums go on."""
 
     RECORD, MORE = CarryConfig, ("goes_on",)
+    depth = 20              # two output blocks of a pass each, and the next command; what else there is, `passes` looks at
     faults = (*PassesClaim.faults, "from the biases")
 
     def goes_on(self, now):
