@@ -77,6 +77,7 @@ class LrnStepsClaim(StageClaim):
     """
 
     faults = ("early", "one more", "longer turn")
+    depth = 28                  # until a vector passes behind a command of two blocks; for all cycles it takes minutes
     FIRST, AGAIN = 3, 2         # from a command to its first step; from the last vector that passes to the next command
 
     def state(self, m):
