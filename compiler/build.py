@@ -3,6 +3,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 import hashlib
 import json
+import math
 
 import numpy as np
 
@@ -188,8 +189,8 @@ def _input(network: QNetwork, stages: Stages, layout: Layout, geometry: Geometry
 def _tensor(name: str, network: QNetwork, buffer, layout: Layout, geometry: Geometry) -> Tensor:
     kind = network.tensors[name]
     channels = kind.shape[0]
-    if kind.bits == 8 and (buffer.height, buffer.width) != kind.shape[1:]:         # it was flattened
-        channels //= buffer.height * buffer.width
+    if kind.bits == 8 and (buffer.height, buffer.width) != kind.shape[1:]:         # it was flattened, or comes flat
+        channels = math.prod(kind.shape) // (buffer.height * buffer.width)
     return Tensor(name=name, address=layout.buffers[buffer], words=buffer.words * geometry.input_lanes // 2,
                   shape=(channels, buffer.height, buffer.width), layout="map", pixel_words=buffer.pixel_words)
 

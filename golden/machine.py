@@ -28,7 +28,9 @@ class MachineError(ValueError):
 
 
 def put_tensor(geometry: Geometry, storage: np.ndarray, tensor: Tensor, q: np.ndarray) -> None:
-    """Writes tensor `q` (uint8) into storage (uint16). Raises ValueError where its shape or type is not the tensor's."""
+    """Writes tensor `q` (uint8) into storage (uint16). Raises ValueError where its type or shape is not the tensor's; one of a
+    single pixel may have any."""
+    q = q.reshape(tensor.shape) if q.size == tensor.shape[0] else q
     if q.dtype != np.uint8 or q.shape != tensor.shape:
         raise ValueError(f"{tensor.name} must be uint8 {tensor.shape}, not {q.dtype} {q.shape}")
     part = storage[tensor.address:tensor.address + tensor.words].view("<u1")

@@ -12,7 +12,9 @@ __all__ = ["output_of", "pixels_of", "quantised_input", "scores", "tensor_of", "
 
 
 def words_of(tensor: Tensor, q: np.ndarray, input_lanes: int) -> np.ndarray:
-    """Words (uint16) of storage for values `q` (uint8 of the tensor's shape); bytes between the values are 0."""
+    """Words (uint16) of storage for values `q` (uint8 of the tensor's shape, or any as large for one of a single pixel); bytes
+    between the values are 0."""
+    q = q.reshape(tensor.shape) if q.size == tensor.shape[0] else q
     if q.dtype != np.uint8 or q.shape != tensor.shape:
         raise ValueError(f"{tensor.name} must be uint8 {tensor.shape}, not {q.dtype} {q.shape}")
     data = np.zeros(2 * tensor.words, np.uint8)

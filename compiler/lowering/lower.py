@@ -12,6 +12,7 @@ from arch.geometry import Geometry
 from arch.unit.gather import GatherConfig
 from compiler.convolution import MOST_KERNEL, Convolution, picks
 from compiler.lowering.arrangement import Arrangement
+from compiler.lowering.needs import comes_flat
 from compiler.lowering.sparse import POINT, addition, as_a_pixel, identity, some_channels, spread, squared, without_holes
 from compiler.stages import Buffer, Origin, Slice, Stage, Stages
 from nets.graph import Problem, Window
@@ -99,6 +100,11 @@ class _Lowering:
     def _input(self, layer: QInput):
         self.views[layer.name] = self._own(layer.name, Origin.STORAGE)
         readers, self.image = self.arranged.readers[layer.name], None
+        if comes_flat(self.network, self.geometry):
+            channels = math.prod(self.network.tensors[layer.name].shape)
+            buffer = replace(self.views[layer.name].buffer, height=1, width=1,
+                             pixel_words=self.arranged.aligned(channels) // self.geometry.input_lanes)
+            self.views[layer.name] = _View(buffer, np.arange(channels))
         if len(readers) != 1 or layer.name == self.output or not isinstance(readers[0], QConv):
             return
         conv = squared(readers[0])
@@ -281,7 +287,8 @@ class _Lowering:
 
     def _flatten(self, layer: QFlatten):
         view, shape = self.views[layer.inputs[0]], self.network.tensors[layer.inputs[0]].shape
-        flat = view.flat or (shape if shape[1:] != (1, 1) else None)
+        pixels = view.buffer.height * view.buffer.width         # 1 of an input that comes flat
+        flat = view.flat or (shape if shape[1:] != (1, 1) and pixels > 1 else None)
         self.views[layer.name] = _View(view.buffer, view.channels, flat)
 
     def _select(self, layer: QSelect):

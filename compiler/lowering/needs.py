@@ -3,9 +3,10 @@ from collections.abc import Callable, Mapping
 import math
 
 from arch.geometry import OPTION_WORDS, Geometry
+from arch.unit.window import WindowConfig
 from nets.int8.network import QLRN, QConv, QFlatten, QLayer, QNetwork, QTable
 
-__all__ = ["NEEDS", "filters", "in_portions", "lacking", "needed"]
+__all__ = ["NEEDS", "comes_flat", "filters", "in_portions", "lacking", "needed"]
 
 KERNEL, MOST_STRIDE, MOST_PADDING = 3, 2, 2         # of a depthwise convolution in the stream
 
@@ -20,6 +21,14 @@ def filters(network: QNetwork, layer: QLayer, geometry: Geometry) -> bool:
             and max(window.stride) <= MOST_STRIDE and max(window.padding) <= MOST_PADDING
             and width >= KERNEL and KERNEL * width <= geometry.band_pixels
             and 3 * geometry.parameter_words == OPTION_WORDS["depthwise"] and not layer.requantise.fraction)
+
+
+def comes_flat(network: QNetwork, geometry: Geometry) -> bool:
+    """Whether the input is a row of features, as fully connected layers alone read it: then it comes as a single pixel."""
+    name = network.input.name
+    readers = [layer for layer in network.layers if name in layer.inputs]
+    words = -(-math.prod(network.tensors[name].shape) // geometry.input_lanes)
+    return bool(readers) and all(isinstance(layer, QFlatten) for layer in readers) and words <= WindowConfig.most("pixel_words")
 
 
 def in_portions(geometry: Geometry, block_words: int, blocks: int, pixels: int) -> bool:
@@ -39,7 +48,10 @@ def _carries(network: QNetwork, layer: QLayer, geometry: Geometry) -> bool:
     while isinstance(network.by_name[source], QFlatten):
         source = network.by_name[source].inputs[0]
         positions = math.prod(network.tensors[source].shape[1:])
-    words = -(-network.tensors[source].shape[0] // geometry.input_lanes) * positions
+    channels = network.tensors[source].shape[0]
+    if source == network.input.name and comes_flat(network, geometry):
+        channels, positions = channels * positions, 1
+    words = -(-channels // geometry.input_lanes) * positions
     channels, *size = network.tensors[layer.name].shape
     return in_portions(geometry, words * geometry.pairs, -(-channels // geometry.output_lanes), math.prod(size))
 

@@ -1,4 +1,6 @@
 """Whole networks: every command writes what golden says, no wait is missing, nothing leaves the chip that need not."""
+from dataclasses import replace
+import math
 from pathlib import Path
 import re
 
@@ -18,8 +20,9 @@ from compiler.stages import NetworkError
 from golden import compare, values
 from golden.consistency import check_program
 from golden.machine import execute
+from host.tensors import words_of
 from nets.graph import AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Input, Linear, MaxPool, Relu, Window
-from nets.int8.network import QNetwork
+from nets.int8.network import QFlatten, QInput, QNetwork
 from nets.load import load_model
 from nets.model import Model
 from nets.moves import Pad, Select
@@ -333,3 +336,18 @@ def test_values_that_only_move(last):
     spec = InputSpec(size=(9, 8), crop="none")
     network = quantise(Model(graph=Graph(name="moves", layers=layers, output=layers[-1].name), spec=spec), synthetic_images(spec))
     check_values(network, compile_network(network, PRESETS["25f"]), random_input(network))
+
+
+@pytest.mark.parametrize("shape, geometry", [((1, 1, 45), SMALL[0]), ((2, 3, 7), SMALL[1])])
+def test_an_input_that_is_only_read_flattened_comes_as_one_pixel(shape, geometry):
+    features = math.prod(shape)
+    dense = single_conv(features, 9, (1, 1), Window(kernel=(1, 1)))
+    layers = (QInput(name="x"), QFlatten(name="flat", inputs=("x",)), replace(dense.by_name["conv"], inputs=("flat",)))
+    tensors = dense.tensors | {"x": replace(dense.tensors["x"], shape=shape), "flat": dense.tensors["x"]}
+    network = replace(dense, layers=layers, tensors=tensors, spec=InputSpec(size=shape[1:]))
+    compiled = compile_network(network, geometry)
+    given = compiled.program.input
+    assert given.shape == (features, 1, 1) and given.pixel_words == -(-features // geometry.input_lanes)
+    q = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    check_values(network, compiled, q)
+    assert words_of(given, q, geometry.input_lanes).view(np.uint8)[:features].tolist() == q.ravel().tolist()

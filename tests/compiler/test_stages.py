@@ -88,18 +88,21 @@ def test_output_that_is_not_alone_is_packed():
     assert found.stages[-1].target.buffer is found.output and found.output.name == "c, packed"
 
 
+BEFORE = QMaxPool(name="p", inputs=("x",), window=POOL, ceil_mode=False), QFlatten(name="f", inputs=("p",))
+
+
 def test_flattened_map_is_read_by_a_kernel_of_its_size():
-    found = lower(network(QFlatten(name="f", inputs=("x",)), conv("a", "f", (4, 128, 1, 1)), QSoftmax(name="s", inputs=("a",),
-                          table=np.zeros(256, np.uint16)), shape=(8, 4, 4), f=(128, 1, 1), a=(4, 1, 1), s=(4, 1, 1)), GEOMETRY)
-    assert found.stages[0].work.conv.window.kernel == (4, 4) and found.softmax and found.output_name == "a"
+    found = lower(network(*BEFORE, conv("a", "f", (4, 128, 1, 1)), QSoftmax(name="s", inputs=("a",),
+                          table=np.zeros(256, np.uint16)),
+                          shape=(8, 8, 8), p=(8, 4, 4), f=(128, 1, 1), a=(4, 1, 1), s=(4, 1, 1)), GEOMETRY)
+    assert found.stages[-1].work.conv.window.kernel == (4, 4) and found.softmax and found.output_name == "a"
 
 
 def test_flattened_map_larger_than_kernels_is_read_as_one_pixel():
     """Channels of all its pixels, row by row, each with all words of a pixel."""
     weight = np.arange(4 * 9 * 12 * 2).reshape(4, 9, 12, 2) % 127
     dense = replace(conv("a", "f", (4, 216, 1, 1)), weight=weight.reshape(4, -1, 1, 1).astype(np.int8))
-    (stage,) = lower(network(QFlatten(name="f", inputs=("x",)), dense, shape=(9, 12, 2), f=(216, 1, 1), a=(4, 1, 1)),
-                     GEOMETRY).stages
+    _, stage = lower(network(*BEFORE, dense, shape=(9, 24, 4), p=(9, 12, 2), f=(216, 1, 1), a=(4, 1, 1)), GEOMETRY).stages
     spread = stage.work.conv.weight.reshape(4, 12, 2, 16)
     np.testing.assert_array_equal(spread[..., :9], weight.transpose(0, 2, 3, 1))
     assert not spread[..., 9:].any() and stage.work.whole and stage.sources[0].words == range(2)
@@ -107,14 +110,13 @@ def test_flattened_map_larger_than_kernels_is_read_as_one_pixel():
 
 def test_flattened_maps_that_are_too_large_are_told():
     """By the words that are read at once, by the weights of a block, and what is no fully connected layer."""
-    flat = QFlatten(name="f", inputs=("x",))
-    net = network(flat, conv("a", "f", (4, 4608, 1, 1)), replace(conv("b", "f", (4, 1, 1, 1)), groups=4608),
-                  shape=(8, 24, 24), f=(4608, 1, 1), a=(4, 1, 1), b=(4608, 1, 1))
+    net = network(*BEFORE, conv("a", "f", (4, 4608, 1, 1)), replace(conv("b", "f", (4, 1, 1, 1)), groups=4608),
+                  shape=(8, 48, 48), p=(8, 24, 24), f=(4608, 1, 1), a=(4, 1, 1), b=(4608, 1, 1))
     assert problems_of(net) == [
         ("a (Conv): weights of 4 channels must be at most 512 words (weight_words), not 1152: 640 are missing; "
          "--units carry adds what lets sums go on from command to command"),
         "b (Conv): a convolution of a flattened tensor must be a fully connected layer: 1x1, in one group"]
-    net = network(flat, conv("a", "f", (4, 32776, 1, 1)), shape=(8, 17, 241), f=(32776, 1, 1), a=(4, 1, 1))
+    net = network(replace(BEFORE[1], inputs=("x",)), conv("a", "f", (4, 32776, 1, 1)), shape=(8, 17, 241), f=(32776, 1, 1), a=(4, 1, 1))
     assert problems_of(net)[0] == ("a (Conv): a map that is read at once must have at most 4095 words of 8 channels, not 4097: "
                                    "pool it before, or give it fewer channels")
 
