@@ -33,7 +33,7 @@ def test_shared_files_too(tmp_path, data):
     (tmp_path / "images" / "labels.txt").write_text((data / "images" / "labels.txt").read_text())
     wrong = [outcome for outcome in run_cases(make_cases(samples, 50, seed=8), tmp_path, timeout=60)
              if outcome.outcome not in GOOD]
-    assert len(samples) == 6 and not wrong, f"seed 8: {wrong}"
+    assert len(samples) == 7 and not wrong, f"seed 8: {wrong}"
 
 
 def test_hangs_crashes_and_tracebacks_are_found(tmp_path, monkeypatch):

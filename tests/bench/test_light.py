@@ -27,7 +27,7 @@ def test_a_file_that_is_there_stays(tmp_path):
 
 
 @pytest.mark.parametrize("words, message", [
-    (["--only", "resnet50"], "error: --only must be one of light_densenet121, .*, not resnet50"),
+    (["--only", "resnet50"], "error: --only must be one of light_bvlc_alexnet, .*, not resnet50"),
     (["--seed", "-1"], "error: --seed must be at least 0, not -1")])
 def test_bad_requests(words, message, tmp_path, capsys):
     assert light.main(["--out", str(tmp_path), *words]) == 2

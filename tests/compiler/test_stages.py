@@ -116,7 +116,8 @@ def test_flattened_maps_that_are_too_large_are_told():
         ("a (Conv): weights of 4 channels must be at most 512 words (weight_words), not 1152: 640 are missing; "
          "--units carry adds what lets sums go on from command to command"),
         "b (Conv): a convolution of a flattened tensor must be a fully connected layer: 1x1, in one group"]
-    net = network(replace(BEFORE[1], inputs=("x",)), conv("a", "f", (4, 32776, 1, 1)), shape=(8, 17, 241), f=(32776, 1, 1), a=(4, 1, 1))
+    net = network(replace(BEFORE[1], inputs=("x",)), conv("a", "f", (4, 32776, 1, 1)), shape=(8, 17, 241), f=(32776, 1, 1),
+                  a=(4, 1, 1))
     assert problems_of(net)[0] == ("a (Conv): a map that is read at once must have at most 4095 words of 8 channels, not 4097: "
                                    "pool it before, or give it fewer channels")
 
