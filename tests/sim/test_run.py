@@ -113,7 +113,7 @@ def frame_of(program: Program) -> Frame:
     taken = {queue: np.array(at, np.int64) for queue, at in cycles.items()}
     requests = Requests(cycle=np.arange(3), address=np.array([program.program, program.input.address, program.output.address]),
                         words=np.array([128, 20, 10]), write=np.array([False, False, True]))
-    return Frame(output=np.zeros(1), written=(), wrong_places=0, start=0, cycles=now, taken=taken,
+    return Frame(program=program, output=np.zeros(1), written=(), wrong_places=0, start=0, cycles=now, taken=taken,
                  done={queue: at + 10 for queue, at in taken.items()}, requests=requests, counters={}, simulated=now, seconds=1.0)
 
 
