@@ -82,7 +82,6 @@ class PassesClaim(StageClaim):
             wanted, due = kept, was
             m.d.comb += Assert(~due | (found == wanted))
 
-
     def goes_on(self, now: dict[str, Signal]) -> Value:
         """Whether the sums of the command `now` go on."""
         return Value.cast(0)

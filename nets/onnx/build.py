@@ -10,7 +10,7 @@ from onnx import helper
 from nets.graph import ChannelShuffle, Flatten, Layer
 from nets.moves import Rearrange
 from nets.onnx.file import MAX_ELEMENTS, printable
-from nets.onnx.layout import Loops, along, joined, own_order
+from nets.onnx.layout import Loops, along, joined, own_order, transposed
 
 __all__ = ["Builder", "Node", "Stack", "View", "axes_of", "axis_of"]
 
@@ -89,6 +89,16 @@ class Builder:
             return view
         flat = self.tensor(replace(view, shape=(1, math.prod(view.shape))))
         return replace(view, layer=flat, loops=own_order(math.prod(view.shape)))
+
+    def permuted(self, view: View, order: Sequence[int]) -> View:
+        """The view with its axes in another order. Nothing moves yet: whoever reads it may not mind, or the next transpose brings
+        the old order back."""
+        try:
+            loops = transposed(view.loops, view.shape, order)
+        except ValueError:                          # a reshape cut across the axes of an earlier transpose
+            view = self.in_order(view)
+            loops = transposed(view.loops, view.shape, order)
+        return replace(view, shape=tuple(view.shape[axis] for axis in order), loops=loops)
 
     def channel_axis(self, view: View, axis: int) -> bool:
         """Whether an axis of the view is that of the tensor's channels or features."""

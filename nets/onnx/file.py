@@ -13,14 +13,13 @@ import numpy as np
 import onnx
 from onnx import SparseTensorProto, TensorProto, numpy_helper
 
-from nets.model import ModelError
+from nets.model import ModelError, read_bytes
 
 __all__ = ["MAX_ELEMENTS", "OLDEST_OPSET", "opset_version", "printable", "read_model", "sparse_array",
            "tensor_array"]
 
 OLDEST_OPSET = 7            # the first with today's broadcasting
 MAX_ELEMENTS = 1 << 28      # of one tensor: 1 GiB of float32; a file that declares more is damaged or hostile
-MAX_BYTES = (1 << 31) - 1   # of one protobuf
 MAX_DEPTH = 100             # of nested messages, as protobuf itself
 
 ELEMENT_TYPES = frozenset(TensorProto.DataType.Value(name) for name in (
@@ -35,20 +34,7 @@ def printable(name: str) -> str:
 def read_model(path: str | Path) -> onnx.ModelProto:
     """The file's protobuf; it holds a graph with nodes and outputs. Raises ModelError, with the byte where one is known."""
     path = Path(path)
-    try:
-        if path.is_dir():
-            raise ModelError(f"{path}: is a folder, not an ONNX file")
-        if path.exists() and not path.is_file():        # a device or pipe may never end
-            raise ModelError(f"{path}: is not a file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelError(f"{path}: is larger than 2 GiB: keep its weights as external data")
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:      # ValueError: a NUL in the name
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not data:
-        raise ModelError(f"{path}: is empty")
+    data = read_bytes(path, "an ONNX file", larger=": keep its weights as external data")
     model = onnx.ModelProto()
     try:
         model.ParseFromString(data)

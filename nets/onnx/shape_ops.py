@@ -8,7 +8,7 @@ import numpy as np
 from nets.graph import Concat, Conv, Window
 from nets.moves import Pad, Select
 from nets.onnx.build import Node, Stack, View, axes_of, axis_of, resized
-from nets.onnx.layout import along, channels_last, transposed
+from nets.onnx.layout import along, channels_last
 from nets.onnx.shapes import FLOATS
 
 __all__ = ["SHAPE_HANDLERS"]
@@ -74,18 +74,12 @@ def _unsqueeze(node: Node) -> View:
 
 
 def _transpose(node: Node) -> View:
-    """Nothing yet: whoever reads it may not mind the order, or the next transpose brings the old one back."""
     view = node.view(0)
     rank = len(view.shape)
     order = node.attribute("perm", list(range(rank))[::-1])
     if sorted(order) != list(range(rank)):
         raise ValueError(f"perm must hold each of the {rank} axes once, not {order}")
-    try:
-        loops = transposed(view.loops, view.shape, order)
-    except ValueError:                          # a reshape cut across the axes of an earlier transpose
-        view = node.net.in_order(view)
-        loops = transposed(view.loops, view.shape, order)
-    return View(view.layer, tuple(view.shape[axis] for axis in order), node.name, loops)
+    return replace(node.net.permuted(view, order), name=node.name)
 
 
 def _pad(node: Node) -> View:

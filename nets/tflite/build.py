@@ -13,7 +13,7 @@ import numpy as np
 from nets.graph import Affine, Clip, Layer, Relu
 from nets.int8.quantised import Integers, Quantisation
 from nets.onnx.build import Builder, View
-from nets.onnx.layout import channels_last, own_order, transposed
+from nets.onnx.layout import channels_last, own_order
 from nets.tflite.file import Operator, Quantised
 
 __all__ = ["Constant", "Node", "Weights", "first_channels", "like", "seen", "typed"]
@@ -210,12 +210,7 @@ class Node:
 def first_channels(net: Builder, view: View) -> str:
     """The layer whose tensor is the view, with the channels first where it has four axes."""
     if len(view.shape) == 4:
-        try:
-            loops = transposed(view.loops, view.shape, (0, 3, 1, 2))
-        except ValueError:                          # a reshape cut across the axes of an earlier transpose
-            view = net.in_order(view)
-            loops = transposed(view.loops, view.shape, (0, 3, 1, 2))
-        view = replace(view, shape=tuple(view.shape[axis] for axis in (0, 3, 1, 2)), loops=loops)
+        view = net.permuted(view, (0, 3, 1, 2))
     return net.tensor(view)
 
 

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import tflite
 
-from nets.model import ModelError
+from nets.model import ModelError, read_bytes
 
 __all__ = ["FLOATS", "MAX_ELEMENTS", "File", "Operator", "Quantised", "Tensor", "called", "read_file"]
 
 IDENTIFIER = b"TFL3"        # at byte 4 of the file
 VERSION = 3                 # of the schema
-MAX_BYTES = (1 << 31) - 1   # of a flatbuffer
 MAX_ELEMENTS = 1 << 28      # of one tensor: 1 GiB of float32; a file that declares more is damaged or hostile
 MAX_ENTRIES = 1 << 16       # operators, tensors, buffers; the largest networks have a few thousand
 MAX_AXES = 8                # of a tensor
@@ -118,31 +117,13 @@ def called(name: str) -> str:
 def read_file(path: str | Path) -> File:
     """The file's tensors and operators. Raises ModelError, with the byte where one is known."""
     path = Path(path)
-    data = _bytes(path)
+    data = read_bytes(path, "a TFLite file")
     if data[4:8] != IDENTIFIER:
         raise ModelError(f"{path}: is not a TFLite file: bytes 4 to 7 are not {IDENTIFIER.decode()}")
     try:
         return _Reader(data).file()
     except _Damage as error:
         raise ModelError(f"{path}: {error}") from None
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        if path.is_dir():
-            raise ModelError(f"{path}: is a folder, not a TFLite file")
-        if path.exists() and not path.is_file():        # a device or pipe may never end
-            raise ModelError(f"{path}: is not a file")
-        if path.stat().st_size > MAX_BYTES:
-            raise ModelError(f"{path}: is larger than 2 GiB")
-        data = path.read_bytes()
-    except (OSError, ValueError) as error:      # ValueError: a NUL in the name
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    if not data:
-        raise ModelError(f"{path}: is empty")
-    return data
 
 
 class _Damage(Exception):

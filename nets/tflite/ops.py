@@ -16,7 +16,7 @@ from nets.graph import Add, Affine, Clip, Concat, Conv, Layer, Linear, Relu, Sof
 from nets.int8.quantised import Integers
 from nets.moves import Pad
 from nets.onnx.build import View, axis_of
-from nets.onnx.layout import own_order, positions, transposed
+from nets.onnx.layout import own_order, positions
 from nets.tflite.build import Node, like, seen
 from nets.tflite.windows import WINDOW_HANDLERS
 
@@ -93,12 +93,7 @@ def _transpose(node: Node) -> View:
     rank = len(view.shape)
     if sorted(order) != list(range(rank)):
         raise ValueError(f"order must hold each of the {rank} axes once, not {order}")
-    try:
-        loops = transposed(view.loops, view.shape, order)
-    except ValueError:                          # a reshape cut across the axes of an earlier transpose
-        view = node.net.in_order(view)
-        loops = transposed(view.loops, view.shape, order)
-    return View(view.layer, tuple(view.shape[axis] for axis in order), node.name, loops)
+    return replace(node.net.permuted(view, order), name=node.name)
 
 
 def _pad(node: Node) -> View:
