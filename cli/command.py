@@ -39,7 +39,7 @@ def run_command(work: Callable[[Namespace], int | None], args: Namespace, *error
     except KeyboardInterrupt:
         code = INTERRUPTED
         exec("")        # interrupted in code made from text, as dataclasses are, CPython would end by the signal: it forgets that
-        print("interrupted", file=sys.stderr)
+        sys.stderr.write("interrupted\n")       # in one piece: another process may write to the same terminal or pipe
     except BrokenPipeError:     # without this the interpreter complains when it flushes at exit
         code = 1
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
             complete()
         return _run(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        sys.stderr.write("interrupted\n")       # in one piece: another process may write to the same terminal or pipe
         return 130
 
 

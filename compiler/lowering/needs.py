@@ -26,9 +26,12 @@ def filters(network: QNetwork, layer: QLayer, geometry: Geometry) -> bool:
 def comes_flat(network: QNetwork, geometry: Geometry) -> bool:
     """Whether the input is a row of features, as fully connected layers alone read it: then it comes as a single pixel."""
     name = network.input.name
-    readers = [layer for layer in network.layers if name in layer.inputs]
+    flat = [layer for layer in network.layers if name in layer.inputs]
+    names = {layer.name for layer in flat}
+    readers = [layer for layer in network.layers if names.intersection(layer.inputs)]
     words = -(-math.prod(network.tensors[name].shape) // geometry.input_lanes)
-    return bool(readers) and all(isinstance(layer, QFlatten) for layer in readers) and words <= WindowConfig.most("pixel_words")
+    return (bool(readers) and network.output not in names and all(isinstance(layer, QFlatten) for layer in flat)
+            and all(isinstance(layer, QConv) for layer in readers) and words <= WindowConfig.most("pixel_words"))
 
 
 def in_portions(geometry: Geometry, block_words: int, blocks: int, pixels: int) -> bool:
