@@ -214,7 +214,7 @@ def digest(network: QNetwork) -> str:
 def _meta(network: QNetwork, stages: Stages, layout: Layout) -> dict:
     output, given = network.tensors[stages.output_name], network.tensors[network.input.name]
     how = network.score_rule(stages.output_name) if output.bits == 16 else None
-    return {
+    return ({"first_class": network.first_class} if network.first_class else {}) | {
         "network": network.name, "digest": digest(network),
         "spec": json.loads(json.dumps(network.spec.to_json())), "labels": list(network.labels),
         "input": {"scale": given.scale, "zero_point": given.zero_point},

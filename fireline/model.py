@@ -200,7 +200,8 @@ class QuantisedModel:
         `if __name__ == "__main__":`. Raises PreprocessError for images that are missing, unreadable or without a class.
         """
         folder = own_images(self.network, "images") if images is None else Path(images)
-        found = labelled_images(folder, self.network.tensors[self.network.output].shape[0], self.labels)
+        classes = self.network.tensors[self.network.output].shape[0]
+        found = labelled_images(folder, classes, self.labels, self.network.first_class)
         found = spread(found, limit or len(found))
         record = evaluate(self.network, self.model, found, jobs=jobs)
         return Accuracy(images=record["images"], int8=Score(**record["int8"]),

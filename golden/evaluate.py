@@ -1,7 +1,8 @@
 """How often the float network and the integer network are right on a folder of labelled images.
 
-The class of an image is the number that its file name begins with, or its sub-folder's name (a number, or a label). The table
-of layers shows what rounding loses on the calibration images: signal to noise in dB.
+The class of an image is the number that its file name begins with, or its sub-folder's name (a number, or a label);
+"first_class" of a side file says which output class 0 has. The table of layers shows what rounding loses on the calibration
+images: signal to noise in dB.
 """
 import argparse
 from collections.abc import Iterator
@@ -136,7 +137,8 @@ def run(args: argparse.Namespace) -> None:
         find_images(args.images)        # what is missing is told at once, not behind minutes of calibration
     network, model = network_and_model(args)
     classes = network.tensors[network.output].shape[0]
-    images = labelled_images(args.images or own_images(network, "--images"), classes, network.labels)
+    images = labelled_images(args.images or own_images(network, "--images"), classes, network.labels,
+                             network.first_class)
     images = spread(images, args.limit or len(images))
     print_notes(network.notes)
     record = evaluate(network, model, images, jobs=min(args.jobs, len(images)))

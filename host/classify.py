@@ -74,7 +74,7 @@ def _write_csv(path: Path, records: list[dict]) -> None:
 def _record(image: Path, folder: Path, program: Program, frame: Frame) -> dict:
     """What is known of an image, as plain values."""
     best, labels, classes = top(program, frame.output), tuple(program.meta["labels"]), frame.output.size
-    right = class_of(image, folder, labels)
+    right = class_of(image, folder, labels, program.meta.get("first_class", 0))
     return {"image": str(image), "top5": best, "right_class": right if right is not None and right < classes else None,
             "cycles": frame.cycles, "latency_ms": 1000 * frame.chip_s, "line_ms": 1000 * frame.line_s,
             "frames_per_s": 1 / frame.chip_s, "frames_per_s_line": 1 / (frame.chip_s + frame.line_s)}

@@ -21,7 +21,7 @@ import numpy as np
 from cli import readable
 from nets.graph import Conv, Graph
 from nets.model import Model, ModelError
-from nets.preprocess import InputSpec, read_side_file
+from nets.preprocess import InputSpec, SideFile, read_side_file
 from nets.zoo.squeezenet import V1_0, squeezenet
 from nets.zoo.weights import convolutions, with_weights
 
@@ -120,7 +120,7 @@ def load(path: str | Path) -> Model:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     side = path.with_suffix(".json")
-    spec, labels = read_side_file(side) if side.is_file() else (None, ())
+    spec, labels, _ = read_side_file(side) if side.is_file() else SideFile()
     spec = spec or SPEC
     graph = squeezenet(CONFIG.with_size(spec.size), name=readable(path.stem))
     graph = decode(content, graph, source=str(path))

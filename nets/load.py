@@ -12,7 +12,7 @@ from nets.graph import Affine, Graph, Input
 from nets.model import Model, ModelError
 from nets.onnx.importer import import_onnx
 from nets.picture import BACKGROUNDS
-from nets.preprocess import CHANNEL_ORDERS, InputSpec, read_side_file
+from nets.preprocess import CHANNEL_ORDERS, InputSpec, SideFile, read_side_file
 
 __all__ = ["add_model_arguments", "load_model", "model_from_arguments"]
 
@@ -41,7 +41,7 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
     path = Path(source)
     notes: tuple[str, ...] = ()
     side = _side_path(path, side_file)
-    spec, names = read_side_file(side) if side else (None, ())
+    spec, names, first_class = read_side_file(side) if side else SideFile()
     kind = path.suffix.lower()
     if kind == ".onnx":
         known = spec.shape if spec else (CHANNEL_ORDERS.get(channels), None, None)
@@ -78,7 +78,9 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
     classes = graph.shapes[scores_of(graph)[0].name][0]
     if names and len(names) != classes:
         notes += (f"{path.name}: {len(names)} labels for {classes} outputs",)
-    return Model(graph=replace(graph, notes=graph.notes + notes), spec=spec, labels=names)
+    if first_class >= classes:
+        raise ModelError(f"{side}: first_class must be one of {classes} outputs, not {first_class}")
+    return Model(graph=replace(graph, notes=graph.notes + notes), spec=spec, labels=names, first_class=first_class)
 
 
 def _side_path(model: Path, given: str | Path | None) -> Path | None:

@@ -37,11 +37,13 @@ def read_bytes(path: Path, what: str, *, larger: str = "") -> bytes:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """A float network ready to run: `labels` may be empty (classes are then shown by number)."""
+    """A float network ready to run: `labels` may be empty (classes are then shown by number). Files of images count
+    classes from 0, which is output `first_class`: 1 where output 0 is none of them, as "background"."""
 
     graph: Graph
     spec: InputSpec
     labels: tuple[str, ...] = ()
+    first_class: int = 0
 
     def __post_init__(self):
         if self.graph.input.shape != self.spec.shape:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 import warnings
 
 import numpy as np
@@ -13,13 +14,14 @@ from PIL import Image, UnidentifiedImageError
 from cli import RequestError, RequestWarning
 from nets.picture import BACKGROUNDS, plain
 
-__all__ = ["IMAGE_SUFFIXES", "ImageWarning", "InputSpec", "PreprocessError", "check_image", "find_images", "load_image",
-           "read_side_file"]
+__all__ = ["IMAGE_SUFFIXES", "ImageWarning", "InputSpec", "PreprocessError", "SideFile", "check_image", "find_images",
+           "load_image", "read_side_file"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 TENSOR_SUFFIX = ".npy"
 CHANNEL_ORDERS = {"RGB": 3, "BGR": 3, "L": 1}
 CROPS = ("center", "none")
+FIRST_CLASS_MAX = 999
 FAR = 4                 # times that a picture is enlarged, or its shape longer than the input's: then something may be wrong
 
 
@@ -237,11 +239,19 @@ def find_images(folder: str | Path) -> list[Path]:
     return paths
 
 
-def read_side_file(path: str | Path) -> tuple[InputSpec | None, tuple[str, ...]]:
+class SideFile(NamedTuple):
+    """What a side file says: `first_class` is the output that the first class has, where others than classes come before it."""
+
+    spec: InputSpec | None = None
+    labels: tuple[str, ...] = ()
+    first_class: int = 0
+
+
+def read_side_file(path: str | Path) -> SideFile:
     """Input preparation and labels of a `<model>.json` side file.
 
-    `{"input": {fields of InputSpec}, "labels": "FILE relative to the side file, a label a line" or ["label", ...]}`, both
-    optional. Raises PreprocessError naming the file and the field.
+    `{"input": {fields of InputSpec}, "labels": "FILE relative to the side file, a label a line" or ["label", ...],
+    "first_class": N}`, all optional. Raises PreprocessError naming the file and the field.
     """
     path = Path(path)
     try:
@@ -262,8 +272,11 @@ def read_side_file(path: str | Path) -> tuple[InputSpec | None, tuple[str, ...]]
             labels = file.read_text(encoding="utf-8").splitlines()
         if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
             raise TypeError("labels must be a file name or a list of strings")
+        first = record.get("first_class", 0)
+        if type(first) is not int or not 0 <= first <= FIRST_CLASS_MAX:
+            raise ValueError(f"first_class must be a whole number of 0..{FIRST_CLASS_MAX}, not {first!r}")
     except OSError as error:
         raise PreprocessError(f"{path}: labels {record['labels']!r} cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, OverflowError) as error:     # OverflowError: an integer beyond a float
         raise PreprocessError(f"{path}: {error}") from None
-    return spec, tuple(labels)
+    return SideFile(spec, tuple(labels), first)

@@ -76,7 +76,7 @@ def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.
         raise GraphError(model.name, changes.problems)
     notes = (*changes.notes(model.name), *notes)
     network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec,
-                       labels=model.labels, endings=steps.endings, offset=offset,
+                       labels=model.labels, first_class=model.first_class, endings=steps.endings, offset=offset,
                        octaves={step.name: octaves[step.value] for step in steps.steps if step.value in octaves})
     losses = measure_losses(graph, steps, network, progress(sample, "measuring losses")) if images else ()
     network = replace(network, losses=losses, notes=model.notes + steps.notes + notes + (warnings(losses) if losses else ()),
@@ -105,7 +105,7 @@ def outline(model: Model) -> QNetwork:
     steps = plan(graph)
     layers, tensors = lower(steps, graph.shapes, None)
     network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec, labels=model.labels,
-                       endings=steps.endings, notes=model.notes + steps.notes)
+                       first_class=model.first_class, endings=steps.endings, notes=model.notes + steps.notes)
     check(network)
     return network
 

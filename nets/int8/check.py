@@ -75,6 +75,8 @@ def _value_meanings(network: QNetwork) -> Iterator[Problem]:
     """What is wrong with the numbers that only say what tensors mean."""
     if type(network.offset) is not float or not math.isfinite(network.offset):
         yield Problem(network.output, "network", f"offset of the output must be a number, not {network.offset!r}")
+    if network.output in network.tensors and not 0 <= network.first_class < network.tensors[network.output].shape[0]:
+        yield Problem(network.output, "network", f"first class must be an output, not {network.first_class}")
     for name, octaves in network.octaves.items():
         kind = network.tensors.get(name)
         if kind is None or len(octaves) != kind.shape[0]:

@@ -56,6 +56,8 @@ def save(network: QNetwork, path: str | Path) -> None:
                    for layer in network.layers],
         "octaves": network.octaves,
     }
+    if network.first_class:
+        record["first_class"] = network.first_class
     SEAL.save(path, record, arrays)
 
 
@@ -82,7 +84,8 @@ def _network(record: dict, arrays: dict[str, np.ndarray]) -> QNetwork:
     network = QNetwork(
         name=_typed("name", record["name"], str), layers=tuple(layers), tensors=tensors,
         output=_typed("output", record["output"], str), spec=InputSpec.from_json(record["input"]),
-        labels=_strings("labels", record["labels"]), endings=_strings("endings", record["endings"]),
+        labels=_strings("labels", record["labels"]), first_class=_typed("first class", record.get("first_class", 0), int),
+        endings=_strings("endings", record["endings"]),
         notes=_strings("notes", record["notes"]),
         provenance=_typed("provenance", record["provenance"], dict), offset=_typed("offset", record["offset"], float),
         octaves={name: _integers(octaves) for name, octaves in _typed("octaves", record["octaves"], dict).items()},

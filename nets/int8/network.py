@@ -281,6 +281,7 @@ class QNetwork:
     output: str
     spec: InputSpec
     labels: tuple[str, ...] = ()
+    first_class: int = 0            # the output of class 0 (`nets.model.Model`)
     endings: tuple[str, ...] = ()       # what the host computes of the output (`nets.endings`)
     notes: tuple[str, ...] = ()
     provenance: dict = field(default_factory=dict)      # how it was made: calibration images, options, versions

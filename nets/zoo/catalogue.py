@@ -11,7 +11,7 @@ from nets import digits
 from nets.graph import Affine, Graph, GraphError
 from nets.model import Model, ModelError
 from nets.onnx.importer import import_onnx
-from nets.preprocess import InputSpec, find_images, load_image, read_side_file
+from nets.preprocess import InputSpec, SideFile, find_images, load_image, read_side_file
 from nets.zoo.families import COMMON, FAMILIES, SQUEEZENET_OPTIONS, Family, Option
 from nets.zoo.weights import initialise, normalised, with_weights_of
 
@@ -58,7 +58,7 @@ def load(name: str, *, seed: int = 0) -> Model:
     if not 0 <= seed < 2**63:
         raise ModelError(f"seed must be 0..2**63 - 1, not {seed}")
     if name == "digits":
-        spec, labels = read_side_file(digits.MODEL.with_suffix(".json"))
+        spec, labels, _ = read_side_file(digits.MODEL.with_suffix(".json"))
         return Model(graph=replace(import_onnx(digits.MODEL), name=name), spec=spec, labels=labels)
     graph, spec = blank(name)
     labels, trained = _imagenet_labels(graph.shapes[graph.output][0]), _trained(name)
@@ -171,6 +171,6 @@ def _imagenet_labels(classes: int) -> tuple[str, ...]:
 def _attach(graph: Graph, path: Path) -> tuple[Graph, InputSpec, tuple[str, ...]]:
     graph = with_weights_of(graph, import_onnx(path))
     side = path.with_suffix(".json")
-    spec, labels = read_side_file(side) if side.is_file() else (None, ())
+    spec, labels, _ = read_side_file(side) if side.is_file() else SideFile()
     graph = replace(graph, notes=(*graph.notes, f"trained weights: {path}"))
     return graph, spec or IMAGENET, labels

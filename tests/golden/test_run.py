@@ -70,6 +70,8 @@ def test_classes_from_names_and_folders(tmp_path):
     labels = ("zero", "great white", "two", "n07 grouse", "four")
     found = {path.relative_to(tmp_path).as_posix(): number for path, number in labelled_images(tmp_path, 5, labels)}
     assert found == {"3_a.png": 3, "0004_x.png": 4, "2/b.png": 2, "n07/c.png": 3, "great white/9_d.png": 1}
+    behind = {path.relative_to(tmp_path).as_posix(): number for path, number in labelled_images(tmp_path, 6, labels, 1)}
+    assert behind == {"3_a.png": 4, "0004_x.png": 5, "2/b.png": 3, "n07/c.png": 3, "great white/9_d.png": 1}
     shutil.copy(image, tmp_path / "what.png")
     shutil.copy(image, tmp_path / "5_more.png")
     with pytest.raises(PreprocessError, match=r"must begin with a class of 0..4, .*: 5_more.png, what.png$"):

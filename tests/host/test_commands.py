@@ -150,6 +150,13 @@ def test_classify_is_the_reference(port, program, tmp_path, capsys):
                          f"together    {summary['frames_per_s_line']:.3g} images/s\n") in said
 
 
+def test_classes_of_names_begin_where_the_program_says(port, program, tmp_path):
+    image, out = min(digits.IMAGES.glob("3_*.png")), tmp_path / "chip.json"
+    save(replace(program, meta=program.meta | {"first_class": 2}), tmp_path / "behind.flp")
+    assert classify.main([str(image), "--port", port, "--program", str(tmp_path / "behind.flp"), "--json", str(out)]) == 0
+    assert json.loads(out.read_text())["images"][0]["right_class"] == 5
+
+
 def test_classify_writes_csv(port, tmp_path, capsys):
     """A row for each image, of those before a failure, too; a file that is none of ours stays."""
     out, images = tmp_path / "found.csv", tmp_path / "photographs"

@@ -59,6 +59,12 @@ def test_side_file_beside_the_model(rgb):
     assert loaded.labels == tuple("abcde") and not loaded.notes
 
 
+def test_side_file_says_where_classes_begin(rgb):
+    assert load_model(with_side(rgb, first_class=4)).first_class == 4 and load_model(with_side(rgb)).first_class == 0
+    with pytest.raises(ModelError, match="rgb.json: first_class must be one of 5 outputs, not 5"):
+        load_model(with_side(rgb, first_class=5))
+
+
 def test_side_file_of_other_name(rgb, tmp_path):
     other = tmp_path / "other.json"
     other.write_text(json.dumps({"input": {"size": [8, 12], "scale": 2.0}}))

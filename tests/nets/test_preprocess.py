@@ -124,16 +124,16 @@ def test_side_file_round_trip(tmp_path):
     spec = InputSpec(size=(4, 6), channels="BGR", scale=1.0, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), resize=9)
     path = tmp_path / "net.json"
     path.write_text(json.dumps({"input": spec.to_json(), "labels": ["cat", "dog"]}))
-    assert read_side_file(path) == (spec, ("cat", "dog"))
+    assert read_side_file(path) == (spec, ("cat", "dog"), 0)
 
 
 def test_side_file_labels_from_a_file(tmp_path):
     (tmp_path / "names.txt").write_text("tench\ngoldfish, Carassius auratus\ncrème\n", encoding="utf-8")
     path = tmp_path / "net.json"
     path.write_text(json.dumps({"labels": "names.txt"}))
-    assert read_side_file(path) == (None, ("tench", "goldfish, Carassius auratus", "crème"))
-    path.write_text("{}")
-    assert read_side_file(path) == (None, ())
+    assert read_side_file(path) == (None, ("tench", "goldfish, Carassius auratus", "crème"), 0)
+    path.write_text('{"first_class": 1}')
+    assert read_side_file(path) == (None, (), 1)
 
 
 def test_side_file_of_grey_images(tmp_path):
@@ -158,6 +158,8 @@ def test_side_file_of_grey_images(tmp_path):
     ({"input": BASE | {"channels": ["R"]}}, ""), ({"input": BASE | {"resize": 1.5}}, "resize must be 0..8192 pixels, not 1.5"),
     ({"labels": 5}, "labels must be a file name or a list of strings"), ({"labels": [1, 2]}, "labels must be a file name"),
     ({"labels": "gone.txt"}, "labels 'gone.txt' cannot be read: No such file"), ({"labels": "."}, "labels '.' must be a file"),
+    ({"first_class": -1}, r"first_class must be a whole number of 0\.\.999, not -1"),
+    ({"first_class": True}, "first_class must be"),
     ({"labels": "/dev/zero"}, "labels '/dev/zero' must be a file"), ({"labels": "a\0b"}, ".*null"),
 ])
 def test_side_files_that_are_refused(tmp_path, content, message):

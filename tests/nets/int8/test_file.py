@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from nets.graph import GraphError
 from nets.int8.file import load, save
 from nets.load import load_model
 from nets.model import ModelError
@@ -43,6 +44,11 @@ def test_what_is_written_comes_back(network, file, tmp_path):
             np.testing.assert_array_equal(ours.bias, theirs.bias)
             np.testing.assert_array_equal(ours.requantise.shift, theirs.requantise.shift)
             assert theirs.requantise.shift.dtype == np.int64
+    assert again.first_class == 0
+    save(replace(network, first_class=1), tmp_path / "behind.fln")
+    assert load(tmp_path / "behind.fln").first_class == 1
+    with pytest.raises(GraphError, match="first class must be an output, not 10"):
+        save(replace(network, first_class=10), tmp_path / "wrong.fln")
     save(again, tmp_path / "again.fln")
     assert (tmp_path / "again.fln").read_bytes() == file.read_bytes()
 

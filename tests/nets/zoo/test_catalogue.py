@@ -129,7 +129,7 @@ def test_trained_weights_come_from_the_data_folder(data, monkeypatch):
     path = data / "models" / "squeezenet1_1.onnx"
     model, file = zoo.load("squeezenet1_1"), import_onnx(path)
     assert model.notes == (f"trained weights: {path}",)
-    assert (model.spec, model.labels) == read_side_file(path.with_suffix(".json"))
+    assert (model.spec, model.labels, 0) == read_side_file(path.with_suffix(".json"))
     for own, other in zip(convolutions(model.graph), convolutions(file), strict=True):
         assert np.array_equal(own.weight, other.weight) and np.array_equal(own.bias, other.bias)
         assert own.window == other.window
