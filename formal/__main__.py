@@ -40,7 +40,7 @@ def verdicts(name: str, timeout: int, depth: int | None = None) -> dict:
     elif depth is None:
         depth = claim.depth
     proof = checked(claim, depth, timeout=timeout)
-    found = [checked(partial(claim, fault=fault), depth, timeout=timeout).holds is False for fault in claim.faults]
+    found = [checked(partial(claim, fault=fault), depth, timeout=timeout, replay=False).holds is False for fault in claim.faults]
     cycles = "" if depth is None else f", {depth} cycles"
     return {"proved": proof.holds is True, "covered": cover(claim, COVER_DEPTH, timeout=timeout).holds is True,
             "faults": len(found), "found": sum(found), "how": f"{proof.seconds:.0f} s{cycles}"}

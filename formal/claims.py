@@ -13,6 +13,9 @@ CLAIMS: dict[str, type[StageClaim]] = (
     | tables.CLAIMS | normalisations.CLAIMS | filters.CLAIMS | transfers.CLAIMS)
 
 
-def checked(claim: Callable[[], StageClaim], depth: int | None, *, timeout: int) -> Verdict:
-    """Whether a claim holds: in all runs, or in the first `depth` cycles of all runs."""
-    return prove(claim, timeout=timeout) if depth is None else bounded(claim, depth, timeout=timeout)
+def checked(claim: Callable[[], StageClaim], depth: int | None, *, timeout: int, replay: bool = True) -> Verdict:
+    """Whether a claim holds: in all runs, or in the first `depth` cycles of all runs. `replay` of counterexamples by a solver of
+    another kind."""
+    if depth is None:
+        return prove(claim, timeout=timeout, replay=replay)
+    return bounded(claim, depth, timeout=timeout, replay=replay)

@@ -62,30 +62,32 @@ class Verdict:
     log: str
 
 
-def prove(design: Callable[[], Claim], *, timeout: int = 120) -> Verdict:
+def prove(design: Callable[[], Claim], *, timeout: int = 120, replay: bool = True) -> Verdict:
     """Do the assertions hold in every cycle of every run? Unbounded, by property directed reachability (ABC's `pdr`).
 
-    The same proof takes half a minute in one run and a quarter of an hour in another, so it gets a third of the time three times.
+    With `replay` an SMT solver replays a counterexample, and the log names the assertion that fails: most of the time of a
+    refutation. The same proof takes half a minute in one run and a quarter of an hour in another, so it gets a third of the time
+    three times.
     """
     seconds = 0.0
     for _ in range(TRIES):
-        verdict = _run(design, "prove", "abc pdr", 1, -(-timeout // TRIES))
+        verdict = _run(design, "prove", "abc pdr", 1, -(-timeout // TRIES), replay=replay)
         seconds += verdict.seconds
         if verdict.holds is not None:
             break
     return replace(verdict, seconds=seconds)
 
 
-def bounded(design: Callable[[], Claim], depth: int, *, timeout: int = 120) -> Verdict:
-    """Do the assertions hold in the first `depth` cycles? By unrolling (ABC's `bmc3`)."""
-    return _run(design, "bmc", "abc bmc3", depth, timeout)
+def bounded(design: Callable[[], Claim], depth: int, *, timeout: int = 120, replay: bool = True) -> Verdict:
+    """Do the assertions hold in the first `depth` cycles? By unrolling (ABC's `bmc3`). `replay` as of `prove`."""
+    return _run(design, "bmc", "abc bmc3", depth, timeout, replay=replay)
 
 
 def cover(design: Callable[[], Claim], depth: int, *, timeout: int = 120) -> Verdict:
     """Can every cover statement be reached within `depth` cycles, under the assumptions? Each by refuting that it cannot."""
     seconds, log = 0.0, ""
     for number in range(len(_covers(_fragment(design())))):
-        one = _run(design, "bmc", "abc bmc3", depth, timeout, number)
+        one = _run(design, "bmc", "abc bmc3", depth, timeout, number, replay=False)
         seconds, log = seconds + one.seconds, one.log
         if one.holds is not False:
             return Verdict(None if one.holds is None else False, seconds, log)
@@ -133,7 +135,8 @@ def _tool(name: str) -> str:
     return found
 
 
-def _run(design: Callable[[], Claim], mode: str, engine: str, depth: int, timeout: int, never: int | None = None) -> Verdict:
+def _run(design: Callable[[], Claim], mode: str, engine: str, depth: int, timeout: int, never: int | None = None, *,
+         replay: bool) -> Verdict:
     """One run of SymbiYosys; with `never` for that cover alone."""
     top = design()
     fragment = _fragment(top)
@@ -142,7 +145,7 @@ def _run(design: Callable[[], Claim], mode: str, engine: str, depth: int, timeou
     ports = {name: (signal, None) for name, signal in top.inputs.items()}
     text = rtlil.convert(fragment, name="top", ports=ports, emit_src=True)
     config = (f"[options]\nmode {mode}\ndepth {depth}\ntimeout {timeout}\n"
-              "aigsmt z3\n"
+              f"aigsmt {'z3' if replay else 'none'}\n"
               f"[engines]\n{engine}\n[script]\nread_rtlil top.il\nprep -top top\n[files]\ntop.il\n")
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))      # where z3's wheel puts it
     if shutil.which("z3", path=path) is None:
