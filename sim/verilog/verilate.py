@@ -31,6 +31,8 @@ _COMPILE = ("-std=c++20", "-O1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0",
             f"-I{VERILATOR_ROOT / 'include'}", f"-I{VERILATOR_ROOT / 'include' / 'vltstd'}")
 # Verilator's name for what runs once, before the first cycle: the last level counts.
 _ONCE, _ONCE_LEVEL = "__Slow.cpp", "-O0"
+# Sources are compiled together up to so many bytes: Verilator's headers, which each would include, take two seconds to read.
+_TOGETHER = 1_000_000
 _PUBLIC = '`verilator_config\npublic_flat_rw -module "top" -var "*"\n'
 # Hidden and plain weak symbols keep several models apart in one process, which tells them the time.
 _SHARED = ("-DVL_TIME_CONTEXT", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique")
@@ -88,6 +90,29 @@ def _compile(sources: Sequence[Path | str], flags: Sequence[str], cwd: Path) -> 
             raise
 
 
+def _together(work: Path) -> list[str]:
+    """Names of files that include the sources in `work`: what runs once apart from the rest, unless all are few."""
+    paths = sorted(work.glob("*.cpp"))
+    if sum(path.stat().st_size for path in paths) <= _TOGETHER:
+        kinds = {".cc": paths}
+    else:
+        kinds = {_ONCE: [path for path in paths if path.name.endswith(_ONCE)],
+                 ".cc": [path for path in paths if not path.name.endswith(_ONCE)]}
+    bundles: list[tuple[str, list[str]]] = []
+    for ending, members in kinds.items():
+        room = 0
+        for path in members:
+            size = path.stat().st_size
+            if size > room:
+                bundles.append((f"bundle{len(bundles)}{ending}", []))
+                room = _TOGETHER
+            bundles[-1][1].append(path.name)
+            room -= size
+    for name, sources in bundles:
+        (work / name).write_text("".join(f'#include "{source}"\n' for source in sources))
+    return [name for name, _ in bundles]
+
+
 def _runtime(names: Sequence[str], flags: Sequence[str], build: Path) -> list[str]:
     """Verilator's own object files, compiled once for all models."""
     made = cached("runtime-" + digest(str(VERILATOR_ROOT), *names, *flags),
@@ -106,14 +131,14 @@ def _model(product: str, rtl: Rtl, build: Path, *, sources: dict[str, str], runt
             (work / name).write_text(text)
         configs = [name for name in sources if name.endswith(".vlt")]
         _run([str(VERILATOR_ROOT / "bin" / "verilator_bin"), *_VERILATE, *options, *configs, "top.v"], work, "Verilator")
-        _compile([path.name for path in sorted(work.glob("*.cpp"))], flags, work)
+        _compile(_together(work), flags, work)
         own = sorted(path.name for path in work.glob("*.o"))
         _run(["g++", "-o", product, *own, *objects, *link, "-lpthread"], work, "linking the model")
         for path in work.iterdir():
             if path.name not in (product, "top.v"):
                 path.unlink()
 
-    key = digest(rtl.verilog, repr(sources), *objects, *_VERILATE, *options, *flags, _ONCE_LEVEL, *link)
+    key = digest(rtl.verilog, repr(sources), *objects, *_VERILATE, *options, *flags, _ONCE_LEVEL, str(_TOGETHER), *link)
     return cached(f"model-{key}", make, build) / product
 
 
