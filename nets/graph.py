@@ -124,10 +124,11 @@ def image_shape(shape: Shape) -> Shape:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Input(Layer):
-    """The image, as prepared by `nets.preprocess`."""
+    """The image, as prepared by `nets.preprocess`. `takes_steps`: whether its file takes integers, not floats."""
 
     inputs: tuple[str, ...] = ()
     shape: Shape
+    takes_steps: bool = False
 
     arity = 0
 

@@ -108,7 +108,7 @@ def _resized(graph: Graph, size: tuple[int, int]) -> Graph:
 def _usual_spec(name: str, graph: Graph) -> tuple[InputSpec, str]:
     """The preparation that a network without a side file was most likely trained with, and what it is in words."""
     channels, height, width = graph.input.shape
-    kind = graph.input.quantised
+    kind = graph.input.quantised if graph.input.takes_steps else None
     if channels not in (1, 3):
         raise ModelError(f"{name}: images have 1 or 3 channels, but the network reads {channels}")
     resize = round(max(height, width) * IMAGENET_CROP) if channels == 3 else 0

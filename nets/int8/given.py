@@ -4,13 +4,16 @@ A convolution keeps its weights and biases. Its factor, input scale * weight sca
 nearest multiplier of 8 bits is at most 0.4 % from it. Channels with weights beyond -127..127, as unsigned files have them, are
 rounded anew, for a factor that is met exactly. Sums are two weights and a multiplier that come nearest.
 """
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+import math
 
 import numpy as np
 
-from nets.graph import Affine, Conv, Graph, Layer, Problem
-from nets.int8.fuse import ONE_SCALE
+from nets.functions import Function
+from nets.graph import Affine, AvgPool, Clip, Conv, Graph, Layer, Problem, Relu, Softmax
+from nets.int8.fuse import ARITHMETIC, ONE_SCALE
 from nets.int8.network import MULTIPLIER_MAX, SHIFT_MAX, WEIGHT_MAX, QConv, Requantise, TensorType
 from nets.int8.quantised import Quantisation
 
@@ -19,36 +22,91 @@ __all__ = ["Changes", "FactorError", "check_reach", "nearest", "settle", "sum_fa
 MULTIPLIER_BITS = MULTIPLIER_MAX.bit_length()
 CLIPPED = 1                 # step by which a weight is clipped rather than all of its channel rounded anew: -128
 LEAST_FACTOR = 2.0 ** -32   # smaller ones are of channels without weights: all that there is, is less than a step
+SOFTMAX = Quantisation(scale=1 / 256, zero_point=0)       # what the chip's softmax gives
 OCTAVES = 4                 # of multipliers, from the finest for which weights have room, that are tried for a sum
 
 
 def settle(graph: Graph) -> Graph:
     """The network with an identity between a tensor and a reader that only moves or chooses its values, but brings another
-    scale: what brings no scale has that of its first input."""
+    scale: what brings no scale has that of its first input. A mean of windows becomes a convolution then; behind one that does
+    not count its padding, and behind softmaxes, whose scale is fixed, stands the identity.
+
+    Where that reader is the only one, and the tensor is computed, it is computed to the reader's scale at once, within the limits
+    of its own: what would be rounded twice is rounded once.
+    """
     if not graph.quantised:
         return graph
-    kinds: dict[str, Quantisation | None] = {}
-    layers: list[Layer] = []
+    settling = _Settling(graph)
     for layer in graph.layers:
+        settling.add(layer)
+    return replace(graph, layers=tuple(settling.layers.values()))
+
+
+class _Settling:
+    """Layers so far, by name, and the scales of their tensors."""
+
+    def __init__(self, graph: Graph):
+        self.graph = graph
+        self.kinds: dict[str, Quantisation | None] = {}
+        self.layers: dict[str, Layer] = {}
+        self.count = Counter(name for layer in graph.layers for name in layer.inputs)
+        self.count[graph.output] += 1
+
+    def add(self, layer: Layer) -> None:
         kind = layer.quantised
+        own = SOFTMAX if isinstance(layer, Softmax) else self.kinds[layer.inputs[0]] if isinstance(layer, AvgPool) else None
+        if kind and own and kind != own:
+            if isinstance(layer, AvgPool) and not layer.ceil_mode and (layer.count_include_pad or not any(layer.window.padding)):
+                self._append(self._weighted(layer), kind)
+                return
+            mean = replace(layer, name=f"{layer.name}/{layer.op.lower()}", quantised=own)
+            self._append(mean, own)
+            self._append(self._identity(layer.name, mean.name, layer, self.graph.shapes[layer.name][0], kind), kind)
+            return
         if isinstance(layer, ONE_SCALE):
-            sources = [kinds[name] for name in layer.inputs]
+            sources = [self.kinds[name] for name in layer.inputs]
             kind = kind or next((source for source in sources if source), None)
-            if any(source and source != kind for source in sources):
-                made = [name if kinds[name] in (None, kind) else f"{layer.name}/{number}"
-                        for number, name in enumerate(layer.inputs)]
-                layers += _identities(graph, layer, made, kind)
-                layer = replace(layer, inputs=tuple(made))
-        kinds[layer.name] = kind
-        layers.append(layer)
-    return replace(graph, layers=tuple(layers))
+            made = [name if self.kinds[name] in (None, kind) else f"{layer.name}/{number}"
+                    for number, name in enumerate(layer.inputs)]
+            for name, source in dict(zip(made, layer.inputs, strict=True)).items():
+                if name != source:
+                    self._between(name, source, layer, kind)
+            layer = replace(layer, inputs=tuple(made))
+        self._append(layer, kind)
 
+    def _weighted(self, pool: AvgPool) -> Conv:
+        """A mean of windows as a convolution, which rounds once."""
+        channels, kernel = self.graph.shapes[pool.name][0], pool.window.kernel
+        return Conv(name=pool.name, inputs=pool.inputs, origin=pool.origin, window=pool.window, groups=channels,
+                    weight=np.full((channels, 1, *kernel), 1 / math.prod(kernel), np.float32),
+                    bias=np.zeros(channels, np.float32), quantised=pool.quantised)
 
-def _identities(graph: Graph, reader: Layer, made: Sequence[str], kind: Quantisation) -> Iterator[Layer]:
-    for name, source in dict(zip(made, reader.inputs, strict=True)).items():
-        if name != source:
-            one = np.ones(graph.shapes[source][0], np.float32)
-            yield Affine(name=name, inputs=(source,), origin=reader.origin, scale=one, offset=0 * one, quantised=kind)
+    def _append(self, layer: Layer, kind: Quantisation | None) -> None:
+        self.layers[layer.name] = layer
+        self.kinds[layer.name] = kind
+
+    def _between(self, name: str, source: str, reader: Layer, kind: Quantisation) -> None:
+        """Something of that name that makes the kind that a reader needs of the one that its source has."""
+        if self._at_once(source):
+            low, high = self.kinds[source].range
+            self.layers[source] = replace(self.layers[source], quantised=None)
+            between = Clip(name=name, inputs=(source,), origin=reader.origin, low=low, high=high, quantised=kind)
+        else:
+            between = self._identity(name, source, reader, self.graph.shapes[source][0], kind)
+        self._append(between, kind)
+
+    def _at_once(self, name: str) -> bool:
+        """Whether a tensor may be computed to another scale: nothing else reads it."""
+        layer = self.layers[name]
+        while self.count[name] == 1 and isinstance(layer, Clip | Relu) and self.layers[layer.inputs[0]].quantised is None:
+            name = layer.inputs[0]
+            layer = self.layers[name]
+        return self.count[name] == 1 and isinstance(layer, (*ARITHMETIC, Function))
+
+    @staticmethod
+    def _identity(name: str, source: str, like: Layer, channels: int, kind: Quantisation) -> Affine:
+        one = np.ones(channels, np.float32)
+        return Affine(name=name, inputs=(source,), origin=like.origin, scale=one, offset=0 * one, quantised=kind)
 
 
 class FactorError(ValueError):

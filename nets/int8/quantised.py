@@ -3,11 +3,12 @@
 An importer puts a `Quantisation` on the layer whose tensor the file has as integers, and `Integers` on one whose weights are;
 `nets.float_run` rounds as they say, and `nets.quantise` takes them instead of calibrating (`nets.int8.given`).
 """
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["Integers", "Quantisation"]
+__all__ = ["Integers", "Quantisation", "Weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +45,16 @@ class Integers:
     weight: np.ndarray
     scale: np.ndarray
     bias: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Weights while a file is being read: as floats, and where it has integers as these, less their zero point, with a scale for
+    each output channel."""
+
+    real: np.ndarray
+    steps: np.ndarray | None = None
+    scale: np.ndarray | None = None
+
+    def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> "Weights":
+        return replace(self, real=move(self.real), steps=None if self.steps is None else move(self.steps))

@@ -7,12 +7,13 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from nets.graph import ChannelShuffle, Flatten, Layer
+from nets.graph import Affine, ChannelShuffle, Flatten, Layer
+from nets.int8.quantised import Quantisation
 from nets.moves import Rearrange
 from nets.onnx.file import MAX_ELEMENTS, printable
 from nets.onnx.layout import Loops, along, joined, own_order, transposed
 
-__all__ = ["Builder", "Node", "Stack", "View", "axes_of", "axis_of"]
+__all__ = ["Builder", "Meaning", "Node", "Stack", "Steps", "View", "axes_of", "axis_of", "like", "resized", "typed"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,24 @@ class Stack:
     views: tuple[View, ...]
     shape: tuple[int, ...]
     axis: int
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What the integers of a computed tensor mean, and their type in the file."""
+
+    kind: Quantisation
+    dtype: np.dtype
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """The integers of a constant that is dequantised, less their zero point: value = scale * steps. `scale`, float64, has as many
+    axes, of which at most one is longer than 1; `dtype` is the file's type."""
+
+    steps: np.ndarray
+    scale: np.ndarray
+    dtype: np.dtype
 
 
 @dataclass
@@ -148,6 +167,8 @@ class Node:
     inputs: tuple[View | Stack | np.ndarray | None, ...]
     opset: int
     net: Builder
+    meanings: tuple[Meaning | None, ...] = ()       # of inputs that are computed and are integers
+    steps: tuple[Steps | None, ...] = ()            # of inputs that are constants and were integers
 
     def add(self, kind: type[Layer], *inputs: str, name: str | None = None, **fields) -> View:
         """The output of a new layer, named after the node unless `name` is given. Raises ValueError as `Builder.add`."""
@@ -167,6 +188,9 @@ class Node:
 
     def has(self, index: int) -> bool:
         return index < len(self.inputs) and self.inputs[index] is not None
+
+    def meaning(self, index: int) -> Meaning | None:
+        return self.meanings[index] if index < len(self.meanings) else None
 
     def called(self, index: int) -> str:
         """The tensor's name in the file, for messages."""
@@ -277,3 +301,21 @@ def resized(view: View, axis: int, count: int, layer: View) -> View:
     loops = joined(loop for k, own in enumerate(axes) for loop in (((count, area),) if k == axis else own))
     shape = tuple(count if k == axis else size for k, size in enumerate(view.shape))
     return View(layer.layer, shape, view.name if old != count else layer.name, loops)
+
+
+def like(view: View, made: View) -> View:
+    """What an operator on all elements alike makes of a view."""
+    return View(made.layer, view.shape, made.layer if view.in_order else view.name, view.loops)
+
+
+def typed(net: Builder, view: View, kind: Quantisation | None, name: str, origin: str) -> View:
+    """The view, of a tensor with these integers: an identity of that name makes them where it has others."""
+    layer = net.layers.get(view.layer)          # none of what was refused
+    if kind is None or layer is None or layer.quantised == kind:
+        return view
+    if layer.quantised is None:
+        net.layers[view.layer] = replace(layer, quantised=kind)
+        return view
+    one = np.ones(net.shapes[view.layer][0], np.float32)
+    return like(view, net.add(Affine(name=net.fresh(name), inputs=(view.layer,), origin=origin, scale=one, offset=0 * one,
+                                     quantised=kind)))

@@ -5,6 +5,7 @@ left becomes layers, named after their nodes, or after the tensors that these pr
 """
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from heapq import heapify, heappop, heappush
 from pathlib import Path
@@ -15,22 +16,27 @@ import onnx
 from onnx import TensorProto, checker
 
 from cli import readable
+from nets.endings import ENDINGS
 from nets.fold_affine import fold_affines
 from nets.graph import Graph, GraphError, Input, Layer, Problem
+from nets.int8.quantised import Quantisation
 from nets.model import ModelError
-from nets.onnx.build import Builder, Node, Stack, View
+from nets.onnx.build import Builder, Meaning, Node, Stack, Steps, View
 from nets.onnx.file import MAX_ELEMENTS, opset_version, printable, read_model, sparse_array, tensor_array
 from nets.onnx.fold import FOLDABLE, constant_value, fold
 from nets.onnx.layout import channels_last
 from nets.onnx.ops import HANDLERS, why_unsupported
 from nets.onnx.patterns import join_normalisations
+from nets.onnx.quantised import CARRIED, LINEAR, carried, dequantise, dequantised, meant, quantise, with_real_constants
 from nets.onnx.shapes import FLOATS, ShapeGuess
 
 __all__ = ["import_onnx"]
 
 MAX_SIDE = 4096         # of the input image, as `nets.preprocess`
 CONSTANTS = frozenset({"Constant", "ConstantOfShape", *FOLDABLE})
-ALIKE = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Pad", "Relu", "Sub"})    # in any order
+ALIKE = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Pad", "Relu", "Sub", *LINEAR})   # in any order
+
+UNKNOWN = Meaning(Quantisation(scale=1.0, zero_point=0), np.dtype(np.uint8))    # of integers whose quantisation was refused
 
 Value = View | Stack | np.ndarray | None        # None: could not be had, and has been reported
 
@@ -86,6 +92,8 @@ class _Import:
         self.names = self._layer_names()
         self.readers = Counter(name for node in self.nodes for name in node.input)
         self.values: dict[str, Value] = {}
+        self.steps: dict[str, Steps] = {}               # of constants that were integers
+        self.meanings: dict[str, Meaning] = {}          # of computed tensors that are integers
         self.problems: list[Problem] = []
         last = self._channels_last()
         shape = self._input_shape(size, open_shape or (None,) * 3, channels_last=last)
@@ -106,6 +114,9 @@ class _Import:
         output = self._output(result) if not self.problems else ""
         if self.problems:
             raise GraphError(str(self.path), self.problems)
+        last = self.net.layers[output]
+        if last.op in ENDINGS:                  # which the host computes in floats
+            self.net.layers[output] = replace(last, quantised=None)
         graph = Graph(name=readable(self.path.stem), layers=_used(self.net.layers, output), output=output,
                       notes=tuple(self._notes(result)))
         return fold_affines(graph)
@@ -246,7 +257,7 @@ class _Import:
         standard = domain in ("", "ai.onnx")
         values = [self._value(tensor) for tensor in node.input]
         constant = not any(isinstance(value, View | Stack) for value in values)
-        supported = standard and (op in HANDLERS or op in ("Shape", "Size") or constant and op in CONSTANTS)
+        supported = standard and (op in HANDLERS or op in ("Shape", "Size", *LINEAR) or constant and op in CONSTANTS)
         broken = any(tensor and value is None for tensor, value in zip(node.input, values, strict=True))
         outputs: list[Value] = [None] * len(node.output)
         refused = None
@@ -264,6 +275,9 @@ class _Import:
             self._report(name, op, refused)
         if refused or broken:       # what reads it is checked all the same
             outputs = [self._pretended(tensor, name) if tensor else None for tensor in node.output]
+            if op in LINEAR and values and isinstance(values[0], View):
+                outputs[:1] = values[:1]
+                self.meanings |= {tensor: UNKNOWN for tensor in node.output if op == "QuantizeLinear"}
         self.values.update((tensor, value) for tensor, value in zip(node.output, outputs, strict=True) if tensor)
 
     def _pretended(self, tensor: str, name: str) -> View | None:
@@ -273,14 +287,38 @@ class _Import:
     def _results(self, node: onnx.NodeProto, name: str, values: tuple[Value, ...]) -> list[Value]:
         if node.op_type == "Constant":
             return [constant_value(node, self.path.parent)]
+        if node.op_type in LINEAR and len(node.output) == 1:
+            return self._linear(Node(node, name, values, self.opset, self.net, *self._integers(node)))
         checker.check_node(node, self.context)
         if node.op_type in ("Shape", "Size"):       # the batch of the file is 1 from here on
             values = tuple(np.broadcast_to(np.float32(0), value.shape) if isinstance(value, View | Stack) else value
                            for value in values)
+        read = Node(node, name, values, self.opset, self.net, *self._integers(node))
         if not any(isinstance(value, View | Stack) for value in values) and node.op_type in CONSTANTS:
+            if node.op_type in CARRIED and read.steps[0] and (steps := carried(read, read.steps[0])):
+                self.steps[node.output[0]] = steps
             return fold(node, values, self.opset)
-        result = HANDLERS[node.op_type](Node(node, name, values, self.opset, self.net))
+        if meaning := meant(read):
+            read = with_real_constants(read, meaning)
+            self.meanings |= {tensor: meaning for tensor in node.output if tensor}
+        result = HANDLERS[node.op_type](read)
         return result if isinstance(result, list) else [result]
+
+    def _integers(self, node: onnx.NodeProto) -> tuple[tuple[Meaning | None, ...], tuple[Steps | None, ...]]:
+        return tuple(map(self.meanings.get, node.input)), tuple(map(self.steps.get, node.input))
+
+    def _linear(self, node: Node) -> list[Value]:
+        """A QuantizeLinear or DequantizeLinear, of constants or not."""
+        name = node.proto.output[0]
+        if node.proto.op_type == "QuantizeLinear":
+            if not node.computed(0):
+                return fold(node.proto, node.inputs, self.opset)
+            view, self.meanings[name] = quantise(node)
+            return [view]
+        if node.computed(0):
+            return [dequantise(node)]
+        real, self.steps[name] = dequantised(node)
+        return [real]
 
     def _refuse_others(self, node: onnx.NodeProto, count: int) -> None:
         for extra in filter(None, node.output[count:]):

@@ -25,23 +25,21 @@ from nets.graph import (
     Softmax,
     Window,
 )
-from nets.onnx.build import Node, Stack, View, axis_of, resized
+from nets.int8.quantised import Weights
+from nets.onnx.build import Node, Stack, View, axis_of, like, resized
 from nets.onnx.layout import own_order, positions
+from nets.onnx.quantised import parameters, weights_of
 from nets.onnx.shape_ops import SHAPE_HANDLERS
 from nets.onnx.windows import WINDOW_HANDLERS, reduced, whole_map
 
 __all__ = ["HANDLERS", "why_unsupported"]
-
-def _like(view: View, made: View) -> View:
-    """What an operator on all elements alike makes of a view."""
-    return View(made.layer, view.shape, made.layer if view.in_order else view.name, view.loops)
 
 
 def _each(kind: type[Layer]) -> Callable[[Node], View]:
     """The handler of an operator that has no parameters and treats all elements alike."""
     def handler(node: Node) -> View:
         view = node.each(0)
-        return _like(view, node.add(kind, view.layer))
+        return like(view, node.add(kind, view.layer))
     return handler
 
 
@@ -52,7 +50,7 @@ def _function(kind: type[Layer], **defaults: float) -> Callable[[Node], View]:
         if not all(map(math.isfinite, numbers.values())):
             raise ValueError(f"{' and '.join(numbers)} must be finite, not {numbers}")
         view = node.each(0)
-        return _like(view, node.add(kind, view.layer, **numbers))
+        return like(view, node.add(kind, view.layer, **numbers))
     return handler
 
 
@@ -87,30 +85,38 @@ def _unstacked(node: Node, stack: Stack) -> View:
     total = _total(node, list(stack.views), node.part("sum") if mean else node.name)
     if mean:
         channels, count = node.net.shapes[total.layer][0], len(stack.views)
-        total = _like(total, _affine(node, total, np.full(channels, 1 / count), np.zeros(channels)))
+        total = like(total, _affine(node, total, np.full(channels, 1 / count), np.zeros(channels)))
     shape = stack.shape
     keep = (1,) if node.attribute("keepdims", 1) else ()
     return replace(total, shape=(*shape[:stack.axis], *keep, *shape[stack.axis + 1:]))
 
 
-def _linear(node: Node, weight: np.ndarray, bias: np.ndarray | None) -> View:
-    """`weight`: (in, out). A tensor that is flattened in another order than its own moves the order into the weights."""
+def _linear(node: Node, weights: Weights, bias: np.ndarray | None) -> View:
+    """`weights`: (out, in). A tensor that is flattened in another order than its own moves the order into the weights."""
     view = node.view(0)
     if len(view.shape) != 2 or view.shape[0] != 1:
         raise ValueError(f"input {node.called(0)} must be batch x features, not {view.shape}")
-    if weight.ndim != 2:
-        raise ValueError(f"weight must have two axes, not shape {weight.shape}")
-    count = weight.shape[1]
+    count = len(weights.real)
     bias = np.zeros(1, np.float32) if bias is None else bias
     if bias.size not in (1, count) or bias.shape[-1:] not in ((), (1,), (count,)) or math.prod(bias.shape[:-1]) != 1:
         raise ValueError(f"bias must have 1 or {count} values, not shape {bias.shape}")
     size = view.shape[1]
-    if weight.shape[0] == size and not view.in_order:
+    if weights.real.shape[1] == size and not view.in_order:
         order = np.empty(size, np.int64)
         order[positions(view.loops)] = np.arange(size)
-        view, weight = replace(view, loops=own_order(size)), weight[order]
-    return node.add(Linear, node.net.tensor(view), weight=weight.T,
-                    bias=np.broadcast_to(bias.ravel(), (count,)).astype(np.float32))
+        view, weights = replace(view, loops=own_order(size)), weights.moved(lambda array: array[:, order])
+    layer = node.net.tensor(view)
+    bias = np.broadcast_to(bias.ravel(), (count,)).astype(np.float32)
+    return node.add(Linear, layer, **parameters(node, layer, weights, bias, 2))
+
+
+def _two_axes(node: Node, axis: int) -> Weights:
+    """The weights (out, in) of a node whose second input has its outputs along this axis."""
+    shape = node.constant(1).shape
+    if len(shape) != 2:
+        raise ValueError(f"weight must have two axes, not shape {shape}")
+    weights = weights_of(node, 1, axis)
+    return weights.moved(np.transpose) if axis else weights
 
 
 def _gemm(node: Node) -> View:
@@ -119,22 +125,24 @@ def _gemm(node: Node) -> View:
     alpha, beta = node.attribute("alpha", 1.0), node.attribute("beta", 1.0)
     if not (math.isfinite(alpha) and math.isfinite(beta)):
         raise ValueError(f"alpha and beta must be finite, not {alpha} and {beta}")
-    weight = node.constant(1)
-    weight = weight.T if node.attribute("transB", 0) else weight
+    weights = _two_axes(node, 0 if node.attribute("transB", 0) else 1)
     bias = node.constant(2) if node.has(2) else None
-    return _linear(node, weight if alpha == 1 else weight * np.float32(alpha),
-                   bias if bias is None or beta == 1 else bias * np.float32(beta))
+    if alpha != 1:
+        weights = Weights(weights.real * np.float32(alpha), weights.steps if alpha > 0 else None,
+                          None if weights.scale is None else weights.scale * alpha)
+    return _linear(node, weights, bias if bias is None or beta == 1 else bias * np.float32(beta))
 
 
 def _mat_mul(node: Node) -> View:
-    view, weight = node.view(0), node.constant(1)
+    view, weights = node.view(0), _two_axes(node, 1)
     last = len(view.shape) - 1
     own = node.net.shapes[view.layer]
-    if last > 1 and len(own) == 3 and weight.ndim == 2 and node.net.channel_axis(view, last):       # a dense layer of each pixel
-        made = node.add(Conv, view.layer, weight=weight.T[:, :, None, None], bias=np.zeros(weight.shape[1], np.float32),
-                        window=Window(kernel=(1, 1)))
-        return resized(view, last, weight.shape[1], made)
-    return _linear(node, weight, None)
+    if last > 1 and len(own) == 3 and node.net.channel_axis(view, last):       # a dense layer of each pixel
+        count = len(weights.real)
+        weights = weights.moved(lambda array: array[:, :, None, None])
+        fields = parameters(node, view.layer, weights, np.zeros(count, np.float32), 2)
+        return resized(view, last, count, node.add(Conv, view.layer, window=Window(kernel=(1, 1)), **fields))
+    return _linear(node, weights, None)
 
 
 def _affine(node: Node, view: View, scale: np.ndarray, offset: np.ndarray) -> View:
@@ -142,7 +150,7 @@ def _affine(node: Node, view: View, scale: np.ndarray, offset: np.ndarray) -> Vi
         scale, offset = (np.asarray(array).astype(np.float32) for array in (scale, offset))
     if not (np.isfinite(scale).all() and np.isfinite(offset).all()):
         raise ValueError("scale and offset must be finite: the constants overflow or divide by zero")
-    return _like(view, node.add(Affine, view.layer, scale=scale, offset=offset))
+    return like(view, node.add(Affine, view.layer, scale=scale, offset=offset))
 
 
 def _batch_norm(node: Node) -> View:
@@ -194,13 +202,13 @@ def _p_relu(node: Node) -> View:
     """A slope of each channel for what is negative: relu(x) - slope * relu(-x). One slope for all channels is a leaky ReLU."""
     view, slope = _per_channel(node, 0)
     if np.ptp(slope) == 0:
-        return _like(view, node.add(LeakyRelu, view.layer, alpha=float(slope[0])))
+        return like(view, node.add(LeakyRelu, view.layer, alpha=float(slope[0])))
     one = np.ones(len(slope), np.float32)
     above = node.add(Relu, view.layer, name=node.part("above"))
     turned = node.add(Affine, view.layer, name=node.part("turned"), scale=-one, offset=0 * one)
     below = node.add(Relu, turned.layer, name=node.part("below"))
     sloped = node.add(Affine, below.layer, name=node.part("sloped"), scale=-slope.astype(np.float32), offset=0 * one)
-    return _like(view, node.add(Add, above.layer, sloped.layer))
+    return like(view, node.add(Add, above.layer, sloped.layer))
 
 
 def _gated(node: Node) -> View | None:
@@ -209,9 +217,9 @@ def _gated(node: Node) -> View | None:
         layer = node.net.layers.get(gate.layer)
         if layer and layer.inputs == (view.layer,) and (gate.shape, gate.loops) == (view.shape, view.loops):
             if isinstance(layer, Sigmoid):
-                return _like(view, node.add(Silu, view.layer))
+                return like(view, node.add(Silu, view.layer))
             if isinstance(layer, HardSigmoid) and np.allclose((layer.alpha, layer.beta), (1 / 6, 0.5), rtol=0, atol=1e-4):
-                return _like(view, node.add(HardSwish, view.layer))
+                return like(view, node.add(HardSwish, view.layer))
     return None
 
 
@@ -271,8 +279,8 @@ def _mean(node: Node) -> View:
 def _clamp(node: Node, low: float, high: float) -> View:
     view = node.each(0)
     if low == 0 and high >= np.finfo(np.float32).max:
-        return _like(view, node.add(Relu, view.layer))
-    return _like(view, node.add(Clip, view.layer, low=low, high=high))
+        return like(view, node.add(Relu, view.layer))
+    return like(view, node.add(Clip, view.layer, low=low, high=high))
 
 
 def _clip(node: Node) -> View:
@@ -316,7 +324,7 @@ def _softmax(node: Node) -> View:
         view = node.by_channel(0, axis)
     except ValueError:
         raise ValueError(wrong) from None
-    return _like(view, node.add(Softmax if op == "Softmax" else LogSoftmax, view.layer))
+    return like(view, node.add(Softmax if op == "Softmax" else LogSoftmax, view.layer))
 
 
 def _arg_max(node: Node) -> View:
@@ -352,14 +360,13 @@ HANDLERS: dict[str, Callable[[Node], View | Stack | list[View]]] = {
     "Softmax": _softmax, "Sub": _arithmetic, "Sum": _sum, "Tanh": _function(Tanh), **SHAPE_HANDLERS, **WINDOW_HANDLERS,
 }
 
-QUANTISED = frozenset({"ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv",
-                       "QLinearMatMul", "QuantizeLinear"})
+DYNAMIC = frozenset({"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger"})
 
 
 def why_unsupported(op: str, domain: str) -> str:
     """Why there is no layer for an operator."""
     if domain not in ("", "ai.onnx"):
         return f"operator of domain {domain!r} is not supported"
-    if op in QUANTISED:
-        return "network is already quantised: give the float model"
+    if op in DYNAMIC:
+        return "scales are found anew for each image: quantise statically, or give the float model"
     return "operator is not supported"

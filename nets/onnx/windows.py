@@ -9,6 +9,7 @@ from nets.moves import Pad
 from nets.onnx.build import Node, View
 from nets.onnx.file import MAX_ELEMENTS
 from nets.onnx.layout import along, joined
+from nets.onnx.quantised import parameters, weights_of
 
 __all__ = ["WINDOW_HANDLERS"]
 
@@ -59,14 +60,17 @@ def _padding(node: Node, layer: str) -> tuple[str, Edges, float] | None:
 
 def _conv(node: Node) -> View:
     layer, shape = node.image(0)
-    weight = node.constant(1)
-    if weight.ndim != 4:
-        raise ValueError(f"weight must be out x in x height x width, not {weight.shape}")
-    bias = node.constant(2) if node.has(2) else np.zeros(weight.shape[0], np.float32)
-    window = _window(node, weight.shape[2:], shape)
+    weights = weights_of(node, 1, 0)
+    if weights.real.ndim != 4:
+        raise ValueError(f"weight must be out x in x height x width, not {weights.real.shape}")
+    count = len(weights.real)
+    bias = node.constant(2) if node.has(2) else np.zeros(count, np.float32)
+    if bias.shape != (count,):
+        raise ValueError(f"bias must have {count} values, not shape {bias.shape}")
+    window = _window(node, weights.real.shape[2:], shape)
     while (found := _padding(node, layer)) and not found[2]:        # a convolution pads with zeros itself
         layer, window = found[0], _grown(window, found[1])
-    return node.add(Conv, layer, weight=weight, bias=bias, groups=node.attribute("group", 1), window=window)
+    return node.add(Conv, layer, groups=node.attribute("group", 1), window=window, **parameters(node, layer, weights, bias, 2))
 
 
 def _max_pool(node: Node) -> View:

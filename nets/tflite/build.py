@@ -3,20 +3,19 @@
 The file has its images with the channels last, layers have them first: views (`nets.onnx.build`) say in which order a tensor is
 seen, so that this costs nothing, nor do reshapes and transposes until someone minds.
 """
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 import math
 from typing import Any
 
 import numpy as np
 
-from nets.graph import Affine, Clip, Layer, Relu
-from nets.int8.quantised import Integers, Quantisation
-from nets.onnx.build import Builder, View
+from nets.graph import Clip, Layer, Relu
+from nets.int8.quantised import Integers, Quantisation, Weights
+from nets.onnx.build import Builder, View, like
 from nets.onnx.layout import channels_last, own_order
 from nets.tflite.file import Operator, Quantised
 
-__all__ = ["Constant", "Node", "Weights", "first_channels", "like", "seen", "typed"]
+__all__ = ["Constant", "Node", "first_channels", "seen"]
 
 NONE, RELU, RELU_N1_TO_1, RELU6 = range(4)          # of ActivationFunctionType; kernels know no others
 
@@ -48,18 +47,6 @@ class Constant:
         if not 0 <= axis < rank or values.shape != (self.stored.shape[axis],):
             raise ValueError(f"has {values.size} scales along axis {axis} of {self.stored.shape}")
         return values.reshape(*(-1 if k == axis else 1 for k in range(rank)))
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """Weights: as floats, and where a file has integers as these, less their zero point, with a scale for each output channel."""
-
-    real: np.ndarray
-    steps: np.ndarray | None = None
-    scale: np.ndarray | None = None
-
-    def moved(self, move: Callable[[np.ndarray], np.ndarray]) -> "Weights":
-        return replace(self, real=move(self.real), steps=None if self.steps is None else move(self.steps))
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,24 +199,6 @@ def first_channels(net: Builder, view: View) -> str:
     if len(view.shape) == 4:
         view = net.permuted(view, (0, 3, 1, 2))
     return net.tensor(view)
-
-
-def typed(net: Builder, view: View, kind: Quantisation | None, name: str) -> View:
-    """The view, of a tensor with these integers: an identity of that name makes them where it has others."""
-    layer = net.layers.get(view.layer)          # none of what was refused
-    if kind is None or layer is None or layer.quantised == kind:
-        return view
-    if layer.quantised is None:
-        net.layers[view.layer] = replace(layer, quantised=kind)
-        return view
-    one = np.ones(net.shapes[view.layer][0], np.float32)
-    return like(view, net.add(Affine(name=net.fresh(name), inputs=(view.layer,), origin="QUANTIZE", scale=one, offset=0 * one,
-                                     quantised=kind)))
-
-
-def like(view: View, made: View) -> View:
-    """What an operator on all elements alike makes of a view."""
-    return View(made.layer, view.shape, made.layer if view.in_order else view.name, view.loops)
 
 
 def seen(net: Builder, layer: str, like: View | None = None) -> View:

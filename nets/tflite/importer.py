@@ -14,9 +14,9 @@ from nets.fold_affine import fold_affines
 from nets.graph import Graph, GraphError, Input, Layer, Problem
 from nets.int8.quantised import Quantisation
 from nets.model import ModelError
-from nets.onnx.build import Builder, View
+from nets.onnx.build import Builder, View, typed
 from nets.onnx.layout import own_order
-from nets.tflite.build import Constant, Node, first_channels, seen, typed
+from nets.tflite.build import Constant, Node, first_channels, seen
 from nets.tflite.file import FLOATS, MAX_ELEMENTS, File, Operator, Tensor, called, read_file
 from nets.tflite.ops import HANDLERS, why_unsupported
 
@@ -161,7 +161,7 @@ class _Import:
             shape = (*(1 for _ in range(3 - len(dims))), *dims)
         if max(shape) > MAX_SIDE:
             raise ModelError(f"{start} must be at most {MAX_SIDE} channels, height and width, not {shape}")
-        made = self.net.add(Input(name=name, shape=tuple(shape), quantised=kind))
+        made = self.net.add(Input(name=name, shape=tuple(shape), quantised=kind, takes_steps=kind is not None))
         if len(dims) == 3:
             return seen(self.net, made.layer)
         return View(name, (1, *dims), self.net.fresh(f"{name}.flat"), own_order(math.prod(dims)))
@@ -208,7 +208,7 @@ class _Import:
         result = HANDLERS[operator.op](Node(operator, name, values, names, shape, self.net, kinds, kind))
         if shape and result.shape != shape and not self.resized:
             raise ValueError(f"output is declared as {declared}, but is {result.shape}")
-        return typed(self.net, result, kind, f"{name}.quantised")
+        return typed(self.net, result, kind, f"{name}.quantised", "QUANTIZE")
 
     def _kind(self, number: int) -> Quantisation | None:
         """What the integers of a computed tensor mean; None for floats. Raises ValueError for others."""

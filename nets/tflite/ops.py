@@ -15,9 +15,9 @@ from nets.functions import Elu, HardSwish, LeakyRelu, Sigmoid, Tanh
 from nets.graph import Add, Affine, Clip, Concat, Conv, Layer, Linear, Relu, Softmax, Window
 from nets.int8.quantised import Integers
 from nets.moves import Pad
-from nets.onnx.build import View, axis_of
+from nets.onnx.build import View, axis_of, like
 from nets.onnx.layout import own_order, positions
-from nets.tflite.build import Node, like, seen
+from nets.tflite.build import Node, seen
 from nets.tflite.windows import WINDOW_HANDLERS
 
 __all__ = ["HANDLERS", "why_unsupported"]

@@ -5,10 +5,11 @@ import math
 import numpy as np
 
 from nets.graph import AvgPool, Clip, Conv, GlobalAvgPool, MaxPool, Relu, Window
+from nets.int8.quantised import Weights
 from nets.moves import Pad
 from nets.onnx.build import View, axes_of
 from nets.onnx.layout import along, joined
-from nets.tflite.build import Node, Weights, seen
+from nets.tflite.build import Node, seen
 from nets.tflite.file import MAX_ELEMENTS
 
 __all__ = ["WINDOW_HANDLERS"]

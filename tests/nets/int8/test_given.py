@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from nets import float_run
-from nets.graph import Affine, Concat, Conv, Graph, Input, MaxPool, Relu, Window
+from nets.graph import Affine, AvgPool, Concat, Conv, Graph, Input, MaxPool, Relu, Softmax, Window
 from nets.int8.fuse import plan
 from nets.int8.given import FactorError, nearest, settle, sum_factors
 from nets.int8.network import MULTIPLIER_MAX, SHIFT_MAX, WEIGHT_MAX, TensorType
@@ -65,10 +65,10 @@ def test_sums_of_scales_far_apart(scales):
 
 def test_an_identity_stands_where_a_scale_changes_and_nothing_computes():
     settled = settle(graph(conv("a", "x", B), Concat(name="c", inputs=("x", "a", "x"), quantised=C),
-                           MaxPool(name="m", inputs=("c",), window=POINT)))
+                           MaxPool(name="m", inputs=("c",), window=POINT), conv("b", "a", C)))
     assert [(layer.op, layer.name, layer.inputs) for layer in settled.layers[2:]] == [
         ("Affine", "c/0", ("x",)), ("Affine", "c/1", ("a",)), ("Affine", "c/2", ("x",)), ("Concat", "c", ("c/0", "c/1", "c/2")),
-        ("MaxPool", "m", ("c",))]
+        ("MaxPool", "m", ("c",)), ("Conv", "b", ("a",))]
     assert all(layer.quantised == C for layer in settled.layers if isinstance(layer, Affine))
     assert set(plan(settled).given.values()) == {A, B, C} and plan(settled).complete
 
@@ -80,11 +80,44 @@ def test_what_has_no_scale_has_that_of_what_it_moves():
     assert not plan(settle(graph(conv("a", "x")))).complete
 
 
-def test_a_clamp_with_a_scale_of_its_own_is_not_fused():
-    for kind, steps in ((B, ["x", "a"]), (C, ["x", "a", "r/0"])):
-        found = plan(settle(graph(conv("a", "x", B), Relu(name="r", inputs=("a",), quantised=kind))))
-        assert [step.name for step in found.steps] == steps
-        assert found.steps[-1].low == 0 and found.steps[-1].value == "r"
+def test_what_one_reads_has_its_scale_at_once():
+    """Within the limits of its own, which may be those of an activation that a quantiser took out."""
+    found = plan(settle(graph(conv("a", "x", B), Concat(name="c", inputs=("x", "a"), quantised=C))))
+    assert [step.name for step in found.steps] == ["x", "a", "c/0", "c"]
+    (step,) = [step for step in found.steps if step.name == "a"]
+    assert (step.low, step.high) == B.range and found.complete and found.given[found.leader["a"]] == C
+
+
+@pytest.mark.parametrize("kind", [B, C])
+def test_a_clamp_is_fused_whatever_its_scale(kind):
+    found = plan(settle(graph(conv("a", "x", B), Relu(name="r", inputs=("a",), quantised=kind))))
+    assert [step.name for step in found.steps] == ["x", "a"] and set(found.given.values()) == {A, kind}
+    assert found.steps[-1].value == "r"
+    assert (found.steps[-1].low, found.steps[-1].high) == (0, np.inf if kind == B else B.range[1])
+
+
+def test_a_clamp_with_a_scale_of_its_own_is_not_fused_where_others_read_before_it():
+    layers = conv("a", "x", B), Relu(name="r", inputs=("a",), quantised=C), conv("b", "a", B)
+    found = plan(settle(graph(*layers, Concat(name="c", inputs=("r", "b"), quantised=C))))
+    assert [step.name for step in found.steps] == ["x", "a", "r/0", "b", "c"] and found.complete
+
+
+@pytest.mark.parametrize("window, counted, steps", [
+    (Window(kernel=(2, 2)), False, [("Conv", "m")]), (Window(kernel=(2, 2), padding=(1, 1, 0, 0)), True, [("Conv", "m")]),
+    (Window(kernel=(2, 2), padding=(1, 1, 0, 0)), False, [("AvgPool", "m/avgpool"), ("Affine", "m")])])
+def test_a_mean_of_another_scale_is_rounded_once(window, counted, steps):
+    pool = AvgPool(name="m", inputs=("x",), window=window, count_include_pad=counted, quantised=B)
+    settled = settle(graph(pool))
+    assert [(layer.op, layer.name) for layer in settled.layers[1:]] == steps and plan(settled).complete
+    x = np.random.default_rng(1).normal(size=(2, 3, 3)).astype(np.float32)
+    got = float_run.run(settled, x)["m"]
+    assert np.abs(got - float_run.run(graph(pool), x)["m"]).max() <= (B.scale if len(steps) > 1 else 0) * 1.001
+
+
+def test_a_softmax_has_its_own_scale():
+    settled = settle(graph(Softmax(name="s", inputs=("x",), quantised=B), conv("a", "s", B)))
+    assert [(layer.op, layer.name) for layer in settled.layers[1:]] == [("Softmax", "s/softmax"), ("Affine", "s"), ("Conv", "a")]
+    assert settled.layers[1].quantised == Quantisation(scale=1 / 256, zero_point=0)
 
 
 def test_the_float_reference_rounds_to_steps():
