@@ -27,6 +27,7 @@ from nets.onnx.fold import FOLDABLE, constant_value, fold
 from nets.onnx.layout import channels_last
 from nets.onnx.ops import HANDLERS, why_unsupported
 from nets.onnx.patterns import join_normalisations
+from nets.onnx.qoperators import spell_out
 from nets.onnx.quantised import CARRIED, LINEAR, carried, dequantise, dequantised, meant, quantise, with_real_constants
 from nets.onnx.shapes import FLOATS, ShapeGuess
 
@@ -76,6 +77,8 @@ class _Import:
             self.opset = opset_version(model)
         except ValueError as error:
             raise ModelError(f"{path}: {error}") from None
+        # What stood in place of nodes that were spelt out, by their outputs.
+        self.origins = spell_out(model.graph)
         # Of the tensors that a normalisation made of several nodes gives: the channels that it must have.
         self.normalised = join_normalisations(model, path.parent, self.opset)
         self.context = checker.C.CheckerContext()
@@ -272,7 +275,7 @@ class _Import:
             except (ValueError, checker.ValidationError) as error:
                 refused = _first_line(error)
         if refused:
-            self._report(name, op, refused)
+            self._report(*self.origins.get(node.output[0], (name, op)), refused)
         if refused or broken:       # what reads it is checked all the same
             outputs = [self._pretended(tensor, name) if tensor else None for tensor in node.output]
             if op in LINEAR and values and isinstance(values[0], View):

@@ -28,6 +28,7 @@ from nets.graph import (
 from nets.int8.quantised import Weights
 from nets.onnx.build import Node, Stack, View, axis_of, like, resized
 from nets.onnx.layout import own_order, positions
+from nets.onnx.qoperators import QOPERATORS
 from nets.onnx.quantised import parameters, weights_of
 from nets.onnx.shape_ops import SHAPE_HANDLERS
 from nets.onnx.windows import WINDOW_HANDLERS, reduced, whole_map
@@ -365,6 +366,8 @@ DYNAMIC = frozenset({"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger"})
 
 def why_unsupported(op: str, domain: str) -> str:
     """Why there is no layer for an operator."""
+    if op in QOPERATORS and domain in ("", "com.microsoft"):
+        return "has other inputs than its operator, or its channels last, which is not supported"
     if domain not in ("", "ai.onnx"):
         return f"operator of domain {domain!r} is not supported"
     if op in DYNAMIC:

@@ -122,10 +122,10 @@ def network(path: Path) -> QNetwork:
     return quantise(load_model(path), ())
 
 
-def both(path: Path, found: QNetwork, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Golden's output and ONNX Runtime's, which computes floats between the integers, in golden's steps."""
+def both(path: Path, found: QNetwork, q: np.ndarray, fused: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Golden's output and ONNX Runtime's, in golden's steps; that computes floats between the integers, or it is `fused`."""
     kind = found.tensors[found.output]
-    judge = session(path.read_bytes(), fused=False)
+    judge = session(path.read_bytes(), fused=fused)
     x = found.dequantise(found.input.name, q)
     wanted = judge.run(None, {judge.get_inputs()[0].name: x[None]})[0][0]
     got = values.run(found, q)[found.output].astype(np.int64)
