@@ -2,6 +2,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 import hashlib
+from itertools import chain
 import json
 import math
 
@@ -50,22 +51,25 @@ class Compiled:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """Groups as jobs in time, for a program of no words."""
+    """Groups as jobs in time, for a program of no words; and those of a frame behind the first one, if weights stay."""
 
     groups: list[Group]
     layout: Layout
     jobs: Jobs
     spans: Mapping[Job, Span]
+    kept: Jobs | None
+    kept_spans: Mapping[Job, Span]
 
     @classmethod
     def of(cls, stages: Stages, groups: list[Group], geometry: Geometry, layout: Layout) -> "_Plan":
         jobs = make_jobs(stages, groups, geometry, layout)
-        return cls(groups, layout, jobs, timeline(geometry, jobs))
+        kept = without_constants(geometry, jobs)
+        return cls(groups, layout, jobs, timeline(geometry, jobs), kept, timeline(geometry, kept) if kept else {})
 
     @property
     def cycles(self) -> float:
-        """About when all is through."""
-        return max(span.end for span in self.spans.values())
+        """About when all is through, of most frames."""
+        return max(span.end for span in (self.kept_spans or self.spans).values())
 
 
 def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int = STORAGE_WORDS) -> Compiled:
@@ -84,10 +88,9 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
         raise NetworkError(problems)
     plan = _fastest(_Plan.of(stages, groups, geometry, layout) for groups, layout in fit)
     stages, groups, jobs = _as_scheduled(stages, plan.groups), plan.groups, plan.jobs
-    arranged = [arrange(jobs, plan.spans)]
-    kept = without_constants(geometry, jobs)
+    arranged, kept = [arrange(jobs, plan.spans)], plan.kept
     if kept:
-        arranged.append(arrange(kept, timeline(geometry, kept)))
+        arranged.append(arrange(kept, plan.kept_spans))
     starts = np.cumsum([0, *(aligned(program_words(geometry, each)) for each in arranged)]).tolist()
     layout = lay_out(stages, groups, geometry, starts[-1])
     if kept and layout.end > room:
@@ -152,10 +155,13 @@ def _scheduled(network: QNetwork, stages: Stages, geometry: Geometry) -> tuple[l
     """Schedules, placed; or what stands against them."""
     if stages.problems:
         return [], [*stages.problems, *too_little_memory(stages, Residencies(stages, geometry), geometry.activation_words)]
-    found, problem, scheduler = [], None, Scheduler(stages, geometry)
+    found, problem = [], None
+    as_image_comes = (False, True) if stages.image and len(stages.stages) <= costs.WHOLE_STAGES else (False,)
+    schedulers = [Scheduler(stages, geometry, as_image_comes=one) for one in as_image_comes]
     for share in costs.MEMORY_SHARES:
+        capacity = int(geometry.activation_words * share)
         try:
-            for groups in scheduler.schedules(int(geometry.activation_words * share)):
+            for groups in chain.from_iterable(scheduler.schedules(capacity) for scheduler in schedulers):
                 try:
                     found.append(place(groups, geometry))
                 except PlaceError as error:

@@ -3,13 +3,14 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from arch.gather import line_bytes
 from arch.geometry import Geometry
 from compiler import costs
 from compiler.residency import Gathered, Residency, Traffic
 from compiler.schedule.orders import Order, Way
 from compiler.schedule.plan import Residents
 from compiler.schedule.steps import Step, visible_after, weight_words
-from compiler.stages import Buffer, Stage, Stages
+from compiler.stages import Buffer, Origin, Stage, Stages
 
 __all__ = ["Estimate", "Group"]
 
@@ -46,10 +47,13 @@ class Group:
 
 
 class Estimate:
-    """About how many cycles a group takes, to compare it with others."""
+    """About how many cycles a group takes, to compare it with others.
 
-    def __init__(self, stages: Stages, geometry: Geometry):
-        self.stages, self.geometry = stages, geometry
+    If `as_image_comes`, no row of the gather's windows is there before it can have been made.
+    """
+
+    def __init__(self, stages: Stages, geometry: Geometry, *, as_image_comes: bool = False):
+        self.stages, self.geometry, self.as_image_comes = stages, geometry, as_image_comes
         self._compute: dict[Order, int] = {}
         self._cycles: dict[tuple[Residents, bool], tuple[float, int]] = {}
 
@@ -77,12 +81,15 @@ class Estimate:
         """Cycles of the array, with what is waited for because one step reads what another writes, or its weights come late."""
         if order not in self._compute:
             latency, now = visible_after(self.geometry), 0
+            gathered = [buffer for buffer in order.buffers if self.as_image_comes and buffer.origin is Origin.GATHER]
             complete: dict[Stage, tuple[list[int], list[int]]] = {stage: ([], []) for stage in order.stages}
             makers = {stage: [times for other, times in complete.items() if stage.reads_of(other)]
                       for stage in order.stages}
             stream = _Stream(order, self.geometry)
             for step in order.steps:
                 need = step.input_rows.stop
+                for windows in step.stage.inputs.intersection(gathered):
+                    now = max(now, need * self._row(windows))
                 for stops, times in makers[step.stage]:
                     at = bisect_left(stops, need)
                     if at < len(times):
@@ -117,13 +124,14 @@ class Estimate:
 
     def _gather(self, residents: Iterable[Residency]) -> float:
         """Cycles of the gather."""
-        cycles, conv = 0, self.stages.image
-        for resident in residents:
-            if isinstance(resident, Gathered):
-                height, width = resident.buffer.height, resident.buffer.width
-                taps = conv.window.kernel[1] * conv.weight.shape[1]
-                cycles += resident.turns * height * (width * (conv.window.kernel[0] * (1 + (taps - 1) / 8) + 0.5) + 20)
-        return cycles
+        return sum(resident.turns * resident.buffer.height * self._row(resident.buffer)
+                   for resident in residents if isinstance(resident, Gathered))
+
+    def _row(self, windows: Buffer) -> float:
+        """Cycles in which the gather makes a row of windows."""
+        conv = self.stages.image
+        taps = conv.window.kernel[1] * conv.weight.shape[1]
+        return windows.width * (conv.window.kernel[0] * (1 + (taps - 1) / line_bytes(self.geometry)) + 0.5) + 20
 
 
 class _Stream:

@@ -42,11 +42,15 @@ class _Node:
 
 
 class Scheduler:
-    """Finds schedules of stages for an engine; what has been found out of orders of steps is used again for each."""
+    """Finds schedules of stages for an engine; what has been found out of orders of steps is used again for each.
 
-    def __init__(self, stages: Stages, geometry: Geometry):
+    `as_image_comes`: estimates that count when the gather has made each row, and so rather compute something else meanwhile.
+    """
+
+    def __init__(self, stages: Stages, geometry: Geometry, *, as_image_comes: bool = False):
         self.all, self.stages, self.geometry, self.capacity = stages, stages.stages, geometry, geometry.activation_words
-        self.cuts, self.estimate, self.residencies = Cuts(), Estimate(stages, geometry), Residencies(stages, geometry)
+        self.cuts, self.residencies = Cuts(), Residencies(stages, geometry)
+        self.estimate = Estimate(stages, geometry, as_image_comes=as_image_comes)
         self.lifetimes = self.residencies.lifetimes
         self.orders: dict[tuple[int, int], list[Order]] = {}
 

@@ -351,3 +351,17 @@ def test_an_input_that_is_only_read_flattened_comes_as_one_pixel(shape, geometry
     q = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     check_values(network, compiled, q)
     assert words_of(given, q, geometry.input_lanes).view(np.uint8)[:features].tolist() == q.ravel().tolist()
+
+
+def test_while_the_image_comes_more_than_its_first_layer_is_computed():
+    rng, window = np.random.default_rng(5), Window(kernel=(3, 3), padding=(1, 1, 1, 1))
+    layers = (Input(name="x", shape=(3, 32, 32)),
+              *(Conv(name=name, inputs=(source,), weight=rng.normal(size=(16, into, 3, 3)).astype(np.float32),
+                     bias=rng.normal(size=16).astype(np.float32), window=window)
+                for name, source, into in (("a", "x", 3), ("b", "a", 16), ("c", "b", 16))))
+    spec = InputSpec(size=(32, 32), crop="none")
+    network = quantise(Model(graph=Graph(name="three", layers=layers, output="c"), spec=spec), synthetic_images(spec))
+    compiled = compile_network(network, PRESETS["85f"])
+    order = [part.layer for part in compiled.program.parts]
+    assert order.index("c") < len(order) - 1 - order[::-1].index("a")
+    check_values(network, compiled, random_input(network))
