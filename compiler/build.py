@@ -29,6 +29,7 @@ from compiler.stages import NetworkError, Stages
 from compiler.storage import Layout, aligned, constants, lay_out
 from nets.graph import Problem
 from nets.int8.network import QNetwork
+from nets.scores import classifies
 
 __all__ = ["Compiled", "MOST_TOKENS", "compile_network"]
 
@@ -227,6 +228,7 @@ def _meta(network: QNetwork, stages: Stages, layout: Layout) -> dict:
         "output": {"name": network.output, "tensor": stages.output_name, "shape": list(output.shape), "scale": output.scale,
                    "zero_point": output.zero_point, "offset": network.offset, "softmax": stages.softmax,
                    "endings": list(network.endings),
+                   **({} if classifies(network) else {"numbers": list(network.tensors[network.output].shape)}),
                    "pairs": how and {"zero_point": how.zero_point, "low": how.low, "high": how.high}},
         "stages": [{"layer": stage.layer, "writes": stage.tensor, "channel": stage.channel} for stage in stages.stages],
         "storage": dict(layout.sizes),

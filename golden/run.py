@@ -1,4 +1,4 @@
-"""One image through the integer network, bit for bit as the chip computes it; the five best classes."""
+"""One image through the integer network, bit for bit as the chip computes it; the five best classes, or the output's numbers."""
 import argparse
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from nets.int8.network import QNetwork
 from nets.labelled import own_images
 from nets.network import add_network_arguments, network_from_arguments
 from nets.preprocess import check_image, find_images, load_image
-from nets.scores import score_table, top
+from nets.scores import check_output_name, result_of, save_outputs
 
 __all__ = ["dump", "get_parser", "main"]
 
@@ -42,27 +42,31 @@ def dump(network: QNetwork, tensors: dict[str, np.ndarray], folder: Path) -> Non
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m golden.run", description=__doc__)
     add_network_arguments(parser)
-    parser.add_argument("--image", type=Path, metavar="I", help="the picture (digits has its own)")
+    parser.add_argument("--image", type=Path, metavar="I", help="the picture, or a tensor as .npy or .bin (digits has its own)")
+    parser.add_argument("--save-output", type=Path, metavar="FILE", help="also write the output's values, as .npy")
     parser.add_argument("--dump", type=Path, metavar="DIR", help="also write every layer's tensor there, as .npy")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the five best as JSON")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the five best, or what the output is like, as JSON")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
+    check_output_name(args.save_output)
     if args.image:
         check_image(args.image)
     network = network_from_arguments(args)
     image = args.image or find_images(own_images(network, "--image"))[0]
-    x = network.spec.normalise(load_image(image, network.spec))
+    q = network.quantise_input(network.spec.normalise(load_image(image, network.spec)))
     print_notes(network.notes)
-    tensors = values.run(network, network.quantise_input(x), keep=network.by_name if args.dump else None)
-    best = top(network, tensors[network.output])
+    tensors = values.run(network, q, keep=network.by_name if args.dump else None)
+    result = result_of(network, q, tensors[network.output])
     terminal().print(f"{network.name}: {image.name}")
-    terminal().print(score_table(best))
+    terminal().print(result.table())
+    if args.save_output:
+        save_outputs(args.save_output, [result])
     if args.dump:
         dump(network, tensors, args.dump)
     if args.json:
-        write_json(args.json, {"model": network.name, "image": str(image), "notes": network.notes, "top5": best})
+        write_json(args.json, {"model": network.name, "image": str(image), "notes": network.notes, **result.record})
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:

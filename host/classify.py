@@ -1,4 +1,5 @@
-"""Photos in, classes out: the network runs on the board; latency is what its own cycle counter says."""
+"""Photos in, classes out, or numbers where a network classifies nothing: it runs on the board; latency is what its own cycle
+counter says."""
 import argparse
 from collections.abc import Iterable
 import csv
@@ -11,10 +12,10 @@ from arch.program import Program
 from cli import OutputError, Parser, terminal, waiting, write_bytes, write_json
 from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
 from host.runner import Frame, Runner
-from host.tensors import quantised_input, top
+from host.tensors import quantised_input, result_of
 from nets.labelled import class_of
 from nets.preprocess import InputSpec, PreprocessError, find_images, load_image
-from nets.scores import score_table
+from nets.scores import Result, check_output_name, save_outputs
 
 __all__ = ["get_parser", "images_of", "main"]
 
@@ -44,9 +45,10 @@ def images_of(names: Iterable[str]) -> list[tuple[Path, Path]]:
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m host.classify", description=__doc__)
-    parser.add_argument("images", nargs="+", metavar="I", help="image, folder of images, or pattern")
+    parser.add_argument("images", nargs="+", metavar="I", help="image, tensor as .npy or .bin, folder of images, or pattern")
     add_port_arguments(parser)
     add_program_arguments(parser)
+    parser.add_argument("--save-output", type=Path, metavar="FILE", help="also write the output's values of each image, as .npy")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="also write a line for each image: " + ", ".join(COLUMNS))
     return parser
 
@@ -64,18 +66,23 @@ def _write_csv(path: Path, records: list[dict]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for record in records:
-        best = record["top5"][0]
+        if record["top5"]:
+            best = record["top5"][0]
+            found = [best["class"], best["label"], f"{best['score']:.4f}"]
+        else:
+            error = record["output"]["squared_error"]
+            found = ["", "", "" if error is None else f"{error:.6g}"]
         right = "" if record["right_class"] is None else record["right_class"]
-        writer.writerow([record["image"], best["class"], best["label"], f"{best['score']:.4f}", right, record["cycles"],
-                         f"{record['latency_ms']:.4f}", f"{record['line_ms']:.4f}"])
+        writer.writerow([record["image"], *found, right, record["cycles"], f"{record['latency_ms']:.4f}",
+                         f"{record['line_ms']:.4f}"])
     write_bytes(path, text.getvalue().encode())
 
 
-def _record(image: Path, folder: Path, program: Program, frame: Frame) -> dict:
+def _record(image: Path, folder: Path, program: Program, frame: Frame, result: Result) -> dict:
     """What is known of an image, as plain values."""
-    best, labels, classes = top(program, frame.output), tuple(program.meta["labels"]), frame.output.size
+    labels, classes = tuple(program.meta["labels"]), frame.output.size if result.top5 else 0
     right = class_of(image, folder, labels, program.meta.get("first_class", 0))
-    return {"image": str(image), "top5": best, "right_class": right if right is not None and right < classes else None,
+    return {"image": str(image), **result.record, "right_class": right if right is not None and right < classes else None,
             "cycles": frame.cycles, "latency_ms": 1000 * frame.chip_s, "line_ms": 1000 * frame.line_s,
             "frames_per_s": 1 / frame.chip_s, "frames_per_s_line": 1 / (frame.chip_s + frame.line_s)}
 
@@ -103,7 +110,8 @@ def _show(summary: dict, simulated: bool) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    images, console, records = images_of(args.images), terminal(), []
+    check_output_name(args.save_output)
+    images, console, records, results = images_of(args.images), terminal(), [], []
     if args.csv:
         _check_csv(args.csv)
     with board_session(args) as session:
@@ -117,14 +125,17 @@ def run(args: argparse.Namespace) -> None:
                     upload(runner)
                 with waiting(f"{image.name} ({len(records) + 1} of {len(images)})"):
                     frame = runner.run(q)
-                records.append(_record(image, folder, program, frame))
+                results.append(result_of(program, q, frame.output))
+                records.append(_record(image, folder, program, frame, results[-1]))
                 console.print(f"{program.name}: {image.name}")
-                console.print(score_table(records[-1]["top5"]))
+                console.print(results[-1].table())
                 console.print(f"{1000 * frame.chip_s:.2f} ms on the chip ({frame.cycles} cycles at {clock_mhz:g} MHz), "
                               f"{1000 * frame.line_s:.2f} ms on the line")
         finally:
             if args.csv and records:                # of those that came before whatever went wrong, too
                 _write_csv(args.csv, records)
+            if args.save_output and results:
+                save_outputs(args.save_output, results)
     summary = _summary(records)
     _show(summary, runner.simulated)
     if args.json:

@@ -4,11 +4,11 @@ import numpy as np
 from arch.program import Program, Tensor
 from arch.scores import joined
 from nets.endings import finish
-from nets.int8.network import softmax_table
+from nets.int8.network import TensorType, softmax_table
 from nets.preprocess import InputSpec
-from nets.scores import entries, ranking
+from nets.scores import Result, entries, ranking, squared_error, values_of
 
-__all__ = ["output_of", "pixels_of", "quantised_input", "scores", "tensor_of", "top", "words_of"]
+__all__ = ["output_of", "pixels_of", "quantised_input", "result_of", "scores", "tensor_of", "top", "words_of"]
 
 
 def words_of(tensor: Tensor, q: np.ndarray, input_lanes: int) -> np.ndarray:
@@ -63,6 +63,19 @@ def scores(program: Program, q: np.ndarray) -> np.ndarray:
         return np.minimum((512 * powers + powers.sum()) // (2 * powers.sum()), 255) / 256
     values = ((q.astype(np.int64) - kind["zero_point"]) * kind["scale"]).astype(np.float32).astype(np.float64) + kind["offset"]
     return finish(values, kind["endings"]).ravel()
+
+
+def result_of(program: Program, source: np.ndarray, q: np.ndarray) -> Result:
+    """Of a frame's input and output tensors."""
+    kind = program.meta["output"]
+    if kind["softmax"]:
+        return Result(values=scores(program, q).astype(np.float32), top5=top(program, q))
+    shape = tuple(kind.get("numbers", kind["shape"]))
+    values = values_of(q, scale=kind["scale"], zero_point=kind["zero_point"], offset=kind["offset"], endings=kind["endings"],
+                       shape=shape)
+    if "numbers" not in kind:
+        return Result(values=values, top5=top(program, q))
+    return Result(values=values, error=squared_error(values, source, TensorType(shape=source.shape, **program.meta["input"])))
 
 
 def top(program: Program, q: np.ndarray, count: int = 5) -> list[dict]:

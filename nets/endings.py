@@ -12,7 +12,7 @@ from nets.functions import Sigmoid
 from nets.graph import Dropout, Flatten, Graph, Layer, Shape, Softmax
 from nets.moves import Rearrange
 
-__all__ = ["ENDINGS", "ArgMax", "LogSoftmax", "finish", "scores_of"]
+__all__ = ["ENDINGS", "ArgMax", "LogSoftmax", "applied", "finish", "scores_of"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +63,21 @@ def finish(scores: np.ndarray, endings: Sequence[str]) -> np.ndarray:
             values = np.exp(-np.logaddexp(0, -values))
         elif ending in ("Softmax", "LogSoftmax"):
             values = _softmax(values)
+    return values
+
+
+def applied(values: np.ndarray, endings: Sequence[str]) -> np.ndarray:
+    """float64 values (channels, height, width) behind these endings, as the network's file gives them."""
+    for ending in endings:
+        if ending == "ArgMax":
+            values = values.argmax(0)[None].astype(np.float64)
+        elif ending == "Sigmoid":
+            values = np.exp(-np.logaddexp(0, -values))
+        elif ending == "Softmax":
+            values = _softmax(values)
+        else:
+            values = values - values.max(0)
+            values = values - np.log(np.exp(values).sum(0))
     return values
 
 

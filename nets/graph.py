@@ -124,11 +124,14 @@ def image_shape(shape: Shape) -> Shape:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Input(Layer):
-    """The image, as prepared by `nets.preprocess`. `takes_steps`: whether its file takes integers, not floats."""
+    """The image, as prepared by `nets.preprocess`. `takes_steps`: whether its file takes integers, not floats; `raw_type` and
+    `raw_order`: what `InputSpec` calls so, as the file has them."""
 
     inputs: tuple[str, ...] = ()
     shape: Shape
     takes_steps: bool = False
+    raw_type: str = "uint8"
+    raw_order: str = "CHW"
 
     arity = 0
 

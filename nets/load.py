@@ -69,6 +69,8 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
             notes = (f"{path.name}: no side file {path.with_suffix('.json').name}: images are prepared as {how}",)
     if labels:
         names = _read_labels(Path(labels))
+    if kind == ".tflite":
+        spec = replace(spec, raw_type=graph.input.raw_type, raw_order=graph.input.raw_order)
     try:
         spec = _overridden(spec, size=size, channels=channels, mean=mean, std=std, scale=scale, resize=resize,
                            background=background)

@@ -18,7 +18,8 @@ __all__ = ["IMAGE_SUFFIXES", "ImageWarning", "InputSpec", "PreprocessError", "Si
            "load_image", "read_side_file"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-TENSOR_SUFFIX = ".npy"
+TENSOR_SUFFIX, RAW_SUFFIX = ".npy", ".bin"
+RAW_TYPES, RAW_ORDERS = ("uint8", "int8"), ("CHW", "HWC")
 CHANNEL_ORDERS = {"RGB": 3, "BGR": 3, "L": 1}
 CROPS = ("center", "none")
 FIRST_CLASS_MAX = 999
@@ -40,7 +41,8 @@ class InputSpec:
     `size`: (height, width) of the tensor; a picture of exactly this size is taken as it is. `channels`: "RGB", "BGR" or "L"
     (grey). `resize`: length in pixels that the shorter side is brought to first (bilinear), or 0 for the least with which the
     picture covers `size`. `crop`: "center", or "none" to resize straight to `size`. `background`: "black" or "white", what
-    transparent pictures are laid over.
+    transparent pictures are laid over. `raw_type` and `raw_order`: of the bytes of raw tensors (`.bin`): "uint8" pixels or "int8"
+    ones that count from -128, with the channels first, "CHW", or last, "HWC".
     """
 
     size: tuple[int, int]
@@ -51,6 +53,8 @@ class InputSpec:
     resize: int = 0
     crop: str = "center"
     background: str = "black"
+    raw_type: str = "uint8"
+    raw_order: str = "CHW"
 
     def __post_init__(self):
         if self.channels not in CHANNEL_ORDERS:
@@ -59,6 +63,10 @@ class InputSpec:
             raise ValueError(f"crop must be one of {', '.join(CROPS)}, not {self.crop!r}")
         if self.background not in BACKGROUNDS:
             raise ValueError(f"background must be one of {', '.join(BACKGROUNDS)}, not {self.background!r}")
+        if self.raw_type not in RAW_TYPES:
+            raise ValueError(f"raw_type must be one of {', '.join(RAW_TYPES)}, not {self.raw_type!r}")
+        if self.raw_order not in RAW_ORDERS:
+            raise ValueError(f"raw_order must be one of {', '.join(RAW_ORDERS)}, not {self.raw_order!r}")
         if len(self.size) != 2 or not all(isinstance(n, int) and 1 <= n <= 4096 for n in self.size):
             raise ValueError(f"size must be a height and a width of 1..4096 pixels, not {self.size!r}")
         if not isinstance(self.resize, int) or not 0 <= self.resize <= 8192:
@@ -82,7 +90,9 @@ class InputSpec:
         return replace(self, size=size, resize=max(grown, max(size)) if self.resize else 0)
 
     def to_json(self) -> dict:
-        return asdict(self)
+        """What is usual of raw tensors is left out."""
+        usual = {"raw_type": RAW_TYPES[0], "raw_order": RAW_ORDERS[0]}
+        return {what: value for what, value in asdict(self).items() if value != usual.get(what)}
 
     @classmethod
     def from_json(cls, record: dict) -> "InputSpec":
@@ -162,12 +172,14 @@ class InputSpec:
 
 
 def load_image(path: str | Path, spec: InputSpec) -> np.ndarray:
-    """uint8 pixels (channels, height, width) of an image file, read as `nets.picture` says, or of a tensor's (`.npy`).
+    """uint8 pixels (channels, height, width) of an image file, read as `nets.picture` says, or of a tensor's (`.npy`, `.bin`).
 
     Raises PreprocessError if it cannot be read. Warns with ImageWarning, once, of what is odd about it.
     """
     if Path(path).suffix.lower() == TENSOR_SUFFIX:
         return _load_tensor(Path(path), spec)
+    if Path(path).suffix.lower() == RAW_SUFFIX:
+        return _load_raw(Path(path), spec)
     with _opened(path) as file:
         image, concerns = plain(file, spec.background)
         concerns += spec.misfits(image.size)
@@ -177,8 +189,26 @@ def load_image(path: str | Path, spec: InputSpec) -> np.ndarray:
     return pixels
 
 
+def _load_raw(path: Path, spec: InputSpec) -> np.ndarray:
+    """A file of nothing but the input's values: a byte each, or a float32, little-endian. Raises PreprocessError."""
+    count = math.prod(spec.shape)
+    try:
+        size = path.stat().st_size
+        data = path.read_bytes() if size in (count, 4 * count) else b""
+    except (OSError, ValueError) as error:
+        raise PreprocessError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if not data:
+        what = "x".join(map(str, spec.shape))
+        raise PreprocessError(f"{path}: must have {count:,} bytes, {what} of {spec.raw_type}, or {4 * count:,}, of float32, not "
+                              f"{size:,}")
+    held = np.frombuffer(data, spec.raw_type if len(data) == count else "<f4")
+    if spec.raw_order == "CHW":
+        return _as_pixels(path, held.reshape(spec.shape), spec)
+    return _as_pixels(path, held.reshape(*spec.shape[1:], spec.shape[0]).transpose(2, 0, 1), spec)
+
+
 def _load_tensor(path: Path, spec: InputSpec) -> np.ndarray:
-    """A NumPy file: bytes are pixels, signed ones count from -128, floats are what the network reads. Raises PreprocessError."""
+    """A NumPy file of an array that says of itself what it is. Raises PreprocessError."""
     array = _opened_tensor(path)
     shapes = {spec.shape: (0, 1, 2), (*spec.shape[1:], spec.shape[0]): (2, 0, 1)}
     held = array[0] if array.ndim in (2, 4) and len(array) == 1 else array
@@ -188,6 +218,12 @@ def _load_tensor(path: Path, spec: InputSpec) -> np.ndarray:
         held = held.reshape(spec.shape)
     else:
         raise PreprocessError(f"{path}: must be of shape {spec.shape}, or with the channels last, not {array.shape}")
+    return _as_pixels(path, held, spec)
+
+
+def _as_pixels(path: Path, held: np.ndarray, spec: InputSpec) -> np.ndarray:
+    """The pixels of values (channels, height, width): bytes are pixels, signed ones count from -128, floats are what the network
+    reads. Raises PreprocessError."""
     if held.dtype == np.uint8:
         return np.ascontiguousarray(held)
     if held.dtype == np.int8:
@@ -211,6 +247,10 @@ def check_image(path: str | Path) -> None:
     """Raises PreprocessError if a file is missing or no image: at once, where a network is calibrated before it is read."""
     if Path(path).suffix.lower() == TENSOR_SUFFIX:
         _opened_tensor(Path(path))
+        return
+    if Path(path).suffix.lower() == RAW_SUFFIX:
+        if not Path(path).is_file():
+            raise PreprocessError(f"{path}: is no file")
         return
     with _opened(path):
         pass

@@ -22,7 +22,7 @@ from nets.network import add_network_arguments, network_from_arguments
 from nets.plot import PLOT_SUFFIXES
 from nets.preprocess import check_image, find_images, load_image
 from nets.quantise import synthetic_images
-from nets.scores import ranking, score_table, top
+from nets.scores import Result, check_output_name, ranking, result_of, save_outputs
 from sim import summary
 from sim.frame import Frame, FrameBench, Prediction, predict
 from sim.timeline_plot import plot_timeline
@@ -36,13 +36,14 @@ DEADLINE = 100          # times the cycles that a frame takes at least
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Checked:
-    """A frame held against golden: `output` of the whole network from the RTL, `golden` the same from the reference; `wrong`
-    elements of each compute command; wrong elements of the output, and vectors in wrong places, come on top of them."""
+    """A frame held against golden: its `input`, `output` of the whole network from the RTL, `golden` the same from the reference;
+    `wrong` elements of each compute command; wrong elements of the output, and vectors in wrong places, come on top of them."""
 
     frame: Frame
     output: np.ndarray
     golden: np.ndarray
     wrong: list[int]
+    input: np.ndarray
 
     @property
     def mismatches(self) -> int:
@@ -53,17 +54,19 @@ def check_frame(network: QNetwork, program: Program, q: np.ndarray, frame: Frame
     """Compares every layer of a frame with input `q`."""
     tensors = values.run(network, q, keep=network.by_name)
     return Checked(frame=frame, output=compare.final_output(network, program, frame.output), golden=tensors[network.output],
-                   wrong=compare.mismatches(network, tensors, program, frame.written))
+                   input=q, wrong=compare.mismatches(network, tensors, program, frame.written))
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.run", description=__doc__)
     add_network_arguments(parser)
     parser.add_argument("--image", type=Path, metavar="I",
-                        help="a picture, or a folder of them (digits has its own; other networks get seeded noise)")
+                        help="a picture, a tensor as .npy or .bin, or a folder of pictures (digits has its own; other networks "
+                             "get seeded noise)")
     parser.add_argument("--images", type=_count, default=0, metavar="N",
                         help="of a folder: take N of them, evenly spread (all); of noise, N pictures (1)")
     add_target_arguments(parser)
+    parser.add_argument("--save-output", type=Path, metavar="FILE", help="also write the output's values of each image, as .npy")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help=f"also draw what the queues did ({', '.join(PLOT_SUFFIXES)})")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="also write the table of layers as Markdown")
@@ -138,9 +141,13 @@ def run(args: argparse.Namespace) -> int:
     with waiting("predicting the cycles"):
         foretold = predict(program, timing=target.timing, words=target.storage_words, start=checked[0].frame.start)
     layers = account.layers_of(program, network, checked[0].frame, mismatches=checked[0].wrong, predicted=foretold.done)
-    record = _record(network, program, target, list(images), checked, foretold, layers) | {"hazards": hazards}
-    _show(program, target, record, checked, list(images), layers)
+    results = [result_of(network, one.input, one.output) for one in checked]
+    record = _record(network, program, target, list(images), checked, foretold, layers)
+    record |= {"hazards": hazards, **results[0].record}
+    _show(program, target, record, checked, list(images), layers, results[0])
     _write(args, program, record, checked, layers)
+    if args.save_output:
+        save_outputs(args.save_output, results)
     return int(record["mismatches"] > 0 or record["late_commands"] > 0 or len(set(record["cycles"].values())) > 1
                or len(hazards) > 0)
 
@@ -148,6 +155,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     if args.plot and args.plot.suffix.lower() not in PLOT_SUFFIXES:
         raise OutputError(f"{args.plot}: must end in {' or '.join(PLOT_SUFFIXES)}")
+    check_output_name(args.save_output)
     if args.image and not args.image.is_dir():
         check_image(args.image)
 
@@ -160,7 +168,7 @@ def _record(network: QNetwork, program: Program, target: Target, images: Sequenc
     moved, least = account.traffic(program, first.frame.requests), account.least_words(program)
     return {
         "model": network.name, "board": target.name, "geometry": geometry.to_json(), "image": images[0],
-        "top5": top(network, first.output), "cycles": {"predicted": foretold.cycles, "measured": first.frame.cycles},
+        "cycles": {"predicted": foretold.cycles, "measured": first.frame.cycles},
         "cycles_again": checked[-1].frame.cycles if program.again else None,
         "late_commands": sum(foretold.late(first.frame).values()), "mismatches": sum(one.mismatches for one in checked),
         "utilisation": macs / geometry.macs / first.frame.cycles,
@@ -175,10 +183,10 @@ def _record(network: QNetwork, program: Program, target: Target, images: Sequenc
 
 
 def _show(program: Program, target: Target, record: dict, checked: list[Checked], images: Sequence[str],
-          layers: list[account.LayerAccount]) -> None:
+          layers: list[account.LayerAccount], result: Result) -> None:
     console, first = terminal(), checked[0]
     console.print(f"{record['model']} on {target.title}: {Path(images[0]).name}")
-    console.print(score_table(record["top5"]))
+    console.print(result.table())
     summary.show_layers(console, layers, program.geometry)
     summary.show_queues(console, record["queues"])
     summary.show_traffic(console, record["bytes"], account.least_words(program))
@@ -195,7 +203,8 @@ def _show(program: Program, target: Target, record: dict, checked: list[Checked]
     if len(checked) > 1:
         same = sum(entry["same_logits"] for entry in record["images"])
         agree = sum(entry["class"] == entry["golden"] for entry in record["images"])
-        console.print(f"{len(checked)} images: top-1 as golden's in {agree}, all logits in {same}")
+        best = f"top-1 as golden's in {agree}, all logits" if result.top5 else "all of the output as golden's"
+        console.print(f"{len(checked)} images: {best} in {same}")
     wrong = record["mismatches"]
     if wrong:
         console.print(f"{wrong} elements differ from golden", style="bold red")

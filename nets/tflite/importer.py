@@ -161,7 +161,8 @@ class _Import:
             shape = (*(1 for _ in range(3 - len(dims))), *dims)
         if max(shape) > MAX_SIDE:
             raise ModelError(f"{start} must be at most {MAX_SIDE} channels, height and width, not {shape}")
-        made = self.net.add(Input(name=name, shape=tuple(shape), quantised=kind, takes_steps=kind is not None))
+        made = self.net.add(Input(name=name, shape=tuple(shape), quantised=kind, takes_steps=kind is not None, raw_order="HWC",
+                                  raw_type="int8" if tensor.type == "INT8" else "uint8"))
         if len(dims) == 3:
             return seen(self.net, made.layer)
         return View(name, (1, *dims), self.net.fresh(f"{name}.flat"), own_order(math.prod(dims)))

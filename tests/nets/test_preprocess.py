@@ -1,5 +1,6 @@
 """Images and side files: exact pixels, every rule, and files that are damaged."""
 from contextlib import nullcontext
+from dataclasses import replace
 import json
 from random import Random
 import re
@@ -109,6 +110,8 @@ def test_with_size_keeps_the_ratio():
     ({"size": (0, 4)}, "size must be a height and a width of 1..4096 pixels"), ({"size": (4,)}, "size must be"),
     ({"size": (4, 5000)}, "size must be"), ({"size": (4, 4.0)}, "size must be"),
     ({"channels": "CMY"}, "channels must be one of RGB, BGR, L, not 'CMY'"),
+    ({"raw_type": "int16"}, "raw_type must be one of uint8, int8, not"),
+    ({"raw_order": "NHWC"}, "raw_order must be one of CHW, HWC"),
     ({"crop": "left"}, "crop must be one of center, none"), ({"background": "red"}, "background must be one of black, white"),
     ({"resize": -1}, "resize must be 0..8192"), ({"resize": 3}, "resize must be at least the crop of 4 pixels, not 3"),
     ({"mean": (0.0,)}, "mean must be 3 finite numbers"), ({"std": (1.0, 1.0, float("inf"))}, "std must be 3 finite numbers"),
@@ -249,6 +252,31 @@ def test_tensors_that_are_refused(tmp_path, array, message):
     np.save(tmp_path / "x.npy", array, allow_pickle=True)
     with pytest.raises(PreprocessError, match=rf"x\.npy: {message}"):
         load_image(tmp_path / "x.npy", InputSpec(size=(2, 3)))
+
+
+@pytest.mark.parametrize("order", ["CHW", "HWC"])
+def test_raw_tensors_are_of_the_input(tmp_path, order):
+    spec = InputSpec(size=(2, 3), scale=0.5, mean=(1.0, 2.0, 3.0), std=(1.0, 2.0, 4.0), raw_order=order)
+    pixels = np.random.default_rng(0).integers(0, 256, spec.shape, np.uint8)
+    signed, path = replace(spec, raw_type="int8"), tmp_path / "x.bin"
+    for kind, array in ((spec, pixels), (signed, pixels ^ 128), (signed, spec.normalise(pixels).astype("<f4"))):
+        path.write_bytes((array if order == "CHW" else array.transpose(1, 2, 0)).tobytes())
+        check_image(path)
+        assert np.array_equal(load_image(path, kind), pixels)
+    assert InputSpec.from_json(signed.to_json()) == signed and ("raw_order" in spec.to_json()) is (order == "HWC")
+
+
+@pytest.mark.parametrize("size", [0, 17, 19, 71, 73])
+def test_raw_tensors_of_other_sizes_are_refused(tmp_path, size):
+    path = tmp_path / "x.bin"
+    path.write_bytes(bytes(size))
+    message = f"x.bin: must have 18 bytes, 3x2x3 of int8, or 72, of float32, not {size}$"
+    with pytest.raises(PreprocessError, match=message):
+        load_image(path, InputSpec(size=(2, 3), raw_type="int8"))
+    path.unlink()
+    for read in (check_image, lambda path: load_image(path, InputSpec(size=(2, 3)))):
+        with pytest.raises(PreprocessError, match="x.bin: (is no file|cannot be read: No such file)"):
+            read(path)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00v\x00{'descr': '|u1', 'fortran_order': False, "

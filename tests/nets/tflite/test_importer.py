@@ -139,3 +139,10 @@ def test_all_problems_at_once(tmp_path):
         "f (FLOOR): operator is not supported",
         "c (CONV_2D): weight of 3 input channels does not fit an image of 4",
         "y (CUSTOM Own): operators of one's own are not supported"]
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("f4", "uint8"), ("u1", "uint8"), ("i1", "int8")])
+def test_raw_inputs_are_as_the_file_has_them(tmp_path, dtype, kind):
+    types = {} if dtype == "f4" else {"x": (0.05, 0, 0), "y": (0.05, 0, 0)}
+    spec = load_model(save(tmp_path, model([op("MAX_POOL_2D", "x")], {}, shape=(1, 7, 9, 3), dtype=dtype, types=types))).spec
+    assert (spec.raw_type, spec.raw_order) == (kind, "HWC")
