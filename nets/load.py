@@ -31,9 +31,10 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
 
     A file's preparation of images and its labels come from its side file (`side_file`, or `<model>.json` beside it, if there is
     one); the other arguments override single fields of that (see `nets.preprocess.InputSpec`), `labels` being a file with a
-    label a line. Without a side file a network of 3 channels is fed as ImageNet models are, one of 1 channel with grey
-    images in 0..1, and one that scales pixels itself with pixels in 0..255; the model's notes say so. A network that begins by
-    scaling and shifting its image has that done by the preparation, where that can be.
+    label a line. Labels that a TFLite file carries are taken where nothing else names any. Without a side file a network of 3
+    channels is fed as ImageNet models are, one of 1 channel with grey images in 0..1, and one that scales pixels itself with
+    pixels in 0..255; the model's notes say so. A network that begins by scaling and shifting its image has that done by the
+    preparation, where that can be.
 
     Raises ModelError, GraphError or PreprocessError; the message names the file.
     """
@@ -78,6 +79,9 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
         raise ModelError(f"{name}: {error}") from None
     graph, spec = fold_into_preparation(graph, spec)
     classes = graph.shapes[scores_of(graph)[0].name][0]
+    if kind == ".tflite" and not names:
+        from nets.tflite.labels import labels_in
+        names = labels_in(path, classes)
     if names and len(names) != classes:
         notes += (f"{path.name}: {len(names)} labels for {classes} outputs",)
     if first_class >= classes:

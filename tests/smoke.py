@@ -66,6 +66,7 @@ RUNS = (
     Run(module="bench.float_reference", words="--count 2 --json float.json", says="ONNX Runtime", needs="bench"),
     Run(module="bench.qdq", words="--model {model} --images {images} --limit 1 --integers --json qdq.json", says="end to end",
         needs="bench"),
+    Run(module="bench.mlperf_tiny", words="--rtl none", says="give the folder of MLPerf Tiny's files", code=2, needs="bench"),
     Run(module="bench.random_networks", words="--count 3 --json random.json", says="networks", needs="test"),
     Run(module="bench.exports", words="--only lenet5:activation=relu --json exports.json", says="the zoo's", needs="train"),
     Run(module="bench.trained", words="--only lenet5 --epochs 1 --out trained --json trained.json", says="lenet5", needs="train"),

@@ -1,4 +1,7 @@
 """What each TFLite operator becomes, and that it computes what LiteRT does."""
+import json
+import zipfile
+
 from ai_edge_litert.interpreter import OpResolverType
 import numpy as np
 import pytest
@@ -6,6 +9,7 @@ import pytest
 from nets.graph import GraphError
 from nets.load import load_model
 from nets.tflite.importer import import_tflite
+from nets.tflite.labels import labels_in
 from tests.nets.tflite.cases import agree, model, op, save, weights
 
 CONV = weights(w=(6, 3, 3, 4), b=(6,))
@@ -146,3 +150,29 @@ def test_raw_inputs_are_as_the_file_has_them(tmp_path, dtype, kind):
     types = {} if dtype == "f4" else {"x": (0.05, 0, 0), "y": (0.05, 0, 0)}
     spec = load_model(save(tmp_path, model([op("MAX_POOL_2D", "x")], {}, shape=(1, 7, 9, 3), dtype=dtype, types=types))).spec
     assert (spec.raw_type, spec.raw_order) == (kind, "HWC")
+
+
+def test_labels_come_with_the_file(tmp_path):
+    """A text file with a line for each output, in an archive behind the network; a side file's and the user's own go before."""
+    path = save(tmp_path, model([op("MEAN", "x a")], {"a": [1, 2]}, shape=(1, 7, 9, 3)))
+    network = path.read_bytes()
+    assert load_model(path).labels == ()
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("read_me.txt", "one line")
+        archive.writestr("labels.txt", "cat\ndog\ncrème\n")
+    whole = path.read_bytes()
+    assert whole.startswith(network) and load_model(path).labels == ("cat", "dog", "crème") and labels_in(path, 4) == ()
+    names = tmp_path / "own.txt"
+    names.write_text("a\nb\nc\n")
+    assert load_model(path, labels=names).labels == ("a", "b", "c")
+    path.with_suffix(".json").write_text(json.dumps({"labels": ["x", "y", "z"]}))
+    assert load_model(path).labels == ("x", "y", "z")
+    path.with_suffix(".json").unlink()
+    rng = np.random.default_rng(1)
+    for _ in range(60):                 # damage behind the network: labels or none, and no other end
+        damaged = bytearray(whole[:rng.integers(len(network), len(whole) + 1)])
+        for place in rng.integers(len(network), len(whole), 3):
+            if place < len(damaged):
+                damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        assert len(labels_in(path, 3)) in (0, 3)

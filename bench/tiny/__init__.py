@@ -1,0 +1,1 @@
+"""What `bench.mlperf_tiny` is made of."""
