@@ -86,13 +86,15 @@ def find_samples(data: Path | None) -> list[Sample]:
         side = path.with_suffix(".json")
         samples.append(Sample(name=path.name, data=path.read_bytes(), side=side.read_bytes() if side.exists() else None,
                               weight=weight))
-    return [*samples, _quantised_sample()]
+    return [*samples, *_quantised_samples()]
 
 
-def _quantised_sample() -> Sample:
-    """The embedded digits in integers; they are calibrated on noise, for their values do not matter here."""
+def _quantised_samples() -> list[Sample]:
+    """The embedded digits in integers, as our own file and as ONNX; they are calibrated on noise, for their values do not matter
+    here."""
     import numpy as np
 
+    from nets.export_qdq import network_model
     from nets.int8 import file as quantised_file
     from nets.load import load_model
     from nets.quantise import quantise
@@ -100,8 +102,11 @@ def _quantised_sample() -> Sample:
     pixels = np.random.default_rng(0).integers(0, 256, model.spec.shape, np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "digits.fln"
-        quantised_file.save(quantise(model, [pixels]), path)
-        return Sample(name=path.name, data=path.read_bytes(), side=None, weight=2)
+        network = quantise(model, [pixels])
+        quantised_file.save(network, path)
+        exported = network_model(network).SerializeToString(deterministic=True)
+        return [Sample(name=path.name, data=path.read_bytes(), side=None, weight=2),
+                Sample(name="digits_qdq.onnx", data=exported, side=None, weight=4)]
 
 
 def make_cases(samples: Sequence[Sample], count: int, seed: int):

@@ -177,6 +177,11 @@ def _linear(layer: Linear, x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(layer.weight, np.float32) @ x + layer.bias
 
 
+def _add(layer: Add, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    first, second = map(np.float32, layer.factors)
+    return a + b if first == second == 1 else a * first + b * second
+
+
 def _affine(layer: Affine, x: np.ndarray) -> np.ndarray:
     shape = (-1, *(1,) * (x.ndim - 1))
     return x * layer.scale.reshape(shape) + layer.offset.reshape(shape)
@@ -192,7 +197,7 @@ def _shuffle(layer: ChannelShuffle, x: np.ndarray) -> np.ndarray:
 
 
 LAYERS: dict[type[Layer], Callable[..., np.ndarray]] = {
-    Add: lambda layer, a, b: a + b,
+    Add: _add,
     Affine: _affine,
     ArgMax: lambda layer, x: x.argmax(axis=0, keepdims=True).astype(np.float32),
     AvgPool: _avg_pool,

@@ -121,7 +121,7 @@ class _Folding:
             case Concat():
                 ends = np.cumsum([self.shapes[source][0] for source in layer.inputs])[:-1]
                 return self._all(zip(layer.inputs, np.split(scale, ends), np.split(offset, ends), strict=True))
-            case Add():
+            case Add() if layer.factors == (1, 1):
                 return self._all([(layer.inputs[0], scale, offset), (layer.inputs[1], scale, np.zeros_like(offset))])
             case Relu() | Clip():
                 return self._before_clamp(layer, scale, offset)

@@ -220,7 +220,9 @@ class GlobalAvgPool(Layer):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Add(Layer):
-    """Element-wise sum of two tensors of one shape."""
+    """Element-wise sum of two tensors of one shape, each times its factor."""
+
+    factors: tuple[float, float] = (1.0, 1.0)
 
     arity = 2
 

@@ -28,7 +28,7 @@ from nets.int8.dead_channels import without_dead_channels
 from nets.int8.equalise import equalise, measure_ranges
 from nets.int8.file import save
 from nets.int8.fuse import plan
-from nets.int8.given import Changes, settle
+from nets.int8.given import Changes, settle, without_shift
 from nets.int8.loss_report import loss_records, loss_table, plot_losses
 from nets.int8.losses import measure_losses, warnings
 from nets.int8.lower import lower
@@ -57,7 +57,8 @@ def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.
 
     Raises GraphError naming every layer that cannot be computed in integers, ValueError without any image that is needed.
     """
-    graph, octaves, offset = settle(split_pools(model.graph)), {}, 0.0
+    graph, offset = without_shift(model.graph)
+    graph, octaves = settle(split_pools(graph)), {}
     steps = plan(graph)
     images, changes = list(images), Changes()
     if not images and not steps.complete:
@@ -88,7 +89,7 @@ def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.
 
 def needs_no_images(model: Model) -> bool:
     """Whether the network brings all of its integers. Raises GraphError as `quantise` does."""
-    return model.graph.quantised and plan(settle(split_pools(model.graph))).complete
+    return model.graph.quantised and plan(settle(split_pools(without_shift(model.graph)[0]))).complete
 
 
 def _digest(images: Iterable[np.ndarray]) -> str:
@@ -101,7 +102,7 @@ def _digest(images: Iterable[np.ndarray]) -> str:
 def outline(model: Model) -> QNetwork:
     """The network with nothing but its shapes: weights are 0 and scales 1. Enough to say how long a chip takes for a frame, and
     what of it, since neither depends on values. Raises GraphError as `quantise` does."""
-    graph = settle(split_pools(model.graph))
+    graph = settle(split_pools(without_shift(model.graph)[0]))
     steps = plan(graph)
     layers, tensors = lower(steps, graph.shapes, None)
     network = QNetwork(name=model.name, layers=layers, tensors=tensors, output=steps.output, spec=model.spec, labels=model.labels,

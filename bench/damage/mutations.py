@@ -19,6 +19,7 @@ Mutation = Callable[[bytes, Random, bytes], bytes]
 
 DIGEST = b'\\"digest\\":\\"'       # what stands before the checksum of a quantised file
 
+QUANTISATIONS = ("QuantizeLinear", "DequantizeLinear")
 HUGE = (-1, 0, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63))
 
 
@@ -112,6 +113,29 @@ def shapes_in_constants(graph: onnx.GraphProto, rng: Random) -> None:
         array = numpy_helper.to_array(tensor).copy()
         array.flat[rng.randrange(array.size)] = rng.choice((*HUGE, 1, 2, 7))
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+def change_scale(graph: onnx.GraphProto, rng: Random) -> None:
+    """Of a quantisation: none, zero, negative, huge, tiny, of other channels, or of another type."""
+    scales = {node.input[1] for node in graph.node if node.op_type in QUANTISATIONS for _ in node.input[1:2]}
+    found = [one for one in graph.initializer if one.name in scales]
+    if found:
+        tensor = rng.choice(found)
+        array = numpy_helper.to_array(tensor)
+        changed = rng.choice((array * 0, -array, array * 1e30, array * 1e-30, array.astype("f8"), array.astype("i4"),
+                              array.reshape(-1)[:rng.randrange(2)], array.repeat(2)))
+        tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
+
+
+def change_zero_point(graph: onnx.GraphProto, rng: Random) -> None:
+    zeros = {node.input[2] for node in graph.node if node.op_type in QUANTISATIONS for _ in node.input[2:3]}
+    found = [one for one in graph.initializer if one.name in zeros]
+    if found:
+        tensor = rng.choice(found)
+        array = numpy_helper.to_array(tensor)
+        changed = rng.choice((array + 1, array.astype("i1"), array.astype("u1"), array.astype("i2"), array.astype("f4"),
+                              array.repeat(2), array.reshape(-1)[:0]))
+        tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
 
 
 def change_type(graph: onnx.GraphProto, rng: Random) -> None:
@@ -270,7 +294,8 @@ def sealed_cut(data: bytes, rng: Random, other: bytes) -> bytes:
 
 BYTE_MUTATIONS: tuple[Mutation, ...] = (flip_bits, flip_head, truncate, insert, delete, overwrite, repeat, splice, noise)
 ONNX_MUTATIONS: tuple[Mutation, ...] = tuple(_edit(change) for change in (
-    swap_dims, change_dim, poison_weight, shapes_in_constants, change_type, make_external, rename_tensor, remove_node,
-    repeat_node, reorder_nodes, close_cycle, change_operator, change_attribute, drop_attribute, change_input))
+    swap_dims, change_dim, poison_weight, shapes_in_constants, change_scale, change_zero_point, change_type, make_external,
+    rename_tensor, remove_node, repeat_node,
+    reorder_nodes, close_cycle, change_operator, change_attribute, drop_attribute, change_input))
 JSON_MUTATIONS: tuple[Mutation, ...] = (flip_bits, truncate, insert, change_field, other_json)
 FLN_MUTATIONS: tuple[Mutation, ...] = (sealed_bits, sealed_number, sealed_word, sealed_cut)

@@ -12,17 +12,18 @@ import math
 import numpy as np
 
 from nets.functions import Function
-from nets.graph import Affine, AvgPool, Clip, Conv, Graph, Layer, Problem, Relu, Softmax
+from nets.graph import Affine, AvgPool, Clip, Conv, Flatten, Graph, Layer, Problem, Relu, Softmax
 from nets.int8.fuse import ARITHMETIC, ONE_SCALE
 from nets.int8.network import MULTIPLIER_MAX, SHIFT_MAX, WEIGHT_MAX, QConv, Requantise, TensorType
 from nets.int8.quantised import Quantisation
 
-__all__ = ["Changes", "FactorError", "check_reach", "nearest", "settle", "sum_factors", "taken"]
+__all__ = ["Changes", "FactorError", "check_reach", "nearest", "settle", "sum_factors", "taken", "without_shift"]
 
 MULTIPLIER_BITS = MULTIPLIER_MAX.bit_length()
 CLIPPED = 1                 # step by which a weight is clipped rather than all of its channel rounded anew: -128
 LEAST_FACTOR = 2.0 ** -32   # smaller ones are of channels without weights: all that there is, is less than a step
 SOFTMAX = Quantisation(scale=1 / 256, zero_point=0)       # what the chip's softmax gives
+TIED = 1e-6                 # of a sum's factors: what scales of 32 bits cannot tell apart
 OCTAVES = 4                 # of multipliers, from the finest for which weights have room, that are tried for a sum
 
 
@@ -63,6 +64,9 @@ class _Settling:
             self._append(mean, own)
             self._append(self._identity(layer.name, mean.name, layer, self.graph.shapes[layer.name][0], kind), kind)
             return
+        if kind and isinstance(layer, Affine) and self._changes_scale(layer) and self._computed(layer.inputs[0]):
+            self._between(layer.name, layer.inputs[0], layer, kind)
+            return
         if isinstance(layer, ONE_SCALE):
             sources = [self.kinds[name] for name in layer.inputs]
             kind = kind or next((source for source in sources if source), None)
@@ -87,26 +91,47 @@ class _Settling:
 
     def _between(self, name: str, source: str, reader: Layer, kind: Quantisation) -> None:
         """Something of that name that makes the kind that a reader needs of the one that its source has."""
-        if self._at_once(source):
+        if computed := self._computed(source):
             low, high = self.kinds[source].range
-            self.layers[source] = replace(self.layers[source], quantised=None)
+            self.layers |= {one: replace(self.layers[one], quantised=None) for one in computed}
             between = Clip(name=name, inputs=(source,), origin=reader.origin, low=low, high=high, quantised=kind)
         else:
             between = self._identity(name, source, reader, self.graph.shapes[source][0], kind)
         self._append(between, kind)
 
-    def _at_once(self, name: str) -> bool:
-        """Whether a tensor may be computed to another scale: nothing else reads it."""
-        layer = self.layers[name]
-        while self.count[name] == 1 and isinstance(layer, Clip | Relu) and self.layers[layer.inputs[0]].quantised is None:
-            name = layer.inputs[0]
-            layer = self.layers[name]
-        return self.count[name] == 1 and isinstance(layer, (*ARITHMETIC, Function))
+    def _changes_scale(self, layer: Affine) -> bool:
+        """Whether it does nothing but that, and not for the first time."""
+        return (layer.integers is None and self.kinds[layer.inputs[0]] is not None and (layer.scale == 1).all()
+                and not layer.offset.any())
+
+    def _computed(self, name: str) -> list[str]:
+        """The layers that compute a tensor, clamps and what is clamped, if it may be to another scale: nothing else reads it."""
+        kind, layers = self.kinds[name], [name]
+        while self.count[name] == 1 and isinstance(self.layers[name], Clip | Relu):
+            name = self.layers[name].inputs[0]
+            if self.layers[name].quantised not in (None, kind):
+                return []
+            layers.append(name)
+        return layers if self.count[name] == 1 and isinstance(self.layers[name], (*ARITHMETIC, Function)) else []
 
     @staticmethod
     def _identity(name: str, source: str, like: Layer, channels: int, kind: Quantisation) -> Affine:
         one = np.ones(channels, np.float32)
         return Affine(name=name, inputs=(source,), origin=like.origin, scale=one, offset=0 * one, quantised=kind)
+
+
+def without_shift(graph: Graph) -> tuple[Graph, float]:
+    """The network without a number that is added to all of its scores, and that number."""
+    last = graph.by_name[graph.output]
+    while isinstance(last, Flatten):
+        last = graph.by_name[last.inputs[0]]
+    if not (graph.quantised and isinstance(last, Affine) and last.quantised is None and graph.by_name[last.inputs[0]].quantised
+            and len(graph.consumers[last.name]) <= 1 and (last.scale == 1).all() and np.ptp(last.offset) == 0):
+        return graph, 0.0
+    now = {last.name: last.inputs[0]}
+    layers = tuple(replace(layer, inputs=tuple(now.get(name, name) for name in layer.inputs))
+                   for layer in graph.layers if layer is not last)
+    return replace(graph, layers=layers, output=now.get(graph.output, graph.output)), float(last.offset[0])
 
 
 class FactorError(ValueError):
@@ -193,6 +218,7 @@ def sum_factors(sources: Sequence[TensorType], kind: TensorType) -> tuple[tuple[
     unit = multiplier * 2.0 ** -shift
     weights = np.rint(factors / unit)
     off = np.where(weights.max(0) <= WEIGHT_MAX, np.abs(weights * unit - factors).sum(0), np.inf)
-    best = int(off.argmin())
+    tied = np.flatnonzero(off <= off.min() + TIED * factors.max())
+    best = int(min(tied, key=lambda k: (multiplier[k] % 4 != 3, k)))       # as nets.int8.clip would: they lead to no ties in sums
     first, second = weights[:, best].astype(int).tolist()
     return (first, second), multiplier[best:best + 1], shift[best:best + 1]

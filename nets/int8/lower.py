@@ -88,6 +88,9 @@ def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics
     types: dict[str, TensorType] = {}
     groups = {leader: (kind.scale, kind.zero_point) for leader, kind in plan.given.items()}         # scale and zero point
     layers, scores = [], _scores(plan, shapes)
+    changes.problems += [Problem(step.name, step.layer.called, "integers of 16 bits are for a classifier's scores alone")
+                         for step in plan.steps if step.name in plan.given and plan.given[step.name].fraction
+                         and step.name not in scores]
     for step in progress(plan.steps, "rounding weights") if statistics else plan.steps:
         leader = plan.leader[step.name]
         if leader not in groups:
@@ -112,8 +115,9 @@ def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics
 
 def _scores(plan: Plan, shapes: dict[str, tuple[int, ...]]) -> set[str]:
     """The steps whose tensors may keep a fraction: the output, if it has one pixel, and what is only flattened to be it. None
-    where it is not computed, but moved or chosen, or the network brings its scale."""
-    if plan.leader[plan.output] in plan.given:
+    where it is not computed, but moved or chosen, or the network brings its scale, without a fraction."""
+    given = plan.given.get(plan.leader[plan.output])
+    if given and not given.fraction:
         return set()
     steps = {step.name: step for step in plan.steps}
     readers = Counter(name for step in plan.steps for name in step.inputs)
@@ -266,8 +270,11 @@ def _given(step: Step, inputs: list[TensorType], kind: TensorType, statistics: S
             check_reach(as_conv(layer), inputs[0], kind)
             return None
         case Add():
-            weights, multiplier, shift = sum_factors(inputs, kind)
-            changes.factor(np.array([source.scale for source in inputs]) / kind.scale, multiplier * 2.0 ** -shift * weights)
+            counted = [replace(source, scale=source.scale * abs(factor))
+                       for source, factor in zip(inputs, layer.factors, strict=True)]
+            weights, multiplier, shift = sum_factors(counted, kind)
+            changes.factor(np.array([source.scale for source in counted]) / kind.scale, multiplier * 2.0 ** -shift * weights)
+            weights = _signed(weights, layer)
             made = QAdd(name=step.name, inputs=step.inputs, origin=layer.origin, weights=weights, requantise=_no_clamp(kind))
         case GlobalAvgPool():
             wanted = np.array([_average_unit(inputs[0]) / kind.scale])
@@ -345,11 +352,17 @@ def _sum_scale(sources: list[TensorType], least: float) -> float:
 
 def _add(step: Step, inputs: list[TensorType], kind: TensorType) -> QAdd:
     """Weights and multiplier whose products come nearest to what each input should count."""
-    factors = np.array([source.scale / kind.scale for source in inputs])[:, None]
+    factors = np.array([source.scale * abs(factor) / kind.scale for source, factor in
+                        zip(inputs, step.layer.factors, strict=True)])[:, None]
     finest = min(int(np.searchsorted(RATIOS, factors.max() / WEIGHT_MAX * (1 - 1e-6))), len(RATIOS) - 1)
     tried = RATIOS[finest:finest + SUM_TRIED]
     weights = np.minimum(np.rint(factors / tried), WEIGHT_MAX)
     best = int(np.abs(weights * tried - factors).sum(0).argmin())
     first, second = weights[:, best].astype(int).tolist()
-    return QAdd(name=step.name, inputs=step.inputs, origin=step.layer.origin, weights=(first, second),
+    return QAdd(name=step.name, inputs=step.inputs, origin=step.layer.origin, weights=_signed((first, second), step.layer),
                 requantise=_requantise(step, kind, np.array([finest + best])))
+
+
+def _signed(weights: tuple[int, int], layer: Add) -> tuple[int, int]:
+    first, second = (-weight if factor < 0 else weight for weight, factor in zip(weights, layer.factors, strict=True))
+    return first, second

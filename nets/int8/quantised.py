@@ -14,10 +14,11 @@ __all__ = ["Integers", "Quantisation", "Weights"]
 @dataclass(frozen=True, kw_only=True)
 class Quantisation:
     """What the steps 0..255 of a tensor mean: value = scale * (q - zero_point). The steps and zero points of signed files are 128
-    less."""
+    less. With a `fraction`, which scores may have, there are 256 sub-steps for each step (`nets.int8.network.Requantise`)."""
 
     scale: float
     zero_point: int
+    fraction: bool = False
 
     def __post_init__(self):
         if not (np.isfinite(self.scale) and self.scale > 0):
@@ -31,7 +32,10 @@ class Quantisation:
         return self.scale * -self.zero_point, self.scale * (255 - self.zero_point)
 
     def rounded(self, x: np.ndarray) -> np.ndarray:
-        """The float32 values that the nearest steps mean."""
+        """The float32 values that the nearest steps mean, or the sub-steps below."""
+        if self.fraction:
+            fine = np.float32(self.scale / 256)
+            return np.clip(np.floor(x / fine), -256 * self.zero_point, 256 * (255 - self.zero_point)).astype(np.float32) * fine
         q = np.clip(np.floor(x / np.float32(self.scale) + np.float32(0.5)), -self.zero_point, 255 - self.zero_point)
         return q.astype(np.float32) * np.float32(self.scale)
 

@@ -22,11 +22,12 @@ from nets.graph import Graph, GraphError, Input, Layer, Problem
 from nets.int8.quantised import Quantisation
 from nets.model import ModelError
 from nets.onnx.build import Builder, Meaning, Node, Stack, Steps, View
+from nets.onnx.clamps import clamped, with_normalisations
 from nets.onnx.file import MAX_ELEMENTS, opset_version, printable, read_model, sparse_array, tensor_array
 from nets.onnx.fold import FOLDABLE, constant_value, fold
 from nets.onnx.layout import channels_last
 from nets.onnx.ops import HANDLERS, why_unsupported
-from nets.onnx.patterns import join_normalisations
+from nets.onnx.patterns import join_normalisations, join_scores
 from nets.onnx.qoperators import spell_out
 from nets.onnx.quantised import CARRIED, LINEAR, carried, dequantise, dequantised, meant, quantise, with_real_constants
 from nets.onnx.shapes import FLOATS, ShapeGuess
@@ -34,6 +35,7 @@ from nets.onnx.shapes import FLOATS, ShapeGuess
 __all__ = ["import_onnx"]
 
 MAX_SIDE = 4096         # of the input image, as `nets.preprocess`
+CLAMPS = frozenset({"Clip", "Max", "Min"})
 CONSTANTS = frozenset({"Constant", "ConstantOfShape", *FOLDABLE})
 ALIKE = frozenset({"Add", "Cast", "Clip", "Div", "Identity", "Max", "Min", "Mul", "Pad", "Relu", "Sub", *LINEAR})   # in any order
 
@@ -77,6 +79,7 @@ class _Import:
             self.opset = opset_version(model)
         except ValueError as error:
             raise ModelError(f"{path}: {error}") from None
+        join_scores(model, path.parent, self.opset)
         # What stood in place of nodes that were spelt out, by their outputs.
         self.origins = spell_out(model.graph)
         # Of the tensors that a normalisation made of several nodes gives: the channels that it must have.
@@ -120,7 +123,10 @@ class _Import:
         last = self.net.layers[output]
         if last.op in ENDINGS:                  # which the host computes in floats
             self.net.layers[output] = replace(last, quantised=None)
-        graph = Graph(name=readable(self.path.stem), layers=_used(self.net.layers, output), output=output,
+        layers = self.net.layers
+        if any(layer.quantised for layer in layers.values()):
+            layers, output = with_normalisations(self.net, output)
+        graph = Graph(name=readable(self.path.stem), layers=_used(layers, output), output=output,
                       notes=tuple(self._notes(result)))
         return fold_affines(graph)
 
@@ -277,10 +283,11 @@ class _Import:
         if refused:
             self._report(*self.origins.get(node.output[0], (name, op)), refused)
         if refused or broken:       # what reads it is checked all the same
-            outputs = [self._pretended(tensor, name) if tensor else None for tensor in node.output]
-            if op in LINEAR and values and isinstance(values[0], View):
-                outputs[:1] = values[:1]
+            if op in LINEAR:
+                outputs = [values[0] if values and isinstance(values[0], View) else None] * len(node.output)
                 self.meanings |= {tensor: UNKNOWN for tensor in node.output if op == "QuantizeLinear"}
+            else:
+                outputs = [self._pretended(tensor, name) if tensor else None for tensor in node.output]
         self.values.update((tensor, value) for tensor, value in zip(node.output, outputs, strict=True) if tensor)
 
     def _pretended(self, tensor: str, name: str) -> View | None:
@@ -304,6 +311,8 @@ class _Import:
         if meaning := meant(read):
             read = with_real_constants(read, meaning)
             self.meanings |= {tensor: meaning for tensor in node.output if tensor}
+        if meaning and node.op_type in CLAMPS:
+            return [clamped(read, HANDLERS[node.op_type], meaning.kind)]
         result = HANDLERS[node.op_type](read)
         return result if isinstance(result, list) else [result]
 

@@ -29,7 +29,7 @@ from nets.int8.quantised import Weights
 from nets.onnx.build import Node, Stack, View, axis_of, like, resized
 from nets.onnx.layout import own_order, positions
 from nets.onnx.qoperators import QOPERATORS
-from nets.onnx.quantised import parameters, weights_of
+from nets.onnx.quantised import counted, parameters, weights_of
 from nets.onnx.shape_ops import SHAPE_HANDLERS
 from nets.onnx.windows import WINDOW_HANDLERS, reduced, whole_map
 
@@ -231,7 +231,8 @@ def _total(node: Node, views: list[View], name: str) -> View:
     layers = [one.layer for one in views] if alike and not view.in_order else [node.net.tensor(one) for one in views]
     for k, other in enumerate(layers[1:], 1):
         last = k == len(layers) - 1
-        layers[0] = node.add(Add, layers[0], other, name=name if last else node.part(k)).layer
+        sources, factors = zip(*(counted(node.net, one) for one in (layers[0], other)), strict=True)
+        layers[0] = node.add(Add, *sources, name=name if last else node.part(k), factors=factors).layer
     return View(layers[0], view.shape, name if view.in_order or not alike else view.name,
                 view.loops if alike else own_order(math.prod(view.shape)))
 

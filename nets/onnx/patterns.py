@@ -3,12 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 from nets.onnx.file import tensor_array
 from nets.onnx.fold import FOLDABLE, constant_value, fold
 
-__all__ = ["join_normalisations"]
+__all__ = ["join_normalisations", "join_scores"]
 
 DEEPEST, MOST_INPUTS = 12, 5        # of nodes that compute a padding, as the older exporter of PyTorch does
 
@@ -143,3 +143,70 @@ def _pooled(reader: _Reader, tensor: str) -> onnx.NodeProto | None:
             return None
         pools.add(last.input[0])
     return reader.of(pools.pop(), "AveragePool") if len(pools) == 1 else None
+
+
+def join_scores(model: onnx.ModelProto, folder: Path, opset: int) -> None:
+    """Replaces what `nets.export_qdq` writes for scores of 16 bits, for which older operator sets have no quantisation, by
+    QuantizeLinear and DequantizeLinear: floor(x / scale) + zero point within bounds, and what it means."""
+    reader, scores = _Reader(model.graph, folder, opset), set()
+    for node in list(model.graph.node):
+        try:
+            found = _whole_sub_steps(reader, node)
+        except (ValueError, IndexError):    # told when their node is
+            continue
+        if found:
+            x, scale, zero, low, high = found
+            name = node.output[0]
+            bounds = _constants(model.graph, name, low=np.float32((low - zero) * scale), high=np.float32((high - zero) * scale))
+            model.graph.node.append(helper.make_node("Clip", [x, *bounds], [f"{name}/bounded"]))
+            by = _constants(model.graph, name, unit=np.float32(scale), start=np.uint16(zero))
+            node.CopyFrom(helper.make_node("QuantizeLinear", [f"{name}/bounded", *by], [name], name=node.name))
+            scores.add(name)
+    for node in model.graph.node if scores else ():
+        if node.op_type in ("Flatten", "Reshape") and node.input[0] in scores:
+            scores.add(node.output[0])
+        try:
+            found = _meant(reader, node)
+        except (ValueError, IndexError):
+            continue
+        if found and found[0] in scores:
+            by = _constants(model.graph, node.output[0], unit=np.float32(found[1]), start=np.uint16(found[2]))
+            node.CopyFrom(helper.make_node("DequantizeLinear", [found[0], *by], list(node.output), name=node.name))
+
+
+def _constants(graph: onnx.GraphProto, name: str, **arrays: np.ndarray) -> list[str]:
+    names = [f"{name}/{what}" for what in arrays]
+    graph.initializer.extend(numpy_helper.from_array(array, one) for one, array in zip(names, arrays.values(), strict=True))
+    return names
+
+
+def _whole_sub_steps(reader: _Reader, node: onnx.NodeProto) -> tuple[str, float, int, int, int] | None:
+    """x, scale, zero point and bounds, if a node casts such a sum to 16 bits."""
+    if node.op_type != "Cast" or _attribute(node, "to", 0) != TensorProto.UINT16:
+        return None
+    tensor, numbers = node.input[0], []
+    for op in ("Min", "Max", "Add"):
+        step = reader.of(tensor, op)
+        found = reader.with_number(step) if step else None
+        if not found or not 0 <= found[1] <= np.iinfo(np.uint16).max:
+            return None
+        tensor = found[0]
+        numbers.append(int(found[1]))
+    floor = reader.of(tensor, "Floor")
+    div = reader.of(floor.input[0], "Div") if floor else None
+    scale = reader.constant(div.input[1]) if div else None
+    if scale is None or scale.size != 1 or scale.dtype.kind != "f":
+        return None
+    high, low, zero = numbers
+    return div.input[0], float(scale.reshape(())), zero, low, high
+
+
+def _meant(reader: _Reader, node: onnx.NodeProto) -> tuple[str, float, int] | None:
+    """Integers, scale and zero point, if a node says what they mean."""
+    found = reader.with_number(node) if node.op_type == "Mul" and len(node.input) == 2 else None
+    less = reader.of(found[0], "Sub") if found else None
+    zero = reader.constant(less.input[1]) if less else None
+    wide = reader.of(less.input[0], "Cast") if less else None
+    if zero is None or zero.size != 1 or not wide or not 0 <= zero.reshape(()) <= np.iinfo(np.uint16).max:
+        return None
+    return wide.input[0], found[1], int(zero.reshape(()))

@@ -5,18 +5,19 @@ DequantizeLinear it is the same view. Of constants the integers are kept beside 
 are. Operators: https://onnx.ai/onnx/operators/onnx__QuantizeLinear.html.
 """
 from dataclasses import replace
+import math
 from typing import Any
 
 import numpy as np
 from onnx import helper
 
-from nets.graph import Affine, Clip, Input, Relu
+from nets.graph import Affine, AvgPool, Clip, Input, Relu
 from nets.int8.fuse import ONE_SCALE
 from nets.int8.quantised import Integers, Quantisation, Weights
 from nets.onnx.build import Builder, Meaning, Node, Steps, View, axis_of, like, typed
 from nets.onnx.fold import fold
 
-__all__ = ["CARRIED", "LINEAR", "carried", "dequantise", "dequantised", "kind_of", "meant", "parameters", "quantise",
+__all__ = ["CARRIED", "LINEAR", "carried", "counted", "dequantise", "dequantised", "kind_of", "meant", "parameters", "quantise",
            "weights_of", "with_real_constants"]
 
 LINEAR = ("QuantizeLinear", "DequantizeLinear")
@@ -24,6 +25,7 @@ OFFSETS = {"uint8": 0, "int8": 128}             # of our steps to the file's
 CARRIED = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})        # of constants
 NUMBERS = {"Clip": (1, 2), "Max": None, "Min": None, "Pad": (2,)}       # constants that are steps; None: all
 MOVERS = frozenset({"Concat", "Gather", "GlobalMaxPool", "MaxPool", "ReduceMax", "Slice", "Split", *CARRIED, *NUMBERS})
+SUB_STEPS = 256             # of a step, that scores of 16 bits have
 SAME_UNIT = 1e-5            # of scales: floats of 32 bits that were multiplied once or twice
 MOST = 1 << 40              # of a bias, beyond 32 bits, which nets.int8.check tells
 
@@ -68,13 +70,16 @@ def _kind(node: Node, default: np.dtype | None) -> tuple[Quantisation, np.dtype]
     _linear(node)
     scale, zero = _scale(node), _zero_point(node, default)
     if scale.size != 1 or zero.size != 1:
-        raise ValueError(f"scale {node.called(1)} must be one number, not {max(scale.size, zero.size)}: "
+        raise ValueError(f"scale {node.called(1)} must be one number, not {scale.size if scale.size != 1 else zero.size}: "
                          f"scales of channels are for weights")
-    if zero.dtype.name not in OFFSETS:
+    fraction = zero.dtype == np.uint16 and zero.reshape(()) % SUB_STEPS == 0
+    if zero.dtype.name not in OFFSETS and not fraction:
         raise ValueError(f"integers must be of 8 bits, not {zero.dtype}")
-    start = int(zero.reshape(())) + OFFSETS[zero.dtype.name]
+    unit, start = float(scale.reshape(())), int(zero.reshape(()))
     try:
-        return Quantisation(scale=float(scale.reshape(())), zero_point=start), zero.dtype
+        if fraction:
+            return Quantisation(scale=unit * SUB_STEPS, zero_point=start // SUB_STEPS, fraction=True), zero.dtype
+        return Quantisation(scale=unit, zero_point=start + OFFSETS[zero.dtype.name]), zero.dtype
     except ValueError as error:
         raise ValueError(f"{node.called(1)}: {error}") from None
 
@@ -85,7 +90,19 @@ def quantise(node: Node) -> tuple[View, Meaning]:
     if node.meaning(0):
         raise ValueError(f"input {node.called(0)} must be floats, not integers")
     kind, dtype = _kind(node, None)
+    view = replace(view, layer=_without_nudge(node.net, view.layer, kind))
     return typed(node.net, view, kind, node.name, node.proto.op_type), Meaning(kind, dtype)
+
+
+def _without_nudge(net: Builder, name: str, kind: Quantisation) -> str:
+    """The mean of windows of that scale, if what is added to it before it is rounded is less than any fraction of a step that it
+    can have: then halves go up, as they do here."""
+    layer = net.layers.get(name)
+    pool = net.layers.get(layer.inputs[0]) if isinstance(layer, Affine) else None
+    if not isinstance(pool, AvgPool) or kind_of(net, pool.name) != kind or (layer.scale != 1).any():
+        return name
+    count = 2 * math.prod(pool.window.kernel)
+    return pool.name if 0 < layer.offset.min() and layer.offset.max() * count < kind.scale else name
 
 
 def dequantise(node: Node) -> View:
@@ -102,6 +119,21 @@ def dequantise(node: Node) -> View:
     channels = node.net.shapes[view.layer][0]
     return like(view, node.add(Affine, view.layer, scale=np.full(channels, factor, np.float32),
                                offset=np.full(channels, offset, np.float32), quantised=kind))
+
+
+def counted(net: Builder, name: str) -> tuple[str, float]:
+    """What a sum reads, and how often it counts: integers may have been given another scale for it, and a sign."""
+    factor, start = 1.0, name
+    while isinstance(layer := net.layers.get(name), Affine) and np.ptp(layer.scale) == 0 and not layer.offset.any():
+        name, kind = layer.inputs[0], layer.quantised
+        source = kind_of(net, name)
+        same = kind and source and kind.zero_point == source.zero_point
+        if same and math.isclose(kind.scale, source.scale * layer.scale[0], rel_tol=SAME_UNIT):
+            return name, factor * kind.scale / source.scale
+        if kind:
+            break
+        factor *= float(layer.scale[0])
+    return start, 1.0
 
 
 def dequantised(node: Node) -> tuple[np.ndarray, Steps]:

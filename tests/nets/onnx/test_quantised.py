@@ -1,5 +1,6 @@
 """ONNX files of QuantizeLinear and DequantizeLinear: their integers are taken as they are, and golden computes what they say."""
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,15 @@ import pytest
 from bench.qdq import session
 from golden import values
 from nets import float_run
+from nets.export_qdq import network_model
 from nets.graph import GraphError
 from nets.int8.network import QConv, QNetwork
 from nets.load import load_model
-from nets.model import ModelError
+from nets.model import Model, ModelError
 from nets.onnx.importer import import_onnx
-from nets.quantise import needs_no_images, outline, quantise, quantise_with
+from nets.quantise import needs_no_images, outline, quantise, quantise_with, synthetic_images
 from tests.nets.onnx.cases import model, node, save, weights
+from tests.nets.operators import every_operator
 
 SHAPE = (1, 3, 6, 7)
 X, Y, Z = (0.05, np.uint8(125)), (0.04, np.int8(10)), (0.06, np.int8(0))       # scale and zero point
@@ -297,3 +300,60 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path):
         "  x/DQ (DequantizeLinear): x.scale: scale must be a positive number, not -1.0",
         "  d (Softplus): operator is not supported",
         "  y (Conv): weight (2, 7, 1, 1) in 1 groups does not fit 6 input channels"]
+
+
+def parts(found: QNetwork) -> list[tuple]:
+    """Integers of the layers that have some, with bounds, multipliers of equal arrays, and what their tensors mean."""
+    listed = []
+    for layer in found.layers:
+        kind = found.tensors[layer.name]
+        how = getattr(layer, "requantise", None)
+        each = [] if how is None else [np.broadcast_to(array, kind.shape[:1]).tolist() for array in (how.multiplier, how.shift)]
+        numbers = () if how is None else (*each, how.zero_point, how.low, how.high, how.fraction)
+        held = [np.asarray(getattr(layer, what)).tolist() for what in ("weight", "bias", "weights") if hasattr(layer, what)]
+        if layer.op != "Flatten":               # scores are flattened in the file
+            listed.append((layer.op, kind.scale, kind.zero_point, kind.bits, *numbers, *held))
+    return listed
+
+
+def every_linear_operator() -> Model:
+    """Without those that are written as tables."""
+    every = every_operator()
+    now = {"lrn": "stem/relu", "gate/softmax": "gate"}
+    layers = tuple(replace(layer, inputs=tuple(now.get(name, name) for name in layer.inputs))
+                   for layer in every.graph.layers if layer.name not in ("lrn", "gate/softmax", "probabilities"))
+    return replace(every, graph=replace(every.graph, layers=layers, output="classes"))
+
+
+def moved_scores() -> Model:
+    """Scores that are far from zero: what all share is added in floats."""
+    every = every_linear_operator()
+    last = every.graph.by_name["classes"]
+    layers = (*every.graph.layers[:-1], replace(last, bias=last.bias + np.float32(40)))
+    return replace(every, graph=replace(every.graph, layers=layers))
+
+
+@pytest.mark.parametrize("make", [lambda: load_model("digits"), every_linear_operator, moved_scores])
+def test_our_own_export_comes_back(tmp_path, make):
+    """Every integer of it."""
+    source = make()
+    first = quantise(source, synthetic_images(source.spec, count=3))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(network_model(first).SerializeToString())
+    loaded = load_model(path)
+    assert needs_no_images(loaded)
+    second = quantise(loaded, ())
+    assert parts(first) == parts(second) and first.offset == pytest.approx(second.offset)
+    assert (make is moved_scores) == bool(first.offset) and first.tensors[first.output].bits == 16
+    q = steps(7, first.spec.shape, 0, 255, "u1")
+    one, other = (values.run(each, q)[each.output].ravel() for each in (first, second))
+    assert np.array_equal(one, other) and np.ptp(one) > 500
+
+
+def test_integers_of_16_bits_are_for_scores(tmp_path):
+    nodes = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z", "r"), node("Conv", "r w", "c"),
+             node("QuantizeLinear", "c s z16", "d"), node("DequantizeLinear", "d s z16", "e"), node("Relu", "e")]
+    constants = {"s": np.float32(0.05), "z": np.uint8(3), "z16": np.uint16(256), **weights(w=(4, 3, 1, 1))}
+    loaded = load_model(save(tmp_path, model(nodes, constants, shape=SHAPE)))
+    with pytest.raises(GraphError, match=r"c \(Conv\): integers of 16 bits are for a classifier's scores alone"):
+        quantise(loaded, synthetic_images(loaded.spec))
