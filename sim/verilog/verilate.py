@@ -177,4 +177,5 @@ def executable(rtl: Rtl, build: Path = BUILD) -> Path:
     main = (config.share_dir / "lib" / "verilator" / "verilator.cpp").read_text()
     return _model("top", rtl, build, sources={"main.cpp": main, "public.vlt": _PUBLIC},
                   runtime=("verilated_dpi.cpp", "verilated_vpi.cpp"), options=("--vpi", "--timescale", "1ns/1ps"),
+                  flags=("-O0",),           # coroutines take longer than the model
                   link=(f"-Wl,-rpath,{libraries}", f"-L{libraries}", "-lcocotbvpi_verilator"))
