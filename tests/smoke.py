@@ -178,11 +178,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--python", type=Path, required=True, metavar="FILE", help="interpreter whose commands are run")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}")
     parser.add_argument("--once", action="store_true", help="leave the second pass out")
+    parser.add_argument("--models", type=Path, metavar="DIR", help="where simulated models are kept for other runs (nowhere)")
     parser.add_argument("--extras", default="", metavar="NAMES", help="extras that are installed there, with commas")
     args = parser.parse_args(argv)
     python, environment = args.python.absolute(), environment_of({})
+    models = args.models and args.models.absolute()
     with tempfile.TemporaryDirectory(prefix="smoke.") as folder:
         os.chdir(folder)
+        if models:
+            models.mkdir(parents=True, exist_ok=True)
+            Path("build").mkdir()
+            Path("build/sim").symlink_to(models)
         smoke = Smoke(python, set(args.extras.split(",")), _names(python, environment, Path(folder)), environment)
         if args.quick:
             for run in RUNS:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 import fcntl
 import hashlib
+from importlib.metadata import version
 import os
 from pathlib import Path
 import shutil
@@ -27,8 +28,9 @@ VCD, FST = WAVES = ".vcd", ".fst"           # kinds of waveforms, as their files
 _VERILATE = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "--output-split", "20000",
              "--top-module", "top", "--prefix", "Vtop", "--Mdir", ".")
 # What -O2 takes twice as long to compile for runs no faster.
-_COMPILE = ("-std=c++20", "-O1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-w", "-I.",
-            f"-I{VERILATOR_ROOT / 'include'}", f"-I{VERILATOR_ROOT / 'include' / 'vltstd'}")
+_COMPILE = ("-std=c++20", "-O1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-w", "-I.")
+_INCLUDE = (f"-I{VERILATOR_ROOT / 'include'}", f"-I{VERILATOR_ROOT / 'include' / 'vltstd'}")
+_VERSION = version("verilator")         # with it models are the same in every environment
 # Verilator's name for what runs once, before the first cycle: the last level counts.
 _ONCE, _ONCE_LEVEL = "__Slow.cpp", "-O0"
 # Sources are compiled together up to so many bytes: Verilator's headers, which each would include, take two seconds to read.
@@ -81,7 +83,7 @@ def _run(command: Sequence[str], cwd: Path, what: str) -> None:
 def _compile(sources: Sequence[Path | str], flags: Sequence[str], cwd: Path) -> None:
     def compile_one(source: Path | str) -> None:
         level = (_ONCE_LEVEL,) if str(source).endswith(_ONCE) else ()
-        _run(["g++", *flags, *level, "-c", str(source)], cwd, "compiling the model")
+        _run(["g++", *flags, *level, *_INCLUDE, "-c", str(source)], cwd, "compiling the model")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             list(pool.map(compile_one, sources))
@@ -115,7 +117,7 @@ def _together(work: Path) -> list[str]:
 
 def _runtime(names: Sequence[str], flags: Sequence[str], build: Path) -> list[str]:
     """Verilator's own object files, compiled once for all models."""
-    made = cached("runtime-" + digest(str(VERILATOR_ROOT), *names, *flags),
+    made = cached("runtime-" + digest(_VERSION, *names, *flags),
                   lambda work: _compile([VERILATOR_ROOT / "include" / name for name in names], flags, work), build)
     return sorted(str(path.resolve()) for path in made.glob("*.o"))
 
@@ -124,7 +126,8 @@ def _model(product: str, rtl: Rtl, build: Path, *, sources: dict[str, str], runt
            flags: Sequence[str] = (), link: Sequence[str] = ()) -> Path:
     """Verilates the design, compiles it with `sources` (file name to text) and links `product`; keeps that and top.v."""
     flags = *_COMPILE, *flags
-    objects = _runtime(("verilated.cpp", "verilated_threads.cpp", *runtime), flags, build)
+    names = "verilated.cpp", "verilated_threads.cpp", *runtime
+    objects = _runtime(names, flags, build)
 
     def make(work: Path) -> None:
         for name, text in {"top.v": rtl.verilog, **sources}.items():
@@ -138,7 +141,7 @@ def _model(product: str, rtl: Rtl, build: Path, *, sources: dict[str, str], runt
             if path.name not in (product, "top.v"):
                 path.unlink()
 
-    key = digest(rtl.verilog, repr(sources), *objects, *_VERILATE, *options, *flags, _ONCE_LEVEL, str(_TOGETHER), *link)
+    key = digest(rtl.verilog, repr(sources), _VERSION, *names, *_VERILATE, *options, *flags, _ONCE_LEVEL, str(_TOGETHER), *link)
     return cached(f"model-{key}", make, build) / product
 
 
