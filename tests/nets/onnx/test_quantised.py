@@ -1,10 +1,12 @@
 """ONNX files of QuantizeLinear and DequantizeLinear: their integers are taken as they are, and golden computes what they say."""
 from collections.abc import Sequence
 from dataclasses import replace
+import logging
 from pathlib import Path
 
 import numpy as np
 import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 import pytest
 
 from bench.qdq import session
@@ -348,6 +350,43 @@ def test_our_own_export_comes_back(tmp_path, make):
     q = steps(7, first.spec.shape, 0, 255, "u1")
     one, other = (values.run(each, q)[each.output].ravel() for each in (first, second))
     assert np.array_equal(one, other) and np.ptp(one) > 500
+
+
+class Images(CalibrationDataReader):
+    """Noise to calibrate on."""
+
+    def __init__(self):
+        self.left = [{"x": np.random.default_rng(seed).uniform(-1, 1, SHAPE).astype(np.float32)} for seed in range(8)]
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return self.left.pop() if self.left else None
+
+
+@pytest.mark.parametrize("kind, form, mean", [(QuantType.QUInt8, QuantFormat.QDQ, "AvgPool"),
+                                              (QuantType.QInt8, QuantFormat.QDQ, "AvgPool"),
+                                              (QuantType.QUInt8, QuantFormat.QOperator, "Conv")])
+def test_what_the_static_quantiser_makes(tmp_path, monkeypatch, kind, form, mean):
+    """One layer each, and not far from ONNX Runtime's integer kernels after all of them; in the format QOperator the average pool
+    has a scale of its own."""
+    nodes = [node("Conv", "x w b", "c", pads=[1, 1, 1, 1], name="c"), node("Relu", "c", "r", name="r"),
+             node("Conv", "r v", "d", group=6, pads=[1, 1, 1, 1], name="d"), node("Clip", "d none six", "e", name="e"),
+             node("Add", "e r", "f", name="f"), node("Conv", "f u", "g", name="g"), node("Concat", "f g", "h", axis=1, name="h"),
+             node("MaxPool", "h", "i", kernel_shape=[2, 2], strides=[2, 2], name="i"),
+             node("AveragePool", "i", "k", kernel_shape=[2, 2], name="k"), node("GlobalAveragePool", "k", "l", name="l"),
+             node("Flatten", "l", "m", name="m"), node("Gemm", "m t s", transB=1, name="n")]
+    constants = weights(w=(6, 3, 3, 3), b=(6,), v=(6, 1, 3, 3), u=(4, 6, 1, 1), t=(8, 10), s=(8,))
+    proto = model(nodes, constants | {"none": np.float32(0), "six": np.float32(6)}, shape=SHAPE)
+    path = tmp_path / "net.onnx"
+    monkeypatch.setattr(logging.root, "disabled", True)             # it advises against what there is
+    quantize_static(save(tmp_path, proto, "float.onnx"), path, Images(), quant_format=form, activation_type=kind,
+                    weight_type=QuantType.QInt8, per_channel=kind is QuantType.QUInt8)
+    assert needs_no_images(load_model(path))
+    found = network(path)
+    assert [layer.op for layer in found.layers[1:]] == [*"Conv Conv Add Conv Conv Concat MaxPool".split(), mean,
+                                                        *"GlobalAvgPool Flatten Conv".split()]
+    results = [both(path, found, steps(seed, (3, 6, 7), 0, 255, "u1"), fused=True) for seed in range(12)]
+    got, wanted = (np.concatenate(arrays) for arrays in zip(*results, strict=True))
+    assert np.abs(got - wanted).max() <= 4 and np.abs(got - wanted).mean() < 1 and np.ptp(wanted) > 100
 
 
 def test_integers_of_16_bits_are_for_scores(tmp_path):
