@@ -1,9 +1,11 @@
 """Ctrl-C at any moment of a command, and a start where nothing is installed: one line on stderr each.
 
-A command lives through three times. While its modules are imported, and while the process ends, there is nothing to put away:
-Ctrl-C ends it at once. In between, Ctrl-C raises KeyboardInterrupt, so that half-written files are removed and tools stopped;
-a second one ends it at once. This module is imported before everything else and imports little.
+A command lives through three times. While its modules are imported, and when its work is done, there is nothing to put away:
+Ctrl-C ends it at once, and is ignored while Python itself ends. In between, Ctrl-C raises KeyboardInterrupt, so that half-written
+files are removed and tools stopped; a second one ends it at once. This module is imported before everything else and imports
+little.
 """
+import atexit
 from collections.abc import Iterator
 from contextlib import contextmanager
 import os
@@ -34,6 +36,8 @@ def guard_start() -> None:
             stream.reconfigure(errors="replace")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:       # else it is ignored, as behind nohup
         signal.signal(signal.SIGINT, _leave)
+        # Python puts back the system's own handler when it ends, and would die of the signal after all is done.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
     sys.excepthook = _uninstalled
 
 
