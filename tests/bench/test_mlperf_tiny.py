@@ -1,17 +1,24 @@
 """MLPerf Tiny's networks on boards and against LiteRT, with small networks in the place of theirs."""
 from dataclasses import replace
+from functools import partial
 import json
 
 import numpy as np
 import pytest
 
 from bench import mlperf_tiny
+from bench.tiny import machines
 from bench.tiny.judges import compare, inputs_of, interpreters, without_softmax
 from bench.tiny.page import BEGIN, END, write_page
+from boards import find
 from cli import RequestError
+from golden import values
 from nets.load import load_model
 from nets.quantise import quantise_with
+from sim.frame import FrameBench
+from sim.verilog.verilate import VCD
 from tests.nets.tflite.cases import model, op, save
+from tests.sim.test_random_networks import GEOMETRY
 
 SHAPE = (1, 6, 8, 3)
 RNG = np.random.default_rng(0)
@@ -43,6 +50,15 @@ def test_the_tensor_before_the_softmax_is_compared(file):
     wrong = replace(network, layers=tuple(replace(layer, bias=layer.bias + 4000) if hasattr(layer, "bias") else layer
                                           for layer in network.layers))
     assert compare(wrong, data, inputs_of(network, None, 8), classes=True)["golden"]["steps"] > 1
+
+
+def test_frames_on_the_rtl_are_golden(file, monkeypatch):
+    monkeypatch.setattr(machines, "FrameBench", partial(FrameBench, waves=VCD))       # the model of tests.sim.test_run
+    network, board = quantise_with(load_model(file)), replace(find("ulx3s"), geometry=GEOMETRY)
+    q = inputs_of(network, None, 1)[0]
+    found = machines.simulated(network, board, q)
+    assert found["wrong"] == 0 and found["predicted"] == found["cycles"][0] > found["cycles"][1]
+    assert values.run(network, q)[network.output].any()
 
 
 def test_command_keeps_what_it_found(file, tmp_path, monkeypatch, capsys):
