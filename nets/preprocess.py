@@ -228,8 +228,10 @@ def _as_pixels(path: Path, held: np.ndarray, spec: InputSpec) -> np.ndarray:
         return np.ascontiguousarray(held)
     if held.dtype == np.int8:
         return (held.astype(np.int16) + 128).astype(np.uint8)
-    if held.dtype.kind != "f" or not np.isfinite(held).all():
-        raise PreprocessError(f"{path}: must hold finite floats, int8 or uint8, not {held.dtype}")
+    if held.dtype.kind != "f":
+        raise PreprocessError(f"{path}: must hold floats, int8 or uint8, not {held.dtype}")
+    if odd := int((~np.isfinite(held)).sum()):
+        raise PreprocessError(f"{path}: {odd} of {held.size} values of {held.dtype} are not finite numbers")
     mean, std = (np.array(v)[:, None, None] for v in (spec.mean, spec.std))
     pixels = (held * std + mean) / spec.scale
     return np.clip(np.floor(pixels + 0.5), 0, 255).astype(np.uint8)
