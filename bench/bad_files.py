@@ -24,7 +24,7 @@ from rich.table import Table
 
 from bench.damage.flatbuffers import TFLITE_MUTATIONS
 from bench.damage.mutations import BYTE_MUTATIONS, FLN_MUTATIONS, JSON_MUTATIONS, ONNX_MUTATIONS
-from cli import Parser, run_command, terminal, write_json
+from cli import Parser, progress, run_command, terminal, write_json
 
 __all__ = ["Case", "Outcome", "Sample", "find_samples", "get_parser", "main", "make_cases", "run_cases"]
 
@@ -327,7 +327,8 @@ def _work(args: argparse.Namespace) -> int:
         if args.data:
             (Path(folder) / "images").mkdir()
             shutil.copy(args.data / "images" / "labels.txt", Path(folder) / "images")
-        outcomes = list(run_cases(make_cases(samples, args.count, args.seed), Path(folder), timeout=args.timeout))
+        cases = run_cases(make_cases(samples, args.count, args.seed), Path(folder), timeout=args.timeout)
+        outcomes = list(progress(cases, "files", total=args.count))
     _print_summary(outcomes, args.seed)
     if args.json:
         write_json(args.json, {"seed": args.seed, "outcomes": [asdict(outcome) for outcome in outcomes]})
