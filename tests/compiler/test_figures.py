@@ -13,7 +13,7 @@ from nets.network import add_network_arguments, outline_from_arguments
 @pytest.mark.parametrize("name, board, cycles, utilisation", [
     ("squeezenet1_1", "ulx3s", 1_388_685, .98), ("squeezenet1_0", "ulx3s", 3_301_502, .96),
     ("squeezenet1_1", "ulx3s-25f", 11_732_033, .93), ("digits", "versa-ecp5", 40_297, .69),
-    ("alexnet_torchvision", "ulx3s-64mb", 32_728_080, .085)])
+    ("alexnet_torchvision", "ulx3s-64mb", 32_618_772, .085)])
 def test_a_frame_takes_as_long_as_it_did(name, board, cycles, utilisation):
     """Exact, as the RTL is: a schedule that got worse shows here, not in a report somebody has to read."""
     parser, board = argparse.ArgumentParser(), find(board)
