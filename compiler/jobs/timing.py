@@ -6,22 +6,20 @@ then, what is needed first. Nothing in here is needed for a program to be right,
 from collections import deque
 from itertools import islice
 
-from arch.gather import line_bytes
 from arch.geometry import Geometry
 from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
 from arch.unit.gather import GatherConfig
 from compiler import costs
 from compiler.jobs.job import Job, Jobs
 from compiler.jobs.stores import Span, Stores
-from compiler.schedule.steps import visible_after
+from compiler.schedule.steps import gather_row_cycles, visible_after
 
 __all__ = ["gather_cycles", "timeline"]
 
 
 def gather_cycles(geometry: Geometry, config: GatherConfig) -> float:
     """Cycles of a gather that waits for nothing."""
-    slots = config.kernel * (1 + (config.tap_bytes - 1) / line_bytes(geometry)) + 0.5
-    return config.rows * (config.columns * slots + 20)
+    return config.rows * gather_row_cycles(geometry, columns=config.columns, kernel=config.kernel, tap_bytes=config.tap_bytes)
 
 
 def _transfer_cycles(geometry: Geometry, opcode: Opcode, body: Transfer | PixelTransfer) -> float:

@@ -3,13 +3,12 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from arch.gather import line_bytes
 from arch.geometry import Geometry
 from compiler import costs
 from compiler.residency import Gathered, Residency, Traffic
 from compiler.schedule.orders import Order, Way
 from compiler.schedule.plan import Residents
-from compiler.schedule.steps import Step, visible_after, weight_words
+from compiler.schedule.steps import Step, gather_row_cycles, visible_after, weight_words
 from compiler.stages import Buffer, Origin, Stage, Stages
 
 __all__ = ["Estimate", "Group"]
@@ -131,7 +130,7 @@ class Estimate:
         """Cycles in which the gather makes a row of windows."""
         conv = self.stages.image
         taps = conv.window.kernel[1] * conv.weight.shape[1]
-        return windows.width * (conv.window.kernel[0] * (1 + (taps - 1) / line_bytes(self.geometry)) + 0.5) + 20
+        return gather_row_cycles(self.geometry, columns=windows.width, kernel=conv.window.kernel[0], tap_bytes=taps)
 
 
 class _Stream:

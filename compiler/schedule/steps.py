@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 
 from arch import pipeline, units
+from arch.gather import line_bytes
 from arch.geometry import Geometry
 from compiler import costs
 from compiler.bands import Band
 from compiler.stages import Origin, Slice, Stage
 
-__all__ = ["Cuts", "Step", "band_rows", "row_bands", "shortest_pass", "visible_after", "weight_words"]
+__all__ = ["Cuts", "Step", "band_rows", "gather_row_cycles", "row_bands", "shortest_pass", "visible_after", "weight_words"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +102,11 @@ def shortest_pass(geometry: Geometry) -> int:
 def visible_after(geometry: Geometry) -> int:
     """Last beat of a command issued -> first beat of a command that waits for what it writes, about."""
     return units.latency(geometry) + costs.HANDOVER_CYCLES
+
+
+def gather_row_cycles(geometry: Geometry, *, columns: int, kernel: int, tap_bytes: int) -> float:
+    """About how many cycles the gather takes for a row of `columns` windows: of a square kernel, with `tap_bytes` in each row."""
+    return columns * (kernel * (1 + (tap_bytes - 1) / line_bytes(geometry)) + 0.5) + 20
 
 
 def row_bands(height: int, rows: int, first: int | None = None) -> list[range]:
