@@ -4,12 +4,13 @@ The first ones know nothing of the format; the others take an ONNX file apart an
 is still well-formed protobuf; the last ones do so with the JSON of a side file, and with quantised files, whose checksum
 they put right again, as only malice would. Those of TFLite files are in `bench.damage.flatbuffers`.
 """
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import hashlib
 import json
 from random import Random
 import re
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -117,24 +118,26 @@ def shapes_in_constants(graph: onnx.GraphProto, rng: Random) -> None:
 
 def change_scale(graph: onnx.GraphProto, rng: Random) -> None:
     """Of a quantisation: none, zero, negative, huge, tiny, of other channels, or of another type."""
-    scales = {node.input[1] for node in graph.node if node.op_type in QUANTISATIONS for _ in node.input[1:2]}
-    found = [one for one in graph.initializer if one.name in scales]
-    if found:
-        tensor = rng.choice(found)
-        array = numpy_helper.to_array(tensor)
-        changed = rng.choice((array * 0, -array, array * 1e30, array * 1e-30, array.astype("f8"), array.astype("i4"),
-                              array.reshape(-1)[:rng.randrange(2)], array.repeat(2)))
-        tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
+    _change_parameter(graph, rng, 1, lambda array: (
+        array * 0, -array, array * 1e30, array * 1e-30, array.astype("f8"), array.astype("i4"),
+        array.reshape(-1)[:rng.randrange(2)], array.repeat(2)))
 
 
 def change_zero_point(graph: onnx.GraphProto, rng: Random) -> None:
-    zeros = {node.input[2] for node in graph.node if node.op_type in QUANTISATIONS for _ in node.input[2:3]}
-    found = [one for one in graph.initializer if one.name in zeros]
+    """Of a quantisation: none, another one, of other channels, or of another type."""
+    _change_parameter(graph, rng, 2, lambda array: (
+        array + 1, array.astype("i1"), array.astype("u1"), array.astype("i2"), array.astype("f4"), array.repeat(2),
+        array.reshape(-1)[:0]))
+
+
+def _change_parameter(graph: onnx.GraphProto, rng: Random, index: int,
+                      changes: Callable[[np.ndarray], Sequence[np.ndarray]]) -> None:
+    """One of `changes` of a constant that is this input of a quantisation."""
+    names = {node.input[index] for node in graph.node if node.op_type in QUANTISATIONS for _ in node.input[index:index + 1]}
+    found = [one for one in graph.initializer if one.name in names]
     if found:
         tensor = rng.choice(found)
-        array = numpy_helper.to_array(tensor)
-        changed = rng.choice((array + 1, array.astype("i1"), array.astype("u1"), array.astype("i2"), array.astype("f4"),
-                              array.repeat(2), array.reshape(-1)[:0]))
+        changed = rng.choice(changes(numpy_helper.to_array(tensor)))
         tensor.CopyFrom(numpy_helper.from_array(changed, tensor.name))
 
 
