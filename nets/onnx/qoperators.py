@@ -11,11 +11,11 @@ import onnx
 from onnx import helper
 
 from nets.onnx.file import printable
+from nets.onnx.quantised import LINEAR
 
 __all__ = ["QOPERATORS", "spell_out"]
 
 MICROSOFT = "com.microsoft"
-LINEAR = ("QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True, kw_only=True)
