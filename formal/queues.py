@@ -94,7 +94,7 @@ class CommandQueueClaim(StageClaim):
     faults = ("drop", "repeat", "change", "waver", "tokens")
     QUEUE = "store"
     GEOMETRY = Geometry(input_lanes=4, output_lanes=2, activation_words=512, weight_words=512)
-    depth = 26              # the least that shows each fault, two instructions behind each other; one cycle more takes thrice as long
+    depth = 26              # the least that shows each fault, of two instructions; a cycle more takes three times as long
     WORDS = 4               # that wait
     WAITS = (0, 2)          # places in QUEUES
 

@@ -31,7 +31,7 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
 
     A file's preparation of images and its labels come from its side file (`side_file`, or `<model>.json` beside it, if there is
     one); the other arguments override single fields of that (see `nets.preprocess.InputSpec`), `labels` being a file with a
-    label a line. Labels that a TFLite file carries are taken where nothing else names any. Without a side file a network of 3
+    label a line. Labels and normalisation that a TFLite file carries are taken where nothing else says any. Else a network of 3
     channels is fed as ImageNet models are, one of 1 channel with grey images in 0..1, and one that scales pixels itself with
     pixels in 0..255; the model's notes say so. A network that begins by scaling and shifting its image has that done by the
     preparation, where that can be.
@@ -66,6 +66,8 @@ def load_model(source: str | Path, *, side_file: str | Path | None = None, size:
         graph = _resized(graph, size)
     if spec is None:
         spec, how = _usual_spec(name, graph)
+        if kind == ".tflite":
+            spec, how = _told_spec(path, spec, how)
         if mean is None and std is None and scale is None:
             notes = (f"{path.name}: no side file {path.with_suffix('.json').name}: images are prepared as {how}",)
     if labels:
@@ -129,6 +131,21 @@ def _usual_spec(name: str, graph: Graph) -> tuple[InputSpec, str]:
         plain = replace(usual, scale=1.0, mean=(0.0,) * channels, std=(1.0,) * channels)
         return plain, f"pixels in 0..255 ({order}), since the network scales them itself"
     return usual, "ImageNet's (RGB in 0..1, mean and deviation of ImageNet)" if channels == 3 else "grey in 0..1"
+
+
+def _told_spec(path: Path, usual: InputSpec, how: str) -> tuple[InputSpec, str]:
+    """The preparation that a TFLite file's metadata tells, else the usual one, and what it is in words."""
+    from nets.tflite.metadata import normalisation_in
+    told = normalisation_in(path)
+    if told is None:
+        return usual, how
+    try:
+        told = told.of(usual.shape[0])
+        spec = replace(usual, scale=1.0, mean=told.mean, std=told.std)
+    except ValueError as error:
+        return usual, f"{how}; what its metadata says is not taken: {error}"
+    mean, std = (", ".join(f"{value:g}" for value in dict.fromkeys(values)) for values in (told.mean, told.std))
+    return spec, f"its metadata says: pixels in 0..255, less {mean}, divided by {std} ({usual.channels})"
 
 
 def _overridden(spec: InputSpec, *, size: tuple[int, int] | None, **fields) -> InputSpec:

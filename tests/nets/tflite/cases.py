@@ -11,7 +11,7 @@ from nets.float_run import run
 from nets.graph import Graph
 from nets.tflite.importer import import_tflite
 
-__all__ = ["agree", "interpreter", "model", "op", "save", "weights"]
+__all__ = ["agree", "interpreter", "model", "normalised", "op", "save", "weights"]
 
 KINDS = {np.dtype(numpy): getattr(tflite.TensorType, name) for numpy, name in (
     ("f4", "FLOAT32"), ("f2", "FLOAT16"), ("i1", "INT8"), ("u1", "UINT8"), ("i4", "INT32"), ("i8", "INT64"), ("?", "BOOL"))}
@@ -41,7 +41,7 @@ def weights(seed: int = 0, **shapes: tuple[int, ...]) -> dict[str, np.ndarray]:
 
 def model(ops: list[dict], constants: dict[str, Any] | None = None, *, shape=(1, 7, 9, 4), dtype: str = "f4",
           types: dict[str, tuple[float | list[float], int | list[int], int]] | None = None, output: str = "y",
-          dtypes: dict[str, str] | None = None) -> bytes:
+          dtypes: dict[str, str] | None = None, metadata: bytes = b"") -> bytes:
     """A network from `x` to `output`; lists are int32 constants. `types`: scale, zero point and axis of tensors by name; all that
     are no constants are of `dtype`, unless `dtypes` names them."""
     arrays = {name: np.array(value, np.int32) if isinstance(value, list) else np.asarray(value)
@@ -62,8 +62,32 @@ def model(ops: list[dict], constants: dict[str, Any] | None = None, *, shape=(1,
     graph = _table(b, "SubGraph", **parts)
     parts = {"Version": 3, "OperatorCodes": _offsets(b, [_code(b, code) for code in codes]), "Subgraphs": _offsets(b, [graph]),
              "Buffers": _offsets(b, buffers)}
+    if metadata:
+        entries = _offsets(b, [_table(b, "Metadata", Name=b.CreateString("TFLITE_METADATA"), Buffer=len(buffers))])
+        parts |= {"Metadata": entries, "Buffers": _offsets(b, [*buffers, _buffer(b, metadata)])}
     b.Finish(_table(b, "Model", **parts), file_identifier=b"TFL3")
     return bytes(b.Output())
+
+
+def normalised(mean: list[float], std: list[float], *, kind: int = 1) -> bytes:
+    """Metadata with one process unit for the first input, of this kind; fields by their places in metadata_schema.fbs."""
+    b = flatbuffers.Builder(256)
+    options = _slots(b, 2, {0: _ints(b, mean, "f4"), 1: _ints(b, std, "f4")})
+    b.StartObject(2)
+    b.PrependUint8Slot(0, kind, 0)
+    b.PrependUOffsetTRelativeSlot(1, options, 0)
+    unit = b.EndObject()
+    image = _slots(b, 7, {0: b.CreateString("image"), 4: _offsets(b, [unit])})
+    graph = _slots(b, 7, {2: _offsets(b, [image])})
+    b.Finish(_slots(b, 8, {0: b.CreateString("a network"), 3: _offsets(b, [graph])}), file_identifier=b"M001")
+    return bytes(b.Output())
+
+
+def _slots(b: flatbuffers.Builder, count: int, offsets: dict[int, int]) -> int:
+    b.StartObject(count)
+    for place, offset in offsets.items():
+        b.PrependUOffsetTRelativeSlot(place, offset, 0)
+    return b.EndObject()
 
 
 def _table(b: flatbuffers.Builder, kind: str, **fields) -> int:
