@@ -50,10 +50,12 @@ SYNTHETIC_IMAGES = 16
 SYNTHETIC_HEADROOM = 2.5       # photographs reach further than noise: SqueezeNet then loses a point, not half of them
 
 
-def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.0, notes: tuple[str, ...] = ()) -> QNetwork:
+def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.0, notes: tuple[str, ...] = (),
+             dead_channels: bool = False) -> QNetwork:
     """The network in integers, calibrated on images: uint8 pixels (channels, height, width) as `InputSpec.pixels` makes them.
     `headroom` widens the ranges found (see `nets.int8.lower`); `notes` join those of the model. What the network brings of its
     integers is taken as it is (`nets.int8.given`), and if that is all, it needs no images; with some, losses are measured.
+    `dead_channels`: they stay.
 
     Raises GraphError naming every layer that cannot be computed in integers, ValueError without any image that is needed.
     """
@@ -82,7 +84,8 @@ def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.
     losses = measure_losses(graph, steps, network, progress(sample, "measuring losses")) if images else ()
     network = replace(network, losses=losses, notes=model.notes + steps.notes + notes + (warnings(losses) if losses else ()),
                       provenance={"calibration_images": len(images), "calibration_sha256": _digest(images)})
-    network = without_dead_channels(network)
+    if not dead_channels:
+        network = without_dead_channels(network)
     check(network)
     return network
 

@@ -1,0 +1,1 @@
+"""How short weights become: kinds of compression, compared."""
