@@ -21,7 +21,7 @@ __all__ = ["CLAIMS", "AverageClaim", "AverageFractionClaim", "DispatchClaim", "D
            "QueueClaim", "READY_FOR", "SHOWS", "StageClaim", "CreditsClaim", "WindowClaim", "WriterClaim"]
 
 READY_FOR = 3                   # cycles for which weights and parameters have been ready when a pass starts
-PLACES = 4                      # of a queue
+PLACES = 2                      # of a queue
 SHOWS = pipeline.WINDOW - 2     # after so many the pass before has shown all its beats; its own follow
 
 
@@ -229,7 +229,8 @@ class AverageClaim(StageClaim):
         put, second = taken & (~config["enable"] | block_end & config["last"]), Signal()
         m.d.sync += second.eq(put & config["enable"] & (self.FRACTION and self.fault != "one of two"))
         m.d.comb += [Assert(~(taken & second)), inside.eq(keeps_order(
-            self, m, put=put | second, value=bit & ~config["enable"], take=out.valid & out.ready, taken=out.payload, most=4,
+            self, m, put=put | second, value=bit & ~config["enable"], take=out.valid & out.ready, taken=out.payload,
+            most=PLACES + self.FRACTION,       # the second result is counted before it has a place
             patience=average_latency(self.LANES), waiting=~out.valid, ahead_of=0 if self.FRACTION else 2))]
         assert_stable(m, out, "o")
 
