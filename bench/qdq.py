@@ -5,6 +5,7 @@
 End to end, a step lost early goes on through the layers after it; layer by layer, each layer gets golden's own inputs.
 ONNX Runtime turns the export into its integer kernels; `--unfused` leaves floats between DequantizeLinear and QuantizeLinear.
 `--integers` takes the export that rounds as the network says: nothing may differ.
+Of a model that is a quantised ONNX file the scores are compared with those of the file itself, too.
 """
 import argparse
 from pathlib import Path
@@ -17,14 +18,14 @@ from cli import Parser, needs_extra, positive, print_notes, progress, run_comman
 from golden import values
 from nets.export_qdq import layer_model, network_model
 from nets.int8.network import QInput, QNetwork
-from nets.network import add_network_arguments, network_from_arguments
+from nets.network import add_network_arguments, network_and_model
 from nets.preprocess import find_images, load_image
 from nets.quantise import spread
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-__all__ = ["compare", "get_parser", "main", "session"]
+__all__ = ["against_file", "compare", "get_parser", "main", "session"]
 
 RUNTIME = "onnxruntime", "bench", "the comparison with ONNX Runtime"
 
@@ -77,6 +78,22 @@ def compare(network: QNetwork, images: list[np.ndarray], *, fused: bool, integer
     return record
 
 
+def against_file(network: QNetwork, path: Path, images: list[np.ndarray], *, fused: bool) -> dict:
+    """How far golden's scores are from those of the quantised ONNX file that the network was imported from, on prepared images:
+    `equal`, the share, `steps`, the most that one is off, in steps of the file, and `same_top1`, on how many images. What the
+    host computes of the scores, as a softmax, is left to it: then the best class alone is compared, the others are None."""
+    judge, kind = session(path.read_bytes(), fused=fused), network.tensors[network.output]
+    source, apart, same_top1 = judge.get_inputs()[0], [], 0
+    for x in images:
+        found = values.run(network, network.quantise_input(x))[network.output].astype(np.int64).ravel()
+        wanted = judge.run(None, {source.name: x.reshape(1, *(x.shape if len(source.shape) == 4 else (-1,)))})[0].ravel()
+        apart.append(np.abs(np.rint(wanted / np.float32(kind.scale)).astype(np.int64) + kind.zero_point - found))
+        same_top1 += int(found.argmax() == wanted.argmax())
+    steps = {"equal": None, "steps": None} if network.endings else {
+        "equal": float((np.stack(apart) == 0).mean()), "steps": int(np.max(apart))}
+    return {**steps, "same_top1": same_top1}
+
+
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m bench.qdq", description=__doc__,
                     formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,7 +108,7 @@ def get_parser() -> argparse.ArgumentParser:
 
 def run(args: argparse.Namespace) -> int:
     needs_extra(*RUNTIME)               # told before the network is quantised, which may take minutes
-    network = network_from_arguments(args)
+    network, model = network_and_model(args)
     print_notes(network.notes)
     images = [network.spec.normalise(load_image(path, network.spec)) for path in spread(find_images(args.images), args.limit)]
     record = compare(network, images, fused=not args.unfused, integers=args.integers, watch=True)
@@ -100,6 +117,10 @@ def run(args: argparse.Namespace) -> int:
         print(f"{how.replace('_', ' '):15}{part['equal']:10.4%} of {part['elements']:,} equal, at most {part['steps']} apart, "
               f"worst layer {part['worst_layer']} {part['worst_equal']:.4%}")
     print(f"same top-1 on {record['same_top1']} of {record['images']} images")
+    if model is not None and model.graph.quantised and Path(args.model).suffix.lower() == ".onnx":
+        part = record["file"] = against_file(network, Path(args.model), images, fused=not args.unfused)
+        scores = "" if part["equal"] is None else f"{part['equal']:.1%} of its scores equal, at most {part['steps']} apart, "
+        print(f"the file itself: {scores}same top-1 on {part['same_top1']} of {len(images)} images")
     if args.json:
         write_json(args.json, record)
     return 0
