@@ -9,8 +9,9 @@ from enum import IntEnum
 
 import numpy as np
 
-__all__ = ["CHECKED", "EIGHTS", "FINAL", "GROUP", "HEADER", "LANES", "MASKED", "MASKS", "MOST_SLOTS", "SLOTS", "STATES",
-           "ROWS", "STATE_BITS", "STATE_WORDS", "UNIT", "VALUES", "Entry", "Kind", "first_word", "slot_order"]
+__all__ = ["CHECKED", "EIGHTS", "FINAL", "GROUP", "HEADER", "LANES", "LOOKED_UP", "MASKED", "MASKS", "MASKS_APART", "MASKS_READ",
+           "MOST_BITS", "MOST_PARTS", "MOST_SLOTS", "ROWS", "SLOTS", "STATES", "STATE_BITS", "STATE_WORDS", "UNIT", "VALUES",
+           "VALUES_THERE", "Entry", "Fault", "Kind", "first_word", "slot_order"]
 
 SLOTS, STATE_BITS = 512, 9      # of a table; of a state, which is a slot of it
 MOST_SLOTS = SLOTS - 1          # of one symbol
@@ -25,6 +26,11 @@ STATE_WORDS = STATES * STATE_BITS // 16
 EIGHTS = (1 << 12) - 1          # weights of a block at most, in eights
 MASKED = 1 << 15                # in a block's first word: of weights with masks; a table for those
 
+# Cycles of the decoder (hw.dma.decoder): from a round's bits to its next states' slots, and to its values; from the last round of
+# masks to the first 64 weights' masks, and from there to the next ones'.
+LOOKED_UP, VALUES_THERE, MASKS_READ, MASKS_APART = 5, 4, 7, 4
+MOST_BITS, MOST_PARTS = 512, 16         # that wait: for their round, and in front of words
+
 
 class Kind(IntEnum):
     """What a block holds."""
@@ -33,8 +39,21 @@ class Kind(IntEnum):
     TABLE = 2
 
 
+class Fault(IntEnum):
+    """What is wrong with a block."""
+
+    LENGTH = 1          # not as many words as it says
+    KIND = 2            # neither weights nor a table, or not the one that was to come
+    COUNT = 3           # no weights, or not as many as were to come
+    TABLE = 4           # a table that does not fill its slots and values, or none that the block needs
+    OVERRUN = 5         # more bits are needed than there are
+    MASK = 6            # a unit behind the last one
+    REST = 7            # bits are left over
+    CHECK = 8           # the check word is another one
+
+
 def first_word(kind: Kind, count: int, masked: bool) -> int:
-    """A block's first word. `count`: of weights in eights, or a table's entries for values."""
+    """A block's first word. `count`: of weights in eights; a table has 0."""
     return count | kind << 12 | masked * MASKED
 
 

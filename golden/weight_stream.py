@@ -5,27 +5,13 @@ Whatever words it is given, it ends, reads none beyond them, and says what is wr
 from binascii import crc_hqx
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 
 from arch import weight_stream as form
-from arch.weight_stream import Entry, Kind
+from arch.weight_stream import Entry, Fault, Kind
 
-__all__ = ["Fault", "StreamError", "Table", "check_word", "decode", "decode_table"]
-
-
-class Fault(IntEnum):
-    """What is wrong with a block."""
-
-    LENGTH = 1          # not as many words as it says
-    KIND = 2            # neither weights nor a table, or not the one that was to come
-    COUNT = 3           # no weights, or not as many as were to come
-    TABLE = 4           # a table that does not fill its slots and values, or none that the block needs
-    OVERRUN = 5         # more bits are needed than there are
-    MASK = 6            # a unit behind the last one
-    REST = 7            # bits are left over
-    CHECK = 8           # the check word is another one
+__all__ = ["StreamError", "Table", "Trace", "check_word", "decode", "decode_table", "trace"]
 
 
 TEXTS = {Fault.LENGTH: "it says another number of words", Fault.KIND: "it is of another kind",
@@ -81,22 +67,25 @@ def _closed(words: np.ndarray, block: int) -> None:
 def decode_table(words: np.ndarray, block: int = 0) -> Table:
     """The table of a block (uint16). Raises StreamError, which names the block by the number given."""
     count, masked = _opened(words, Kind.TABLE, block)
-    entries = [Entry.of(int(word)) for word in words[form.HEADER:-form.CHECKED]]
-    found = np.zeros((3, 2, form.SLOTS), np.int64)
-    parts = [(0, form.VALUES, entries[:count], 0)]
-    if masked:
-        parts.append((1, form.MASKS, entries[count:], count))
-    elif len(entries) != count:
-        raise StreamError(Fault.REST, block, form.HEADER + count)
-    for part, values, own, before in parts:
+    if count:
+        raise StreamError(Fault.KIND, block, 0)
+    at, found = form.HEADER, np.zeros((3, 2, form.SLOTS), np.int64)
+    for part, values in enumerate((form.VALUES, form.MASKS)[:1 + masked]):
+        own: list[Entry] = []
         value = slot = 0
-        for number, entry in enumerate(own, before):
+        while value < values and slot <= form.SLOTS:
+            entry = Entry.of(int(words[at]))
+            bent = value % (1 << entry.raw_bits) or (part and entry.raw_bits)
             value, slot = value + entry.values, slot + entry.slots * entry.symbols
-            if value > values or slot > form.SLOTS or value % (1 << entry.raw_bits) or (part and entry.raw_bits):
-                raise StreamError(Fault.TABLE, block, form.HEADER + number)
-        if (value, slot) != (values, form.SLOTS):
-            raise StreamError(Fault.TABLE, block, form.HEADER + before + len(own))
+            if at == len(words) - form.CHECKED or bent or value > values:
+                raise StreamError(Fault.TABLE, block, at)
+            own.append(entry)
+            at += 1
+        if slot != form.SLOTS:
+            raise StreamError(Fault.TABLE, block, at - 1)
         found[:, part] = _filled(own)
+    if at != len(words) - form.CHECKED:
+        raise StreamError(Fault.REST, block, at)
     _closed(words, block)
     return Table(*found, masked)
 
@@ -121,6 +110,7 @@ class _Bits:
         self.start, self.end = 16 * (np.cumsum(sizes) - sizes), 16 * (sizes - form.CHECKED)
         self.at = np.full(len(blocks), 16 * form.HEADER)
         self.overrun = np.zeros(len(blocks), np.int64)        # the bit at which it was noticed
+        self.taken: list[np.ndarray] = []
 
     def take(self, which: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """The next bits of some blocks: of sizes (blocks, n) each, at most 12; 0 beyond a block's end."""
@@ -131,6 +121,7 @@ class _Bits:
         low = at >> 4
         bits = (self.words[low] | self.words[low + 1] << 16) >> (at & 15) & (1 << sizes) - 1
         self.at[which] = ends[:, -1]
+        self.taken.append(sizes)
         return np.where(ends > self.end[which, None], 0, bits)
 
 
@@ -155,6 +146,26 @@ class _Rounds:
         return self.table.symbol[part, states] + (bits >> state_bits)
 
 
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a block of weights takes: so many `words`, `bits` of each symbol, (rounds, LANES), states first. `masked`: its first
+    rounds behind the states are masks. `there`: which units have values."""
+
+    words: int
+    bits: np.ndarray
+    masked: bool
+    there: np.ndarray
+
+
+def trace(words: np.ndarray, table: Table) -> Trace:
+    """Of a block. Raises StreamError where `decode` does."""
+    decode([words], table)
+    count, masked = _opened(words, Kind.WEIGHTS, 0)
+    bits = _Bits([words])
+    _, there = _decoded([words], table, bits, np.array([count]), np.array([masked]))
+    return Trace(len(words), np.concatenate(bits.taken), masked, there[0, :2 * count])
+
+
 def decode(blocks: Sequence[np.ndarray], table: Table | None) -> list[np.ndarray]:
     """The weights of blocks (uint16) that share a table: int8 each. Raises StreamError for the first damaged one."""
     if not blocks:
@@ -171,15 +182,15 @@ def decode(blocks: Sequence[np.ndarray], table: Table | None) -> list[np.ndarray
             damage, blocks = error, blocks[:number]
             break
         opened.append((count, masked))
-    found = _decoded(blocks, table, *np.array(opened, np.int64).T) if opened else []
+    found = _decoded(blocks, table, _Bits(blocks), *np.array(opened, np.int64).T)[0] if opened else []
     if damage:
         raise damage
     return found
 
 
-def _decoded(blocks: Sequence[np.ndarray], table: Table, eights: np.ndarray, masked: np.ndarray) -> list[np.ndarray]:
-    """The weights of blocks that begin well."""
-    bits = _Bits(blocks)
+def _decoded(blocks: Sequence[np.ndarray], table: Table, bits: _Bits, eights: np.ndarray, masked: np.ndarray
+             ) -> tuple[list[np.ndarray], np.ndarray]:
+    """The weights of blocks that begin well, and which of their units have values."""
     rounds, units = _Rounds(table, bits, len(blocks)), 2 * eights
     mask_rounds = np.where(masked, -(-units // form.GROUP), 0)
     masks = np.zeros((len(blocks), max(mask_rounds.max(), -(-units.max() // form.GROUP)), form.LANES), np.int64)
@@ -201,7 +212,7 @@ def _decoded(blocks: Sequence[np.ndarray], table: Table, eights: np.ndarray, mas
         weights = np.zeros((there.shape[1], form.UNIT), np.uint8)
         weights[there[number]] = values[number, :coded[number]]
         found.append(weights[:units[number]].view(np.int8).reshape(-1))
-    return found
+    return found, there
 
 
 def _check_end(bits: _Bits, number: int, words: np.ndarray, beyond: bool, mask_rounds: int) -> None:

@@ -60,6 +60,7 @@ RUNS = (
     Run(module="hw.build", words=f"--board {BOARD} --model {{model}} --estimate --json estimate.json", says="frames/s"),
     Run(module="sim.run", words=f"--model {{model}} --board {BOARD} --image {{image}} --plot queues.png --json sim.json",
         says="every element of every layer equals golden", slow=True),
+    Run(module="sim.weights", words="--count 12 --lanes 2 --json weights_fuzz.json", says="nothing hung", slow=True),
     Run(module="sim.fuzz", words="--frames 100 --json fuzz.json", says="nothing wrong accepted"),
     Run(module="bench.accuracy", words="--json accuracy.json", says="top-1"),
     Run(module="bench.bad_files", words="--count 12 --json bad.json", says="12 damaged files"),

@@ -35,7 +35,7 @@ def _closed(words: Sequence[int] | np.ndarray) -> np.ndarray:
 def encode_table(values: Sequence[Entry], masks: Sequence[Entry] = ()) -> np.ndarray:
     """A table as a block: uint16. Without masks it is for blocks that have none."""
     length = form.HEADER + len(values) + len(masks) + form.CHECKED
-    return _closed([first_word(Kind.TABLE, len(values), bool(masks)), length, *(entry.word for entry in (*values, *masks))])
+    return _closed([first_word(Kind.TABLE, 0, bool(masks)), length, *(entry.word for entry in (*values, *masks))])
 
 
 def encode(blocks: Sequence[np.ndarray]) -> Coded:

@@ -1,0 +1,1 @@
+"""The decoder of compressed weights (docs/weight_stream.md)."""
