@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     "Networks": (
         Command("model", "nets.info", "layers, shapes, parameters, multiply-accumulates of a network"),
         Command("quantise", "nets.quantise", "turn a float network into an int8 one, calibrated on images"),
+        Command("compress", "nets.compress.__main__", "prune a float network and share its weights, without training"),
         Command("run", "golden.run", "classify an image in integers, bit for bit as the chip does"),
         Command("evaluate", "golden.evaluate", "accuracy of the float and the int8 network on labelled images"),
         Command("export", "nets.export_qdq", "write the int8 network as ONNX, for other tools"),

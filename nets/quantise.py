@@ -34,6 +34,7 @@ from nets.int8.losses import measure_losses, warnings
 from nets.int8.lower import lower
 from nets.int8.network import QNetwork
 from nets.int8.pools import split_pools
+from nets.int8.rounding import Palette
 from nets.load import add_model_arguments, model_from_arguments
 from nets.model import Model
 from nets.plot import PLOT_SUFFIXES
@@ -51,11 +52,11 @@ SYNTHETIC_HEADROOM = 2.5       # photographs reach further than noise: SqueezeNe
 
 
 def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.0, notes: tuple[str, ...] = (),
-             dead_channels: bool = False) -> QNetwork:
+             dead_channels: bool = False, palette: Palette | None = None) -> QNetwork:
     """The network in integers, calibrated on images: uint8 pixels (channels, height, width) as `InputSpec.pixels` makes them.
     `headroom` widens the ranges found (see `nets.int8.lower`); `notes` join those of the model. What the network brings of its
     integers is taken as it is (`nets.int8.given`), and if that is all, it needs no images; with some, losses are measured.
-    `dead_channels`: they stay.
+    `dead_channels`: they stay. `palette` chooses the integers of weights (see `nets.int8.lower`).
 
     Raises GraphError naming every layer that cannot be computed in integers, ValueError without any image that is needed.
     """
@@ -74,7 +75,7 @@ def quantise(model: Model, images: Iterable[np.ndarray], *, headroom: float = 1.
     statistics = Statistics(steps)
     if images:
         statistics = measure(graph, steps, (model.spec.normalise(pixels) for pixels in progress(images, "calibrating")))
-    layers, tensors = lower(steps, graph.shapes, statistics, headroom=headroom, changes=changes)
+    layers, tensors = lower(steps, graph.shapes, statistics, headroom=headroom, changes=changes, palette=palette)
     if changes.problems:
         raise GraphError(model.name, changes.problems)
     notes = (*changes.notes(model.name), *notes)

@@ -51,6 +51,9 @@ RUNS = (
     Run(module="golden.run", words="--model {model} --image {image} --dump dumped --json run.json", says="95.8%"),
     Run(module="nets.info", words="--model {model} --plot costs.png --json info.json", says="total"),
     Run(module="nets.quantise", words="--model {model} --images {images} --out net.fln", says="net.fln"),
+    Run(module="nets.compress", says="compressed.fln",
+        words="--model {model} --images {labelled} --calibrate {images} --calibration-limit 4 --limit 8 --jobs 1 --sparsity 0.5 "
+              "--out compressed.fln --json compress.json"),
     Run(module="golden.evaluate", words="--model {model} --images {labelled} --limit 12 --jobs 2 --json e.json", says="int8"),
     Run(module="nets.export_qdq", words="--model {model} --out net_int8.onnx --json export.json", says="net_int8.onnx"),
     Run(module="compiler.compile", words=f"--model {{model}} --board {BOARD} --out net.flp --explain --plot s.png --json c.json",
@@ -104,7 +107,7 @@ QUICK = ("golden.run", "nets.info", "sim.run")          # what a Python must be 
 
 def calibrated(run: Run) -> Run:
     """The run for a network under another name than digits, which alone finds its calibration images by itself."""
-    if run.module in ("nets.info", "nets.quantise"):
+    if run.module in ("nets.compress", "nets.info", "nets.quantise"):
         return run
     return replace(run, words=run.words.replace("{model}", "{model} --calibrate {images}"))
 

@@ -64,7 +64,7 @@ from nets.int8.network import (
     TensorType,
     softmax_table,
 )
-from nets.int8.rounding import InputMoments, round_weights
+from nets.int8.rounding import InputMoments, Palette, round_weights
 from nets.int8.table import function_table, reach
 from nets.moves import Pad, Rearrange, Select
 
@@ -77,12 +77,13 @@ FRACTION_RATIO_MAX = RATIOS[-1] / 2 ** FRACTION_BITS * 0.999         # shifts of
 
 
 def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics | None, *, headroom: float = 1.0,
-          changes: Changes | None = None) -> tuple[tuple[QLayer, ...], dict[str, TensorType]]:
+          changes: Changes | None = None, palette: Palette | None = None) -> tuple[tuple[QLayer, ...], dict[str, TensorType]]:
     """The integer layers and the types of their tensors.
 
     `shapes` are those of the float graph. `headroom` (at least 1) widens the range of every tensor but the input, where
     calibration images are known to be tamer than what will come. Without statistics layers are what their shapes say and no
     more: every scale is 1, every weight and bias 0. What the network brings is kept; `changes` is told what of it is not.
+    `palette` chooses the integers that a layer's weights may be; weights that are 0 stay so then.
     """
     changes = changes or Changes()
     types: dict[str, TensorType] = {}
@@ -102,7 +103,7 @@ def lower(plan: Plan, shapes: dict[str, tuple[int, ...]], statistics: Statistics
         given = all(plan.leader[name] in plan.given for name in (step.name, *step.inputs))
         try:
             layer = _given(step, inputs, kind, statistics, changes) if given else None
-            layer = layer or _layer(step, inputs, kind, statistics)
+            layer = layer or _layer(step, inputs, kind, statistics, palette)
         except FactorError as error:
             changes.problems.append(Problem(step.name, step.layer.called, str(error)))
             layer = _layer(step, inputs, kind, None)
@@ -211,14 +212,16 @@ def _largest_ratio(limit: float) -> float:
     return float(RATIOS[max(int(np.searchsorted(RATIOS, limit, side="right")) - 1, 0)])
 
 
-def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: Statistics | None) -> QLayer:
+def _layer(step: Step, inputs: list[TensorType], kind: TensorType, statistics: Statistics | None,
+           palette: Palette | None = None) -> QLayer:
     layer = step.layer
     named = {"name": step.name, "inputs": step.inputs, "origin": layer.origin}
     match layer:
         case Input():
             return QInput(**named)
         case Conv() | Linear() | Affine():
-            return _outlined(step, kind) if statistics is None else _conv(step, inputs[0], kind, statistics.moments[step.name])
+            return (_outlined(step, kind) if statistics is None else
+                    _conv(step, inputs[0], kind, statistics.moments[step.name], palette))
         case MaxPool():
             return QMaxPool(**named, window=layer.window, ceil_mode=layer.ceil_mode)
         case AvgPool():
@@ -302,7 +305,7 @@ def _requantise(step: Step, kind: TensorType, ratios: np.ndarray) -> Requantise:
     return Requantise(multiplier=multiplier, shift=shift, zero_point=kind.zero_point, low=low, high=high)
 
 
-def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoments) -> QConv:
+def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoments, palette: Palette | None = None) -> QConv:
     conv = as_conv(step.layer)
     weight, bias = conv.weight.reshape(conv.groups, len(conv.weight) // conv.groups, -1), conv.bias.reshape(conv.groups, -1)
     covariance, mean = None, np.zeros((conv.groups, weight.shape[2]))
@@ -311,23 +314,34 @@ def _conv(step: Step, source: TensorType, kind: TensorType, moments: InputMoment
         covariance, mean = moments.covariance, moments.mean
         # inputs that did not vary in calibration still count a little, and all alike where none did
         importance = moments.variance + 1e-3 * moments.variance.mean() + np.finfo(np.float32).tiny
-
-    def rounded(rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ratios, weights and biases of some channels of each group."""
-        exact = weight[:, rows].astype(np.float64)
-        ratios = choose_ratios(exact, bias[:, rows] / kind.scale, kind.scale / source.scale, importance)
-        scale = RATIOS[ratios] * kind.scale / source.scale
-        q = round_weights(exact, scale[:, :, None], covariance)
-        lost = np.einsum("gon,gn->go", exact - q * scale[:, :, None], mean)     # the mean error, which the bias can mend
-        return ratios, q, (np.rint((bias[:, rows] + lost) / (scale * source.scale))
-                           - source.zero_point * q.sum(2, dtype=np.int64))
     # A covariance is factored once, and there is none of layers so large that they are not rounded at once.
-    blocks = row_blocks(weight.shape[1], weight[:, 0].size) if covariance is None else [slice(None)]
-    ratios, q, biases = (np.concatenate(parts, axis=1) for parts in zip(*map(rounded, blocks), strict=True))
+    blocks = list(row_blocks(weight.shape[1], weight[:, 0].size)) if covariance is None else [slice(None)]
+    to_scale = kind.scale / source.scale
+    ratios = np.concatenate([choose_ratios(weight[:, rows].astype(np.float64), bias[:, rows] / kind.scale, to_scale, importance)
+                             for rows in blocks], axis=1)
+    scale = RATIOS[ratios] * to_scale
+    levels = None
+    if palette and not isinstance(step.layer, Affine):
+        levels = palette(sum(_counted(weight[:, rows], scale[:, rows, None], importance) for rows in blocks))
+
+    def rounded(rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Weights and biases of some channels of each group."""
+        exact, unit = weight[:, rows].astype(np.float64), scale[:, rows]
+        q = round_weights(exact, unit[:, :, None], covariance, levels)
+        lost = np.einsum("gon,gn->go", exact - q * unit[:, :, None], mean)      # the mean error, which the bias can mend
+        return q, np.rint((bias[:, rows] + lost) / (unit * source.scale)) - source.zero_point * q.sum(2, dtype=np.int64)
+    q, biases = (np.concatenate(parts, axis=1) for parts in zip(*map(rounded, blocks), strict=True))
     limits = np.iinfo(np.int32)         # a bias beyond is refused with the accumulators, by nets.int8.check
     return QConv(name=step.name, inputs=step.inputs, origin=conv.origin, weight=q.reshape(conv.weight.shape), window=conv.window,
                  bias=np.clip(biases.ravel(), limits.min, limits.max).astype(np.int32), groups=conv.groups,
                  requantise=_requantise(step, kind, ratios.ravel()))
+
+
+def _counted(weight: np.ndarray, scale: np.ndarray, importance: np.ndarray) -> np.ndarray:
+    """float64 (255,): how much of what the layer computes hangs on the weights that are nearest to each of -127..127."""
+    nearest = round_weights(weight.astype(np.float64), scale, None)
+    worth = np.broadcast_to(scale ** 2 * importance[:, None], weight.shape)
+    return np.bincount(nearest.ravel().astype(np.int64) + WEIGHT_MAX, worth.ravel(), minlength=2 * WEIGHT_MAX + 1)
 
 
 def _outlined(step: Step, kind: TensorType) -> QConv:

@@ -13,6 +13,7 @@ READY = "cli"                   # once this is imported Ctrl-C is ours; before, 
 COMMANDS = {                    # with work for longer than the longest wait
     "golden.run": ("--model", "squeezenet1_1"), "golden.evaluate": ("--model", "squeezenet1_1", "--images", "nets/digits/images"),
     "nets.quantise": ("--model", "squeezenet1_1", "--out", "{tmp}/net.fln"), "nets.info": ("--model", "squeezenet1_1"),
+    "nets.compress": ("--model", "squeezenet1_1", "--images", "nets/digits/images", "--sparsity", "0.5", "--out", "{tmp}/n.fln"),
     "hw.build": ("--estimate", "--board", "ulx3s"), "sim.fuzz": ("--frames", "1000000"),
     "compiler.compile": ("--model", "squeezenet1_1", "--out", "{tmp}/net.flp"),
     "sim.board": ("--board", "versa-ecp5"), "host.info": ("--port", "/dev/ptmx"), "bench.bad_files": ("--count", "100000"),

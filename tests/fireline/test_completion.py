@@ -33,7 +33,7 @@ def asked(tmp_path):
 
 def test_commands(asked):
     assert asked("fireline ") == set(COMMANDS)
-    assert asked("fireline c") == {"classify", "compile", "completion"}
+    assert asked("fireline c") == {"classify", "compile", "completion", "compress"}
     assert asked("fireline --v") == {"--version"}
 
 
