@@ -172,7 +172,7 @@ def _curve(compressor: Compressor, args: argparse.Namespace, measured) -> dict[f
 def _record(args: argparse.Namespace, compressor: Compressor, records: dict[str, dict], others: dict[float, dict]) -> dict:
     layers = [{"name": name, "weights": layer.size, "zeros": layer.zeros,
                "noise": dict(zip(map(str, LEVELS), layer.noise, strict=True))}
-              for name, layer in compressor.sensitivity.items()] if args.sparsity else []
+              for name, layer in compressor.sensitivity.items()] if args.sparsity > compressor.zeros else []
     return {"model": compressor.model.name, "sparsity": args.sparsity, "codebook": args.codebook, **records,
             "others": [{"sparsity": sparsity, **record} for sparsity, record in others.items()], "layers": layers}
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nets.compress.biases import corrected
-from nets.compress.pruning import WEIGHTED, pruned
+from nets.compress.pruning import WEIGHTED, pruned, zeros
 from nets.compress.sensitivity import Sensitivity, chosen_shares, measure_sensitivity
 from nets.compress.sharing import all_levels, codebook
 from nets.compress.size import weight_bytes
@@ -61,6 +61,12 @@ class Compressor:
         return self._statistics
 
     @property
+    def zeros(self) -> float:
+        """The share of the weights that are 0 as the network comes."""
+        weights = [layer for layer in self.model.graph.layers if isinstance(layer, WEIGHTED)]
+        return sum(zeros(layer) * layer.weight.size for layer in weights) / max(sum(layer.weight.size for layer in weights), 1)
+
+    @property
     def sensitivity(self) -> dict[str, Sensitivity]:
         if self._sensitivity is None:
             self._sensitivity = measure_sensitivity(self.model.graph, self.statistics, spread(self.prepared, SENSITIVITY_IMAGES))
@@ -72,9 +78,9 @@ class Compressor:
 
     def at(self, sparsity: float, size: int | None) -> Compressed:
         """The network of which at least that share of weights is 0, and of which each layer's are at most `size` different
-        integers. With a sparsity of 0 nothing is pruned. Raises WorkError where scikit-learn is needed and absent."""
+        integers. Where the network is as sparse already, nothing is pruned. Raises WorkError where scikit-learn is needed and absent."""
         graph, palette = self.model.graph, codebook(size) if size else all_levels
-        if sparsity > 0:
+        if sparsity > self.zeros:
             less = pruned(graph, self.statistics, chosen_shares(self.sensitivity, sparsity))
             graph = corrected(less, graph, self.prepared)
         whole = quantise_whole(replace(self.model, graph=graph), self.images, palette=palette)

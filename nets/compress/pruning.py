@@ -23,12 +23,13 @@ ITERATIONS = 10         # of conjugate gradients, from what the round before has
 
 
 def pruned(graph: Graph, statistics: Statistics, shares: dict[str, float]) -> Graph:
-    """The network of which each layer named has at least that share of weights 0. `statistics`: of the graph's plan."""
+    """The network of which each layer named has at least that share of weights 0: itself, if that is so already. `statistics`: of
+    the graph's plan."""
     def less(layer: Conv | Linear) -> Conv | Linear:
         *_, last = prune(layer, statistics.moments[layer.name], np.linspace(0, shares[layer.name], ROUNDS + 1)[1:])
         return last
     wanted = {layer.name for layer in graph.layers if layer.name in shares and shares[layer.name] > zeros(layer)}
-    return replace(graph, layers=tuple(less(layer) if layer.name in wanted else layer for layer in graph.layers))
+    return graph if not wanted else replace(graph, layers=tuple(less(layer) if layer.name in wanted else layer for layer in graph.layers))
 
 
 def zeros(layer: Conv | Linear) -> float:

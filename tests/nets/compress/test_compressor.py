@@ -68,9 +68,15 @@ def test_floats_mean_what_the_integers_do(compressor, sparsity, size):
     assert (weights == 0).mean() >= sparsity - 0.01
 
 
-def test_without_pruning_nothing_is_measured(compressor):
-    fresh = Compressor(compressor.model, compressor.images)
-    fresh.at(0.0, CODEBOOK)
+def test_where_nothing_is_pruned_nothing_is_measured(compressor):
+    """As of a network that is sparse already: it keeps its weights and biases."""
+    graph = compressor.model.graph
+    stem = next(layer for layer in graph.layers if hasattr(layer, "weight"))
+    sparse = replace(stem, weight=np.where(np.arange(8)[:, None, None, None] < 4, stem.weight, np.float32(0)))
+    layers = tuple(sparse if layer is stem else layer for layer in graph.layers)
+    fresh = Compressor(replace(compressor.model, graph=replace(graph, layers=layers)), compressor.images)
+    assert 0 < fresh.zeros < 0.2
+    fresh.at(fresh.zeros, None)
     assert fresh._sensitivity is None and fresh._statistics is None
 
 
