@@ -29,7 +29,8 @@ def pruned(graph: Graph, statistics: Statistics, shares: dict[str, float]) -> Gr
         *_, last = prune(layer, statistics.moments[layer.name], np.linspace(0, shares[layer.name], ROUNDS + 1)[1:])
         return last
     wanted = {layer.name for layer in graph.layers if layer.name in shares and shares[layer.name] > zeros(layer)}
-    return graph if not wanted else replace(graph, layers=tuple(less(layer) if layer.name in wanted else layer for layer in graph.layers))
+    layers = tuple(less(layer) if layer.name in wanted else layer for layer in graph.layers)
+    return replace(graph, layers=layers) if wanted else graph
 
 
 def zeros(layer: Conv | Linear) -> float:
