@@ -16,7 +16,7 @@ from nets.int8.dead_channels import without_dead_channels
 from nets.int8.fuse import plan
 from nets.int8.network import QConv, QNetwork, step_scale
 from nets.model import Model
-from nets.quantise import quantise, quantise_whole, spread
+from nets.quantise import quantise, spread
 
 __all__ = ["Compressed", "Compressor", "integers_of_a_layer", "meant", "refuse_quantised"]
 
@@ -78,12 +78,13 @@ class Compressor:
 
     def at(self, sparsity: float, size: int | None) -> Compressed:
         """The network of which at least that share of weights is 0, and of which each layer's are at most `size` different
-        integers. Where the network is as sparse already, nothing is pruned. Raises WorkError where scikit-learn is needed and absent."""
+        integers. Where the network is as sparse already, nothing is pruned. Raises WorkError where scikit-learn is needed and
+        absent."""
         graph, palette = self.model.graph, codebook(size) if size else all_levels
         if sparsity > self.zeros:
             less = pruned(graph, self.statistics, chosen_shares(self.sensitivity, sparsity))
             graph = corrected(less, graph, self.prepared)
-        whole = quantise_whole(replace(self.model, graph=graph), self.images, palette=palette)
+        whole = quantise(replace(self.model, graph=graph), self.images, dead_channels=True, palette=palette)
         network = without_dead_channels(whole)
         made = Compressed(network=network, model=replace(self.model, graph=meant(graph, whole)))
         note = (f"{self.model.name}: compressed: {made.record['zeros']:.1%} of its weights are 0, "
