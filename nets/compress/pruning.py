@@ -55,8 +55,8 @@ def prune(layer: Conv | Linear, moments: InputMoments, shares: Sequence[float]) 
 
 
 def _largest(worth: np.ndarray, gone: int) -> np.ndarray:
-    """All but so many of the least, and but what is 0."""
-    kept = worth.ravel() > 0
+    """All but so many of the least."""
+    kept = np.ones(worth.size, bool)
     if gone:
         kept[np.argpartition(worth, gone - 1, axis=None)[:gone]] = False
     return kept.reshape(worth.shape)
