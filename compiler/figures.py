@@ -8,6 +8,7 @@ from compiler.build import Compiled
 from golden.account import Requests, layers_of, served_layers, traffic
 from golden.cycles import machine
 from golden.cycles.dma import SOURCES
+from golden.places import transfer_places
 from nets.int8.network import QNetwork
 
 __all__ = ["START", "figures"]
@@ -28,7 +29,8 @@ def figures(compiled: Compiled, network: QNetwork, timing: Timing | None, words:
 
     `cycles`, `macs` and `utilisation` of the first frame, `cycles_again` of those behind it, `layers`, `storage_bytes` moved by
     kind, `timeline` (for each queue [start, end] of its commands), `memory` (areas of activation memory and when they are in
-    use), `input_words` and `output_words` that the host writes and reads.
+    use), `input_words` and `output_words` that the host writes and reads, `weight_bytes` of the network, a byte each, and
+    `stored_weight_bytes`, all that weight loads read.
     """
     program, geometry = compiled.program, compiled.program.geometry
     start = START + (timing.ready if timing else 0)
@@ -50,6 +52,8 @@ def figures(compiled: Compiled, network: QNetwork, timing: Timing | None, words:
                     "cycles": account.cycles, "bytes": loaded.get(account.name, 0),
                     "utilisation": account.utilisation(geometry), "bound": account.bound} for account in accounts],
         "storage_bytes": moved, "input_words": program.input.words, "output_words": program.output.words,
+        "weight_bytes": sum(layer.weight.size for layer in network.layers if hasattr(layer, "weight")),
+        "stored_weight_bytes": _stored_weights(program),
         "timeline": {queue: np.stack([course.taken[queue], course.done[queue]], 1).tolist() for queue in QUEUES},
         "memory": {"words": geometry.activation_words, "areas": _areas(compiled, course)}}
 
@@ -64,6 +68,15 @@ def _loaded(program: Program) -> dict[str, int]:
                  else body.words * body.runs * storage_words(program.geometry, instruction.opcode))
         counts[name] = counts.get(name, 0) + 2 * words
     return counts
+
+
+def _stored_weights(program: Program) -> int:
+    """Bytes of storage that loads of weights read, however often."""
+    read = np.zeros(program.storage_words, bool)
+    for instruction in program.instructions:
+        if instruction.opcode is Opcode.LOAD_WEIGHTS:
+            read[transfer_places(program.geometry, instruction.opcode, instruction.body)[1]] = True
+    return 2 * int(np.count_nonzero(read))
 
 
 def _areas(compiled: Compiled, course: _Predicted) -> list[dict]:

@@ -23,6 +23,7 @@ def test_explains_in_words_numbers_and_a_picture(tmp_path, capsys):
     assert "fire5/expand3x3" in out and "of peak" in out
     record = json.loads(names[1].read_text())
     assert record["macs"] == sum(layer["macs"] for layer in record["layers"]) and record["storage_bytes"]["spilled"] == 0
+    assert (record["weight_bytes"], record["stored_weight_bytes"]) == (39_904, record["storage_bytes"]["weights"])
     assert names[2].read_text().startswith("<?xml")
 
 

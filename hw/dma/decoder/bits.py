@@ -10,7 +10,7 @@ __all__ = ["BANKS", "FIELD_BITS", "RING", "BitString", "bits_shape", "fields_lay
 
 FIELD_BITS = 12         # of a field at most
 BANKS = 4               # of words: a window is as many of them, one behind the other
-RING = 64               # words, in distributed RAM
+RING = 64               # words, in distributed RAM of 16 rows
 
 
 def bits_shape(lanes: int) -> range:
@@ -35,6 +35,13 @@ class BitString(wiring.Component):
     cycle; `fields` follow two cycles later, with arbitrary bits behind their own. After a reset
     there are none.
 
+    Parameters
+    ----------
+    lanes : int
+        Fields.
+    ring, most_bits : int
+        Words of the ring, a power of two, and bits with which no more words are taken; proofs take smaller ones.
+
     Members
     -------
     word, put : ``In(16)``, ``In(1)``
@@ -50,8 +57,8 @@ class BitString(wiring.Component):
 
     LATENCY = 2
 
-    def __init__(self, *, lanes: int):
-        self.lanes = lanes
+    def __init__(self, *, lanes: int, ring: int = RING, most_bits: int = MOST_BITS):
+        self.lanes, self.ring, self.most_bits = lanes, ring, most_bits
         super().__init__({
             "word": In(16), "put": In(1), "room": Out(1), "wanted": In(1), "bits": In(bits_shape(lanes)),
             "offsets": In(offsets_layout(lanes)), "take": Out(1), "fields": Out(fields_layout(lanes)), "few": Out(1),
@@ -59,10 +66,10 @@ class BitString(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        there, at = Signal(range(MOST_BITS + 17)), Signal(range(16 * RING))
-        write = Signal(range(RING))
+        there, at = Signal(range(self.most_bits + 16)), Signal(range(16 * self.ring))
+        write = Signal(range(self.ring))
         m.d.comb += [
-            self.room.eq(there < MOST_BITS), self.few.eq(there < self.bits), self.take.eq(self.wanted & ~self.few),
+            self.room.eq(there < self.most_bits), self.few.eq(there < self.bits), self.take.eq(self.wanted & ~self.few),
             self.rest.eq(there[4:].any())]
         taken = Signal(bits_shape(self.lanes))
         m.d.comb += taken.eq(self.bits & self.take.replicate(len(self.bits)))
@@ -88,7 +95,7 @@ class BitString(wiring.Component):
         """The words from number `first` of the ring on."""
         banks = []
         for n in range(BANKS):
-            m.submodules[f"bank{n}"] = bank = memory.Memory(shape=16, depth=RING // BANKS, init=[])
+            m.submodules[f"bank{n}"] = bank = memory.Memory(shape=16, depth=self.ring // BANKS, init=[])
             port, read = bank.write_port(), bank.read_port(domain="comb")
             m.d.comb += [port.en.eq(self.put & (write[:2] == n)), port.addr.eq(write[2:]), port.data.eq(self.word),
                          read.addr.eq(first[2:] + (first[:2] > n))]
