@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Sequence
 import os
 from pathlib import Path
+import re
 import sys
 
 from rich.table import Table
@@ -25,7 +26,7 @@ from nets.compress.plot import Point, plot_accuracy
 from nets.compress.sensitivity import LEVELS, MOST
 from nets.compress.sharing import LARGEST_CODEBOOK, codebook
 from nets.endings import scores_of
-from nets.int8.file import SEAL, save
+from nets.int8.file import SEAL, SUFFIX, save
 from nets.labelled import labelled_images, own_images
 from nets.load import add_model_arguments, model_from_arguments
 from nets.model import Model
@@ -53,7 +54,7 @@ def get_parser() -> argparse.ArgumentParser:
                         help="take at most N of them, evenly spread (%(default)s)")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N",
                         help="processes that measure accuracy (%(default)s)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the compressed network, quantised, FILE.fln")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the compressed network, quantised (<network>-compressed.fln)")
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="also write sizes, accuracies and what each layer bears as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE",
@@ -89,7 +90,8 @@ def _requested(args: argparse.Namespace) -> tuple[Model, list[Path], Labelled]:
             problems.append(str(error))
     if not args.sparsity and not args.codebook:
         problems.append("nothing to do: give --sparsity or --codebook")
-    checked(SEAL.check_name, args.out)
+    if args.out:
+        checked(SEAL.check_name, args.out)
     if args.plot:
         checked(plot_suffix, args.plot.suffix)
     for path in filter(None, (args.out, args.plot, args.json)):
@@ -148,7 +150,8 @@ def run(args: argparse.Namespace) -> None:
         return what.record | evaluate(what.network, what.model, images, jobs=min(args.jobs, len(images)))
     after = compressor.at(args.sparsity, args.codebook)
     records = {"before": measured(compressor.before()), "after": measured(after)}
-    save(after.network, args.out)
+    out = args.out or Path(re.sub(r"[^\w.-]", "_", model.name) + "-compressed" + SUFFIX)
+    save(after.network, out)
     others = _curve(compressor, args, measured) if args.plot else {}
     if args.plot:
         chosen, before = (_point(name, record) for name, record in ((f"{args.sparsity:.0%}", records["after"]),
@@ -160,7 +163,7 @@ def run(args: argparse.Namespace) -> None:
     print_notes(after.network.notes)
     print(f"{model.name} on {len(images)} images")
     terminal().print(_table(records))
-    print(args.out)
+    print(out)
 
 
 def _curve(compressor: Compressor, args: argparse.Namespace, measured) -> dict[float, dict]:

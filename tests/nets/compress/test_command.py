@@ -13,11 +13,13 @@ from nets.int8.file import load
 QUICK = ["--calibration-limit", "4", "--limit", "6", "--jobs", "1"]
 
 
-def test_digits(tmp_path, capsys):
-    file, record = tmp_path / "net.fln", tmp_path / "net.json"
-    assert main([*QUICK, "--sparsity", "0.6", "--codebook", "16", "--out", str(file), "--json", str(record)]) == 0
+def test_digits(tmp_path, capsys, monkeypatch):
+    """The file is called by the network's name where none is given."""
+    monkeypatch.chdir(tmp_path)
+    file, record = tmp_path / "digits-compressed.fln", tmp_path / "net.json"
+    assert main([*QUICK, "--sparsity", "0.6", "--codebook", "16", "--json", str(record)]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("digits on 6 images") and out.endswith(f"{file}\n")
+    assert out.startswith("digits on 6 images") and out.endswith("\ndigits-compressed.fln\n")
     assert re.search(r"before .* 100.00%", out) and re.search(r"after .* 16 ", out)
     assert "note: digits: compressed: 6" in err
     found = json.loads(record.read_text())
