@@ -33,12 +33,12 @@ class Sensitivity:
     noise: tuple[float, ...]
 
     def cost(self) -> np.ndarray:
-        """The noise for each share of `GRID`: nothing for what is 0 already."""
+        """The noise for each share of `GRID`."""
         levels = np.maximum.accumulate(np.log(np.maximum(self.noise, LEAST_NOISE)))
         first, last = (np.diff(levels)[end] / np.diff(LEVELS)[end] for end in (0, -1))
         inner = np.interp(GRID, LEVELS, levels)
         outer = np.minimum(GRID - LEVELS[0], 0) * first + np.maximum(GRID - LEVELS[-1], 0) * last
-        return np.where(GRID <= self.zeros, 0, np.exp(inner + outer))
+        return np.exp(inner + outer)
 
 
 def measure_sensitivity(graph: Graph, statistics: Statistics, images: Sequence[np.ndarray]) -> dict[str, Sensitivity]:

@@ -24,6 +24,7 @@ def test_integers_are_the_middles_of_what_there_is():
 
 def test_few_integers_stay_as_they_are():
     assert codebook(4)(worth_of({-3: 1, 7: 2, 9: 0.1})).tolist() == [-3, 0, 7, 9]
+    assert len(codebook(3)(worth_of({-3: 1, 7: 2, 9: 0.1}))) == 3
     assert codebook(64)(np.zeros(255)).tolist() == [0]
 
 
