@@ -54,6 +54,8 @@ def get_parser() -> argparse.ArgumentParser:
                         help="take at most N of them, evenly spread (%(default)s)")
     parser.add_argument("--jobs", type=positive, default=os.cpu_count() or 1, metavar="N",
                         help="processes that measure accuracy (%(default)s)")
+    parser.add_argument("--keep", type=Path, metavar="FILE",
+                        help="keep what each layer bears in a JSON file, and take from there what an earlier run has measured")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the compressed network, quantised (<network>-compressed.fln)")
     parser.add_argument("--json", type=Path, metavar="FILE",
                         help="also write sizes, accuracies and what each layer bears as JSON")
@@ -94,7 +96,7 @@ def _requested(args: argparse.Namespace) -> tuple[Model, list[Path], Labelled]:
         checked(SEAL.check_name, args.out)
     if args.plot:
         checked(plot_suffix, args.plot.suffix)
-    for path in filter(None, (args.out, args.plot, args.json)):
+    for path in filter(None, (args.out, args.plot, args.json, args.keep)):
         checked(_check_folder, path)
     model = checked(model_from_arguments, args)
     if model:
@@ -144,7 +146,7 @@ def run(args: argparse.Namespace) -> None:
     if args.codebook:
         codebook(args.codebook)         # what is not installed is told at once
     model, calibration, images = _requested(args)
-    compressor = Compressor(model, [load_image(path, model.spec) for path in progress(calibration, "loading images")])
+    compressor = Compressor(model, [load_image(path, model.spec) for path in progress(calibration, "loading images")], args.keep)
 
     def measured(what: Compressed) -> dict:
         return what.record | evaluate(what.network, what.model, images, jobs=min(args.jobs, len(images)))

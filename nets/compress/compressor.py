@@ -1,10 +1,12 @@
 """A float network with fewer and fewer different weights, and what becomes of it in integers."""
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from nets.compress.biases import corrected
+from nets.compress.memory import Memory
 from nets.compress.pruning import WEIGHTED, pruned, zeros
 from nets.compress.sensitivity import Sensitivity, chosen_shares, measure_sensitivity
 from nets.compress.sharing import all_levels, codebook
@@ -43,13 +45,15 @@ class Compressed:
 class Compressor:
     """Compresses one model, calibrated on `images`: uint8 pixels as `InputSpec.pixels` makes them, one at least.
 
-    What the layers bear is measured once, when the first pruned network is asked for. The same images always give the same
-    networks. Raises GraphError for a network that comes quantised, or that integers cannot compute.
+    What the layers bear is measured once, when the first pruned network is asked for, and kept in the file `memory`. The same
+    images always give the same networks. Raises GraphError for a network that comes quantised, or that integers cannot compute,
+    RequestError for a `memory` that is something else (`nets.compress.memory`).
     """
 
-    def __init__(self, model: Model, images: Sequence[np.ndarray]):
+    def __init__(self, model: Model, images: Sequence[np.ndarray], memory: Path | None = None):
         refuse_quantised(model)
         self.model, self.images = model, images
+        self._memory = Memory(memory, model.graph, images) if memory else None
         self.prepared = [model.spec.normalise(pixels) for pixels in images]
         self._sensitivity: dict[str, Sensitivity] | None = None
         self._statistics: Statistics | None = None
@@ -69,7 +73,9 @@ class Compressor:
     @property
     def sensitivity(self) -> dict[str, Sensitivity]:
         if self._sensitivity is None:
-            self._sensitivity = measure_sensitivity(self.model.graph, self.statistics, spread(self.prepared, SENSITIVITY_IMAGES))
+            kept = {"known": self._memory.layers, "keep": self._memory.keep} if self._memory else {}
+            self._sensitivity = measure_sensitivity(self.model.graph, self.statistics,
+                                                    spread(self.prepared, SENSITIVITY_IMAGES), **kept)
         return self._sensitivity
 
     def before(self) -> Compressed:

@@ -56,7 +56,7 @@ def test_without_the_library_a_line_says_what_to_install(monkeypatch):
 def test_weights_are_rounded_to_levels_and_zeros_stay(correlated):
     rng = np.random.default_rng(4)
     x = rng.normal(0, 0.3, (12, 500)) + rng.normal(0, 1, (1, 500))
-    weight, levels = rng.normal(0, 30, (1, 8, 12)), np.array([-64, -20, 0, 9, 33, 127])
+    weight, levels = rng.normal(0, 30, (1, 8, 12)), np.array([-64, -20, -1, 0, 1, 9, 33, 127])
     weight[0, :, ::3] = 0
     covariance = x @ x.T / 500
     q = round_weights(weight, np.ones((1, 8, 1)), covariance[None] if correlated else None, levels)
