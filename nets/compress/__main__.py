@@ -121,10 +121,14 @@ def _check_folder(path: Path) -> None:
         raise OutputError(f"{path}: cannot be written: {path.parent} is no folder")
 
 
-def _other_sparsities(sparsity: float) -> list[float]:
-    """What a drawing shows beside the sparsity that was asked for: some below, one beyond."""
+def _other_sparsities(sparsity: float, zeros: float) -> list[float]:
+    """What a drawing shows beside the sparsity that was asked for: some below, one beyond, and none twice of a network of which
+    the share `zeros` is 0 already."""
     most = sparsity or MOST
-    return [0.0, most / 3, most * 2 / 3, *([(1 + 2 * sparsity) / 3] if 0 < sparsity < LEVELS[-1] else [])]
+    tried = [0.0, most / 3, most * 2 / 3, *([(1 + 2 * sparsity) / 3] if 0 < sparsity < LEVELS[-1] else [])]
+    different = {max(one, zeros): one for one in reversed(tried)}
+    different.pop(max(sparsity, zeros), None)
+    return sorted(different.values())
 
 
 def _point(name: str, record: dict) -> Point:
@@ -171,7 +175,7 @@ def run(args: argparse.Namespace) -> None:
 def _curve(compressor: Compressor, args: argparse.Namespace, measured) -> dict[float, dict]:
     """Records of the other sparsities."""
     return {sparsity: measured(compressor.at(sparsity, args.codebook))
-            for sparsity in progress(_other_sparsities(args.sparsity), "other sparsities") if sparsity != args.sparsity}
+            for sparsity in progress(_other_sparsities(args.sparsity, compressor.zeros), "other sparsities")}
 
 
 def _record(args: argparse.Namespace, compressor: Compressor, records: dict[str, dict], others: dict[float, dict]) -> dict:

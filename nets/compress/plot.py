@@ -7,6 +7,8 @@ from nets.plot import DPI, plot_suffix, short_name
 
 __all__ = ["Point", "plot_accuracy"]
 
+MARGIN = 8              # per cent above and below all points
+
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
@@ -44,7 +46,8 @@ def plot_accuracy(name: str, before: Point, points: Sequence[Point], chosen: Poi
                       xytext=(0, 10), ha="center", fontsize=8, parse_math=False)
     axes.set_xlabel("weights, kB (order-0 entropy of the int8 values)")
     axes.set_ylabel("top-1, %")
-    axes.set_ylim(0, min(100, 100 * max(max(point.float, point.int8) for point in (before, *points)) + 12))
+    shares = [100 * share for point in (before, *points) for share in (point.float, point.int8)]
+    axes.set_ylim(max(0, min(shares) - MARGIN), min(100 + MARGIN / 2, max(shares) + MARGIN))
     axes.grid(linewidth=0.5, alpha=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from nets import digits
-from nets.compress.__main__ import main
+from nets.compress.__main__ import _other_sparsities, main
 from nets.compress.plot import Point, plot_accuracy
 from nets.int8.file import load
 
@@ -65,3 +65,10 @@ def test_a_drawing_has_all_points():
     drawn = plot_accuracy("[/b]$x", before, points, points[1], ".svg").decode()
     assert plot_accuracy("x", before, points, points[1], ".png").startswith(b"\x89PNG")
     assert drawn.count("<use ") > 6
+
+
+def test_a_drawing_has_no_network_twice():
+    assert _other_sparsities(0.6, 0.01) == pytest.approx([0, 0.2, 0.4, 2.2 / 3])
+    assert _other_sparsities(0.6, 0.3) == pytest.approx([0, 0.4, 2.2 / 3])
+    assert _other_sparsities(0.6, 0.66) == pytest.approx([2.2 / 3])
+    assert _other_sparsities(0.0, 0.01) == pytest.approx([0.98 / 3, 0.98 * 2 / 3])
