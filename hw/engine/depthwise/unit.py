@@ -150,14 +150,9 @@ class Depthwise(wiring.Component):
 
     @staticmethod
     def cells(geometry: Geometry) -> dict[str, int]:
-        """Lookup tables, registers and multipliers that an engine has more with it, nearly: of the unit synthesised alone."""
+        """Lookup tables and registers that an engine has more with it, nearly: of the unit synthesised alone."""
         lanes = geometry.output_lanes
-        return {"lut4": 950 + 687 * lanes, "ff": 1420 + 799 * lanes, "multipliers": Depthwise.multipliers(geometry)}
-
-    @staticmethod
-    def multipliers(geometry: Geometry) -> int:
-        """Hardware multipliers that it has, for its requantisers: chips of smaller engines have none left for it."""
-        return geometry.output_lanes // 2 * (geometry.requantise_multipliers and geometry.output_lanes == 16)
+        return {"lut4": 690 + 752 * lanes, "ff": 960 + 914 * lanes}
 
     def elaborate(self, platform):
         m = Module()
@@ -253,7 +248,8 @@ class Depthwise(wiring.Component):
 
         half, results = self.lanes // 2, []
         for n in range(half):
-            m.submodules[f"requantise{n}"] = lane = RequantiseLane(multiplier=bool(self.multipliers(self.geometry)))
+            # Of lookup tables: the multipliers that the array leaves stand among its lanes, where wires are scarce.
+            m.submodules[f"requantise{n}"] = lane = RequantiseLane(multiplier=False)
             now = {}
             for name, stage, bits in (("multiplier", SCALES, 8), ("shift", SHIFTS, 6)):
                 m.submodules[f"{name}_half{n}"] = first = Copy()

@@ -168,8 +168,6 @@ def test_interleaved_maps_keep_apart(design, one, other, seed):
 
 @pytest.mark.parametrize("chances", [(1, 1, 1), (0.5, 0.4, 0.2)], ids=["full rate", "gaps"])
 def test_sixteen_lanes(chances):
-    """Whose requantisers have hardware multipliers."""
-    assert Depthwise.multipliers(WIDE) == 8 and not Depthwise.multipliers(GEOMETRY)
     design, rng = Design(Depthwise(WIDE)), np.random.default_rng(8)
     drawn = [Map((32, 9, 11), Window(kernel=(3, 3), padding=(1, 1, 1, 1)), zero_points=(9, 20), bands=[4, 1, 4], words=100,
                  lanes=16, rng=rng),
