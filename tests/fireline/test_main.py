@@ -13,7 +13,7 @@ from fireline.commands import COMMANDS, GROUPS, parser_of
 
 ROOT = Path(__file__).resolve().parents[2]
 USERS = ("nets", "golden", "compiler", "hw", "boards", "sim", "host")       # packages whose commands users need
-OURS = {"nets.digits.train", "sim.fuzz"}                                    # of these, what only developers run
+OURS = {"nets.digits.train", "sim.fuzz", "sim.weights"}                     # of these, what only developers run
 
 
 def fireline(*argv: str, **given) -> subprocess.CompletedProcess:
