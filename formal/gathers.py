@@ -4,13 +4,15 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal
 
 from arch.geometry import Geometry
 from formal.properties import keeps_order
-from formal.stages import PLACES, StageClaim
+from formal.stages import StageClaim
 from hw.gather.gather import Gather
 from hw.gather.packer import Packer
 from hw.gather.port import GatherPort
 from hw.parts.delay import delayed
 
 __all__ = ["CLAIMS", "GatherPortClaim", "PackerClaim"]
+
+PLACES = 4              # of the port's queue: words that are under way when it is full need the others
 
 
 class PackerClaim(StageClaim):
