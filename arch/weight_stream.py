@@ -4,6 +4,7 @@ Asymmetric numeral systems with tables (J. Duda, arXiv:1311.2540). A table says 
 for; a *symbol* is a value, or 2, 4 or 8 neighbouring ones of which further bits choose. Symbols take turns with `STATES` states,
 `LANES` of them a round.
 """
+from binascii import crc_hqx
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -11,7 +12,7 @@ import numpy as np
 
 __all__ = ["CHECKED", "EIGHTS", "FINAL", "GROUP", "HEADER", "LANES", "LOOKED_UP", "MASKED", "MASKS", "MASKS_APART", "MASKS_READ",
            "MOST_BITS", "MOST_PARTS", "MOST_SLOTS", "ROWS", "SLOTS", "STATES", "STATE_BITS", "STATE_WORDS", "UNIT", "VALUES",
-           "VALUES_THERE", "Entry", "Fault", "Kind", "first_word", "slot_order"]
+           "VALUES_THERE", "Entry", "Fault", "Kind", "check_word", "first_word", "slot_order"]
 
 SLOTS, STATE_BITS = 512, 9      # of a table; of a state, which is a slot of it
 MOST_SLOTS = SLOTS - 1          # of one symbol
@@ -55,6 +56,11 @@ class Fault(IntEnum):
 def first_word(kind: Kind, count: int, masked: bool) -> int:
     """A block's first word. `count`: of weights in eights; a table has 0."""
     return count | kind << 12 | masked * MASKED
+
+
+def check_word(words: np.ndarray) -> int:
+    """The last word of a block whose other words are given: CRC-16/IBM-3740, the high byte of each word first."""
+    return crc_hqx(np.ascontiguousarray(words, ">u2").tobytes(), 0xffff)
 
 
 @dataclass(frozen=True)

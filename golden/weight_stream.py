@@ -2,16 +2,15 @@
 
 Whatever words it is given, it ends, reads none beyond them, and says what is wrong with the first block that is damaged, where.
 """
-from binascii import crc_hqx
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from arch import weight_stream as form
-from arch.weight_stream import Entry, Fault, Kind
+from arch.weight_stream import Entry, Fault, Kind, check_word
 
-__all__ = ["StreamError", "Table", "Trace", "check_word", "decode", "decode_table", "trace"]
+__all__ = ["StreamError", "Table", "Trace", "decode", "decode_table", "trace"]
 
 
 TEXTS = {Fault.LENGTH: "it says another number of words", Fault.KIND: "it is of another kind",
@@ -42,11 +41,6 @@ class Table:
     def state_bits(self) -> np.ndarray:
         """Bits that make a state of what stays of the one before: (2, SLOTS)."""
         return form.STATE_BITS + 1 - np.frexp(np.maximum(self.rest, 1))[1]
-
-
-def check_word(words: np.ndarray) -> int:
-    """The last word of a block whose other words are given: CRC-16/IBM-3740, the high byte of each word first."""
-    return crc_hqx(np.ascontiguousarray(words, ">u2").tobytes(), 0xffff)
 
 
 def _opened(words: np.ndarray, kind: Kind, block: int) -> tuple[int, bool]:

@@ -18,7 +18,7 @@ from arch import weight_stream as form
 from cli import Parser, WorkError, positive, progress, run_command, write_json
 from compiler.coding.blocks import encode_blocks, encode_table
 from compiler.coding.tables import fit
-from golden.weight_stream import StreamError, Table, check_word, decode, decode_table
+from golden.weight_stream import StreamError, Table, decode, decode_table
 from hw.dma.decoder.unit import WeightDecoder
 from sim.verilog.native import Beats, Design
 
@@ -108,7 +108,7 @@ def _damaged(rng: np.random.Generator, words: np.ndarray) -> tuple[str, np.ndarr
             words[start:] = rng.integers(0, 1 << 16, len(words) - start)
     if rng.random() < 0.6 and len(words) > form.HEADER:       # what checks less must find it
         words[1] = len(words)
-        words[-1] = check_word(words[:-1])
+        words[-1] = form.check_word(words[:-1])
     return how, words
 
 

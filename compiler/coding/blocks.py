@@ -3,14 +3,13 @@
 A decoder's states are made from the end on: what a state becomes when a symbol is decoded is known, and the one before it is
 looked for among the symbol's slots.
 """
-from binascii import crc_hqx
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from arch import weight_stream as form
-from arch.weight_stream import Entry, Kind, first_word
+from arch.weight_stream import Entry, Kind, check_word, first_word
 from compiler.coding.tables import Codes, fit, ideal_bits
 
 __all__ = ["Coded", "encode", "encode_blocks", "encode_table"]
@@ -29,7 +28,7 @@ class Coded:
 def _closed(words: Sequence[int] | np.ndarray) -> np.ndarray:
     """A block's words and its check word."""
     found = np.asarray(words, np.uint16)
-    return np.append(found, np.uint16(crc_hqx(found.astype(">u2").tobytes(), 0xffff)))
+    return np.append(found, np.uint16(check_word(found)))
 
 
 def encode_table(values: Sequence[Entry], masks: Sequence[Entry] = ()) -> np.ndarray:

@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 
-from arch.weight_stream import Entry, Fault, Kind, first_word
+from arch.weight_stream import Entry, Fault, Kind, check_word, first_word
 from compiler.coding.blocks import encode, encode_blocks, encode_table
 from compiler.coding.tables import fit
-from golden.weight_stream import StreamError, check_word, decode, decode_table
+from golden.weight_stream import StreamError, decode, decode_table
 
 RNG = np.random.default_rng(16)
 

@@ -11,7 +11,7 @@ from compiler.coding.blocks import encode_blocks, encode_table
 from compiler.coding.tables import fit
 from golden.cycles.streams import Readiness
 from golden.cycles.weight_decoder import passed
-from golden.weight_stream import check_word, decode_table, trace
+from golden.weight_stream import decode_table, trace
 from hw.dma.decoder.unit import WeightDecoder
 from sim.benches.run import compile_bench, run_bench
 from sim.verilog.native import Beats, Design
@@ -116,7 +116,7 @@ def test_each_fault(designed):
         words = words.copy()
         words[place] = value
         words[1] = len(words)
-        words[-1] = check_word(words[:-1])
+        words[-1] = form.check_word(words[:-1])
         return words
     damaged = [
         (block[:-1], Fault.LENGTH), (block[:2], Fault.LENGTH), (changed(block, 0, block[0] ^ 1 << 13), Fault.KIND),
