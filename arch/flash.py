@@ -9,8 +9,8 @@ from zlib import crc32
 
 import numpy as np
 
-__all__ = ["BLOCK_BYTES", "BOOT_OFFSET", "Boot", "Command", "HEADER_WORDS", "MAGIC", "PAGE_BYTES", "Status", "boot_image",
-           "booted"]
+__all__ = ["BLOCK_BYTES", "BOOT_OFFSET", "Boot", "Command", "HEADER_WORDS", "MAGIC", "PAGE_BYTES", "SECTOR_BYTES", "Status",
+           "boot_image", "booted"]
 
 MAGIC = 0x31504C46                      # "FLP1"
 _HEADER = struct.Struct("<IQII")        # magic, digest of the geometry, words of data, address of the program
@@ -21,7 +21,8 @@ BOOT_OFFSET = 2 << 20                   # bytes; the greatest bitstream, an 85F'
 class Command:
     """First bytes of exchanges with a SPI flash, which all makers' chips understand (such as Winbond's W25Q128JV data sheet)."""
 
-    PROGRAM, READ, STATUS, WRITE_ENABLE, ERASE_BLOCK, RELEASE, IDENTIFY, NOTHING = 0x02, 0x03, 0x05, 0x06, 0xD8, 0xAB, 0x9F, 0xFF
+    PROGRAM, READ, STATUS, WRITE_ENABLE, ERASE_SECTOR, ERASE_BLOCK = 0x02, 0x03, 0x05, 0x06, 0x20, 0xD8
+    RELEASE, IDENTIFY, NOTHING = 0xAB, 0x9F, 0xFF
 
 
 class Status:
@@ -31,7 +32,8 @@ class Status:
 
 
 PAGE_BYTES = 256                        # programmed at once
-BLOCK_BYTES = 64 << 10                  # erased at once
+SECTOR_BYTES = 4 << 10                  # erased at once
+BLOCK_BYTES = 64 << 10                  # likewise, with another command
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,217 @@
+"""Model slots in the flash that configures the FPGA: where they lie, and the records in them.
+
+Behind the bitstream come two state sectors, then slots of equal size: the factory's, A and B. A slot is a header of one page,
+then the payload: storage from word 0 on, and its CRC-32. The state that counts says which slot is active, and whether it has
+proved itself. Numbers have the low byte first; all CRCs are zlib's.
+"""
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from hashlib import sha256
+import struct
+from zlib import crc32
+
+import numpy as np
+
+from arch.flash import BLOCK_BYTES, PAGE_BYTES, SECTOR_BYTES
+
+__all__ = ["ERASED", "FACTORY", "HEADER_MAGIC", "Header", "Layout", "MARK_AT", "MOST_BYTES", "SelfTest", "Slot", "SLOT_NAMES",
+           "STATE_BYTES", "STATE_MAGIC", "State", "Why", "layout", "newest"]
+
+MOST_BYTES = 1 << 24            # of flash: what three bytes of address reach
+FACTORY = 0
+SLOT_NAMES = ("factory", "A", "B")
+_LEAST = {3: 1 << 20, 2: 512 << 10, 1: BLOCK_BYTES}     # bytes of a slot, for so many slots
+_MEGABYTE = 1 << 20
+
+HEADER_MAGIC = 0x31534C46       # "FLS1"
+# Magic, bytes of the header, digest, words, program, security counter; self-test: output's address and words, their CRC, cycles;
+# version, SHA-256 of the payload's words, name.
+_SIGNED = struct.Struct("<IIQIIIIIIII32s32s")
+_SIGNATURE_BYTES, _NAME_BYTES = 64, 32
+_CRC = struct.Struct("<I")
+
+STATE_MAGIC = 0x54534C46        # "FLST"
+_STATE = struct.Struct("<IIBBBxI12x")           # magic, counter, active, fallback, on trial, floor
+STATE_BYTES = _STATE.size + _CRC.size
+MARK_AT = STATE_BYTES           # byte of a state sector
+ERASED = 0xFF                   # a byte; a mark that is not set
+
+
+class Why(IntEnum):
+    """Why a slot was not booted, in the order in which it is looked at."""
+
+    NOT_TRIED = 0
+    MAGIC = 1                   # no header there
+    HEADER = 2                  # its CRC
+    GEOMETRY = 3                # for another engine
+    SIZE = 4                    # more than storage holds, or nothing
+    SECURITY = 5                # counter below the floor
+    PAYLOAD = 6                 # its CRC
+    RESULT = 7                  # of the self-test, or a fault of the machine
+    TIME = 8                    # self-test took more cycles than the header allows
+    UNCONFIRMED = 9             # was on trial, booted once, and nobody confirmed it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where things lie, all in bytes: `slots` slots of `slot_bytes`, after the state sectors at `offset`."""
+
+    offset: int
+    flash_bytes: int
+    slots: int
+    slot_bytes: int
+
+    def state(self, sector: int) -> int:
+        """Address of state sector 0 or 1."""
+        return self.offset + sector * SECTOR_BYTES
+
+    def slot(self, number: int) -> int:
+        """Address of a slot."""
+        return self.offset + BLOCK_BYTES + number * self.slot_bytes
+
+    @property
+    def updates(self) -> bool:
+        """Whether a slot can be written while another one stays."""
+        return self.slots > 1
+
+    def name(self, number: int) -> str:
+        """For people. Of two slots the first one is the factory's at first, and A later."""
+        return SLOT_NAMES[number]
+
+    def check_bitstream(self, count: int) -> None:
+        """Raises ValueError if a bitstream of so many bytes, at the beginning of flash, reaches into the slots' part."""
+        if count > self.offset:
+            raise ValueError(f"Bitstream must end before byte {self.offset:,} of flash, where the model slots begin, and has "
+                             f"{count:,} bytes: {count - self.offset:,} too many")
+
+
+def layout(flash_bytes: int, offset: int) -> Layout:
+    """The layout of a flash of so many bytes, with everything from `offset` on for slots: three of at least 1 MiB each, else two
+    of 512 KiB, else a single one, which cannot be updated. Raises ValueError if not even that fits."""
+    for name, value, least in (("flash_bytes", flash_bytes, BLOCK_BYTES), ("flash_offset", offset, 0)):
+        if not least <= value <= MOST_BYTES or value % BLOCK_BYTES:
+            raise ValueError(f"{name} must be a multiple of {BLOCK_BYTES} up to {MOST_BYTES}, not {value}")
+    for slots, least in _LEAST.items():
+        size = (flash_bytes - offset - BLOCK_BYTES) // slots // BLOCK_BYTES * BLOCK_BYTES
+        if size >= least:
+            return Layout(offset=offset, flash_bytes=flash_bytes, slots=slots, slot_bytes=size)
+    raise ValueError(f"Flash of {flash_bytes:,} bytes must reach {2 * BLOCK_BYTES:,} beyond its offset {offset:,} for a slot, "
+                     f"but {max(0, flash_bytes - offset):,} are there")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTest:
+    """What the program must compute from the payload: `words` words of storage from `output` on with this CRC-32, in at most
+    `cycles` cycles."""
+
+    output: int
+    words: int
+    checksum: int
+    cycles: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """First page of a slot. `words` of payload, in which the program begins at word `program`; `name` of at most 32 bytes."""
+
+    digest: int
+    words: int
+    program: int
+    security: int
+    test: SelfTest
+    version: int
+    sha256: bytes
+    name: str
+    signature: bytes = bytes(_SIGNATURE_BYTES)
+
+    @property
+    def signed(self) -> bytes:
+        """What the signature is made of: everything before it."""
+        test = self.test
+        return _SIGNED.pack(HEADER_MAGIC, PAGE_BYTES, self.digest, self.words, self.program, self.security, test.output,
+                            test.words, test.checksum, test.cycles, self.version, self.sha256, self.name.encode())
+
+    def to_bytes(self) -> bytes:
+        """The page; its last word is the CRC of all before."""
+        body = (self.signed + self.signature).ljust(PAGE_BYTES - _CRC.size, b"\0")
+        return body + _CRC.pack(crc32(body))
+
+    @classmethod
+    def of(cls, page: bytes) -> "Header":
+        """The fields, whatever they are. Raises ValueError, saying which of magic and CRC is wrong."""
+        if page[:4] != _CRC.pack(HEADER_MAGIC):
+            raise ValueError("no header of a slot")
+        if crc32(page[:PAGE_BYTES - _CRC.size]) != int.from_bytes(page[PAGE_BYTES - _CRC.size:PAGE_BYTES], "little"):
+            raise ValueError("the header's CRC is wrong")
+        _, _, digest, words, program, security, output, count, checksum, cycles, version, hashed, name = _SIGNED.unpack_from(page)
+        return cls(digest=digest, words=words, program=program, security=security, version=version, sha256=hashed,
+                   test=SelfTest(output=output, words=count, checksum=checksum, cycles=cycles),
+                   name=name.rstrip(b"\0").decode(errors="replace"),
+                   signature=page[_SIGNED.size:_SIGNED.size + _SIGNATURE_BYTES])
+
+    @property
+    def slot_bytes(self) -> int:
+        """That header, payload and its CRC take."""
+        return PAGE_BYTES + 2 * self.words + _CRC.size
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Slot:
+    """A slot's contents: header, and words of storage from address 0 on (uint16)."""
+
+    header: Header
+    words: np.ndarray
+
+    @classmethod
+    def make(cls, words: np.ndarray, *, name: str, **fields) -> "Slot":
+        """With the header that the words need; `fields` are the header's others. A longer name loses its end."""
+        name = name.encode()[:_NAME_BYTES].decode(errors="ignore")
+        words = np.ascontiguousarray(words, "<u2")
+        return cls(header=Header(words=len(words), sha256=sha256(words.tobytes()).digest(), name=name, **fields), words=words)
+
+    def with_signature(self, signature: bytes) -> "Slot":
+        return replace(self, header=replace(self.header, signature=signature))
+
+    def to_bytes(self) -> bytes:
+        """As flash holds it."""
+        payload = np.ascontiguousarray(self.words, "<u2").tobytes()
+        return self.header.to_bytes() + payload + _CRC.pack(crc32(payload))
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """A state record. `trial`: the active slot has not proved itself yet, and if the mark behind the record is set it has had its
+    turn. No slot but the factory's is booted with a security counter below `floor`."""
+
+    counter: int
+    active: int
+    fallback: int
+    trial: bool
+    floor: int
+
+    def to_bytes(self) -> bytes:
+        body = _STATE.pack(STATE_MAGIC, self.counter, self.active, self.fallback, self.trial, self.floor)
+        return body + _CRC.pack(crc32(body))
+
+    @classmethod
+    def of(cls, data: bytes) -> "State | None":
+        """The record at the beginning of a sector, None if there is none, or a damaged one."""
+        if len(data) < STATE_BYTES or crc32(data[:_STATE.size]) != int.from_bytes(data[_STATE.size:STATE_BYTES], "little"):
+            return None
+        magic, counter, active, fallback, trial, floor = _STATE.unpack_from(data)
+        if magic != STATE_MAGIC:
+            return None
+        return cls(counter=counter, active=active, fallback=fallback, trial=bool(trial & 1), floor=floor)
+
+    def next(self, **changes) -> "State":
+        """The record that replaces this one, in the other sector."""
+        return replace(self, counter=(self.counter + 1) % (1 << 32), **changes)
+
+
+def newest(states: tuple[State | None, State | None]) -> int | None:
+    """Which of the two sectors' records counts: the one with the greater counter, which may have begun again from 0; None if
+    there is none. With equal counters, which no host writes, the first one."""
+    first, second = states
+    if first is None or second is None:
+        return None if first is second else int(first is None)
+    return int(0 < (second.counter - first.counter) % (1 << 32) < 1 << 31)
