@@ -1,14 +1,13 @@
 """Compile a network for a board: a program and memory images in one file (.flp)."""
 import argparse
 from pathlib import Path
-import re
 import sys
 
 from cli import OutputError, Parser, print_notes, run_command, terminal, write_json
 from compiler import explain
 from compiler.build import Compiled, compile_network
 from compiler.figures import figures
-from compiler.program_file import SUFFIX, ProgramFileError, load, save
+from compiler.program_file import SEAL, save
 from compiler.stages import NetworkError
 from compiler.target import Target, add_target_arguments, target_from_arguments
 from nets.int8.network import QNetwork
@@ -34,7 +33,8 @@ def run(args: argparse.Namespace) -> int | None:
     target = target_from_arguments(args)
     network = network_from_arguments(args)
     target = target.serving(network)
-    out = _output(args.out or Path(re.sub(r"[^\w.-]", "_", f"{network.name}-{target.name}") + SUFFIX))
+    out = args.out or SEAL.named(f"{network.name}-{target.name}")
+    SEAL.check_output(out)
     try:
         compiled = compile_network(network, target.geometry, storage_words=target.storage_words)
     except NetworkError as error:
@@ -58,19 +58,6 @@ def _explain(args: argparse.Namespace, compiled: Compiled, network: QNetwork, ta
         write_json(args.json, record)
     if args.plot:
         explain.plot(args.plot, compiled, found)
-
-
-def _output(path: Path) -> Path:
-    """The file to write. Raises ProgramFileError if it is there and holds something else, so that nothing is lost by surprise."""
-    if path.suffix != SUFFIX:
-        raise ProgramFileError(f"{path}: a program must end in {SUFFIX}")
-    if path.is_file() and path.stat().st_size:
-        try:
-            load(path)
-        except ProgramFileError as error:
-            if "is no program" in str(error):
-                raise ProgramFileError(f"{path}: is there already and holds no program: remove it first") from None
-    return path
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:

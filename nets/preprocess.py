@@ -18,7 +18,7 @@ __all__ = ["IMAGE_SUFFIXES", "ImageWarning", "InputSpec", "PreprocessError", "Si
            "load_image", "read_side_file"]
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-TENSOR_SUFFIX, RAW_SUFFIX = ".npy", ".bin"
+TENSOR_SUFFIX, RAW_SUFFIX = TENSOR_SUFFIXES = ".npy", ".bin"
 RAW_TYPES, RAW_ORDERS = ("uint8", "int8"), ("CHW", "HWC")
 CHANNEL_ORDERS = {"RGB": 3, "BGR": 3, "L": 1}
 CROPS = ("center", "none")
@@ -271,14 +271,17 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
 
 
 def find_images(folder: str | Path) -> list[Path]:
-    """Every image file below a folder, sorted by path. Raises PreprocessError where there is none."""
+    """Every image file below a folder, sorted by path; every tensor's where there is no image. Raises PreprocessError where there
+    is neither."""
     folder = Path(folder)
     if not folder.is_dir():
         raise PreprocessError(f"{folder}: is not a folder of images")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
-    if not paths:
-        raise PreprocessError(f"{folder}: holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return paths
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    for suffixes in (IMAGE_SUFFIXES, TENSOR_SUFFIXES):
+        if paths := [path for path in files if path.suffix.lower() in suffixes]:
+            return paths
+    images, tensors = (", ".join(sorted(suffixes)) for suffixes in (IMAGE_SUFFIXES, TENSOR_SUFFIXES))
+    raise PreprocessError(f"{folder}: holds no image ({images}) and no tensor ({tensors})")
 
 
 class SideFile(NamedTuple):

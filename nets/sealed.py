@@ -22,6 +22,7 @@ __all__ = ["Seal"]
 T = TypeVar("T")
 ZEROS = b"0" * 64
 LENGTH = 8              # bytes of the header's length, little-endian, in front of it
+BEGINNING = 1024        # bytes that have the seal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +44,27 @@ class Seal:
     def _beginning(self) -> re.Pattern[bytes]:
         return re.compile(rb'^\{"__metadata__":\{"%s":"\{\\"digest\\":\\"([0-9a-f]{64})\\"' % self.entry.encode())
 
+    def named(self, text: str) -> Path:
+        """A file called by a text, with an underscore for what is no letter, digit, dot or dash."""
+        return Path(re.sub(r"[^\w.-]", "_", text) + self.suffix)
+
     def check_name(self, path: str | Path) -> None:
         """Raises `error` for a name without the suffix."""
         if Path(path).suffix != self.suffix:
             raise self.error(f"{path}: {self.which} must end in {self.suffix}")
+
+    def check_output(self, path: str | Path) -> None:
+        """Raises `error` for a name without the suffix, and for a file that holds something else, which would be lost."""
+        self.check_name(path)
+        path = Path(path)
+        if path.is_file() and path.stat().st_size:
+            try:
+                with path.open("rb") as file:
+                    head = file.read(BEGINNING)
+            except OSError as error:
+                raise self.error(f"{path}: cannot be read: {error.strerror}") from None
+            if not self._beginning.match(head[LENGTH:]):
+                raise self.error(f"{path}: is there already and holds no {self.what}: remove it first")
 
     def save(self, path: str | Path, record: Mapping, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes a file, whole or not at all. Raises `error` for a name without the suffix, OutputError where it cannot be

@@ -13,7 +13,6 @@ import argparse
 from collections.abc import Sequence
 import os
 from pathlib import Path
-import re
 import sys
 
 from rich.table import Table
@@ -26,7 +25,7 @@ from nets.compress.plot import Point, plot_accuracy
 from nets.compress.sensitivity import LEVELS, MOST
 from nets.compress.sharing import LARGEST_CODEBOOK, codebook
 from nets.endings import scores_of
-from nets.int8.file import SEAL, SUFFIX, save
+from nets.int8.file import SEAL, save
 from nets.labelled import labelled_images, own_images
 from nets.load import add_model_arguments, model_from_arguments
 from nets.model import Model
@@ -92,8 +91,6 @@ def _requested(args: argparse.Namespace) -> tuple[Model, list[Path], Labelled]:
             problems.append(str(error))
     if not args.sparsity and not args.codebook:
         problems.append("nothing to do: give --sparsity or --codebook")
-    if args.out:
-        checked(SEAL.check_name, args.out)
     if args.plot:
         checked(plot_suffix, args.plot.suffix)
     for path in filter(None, (args.out, args.plot, args.json, args.keep)):
@@ -101,6 +98,8 @@ def _requested(args: argparse.Namespace) -> tuple[Model, list[Path], Labelled]:
     model = checked(model_from_arguments, args)
     if model:
         checked(refuse_quantised, model)
+    if model or args.out:
+        checked(SEAL.check_output, _output(args, model))
     own = model and model.spec.shape == digits.CONFIG.input_shape and not args.images
     calibration = checked(find_images, args.calibrate or (digits.CALIBRATION if own else args.images)) \
         if own or args.images or args.calibrate else None
@@ -109,6 +108,10 @@ def _requested(args: argparse.Namespace) -> tuple[Model, list[Path], Labelled]:
         raise RequestError("\n".join(problems) if len(problems) == 1 else
                            "\n".join([f"{len(problems)} problems", *(f"  {problem}" for problem in dict.fromkeys(problems))]))
     return model, spread(calibration, args.calibration_limit), spread(images, args.limit or len(images))
+
+
+def _output(args: argparse.Namespace, model: Model | None) -> Path:
+    return args.out or SEAL.named(f"{model.name}-compressed")
 
 
 def _labelled(model: Model, args: argparse.Namespace) -> Labelled:
@@ -156,7 +159,7 @@ def run(args: argparse.Namespace) -> None:
         return what.record | evaluate(what.network, what.model, images, jobs=min(args.jobs, len(images)))
     after = compressor.at(args.sparsity, args.codebook)
     records = {"before": measured(compressor.before()), "after": measured(after)}
-    out = args.out or Path(re.sub(r"[^\w.-]", "_", model.name) + "-compressed" + SUFFIX)
+    out = _output(args, model)
     save(after.network, out)
     others = _curve(compressor, args, measured) if args.plot else {}
     if args.plot:

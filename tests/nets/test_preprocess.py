@@ -187,8 +187,16 @@ def test_images_are_found_in_order(tmp_path):
     assert [str(path.relative_to(tmp_path)) for path in find_images(tmp_path)] == ["a.bmp", "b/a.jpg", "z.PNG"]
 
 
+def test_tensors_are_found_where_there_is_no_image(tmp_path):
+    for name in ("b.npy", "a.BIN", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in find_images(tmp_path)] == ["a.BIN", "b.npy"]
+    picture(4, 4).save(tmp_path / "z.png")
+    assert [path.name for path in find_images(tmp_path)] == ["z.png"]
+
+
 def test_folders_without_images(tmp_path):
-    with pytest.raises(PreprocessError, match=r"holds no image \(\.bmp, "):
+    with pytest.raises(PreprocessError, match=r"holds no image \(\.bmp, .*and no tensor \(\.bin, \.npy\)"):
         find_images(tmp_path)
     with pytest.raises(PreprocessError, match="gone: is not a folder of images"):
         find_images(tmp_path / "gone")

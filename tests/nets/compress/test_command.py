@@ -27,6 +27,7 @@ def test_digits(tmp_path, capsys, monkeypatch):
     assert found["after"]["bytes"] < 0.5 * found["before"]["bytes"]
     assert {"float", "int8", "images"} <= set(found["after"]) and len(found["layers"]) > 5
     assert load(file).provenance["codebook"] == 16
+    assert main([*QUICK, "--sparsity", "0.5"]) == 0 and not load(file).provenance["codebook"], "a network takes its place"
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path, capsys):
@@ -37,6 +38,17 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path, capsys):
     for what in ("nothing to do: give --sparsity or --codebook", "net.onnx: a quantised file must end in .fln",
                  "plot must end in", "a.json: cannot be written", "nowhere.onnx", "absent: is not a folder"):
         assert what in err, what
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_other_files_are_not_overwritten(named, tmp_path, capsys, monkeypatch):
+    """Neither one that is named nor one that has the name that the command would choose; a network may be."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "digits-compressed.fln"
+    path.write_text("a diary of many pages")
+    assert main([*QUICK, "--sparsity", "0.5", *(["--out", path.name] if named else [])]) == 2
+    assert "digits-compressed.fln: is there already and holds no quantised network" in capsys.readouterr().err
+    assert path.read_text() == "a diary of many pages"
 
 
 @pytest.mark.parametrize(("arguments", "says"), [
