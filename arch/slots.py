@@ -14,8 +14,8 @@ import numpy as np
 
 from arch.flash import BLOCK_BYTES, PAGE_BYTES, SECTOR_BYTES
 
-__all__ = ["ERASED", "FACTORY", "HEADER_MAGIC", "Header", "Layout", "MARK_AT", "MOST_BYTES", "SelfTest", "Slot", "SLOT_NAMES",
-           "STATE_BYTES", "STATE_MAGIC", "State", "Why", "layout", "newest"]
+__all__ = ["ERASED", "FACTORY", "HEADER_MAGIC", "Header", "Layout", "MARK_AT", "MOST_BYTES", "MOST_COUNTER", "SelfTest", "Slot",
+           "SLOT_NAMES", "STATE_BYTES", "STATE_MAGIC", "State", "Why", "layout", "newest"]
 
 MOST_BYTES = 1 << 24            # of flash: what three bytes of address reach
 FACTORY = 0
@@ -24,17 +24,18 @@ _LEAST = {3: 1 << 20, 2: 512 << 10, 1: BLOCK_BYTES}     # bytes of a slot, for s
 _MEGABYTE = 1 << 20
 
 HEADER_MAGIC = 0x31534C46       # "FLS1"
-# Magic, bytes of the header, digest, words, program, security counter; self-test: output's address and words, their CRC, cycles;
-# version, SHA-256 of the payload's words, name.
-_SIGNED = struct.Struct("<IIQIIIIIIII32s32s")
+# What the chip looks at, from the first word on: magic, digest, security counter, words, program; self-test: output from and
+# before, most cycles, CRC. Then bytes of the header, version, SHA-256 of the payload's words, name.
+_SIGNED = struct.Struct("<IQIIIIIIIII32s32s")
 _SIGNATURE_BYTES, _NAME_BYTES = 64, 32
 _CRC = struct.Struct("<I")
 
 STATE_MAGIC = 0x54534C46        # "FLST"
-_STATE = struct.Struct("<IIBBBxI12x")           # magic, counter, active, fallback, on trial, floor
+_STATE = struct.Struct("<IIIBBBx12x")           # magic, counter, floor, active, fallback, on trial
 STATE_BYTES = _STATE.size + _CRC.size
 MARK_AT = STATE_BYTES           # byte of a state sector
 ERASED = 0xFF                   # a byte; a mark that is not set
+MOST_COUNTER = (1 << 32) - 1
 
 
 class Why(IntEnum):
@@ -44,12 +45,12 @@ class Why(IntEnum):
     MAGIC = 1                   # no header there
     HEADER = 2                  # its CRC
     GEOMETRY = 3                # for another engine
-    SIZE = 4                    # more than storage holds, or nothing
+    SIZE = 4                    # payload or output not in storage, or nothing; program not in the payload
     SECURITY = 5                # counter below the floor
     PAYLOAD = 6                 # its CRC
-    RESULT = 7                  # of the self-test, or a fault of the machine
-    TIME = 8                    # self-test took more cycles than the header allows
-    UNCONFIRMED = 9             # was on trial, booted once, and nobody confirmed it
+    OUTPUT = 7                  # of the self-test, or a fault of the machine
+    LATE = 8                    # self-test took more cycles than the header allows
+    TRIAL = 9                   # was on trial, had its turn, and nobody confirmed it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,11 +102,11 @@ def layout(flash_bytes: int, offset: int) -> Layout:
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTest:
-    """What the program must compute from the payload: `words` words of storage from `output` on with this CRC-32, in at most
-    `cycles` cycles."""
+    """What the program must compute from the payload: words of storage from `output` on, before `end`, with this CRC-32, in at
+    most `cycles` cycles. They are 0 before it starts."""
 
     output: int
-    words: int
+    end: int
     checksum: int
     cycles: int
 
@@ -128,8 +129,8 @@ class Header:
     def signed(self) -> bytes:
         """What the signature is made of: everything before it."""
         test = self.test
-        return _SIGNED.pack(HEADER_MAGIC, PAGE_BYTES, self.digest, self.words, self.program, self.security, test.output,
-                            test.words, test.checksum, test.cycles, self.version, self.sha256, self.name.encode())
+        return _SIGNED.pack(HEADER_MAGIC, self.digest, self.security, self.words, self.program, test.output, test.end,
+                            test.cycles, test.checksum, PAGE_BYTES, self.version, self.sha256, self.name.encode())
 
     def to_bytes(self) -> bytes:
         """The page; its last word is the CRC of all before."""
@@ -143,11 +144,15 @@ class Header:
             raise ValueError("no header of a slot")
         if crc32(page[:PAGE_BYTES - _CRC.size]) != int.from_bytes(page[PAGE_BYTES - _CRC.size:PAGE_BYTES], "little"):
             raise ValueError("the header's CRC is wrong")
-        _, _, digest, words, program, security, output, count, checksum, cycles, version, hashed, name = _SIGNED.unpack_from(page)
+        _, digest, security, words, program, output, end, cycles, checksum, _, version, hashed, name = _SIGNED.unpack_from(page)
         return cls(digest=digest, words=words, program=program, security=security, version=version, sha256=hashed,
-                   test=SelfTest(output=output, words=count, checksum=checksum, cycles=cycles),
+                   test=SelfTest(output=output, end=end, checksum=checksum, cycles=cycles),
                    name=name.rstrip(b"\0").decode(errors="replace"),
                    signature=page[_SIGNED.size:_SIGNED.size + _SIGNATURE_BYTES])
+
+    def fits(self, storage_words: int) -> bool:
+        """Whether all that the header names is in storage."""
+        return (self.program < self.words <= storage_words) and (self.test.output < self.test.end <= storage_words)
 
     @property
     def slot_bytes(self) -> int:
@@ -190,7 +195,7 @@ class State:
     floor: int
 
     def to_bytes(self) -> bytes:
-        body = _STATE.pack(STATE_MAGIC, self.counter, self.active, self.fallback, self.trial, self.floor)
+        body = _STATE.pack(STATE_MAGIC, self.counter, self.floor, self.active, self.fallback, self.trial)
         return body + _CRC.pack(crc32(body))
 
     @classmethod
@@ -198,20 +203,23 @@ class State:
         """The record at the beginning of a sector, None if there is none, or a damaged one."""
         if len(data) < STATE_BYTES or crc32(data[:_STATE.size]) != int.from_bytes(data[_STATE.size:STATE_BYTES], "little"):
             return None
-        magic, counter, active, fallback, trial, floor = _STATE.unpack_from(data)
+        magic, counter, floor, active, fallback, trial = _STATE.unpack_from(data)
         if magic != STATE_MAGIC:
             return None
-        return cls(counter=counter, active=active, fallback=fallback, trial=bool(trial & 1), floor=floor)
+        return cls(counter=counter, active=active, fallback=fallback, trial=trial != 0, floor=floor)
 
     def next(self, **changes) -> "State":
-        """The record that replaces this one, in the other sector."""
-        return replace(self, counter=(self.counter + 1) % (1 << 32), **changes)
+        """The record that replaces this one, in the other sector. Raises ValueError after the last counter, which no flash lives
+        to see."""
+        if self.counter == MOST_COUNTER:
+            raise ValueError(f"Counter of a state must be below {MOST_COUNTER} to go on")
+        return replace(self, counter=self.counter + 1, **changes)
 
 
 def newest(states: tuple[State | None, State | None]) -> int | None:
-    """Which of the two sectors' records counts: the one with the greater counter, which may have begun again from 0; None if
-    there is none. With equal counters, which no host writes, the first one."""
+    """Which of the two sectors' records counts: the one with the greater counter, the first one of equals; None if there is none.
+    """
     first, second = states
     if first is None or second is None:
         return None if first is second else int(first is None)
-    return int(0 < (second.counter - first.counter) % (1 << 32) < 1 << 31)
+    return int(second.counter > first.counter)

@@ -11,7 +11,7 @@ from arch.flash import BOOT_OFFSET, PAGE_BYTES, SECTOR_BYTES
 from arch.slots import MARK_AT, STATE_BYTES, Header, SelfTest, Slot, State, layout, newest
 
 KB, MB = 1 << 10, 1 << 20
-TEST = SelfTest(output=700, words=20, checksum=0x89ABCDEF, cycles=123_456)
+TEST = SelfTest(output=700, end=720, checksum=0x89ABCDEF, cycles=123_456)
 STATE = State(counter=7, active=2, fallback=1, trial=True, floor=3)
 
 
@@ -53,12 +53,24 @@ def test_bitstreams_end_before_the_slots():
 def test_slot():
     made = slot()
     data = made.to_bytes()
-    assert len(data) == made.header.slot_bytes == PAGE_BYTES + 2000 + 4 and data[:4] == b"FLS1" and data[4:8] == b"\0\1\0\0"
+    assert len(data) == made.header.slot_bytes == PAGE_BYTES + 2000 + 4 and data[:4] == b"FLS1"
     assert Header.of(data) == made.header and np.array_equal(np.frombuffer(data[PAGE_BYTES:-4], "<u2"), made.words)
     assert made.header.sha256 == sha256(data[PAGE_BYTES:-4]).digest()
     for part in (data[:PAGE_BYTES], data[PAGE_BYTES:]):             # header and payload end with their own CRCs
         assert crc32(part[:-4]) == int.from_bytes(part[-4:], "little")
-    assert data[8:16] == bytes.fromhex("EFCDAB8967452301") and data[16:24] == b"\xe8\3\0\0M\0\0\0"      # digest, words, program
+    places = (1000, 77, 700, 720, 123_456, 0x89ABCDEF, PAGE_BYTES, 9)       # behind digest and security counter
+    assert data[4:16] == bytes.fromhex("EFCDAB8967452301 05000000")
+    assert data[16:48] == b"".join(value.to_bytes(4, "little") for value in places)
+
+
+@pytest.mark.parametrize("field, value, fits", [
+    ("words", 1000, True), ("words", 1001, False), ("words", 77, False), ("words", 78, True), ("program", 999, True),
+    ("program", 1000, False), ("end", 1000, True), ("end", 1001, False), ("end", 700, False), ("output", 719, True)])
+def test_everything_lies_in_storage(field, value, fits):
+    header = slot().header
+    test = field in ("output", "end")
+    changed = replace(header, test=replace(TEST, **{field: value})) if test else replace(header, **{field: value})
+    assert changed.fits(1000) is fits
 
 
 def test_signature_covers_all_but_itself():
@@ -106,5 +118,5 @@ def test_states_follow_each_other():
     assert newest((STATE, new)) == 1 and newest((new, STATE)) == 0
     assert newest((STATE, None)) == 0 and newest((None, STATE)) == 1 and newest((None, None)) is None
     assert newest((STATE, STATE)) == 0
-    last = replace(STATE, counter=(1 << 32) - 1)
-    assert last.next().counter == 0 and newest((last, last.next())) == 1 and newest((last.next(), last)) == 0
+    with pytest.raises(ValueError, match="must be below 4294967295 to go on"):
+        replace(STATE, counter=(1 << 32) - 1).next()
