@@ -6,7 +6,7 @@ from amaranth import ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
-from arch.flash import BLOCK_BYTES, PAGE_BYTES, Command, Status
+from arch.flash import BLOCK_BYTES, PAGE_BYTES, SECTOR_BYTES, Command, Status
 from hw.link.spi import SpiPins
 from hw.primitives import ConfigClock
 from sim.verilog.export import Rtl
@@ -51,7 +51,7 @@ def with_flash(rtl: Rtl) -> Rtl:
 
 
 class FlashChip:
-    """A chip for `host.device.Device`: busy for `slow` exchanges after each page and block."""
+    """A chip for `host.device.Device`: busy for `slow` exchanges after each page, sector and block."""
 
     def __init__(self, size: int = 1 << ADDRESS_BITS, *, slow: int = 1):
         self.bytes, self.slow = bytearray(b"\xff" * size), slow
@@ -90,10 +90,11 @@ class FlashChip:
                 for n, byte in given.items():
                     self.bytes[page + n] &= byte
                 self.busy = self.slow
-            case Command.ERASE_BLOCK if len(sent) == 4 and self.enabled:
-                block = address - address % BLOCK_BYTES
-                self.bytes[block:block + BLOCK_BYTES] = b"\xff" * BLOCK_BYTES
+            case Command.ERASE_SECTOR | Command.ERASE_BLOCK if len(sent) == 4 and self.enabled:
+                size = SECTOR_BYTES if command == Command.ERASE_SECTOR else BLOCK_BYTES
+                start = address - address % size
+                self.bytes[start:start + size] = b"\xff" * size
                 self.busy = self.slow
-            case Command.PROGRAM | Command.ERASE_BLOCK:
+            case Command.PROGRAM | Command.ERASE_SECTOR | Command.ERASE_BLOCK:
                 self.ignored += 1
         return bytes(back)

@@ -3,6 +3,7 @@
 module fireline_flash #(
     parameter ADDRESS_BITS = 22,
     parameter PROGRAM_CYCLES = 500,
+    parameter SECTOR_CYCLES = 1500,
     parameter ERASE_CYCLES = 5000
 ) (
     input clk,
@@ -12,7 +13,8 @@ module fireline_flash #(
     input [ADDRESS_BITS-1:0] load_address,
     input [7:0] load_data
 );
-    localparam PROGRAM = 8'h02, READ = 8'h03, STATUS = 8'h05, WRITE_ENABLE = 8'h06, ERASE = 8'hD8, RELEASE = 8'hAB, IDENTIFY = 8'h9F;
+    localparam PROGRAM = 8'h02, READ = 8'h03, STATUS = 8'h05, WRITE_ENABLE = 8'h06, ERASE = 8'hD8, SECTOR = 8'h20, RELEASE = 8'hAB,
+        IDENTIFY = 8'h9F;
 
     reg [7:0] bytes [0:(1 << ADDRESS_BITS) - 1];
     reg [7:0] page [0:255];
@@ -72,6 +74,10 @@ module fireline_flash #(
             if (command == ERASE && enabled && count == 32) begin
                 for (n = 0; n < 65536; n = n + 1) bytes[{address[ADDRESS_BITS-1:16], n[15:0]}] = 8'hFF;
                 busy = ERASE_CYCLES;
+            end
+            if (command == SECTOR && enabled && count == 32) begin
+                for (n = 0; n < 4096; n = n + 1) bytes[{address[ADDRESS_BITS-1:12], n[11:0]}] = 8'hFF;
+                busy = SECTOR_CYCLES;
             end
             command = 0;
         end

@@ -135,6 +135,14 @@ def test_the_chip_is_the_references(design):
             both(Command.READ, 1, 0, 0, rest=bytes(3))                      # busy
             ready()
             both(Command.READ, 0, 0xFF, 0xFE, rest=bytes(600))
+        for start in (0x0FF0, 0x1000):                                      # on both sides of a sector's end
+            both(Command.WRITE_ENABLE)
+            both(Command.PROGRAM, 1, *start.to_bytes(2, "big"), rest=page[:16])
+            ready()
+        both(Command.WRITE_ENABLE)
+        both(Command.ERASE_SECTOR, 1, 0x02, 3)
+        ready()
+        assert both(Command.READ, 1, 0x0F, 0xF0, rest=bytes(40))[4:20] == b"\xff" * 16
         both(Command.WRITE_ENABLE)
         both(Command.ERASE_BLOCK, 1, 2, 3)
         ready()
