@@ -13,7 +13,7 @@ from sim.verilog.export import Rtl
 
 __all__ = ["ADDRESS_BITS", "FlashChip", "SpiFlash", "with_flash"]
 
-ADDRESS_BITS = 22               # 4 MB
+ADDRESS_BITS = 24               # 16 MB
 _MODEL = Path(__file__).with_suffix(".v")
 _IDENTITY = bytes([0xEF, 0x40, 0x16])
 
@@ -81,7 +81,7 @@ class FlashChip:
             case Command.WRITE_ENABLE if len(sent) == 1:
                 self.enabled = True
             case Command.READ if len(sent) > 4:
-                back[4:] = (self.bytes[address:] + self.bytes)[:len(sent) - 4]
+                back[4:] = (self.bytes[address:address + len(sent) - 4] + self.bytes[:len(sent)])[:len(sent) - 4]
             case Command.IDENTIFY:
                 back[1:4] = _IDENTITY[:len(sent) - 1]
             case Command.PROGRAM if len(sent) > 4 and self.enabled:

@@ -13,7 +13,7 @@ from hw.link.boot import Boot
 from hw.link.spi import SpiMaster, answer_layout, exchange_layout
 from hw.storage.pulled_words import PulledWords
 from hw.storage.ram import StorageRam
-from sim.models.flash import FlashChip, SpiFlash, with_flash
+from sim.models.flash import ADDRESS_BITS, FlashChip, SpiFlash, with_flash
 from sim.verilog.export import Boundary, convert
 from sim.verilog.native import Design
 
@@ -82,7 +82,7 @@ def test_boots_what_the_reference_boots(design, name):
     expected = booted(data.ljust(4000, b"\xff"), digest=IDENTITY.digest, storage_words=IDENTITY.storage_words)
     with design.simulate() as sim:
         if data:
-            sim.feed("load", [OFFSET + n | byte << 22 for n, byte in enumerate(data)])
+            sim.feed("load", [OFFSET + n | byte << ADDRESS_BITS for n, byte in enumerate(data)])
         sim.run_until(high="over", deadline=200_000)
         words = sim.beats("words").payload.view("<u2").ravel()
         assert bool(sim.get("booted")) is (expected is not None)
