@@ -65,6 +65,7 @@ class Fault(IntEnum):
     LOAD_STORAGE = TRANSFER + TransferFault.LOAD_STORAGE
     STORE_CHIP = TRANSFER + TransferFault.STORE_CHIP
     STORE_STORAGE = TRANSFER + TransferFault.STORE_STORAGE
+    LOAD_CODED = TRANSFER + TransferFault.LOAD_CODED
 
 
 NO_QUEUE = len(QUEUES)      # in place of a queue's number: the fault is in the program's words

@@ -28,7 +28,8 @@ class Geometry:
     """Lanes and memories of an engine. Raises TypeError or ValueError for values outside the ranges given here.
 
     Parameters:
-    - `input_lanes` (PI): input channels taken a cycle, 4..16, a multiple of `output_lanes`; PI / PO must be a power of two.
+    - `input_lanes` (PI): input channels taken a cycle, 4..16, a multiple of `output_lanes`, and of 4 with the decoder; PI / PO
+      must be a power of two.
     - `output_lanes` (PO): output channels made a cycle, 2..16, even.
     - `lut_pairs`: column pairs (of PO / 2) whose multipliers are made of LUTs instead of MULT18X18D, the last ones.
     - `requantise_multipliers`: one MULT18X18D per requantising lane; otherwise LUTs.
@@ -41,6 +42,7 @@ class Geometry:
     - `line_pixels`: pixels of an image row that the gather's line buffers hold, 512..2048, a multiple of 512.
     - `depthwise_words`: places of the depthwise convolution's line memory (one per output block and column), 512..2048, a
       multiple of 512; of no meaning without it.
+    - `decoder_lanes`: symbols that the decoder of compressed weights decodes a cycle, 2 or 4; of no meaning without it.
     - `options`: names of the options of `arch.units` that the engine has, in alphabetical order.
     """
 
@@ -56,6 +58,7 @@ class Geometry:
     fifo_words: int = 64
     line_pixels: int = 512
     depthwise_words: int = 512
+    decoder_lanes: int = 2
     options: tuple[str, ...] = ()
 
     def __post_init__(self):
@@ -64,6 +67,8 @@ class Geometry:
         if self.blocks_per_word & self.blocks_per_word - 1:
             raise ValueError(f"input_lanes must be output_lanes times a power of two, "
                              f"not {self.input_lanes} for {self.output_lanes} output lanes")
+        if "decoder" in self.options and self.input_lanes % 4:
+            raise ValueError(f"input_lanes must be a multiple of 4 for the decoder, not {self.input_lanes}")
         _check("lut_pairs", self.lut_pairs, 0, self.pairs)
         if not isinstance(self.requantise_multipliers, bool):
             raise TypeError(f"requantise_multipliers must be a boolean, not {self.requantise_multipliers!r}")
@@ -75,6 +80,7 @@ class Geometry:
         _check("fifo_words", self.fifo_words, 32, 512, 16)
         _check("line_pixels", self.line_pixels, 512, 2048, 512)
         _check("depthwise_words", self.depthwise_words, 512, 2048, 512)
+        _check("decoder_lanes", self.decoder_lanes, 2, 4, 2)
         if not isinstance(self.options, tuple) or not all(isinstance(name, str) for name in self.options):
             raise TypeError(f"options must be a tuple of names, not {self.options!r}")
         if list(self.options) != sorted(set(self.options)):
@@ -107,7 +113,8 @@ class Geometry:
 
         Depthwise convolutions and normalisations take vectors more slowly than the last pass of a band makes them: all of these
         may wait, so that the array does not. The line memory of the former is as large as chips have room for, half as large in
-        an engine of 16 lanes beside further units; the weight memory is at most what is then left of an 85F's block RAMs.
+        an engine of 16 lanes beside further units; the weight memory is at most what is then left of an 85F's block RAMs. The
+        decoder of an engine of 16 lanes has four, others two.
         """
         found = replace(self, options=tuple(sorted({*self.options, *names})))
         if found == self:
@@ -117,6 +124,8 @@ class Geometry:
         if "depthwise" in found.options:
             alone = set(found.options) <= {"carry", "depthwise"}
             found = replace(found, depthwise_words={8: 1024, 16: 2048 if alone else 1024}.get(self.output_lanes, 512))
+        if "decoder" in found.options:
+            found = replace(found, decoder_lanes=4 if self.output_lanes == 16 else 2)
         most = _MOST_WEIGHTS.get(tuple(name for name in found.options if name in OPTION_WORDS), self.weight_words)
         return replace(found, weight_words=min(found.weight_words, most))
 
@@ -138,6 +147,8 @@ class Geometry:
             del values["options"]
         if "depthwise" not in self.options:
             del values["depthwise_words"]
+        if "decoder" not in self.options:
+            del values["decoder_lanes"]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod

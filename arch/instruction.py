@@ -20,10 +20,11 @@ from arch.command import Command
 from arch.geometry import Geometry
 from arch.record import ADDRESS, STORAGE, STORED, Field, Record, address, number
 from arch.unit.gather import GatherConfig
+from arch.weight_stream import CHECKED, EIGHTS, HEADER
 
-__all__ = ["BODIES", "CONTROL", "END", "Instruction", "InstructionError", "Opcode", "PixelTransfer", "QUEUES", "QUEUE_OF",
-           "SYNC", "Start", "TRANSFERRED", "Transfer", "Waits", "WordRange", "decode", "encode", "memory_of",
-           "records", "storage_words", "word_ranges"]
+__all__ = ["BODIES", "CONTROL", "CodedTransfer", "END", "Instruction", "InstructionError", "OPTION_OF", "Opcode", "PixelTransfer",
+           "QUEUES", "QUEUE_OF", "SYNC", "Start", "TRANSFERRED", "Transfer", "Waits", "WordRange", "decode", "encode",
+           "memory_of", "opcodes", "records", "storage_words", "word_ranges"]
 
 SYNC = 0xA5
 TRANSFERRED = "transferred"     # memory of a field: the one that the transfer's opcode names, see `memory_of`
@@ -43,6 +44,7 @@ class Opcode(IntEnum):
     STORE = 7
     GATHER = 8
     COMPUTE = 9
+    LOAD_CODED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +111,35 @@ class PixelTransfer(Record):
         return -(-self.width * self.channels // 2)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CodedTransfer(Record):
+    """A block of compressed weights (`arch.weight_stream`, docs/weight_stream.md): `words` words from `storage` on, decoded into
+    `chip_words` words of weight memory from `chip` on; or, if these are 0, a table, for all blocks up to the next one.
+
+    A block that has not as many weights as these words take, or is damaged in another way, stops the machine: words that lie
+    before the damage are written, and nothing but the block's own.
+    """
+
+    storage: int = number(0, (1 << STORAGE) - 1, "words of 16 bits", memory=STORED, doc="where the block lies in storage")
+    words: int = number(HEADER + CHECKED, 0xFFFF, "words of 16 bits", doc="of the block in storage, all counted")
+    chip: int = address(memory=TRANSFERRED, doc="where its weights lie on the chip")
+    chip_words: int = number(0, EIGHTS, "words", doc="of its weights on the chip; 0: it is a table")
+
+
 BODIES = {Opcode.START: Start, Opcode.END: End, Opcode.LOAD_WEIGHTS: Transfer, Opcode.LOAD_PARAMETERS: Transfer,
           Opcode.LOAD_ACTIVATIONS: Transfer, Opcode.LOAD_PIXELS: PixelTransfer, Opcode.STORE: Transfer,
-          Opcode.GATHER: GatherConfig, Opcode.COMPUTE: Command}
+          Opcode.GATHER: GatherConfig, Opcode.COMPUTE: Command, Opcode.LOAD_CODED: CodedTransfer}
 QUEUE_OF = {Opcode.START: CONTROL, Opcode.END: CONTROL, Opcode.LOAD_WEIGHTS: "load", Opcode.LOAD_PARAMETERS: "load",
             Opcode.LOAD_ACTIVATIONS: "load", Opcode.LOAD_PIXELS: "load", Opcode.STORE: "store", Opcode.GATHER: "gather",
-            Opcode.COMPUTE: "compute"}
+            Opcode.COMPUTE: "compute", Opcode.LOAD_CODED: "load"}
+# Of the geometry, without which an instruction is none.
+OPTION_OF = {Opcode.LOAD_CODED: "decoder"}
+
+
+@cache
+def opcodes(geometry: Geometry) -> tuple[Opcode, ...]:
+    """What machines of a geometry know."""
+    return tuple(one for one in Opcode if one not in OPTION_OF or OPTION_OF[one] in geometry.options)
 
 
 def storage_words(geometry: Geometry, opcode: Opcode) -> int:
@@ -191,7 +216,7 @@ class WordRange:
 
 def memory_of(opcode: Opcode, entry: Field) -> str:
     """Parameter of the geometry: words of the memory in which what a field says must lie; empty if that is none, or storage."""
-    moved = {Opcode.LOAD_WEIGHTS: "weight_words", Opcode.LOAD_PARAMETERS: "parameter_places"}
+    moved = {Opcode.LOAD_WEIGHTS: "weight_words", Opcode.LOAD_CODED: "weight_words", Opcode.LOAD_PARAMETERS: "parameter_places"}
     if entry.memory == TRANSFERRED:
         return moved.get(opcode, "activation_words")
     return "" if entry.memory == STORED else entry.memory
@@ -254,13 +279,13 @@ def decode(words: Iterable[int], geometry: Geometry, storage_bits: int = STORAGE
             raise InstructionError(position, "the program ends without END")
         return int(word)
 
-    first = True
+    known, first = opcodes(geometry), True
     while True:
         header = take()
         if header >> 8 != SYNC:
             raise InstructionError(position, f"header must begin with 0x{SYNC:02x}, not 0x{header >> 8:02x}")
-        if header & 15 not in list(Opcode):
-            raise InstructionError(position, f"opcode must be {min(Opcode)}..{max(Opcode)}, not {header & 15}")
+        if header & 15 not in known:
+            raise InstructionError(position, f"opcode must be {min(known)}..{max(known)}, not {header & 15}")
         opcode = Opcode(header & 15)
         if first != (opcode is Opcode.START):
             raise InstructionError(position, "START must be the first instruction, and no other")

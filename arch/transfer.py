@@ -13,12 +13,13 @@ __all__ = [
 
 
 class TransferFault(IntEnum):
-    """Why a transfer stopped; none of the offending run's words was moved."""
+    """Why a transfer stopped; none of the offending run's words was moved, but for those of a damaged block before the damage."""
 
     LOAD_CHIP = 1           # beyond the end of a memory on the chip
     LOAD_STORAGE = 2        # beyond the end of storage
     STORE_CHIP = 3
     STORE_STORAGE = 4       # outside the region that `Start` gives, or beyond the end of storage
+    LOAD_CODED = 5          # a block of compressed weights is damaged, see `arch.weight_stream.Fault`
 
 
 BURST_WORDS = 512       # of storage asked for at once by a load, at most

@@ -12,7 +12,7 @@ from arch.geometry import Geometry
 from arch.record import Record
 from arch.unit import average, depthwise, load, lrn, pool, requantise, table, window, writer
 
-__all__ = ["FIXED", "OPTIONAL", "QUEUED", "UNITS", "Unit", "boundaries", "latency", "queued", "units", "vector"]
+__all__ = ["BESIDE", "FIXED", "OPTIONAL", "QUEUED", "UNITS", "Unit", "boundaries", "latency", "queued", "units", "vector"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,14 +61,17 @@ QUEUED = (
     Unit(name="average", record=average.AverageConfig, latency=average.PASS, boundary="averaged"),
     Unit(name="writer", record=writer.WriterConfig, latency=pipeline.WRITE_GRANT, boundary="written"))
 UNITS = FIXED + QUEUED
+# Options of the machine that are no units of this chain: the DMA's decoder of compressed weights.
+BESIDE = ("decoder",)
 # Names of what only some engines have, in alphabetical order: units, and what units are told besides.
 OPTIONAL = tuple(sorted([unit.name for unit in UNITS if unit.optional] + [option for unit in UNITS for option in unit.extended]))
 
 
 def units(geometry: Geometry, among: tuple[Unit, ...] = UNITS) -> tuple[Unit, ...]:
     """Those that an engine has, in order. Raises ValueError if it is to have an option that there is not."""
-    if unknown := [name for name in geometry.options if name not in OPTIONAL]:
-        raise ValueError(f"options of a geometry must be of {', '.join(OPTIONAL) or 'none'}, not {', '.join(unknown)}")
+    known = sorted({*OPTIONAL, *BESIDE})
+    if unknown := [name for name in geometry.options if name not in known]:
+        raise ValueError(f"options of a geometry must be of {', '.join(known)}, not {', '.join(unknown)}")
     return tuple(unit for unit in among if not unit.optional or unit.name in geometry.options)
 
 

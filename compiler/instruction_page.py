@@ -5,7 +5,7 @@ import inspect
 from arch import command, instruction
 from arch.control import body_words
 from arch.geometry import PRESETS
-from arch.instruction import BODIES, QUEUE_OF, SYNC, Opcode, Waits, memory_of, records
+from arch.instruction import BODIES, OPTION_OF, QUEUE_OF, SYNC, Opcode, Waits, memory_of, records
 from arch.record import Field, Record
 from arch.units import OPTIONAL, UNITS
 
@@ -17,7 +17,8 @@ SUMMARIES = {
     Opcode.START: "begins a program", Opcode.END: "ends it", Opcode.LOAD_WEIGHTS: "storage to weight memory",
     Opcode.LOAD_PARAMETERS: "storage to parameter memory", Opcode.LOAD_ACTIVATIONS: "storage to activation memory",
     Opcode.LOAD_PIXELS: "storage to the gather", Opcode.STORE: "activation memory to storage",
-    Opcode.GATHER: "pixels to windows in activation memory", Opcode.COMPUTE: "a band of rows of a convolution, and what is fused"}
+    Opcode.GATHER: "pixels to windows in activation memory", Opcode.COMPUTE: "a band of rows of a convolution, and what is fused",
+    Opcode.LOAD_CODED: "compressed weights in storage to weight memory"}
 
 
 def _link(opcode: Opcode) -> str:
@@ -105,5 +106,6 @@ def instruction_page() -> str:
     for opcode in Opcode:
         first = shown.setdefault(BODIES[opcode], opcode)
         about = _doc(BODIES[opcode]) if first is opcode else f"A `{BODIES[opcode].__name__}`, as {_link(first)}."
-        page += ["", f"## {opcode.name}", "", f"{SUMMARIES[opcode].capitalize()}.", "", about, *_body(opcode)]
+        only = [f"Only machines with the option `{OPTION_OF[opcode]}` know it.", ""] if opcode in OPTION_OF else []
+        page += ["", f"## {opcode.name}", "", f"{SUMMARIES[opcode].capitalize()}.", "", *only, about, *_body(opcode)]
     return "\n".join(page) + "\n"

@@ -151,7 +151,7 @@ def least_words(program: Program) -> dict[str, int]:
     """Words of 16 bits that a frame must move at least: every word of weights and parameters, image, program and result once."""
     loaded = np.zeros(program.storage_words, bool)
     for instruction in program.instructions:
-        if instruction.opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS):
+        if instruction.opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_CODED, Opcode.LOAD_PARAMETERS):
             for access in places.accesses(program.geometry, instruction):
                 if access.memory == places.STORED:
                     loaded[access.words] = True

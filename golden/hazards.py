@@ -2,8 +2,9 @@
 
 Of two commands that touch the same word, one of them writing, the second must start after the first is through, and only waits
 say so: a command is after all that it waits for, and after all that the command before it in its queue was after. What the
-machine keeps in order without a wait: the writes of a queue among each other; reads of a compute command before the writes
-of the compute commands behind it.
+machine keeps in order without a wait: the writes of a queue among each other, but for those to weight memory of a load of
+compressed weights and of one of plain weights behind it; reads of a compute command before the writes of the compute commands
+behind it.
 
 A compute command gives its token with its last write, or at once if it writes nothing. What it may still read then (see
 `golden.places.Access`) is only read for certain when a later command that writes has given its token.
@@ -73,7 +74,7 @@ class _Words:
 
     def __init__(self, words: int):
         self.wrote, self.read = np.zeros((2, len(QUEUES), words), np.int64)
-        self.defined = np.zeros(words, bool)
+        self.defined, self.coded = np.zeros((2, words), bool)       # `coded`: written last by a load of compressed weights
 
 
 def check_hazards(program: Program, *, after: Program | None = None) -> tuple[Hazard, ...]:
@@ -90,7 +91,7 @@ def check_hazards(program: Program, *, after: Program | None = None) -> tuple[Ha
     region = range(program.store_base, program.store_base + program.store_words)
     stored.defined[region.start:region.stop] = False        # a frame may follow another one
     for instruction in after.instructions if after else ():
-        if instruction.opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS):
+        if instruction.opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_CODED, Opcode.LOAD_PARAMETERS):
             for access in places.accesses(program.geometry, instruction):
                 memories[access.memory].defined[access.words] |= access.writes
     counts, hazards, following = dict.fromkeys(QUEUES, 0), [], _following_writers(program)
@@ -110,6 +111,7 @@ def check_hazards(program: Program, *, after: Program | None = None) -> tuple[Ha
             if access.writes:
                 _Finder(index, instruction, access, words, hazards).own_reads(accesses)
                 words.defined[inside] = True
+                words.coded[inside] = instruction.opcode is Opcode.LOAD_CODED
             token = following[counts["compute"]] if access.late else counts[instruction.queue]
             (words.wrote if access.writes else words.read)[own, inside] = token
     return tuple(hazards)
@@ -155,6 +157,11 @@ class _Finder:
     def order(self, own: int, clock: np.ndarray):
         """Whether the commands that must be through are."""
         words = self.access.words
+        if self.instruction.opcode is Opcode.LOAD_WEIGHTS and (late := words[self.words.coded[words]]).size:
+            tokens = int(self.words.wrote[own, late].max())
+            if tokens > clock[own]:
+                self._add(late[self.words.wrote[own, late].argmax()], f"which is decoded by load command {tokens}",
+                          queue=QUEUES[own], tokens=tokens)
         kinds = [(self.words.wrote, "written by")]
         if self.access.writes:
             kinds.append((self.words.read, "read by"))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from arch.geometry import Geometry
-from arch.instruction import Instruction, Opcode, PixelTransfer, Transfer, storage_words
+from arch.instruction import OPTION_OF, CodedTransfer, Instruction, Opcode, PixelTransfer, Transfer, opcodes, storage_words
 from arch.program import Program, Tensor
-from golden import places, units
+from golden import places, units, weight_stream
 
 __all__ = ["Machine", "MachineError", "Result", "execute", "get_tensor", "put_tensor"]
 
@@ -80,6 +80,7 @@ class Machine:
         self.weights = np.zeros((geometry.weight_words, geometry.input_lanes, 2), np.int8)
         self.parameters, self.sums = units.Parameters(geometry.parameter_words), units.Sums(geometry)
         self.queued, self.gather = units.queued(geometry), units.Gather(geometry)
+        self.table: weight_stream.Table | None = None   # of compressed weights
         self.pixels: deque[np.ndarray] = deque()        # rows (width, channels) that the gather has not taken
         self.region = range(0)
 
@@ -87,6 +88,8 @@ class Machine:
         """Carries out an instruction; of a compute command the vectors that it wrote, as in `Result`. Raises UnitError, and
         writes nothing then."""
         body = instruction.body
+        if instruction.opcode not in opcodes(self.geometry):
+            raise units.UnitError(f"the engine must have the option {OPTION_OF[instruction.opcode]}")
         match instruction.opcode:
             case Opcode.START:
                 self.region = range(body.store_base, body.store_base + body.store_words)
@@ -100,6 +103,8 @@ class Machine:
                 return self._compute(body)
             case Opcode.LOAD_WEIGHTS | Opcode.LOAD_PARAMETERS | Opcode.LOAD_ACTIVATIONS | Opcode.STORE:
                 self._transfer(instruction.opcode, body)
+            case Opcode.LOAD_CODED:
+                self._load_coded(body)
         return None
 
     def _inside(self, memory: str, words: np.ndarray) -> np.ndarray:
@@ -125,6 +130,20 @@ class Machine:
             self.weights[chip] = words.view("<i1").reshape(-1, self.geometry.input_lanes, 2)
         else:
             units.load(self.geometry, self.parameters, self.queued, chip, words)
+
+    def _load_coded(self, transfer: CodedTransfer):
+        stored, chip = places.coded_places(transfer)
+        self._inside(places.WEIGHTS, chip)
+        words = self.storage[self._inside(places.STORED, stored)]
+        try:
+            if len(chip):
+                eights = len(chip) * self.geometry.input_lanes // 4
+                found, = weight_stream.decode([words], self.table, [eights])
+                self.weights[chip] = found.reshape(-1, self.geometry.input_lanes, 2)
+            else:
+                self.table = weight_stream.decode_table(words)
+        except weight_stream.StreamError as error:
+            raise units.UnitError(str(error)) from None
 
     def _load_pixels(self, transfer: PixelTransfer):
         words = self.storage[self._inside(places.STORED, places.pixel_places(transfer))]

@@ -7,7 +7,7 @@ import numpy as np
 from arch.command import Command
 from arch.gather import words_per_pixel
 from arch.geometry import Geometry
-from arch.instruction import Instruction, Opcode, PixelTransfer, Transfer, storage_words
+from arch.instruction import CodedTransfer, Instruction, Opcode, PixelTransfer, Transfer, storage_words
 from arch.record import ADDRESS
 from arch.unit.gather import GatherConfig
 from arch.unit.load import LoadConfig
@@ -15,8 +15,8 @@ from arch.unit.window import WindowConfig
 from arch.unit.writer import WriterConfig
 
 __all__ = ["ACTIVATIONS", "Access", "LOADED", "MEMORIES", "PARAMETERS", "STORED", "WEIGHTS", "accesses", "block_offsets",
-           "gather_places", "inside_ring", "load_places", "memory_words", "pixel_places", "taps", "transfer_places",
-           "unfinished", "writer_places", "writes", "written_places", "written_shape"]
+           "coded_places", "gather_places", "inside_ring", "load_places", "memory_words", "pixel_places", "taps",
+           "transfer_places", "unfinished", "writer_places", "writes", "written_places", "written_shape"]
 
 STORED, ACTIVATIONS, WEIGHTS, PARAMETERS = MEMORIES = ("storage", "activations", "weights", "parameters")
 LOADED = {Opcode.LOAD_WEIGHTS: WEIGHTS, Opcode.LOAD_PARAMETERS: PARAMETERS, Opcode.LOAD_ACTIVATIONS: ACTIVATIONS}
@@ -127,6 +127,11 @@ def pixel_places(transfer: PixelTransfer) -> np.ndarray:
     return transfer.storage + np.arange(transfer.rows)[:, None] * transfer.storage_step + np.arange(transfer.row_words)
 
 
+def coded_places(transfer: CodedTransfer) -> tuple[np.ndarray, np.ndarray]:
+    """Words of storage that a load of compressed weights reads, and words of weight memory that it writes, if any."""
+    return transfer.storage + np.arange(transfer.words), transfer.chip + np.arange(transfer.chip_words)
+
+
 @dataclass(frozen=True, eq=False)
 class Access:
     """Words of a memory that an instruction reads or writes, in no order. `late`: it may still read them when it has given its
@@ -144,6 +149,9 @@ def accesses(geometry: Geometry, instruction: Instruction) -> tuple[Access, ...]
     match instruction.opcode:
         case Opcode.LOAD_PIXELS:
             return (Access(STORED, False, pixel_places(body).ravel()),)
+        case Opcode.LOAD_CODED:
+            stored, chip = coded_places(body)
+            return Access(STORED, False, stored), Access(WEIGHTS, True, chip)
         case Opcode.STORE:
             chip, stored = transfer_places(geometry, Opcode.STORE, body)
             return Access(ACTIVATIONS, False, chip), Access(STORED, True, stored.ravel())

@@ -160,15 +160,16 @@ def trace(words: np.ndarray, table: Table) -> Trace:
     return Trace(len(words), np.concatenate(bits.taken), masked, there[0, :2 * count])
 
 
-def decode(blocks: Sequence[np.ndarray], table: Table | None) -> list[np.ndarray]:
-    """The weights of blocks (uint16) that share a table: int8 each. Raises StreamError for the first damaged one."""
+def decode(blocks: Sequence[np.ndarray], table: Table | None, eights: Sequence[int] | None = None) -> list[np.ndarray]:
+    """The weights of blocks (uint16) that share a table: int8 each. Raises StreamError for the first damaged one, or that has not
+    as many `eights` of weights as are to come."""
     if not blocks:
         return []
     opened, damage = [], None
     for number, words in enumerate(blocks):
         try:
             count, masked = _opened(words, Kind.WEIGHTS, number)
-            if not count:
+            if not count or eights is not None and count != eights[number]:
                 raise StreamError(Fault.COUNT, number, 0)
             if table is None or masked and not table.masked:
                 raise StreamError(Fault.TABLE, number, 0)

@@ -22,7 +22,7 @@ _LONGEST_S = 3600               # of a frame, simulated ones too; the machine it
 _WHY = {Fault.GEOMETRY: "the program is for another engine", Fault.DEADLOCK: "its commands wait for each other",
         Fault.STALLED: "nothing moved for a long time", Fault.LOAD_CHIP: "a load goes beyond the chip's memory",
         Fault.LOAD_STORAGE: "a load goes beyond storage", Fault.STORE_CHIP: "a store goes beyond the chip's memory",
-        Fault.STORE_STORAGE: "a store goes beyond storage"}
+        Fault.STORE_STORAGE: "a store goes beyond storage", Fault.LOAD_CODED: "compressed weights in storage are damaged"}
 
 
 class MachineError(LinkError):

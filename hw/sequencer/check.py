@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 from arch import control
 from arch.control import Fault
 from arch.geometry import Geometry
-from arch.instruction import QUEUE_OF, QUEUES, SYNC, Opcode, WordRange, word_ranges
+from arch.instruction import QUEUE_OF, QUEUES, SYNC, Opcode, WordRange, opcodes, word_ranges
 from hw.parts.credits import Credits
 from hw.parts.queue import Queue
 
@@ -84,7 +84,7 @@ class Checker(wiring.Component):
         """Which part of an instruction the present word is; returns the word beside that, and its range."""
         word = self.i.payload
         first_of, count_of, table = {}, {}, []
-        for opcode in Opcode:
+        for opcode in opcodes(self.geometry):
             ranges = _ranges(self.geometry, opcode, self.storage_bits)
             first_of[opcode], count_of[opcode] = len(table), len(ranges)
             for entry in ranges:
@@ -110,7 +110,7 @@ class Checker(wiring.Component):
         waits, opcode, index = Signal(4, reset_less=True), Signal(4, reset_less=True), Signal(range(len(table)), reset_less=True)
         start_index, count = Signal.like(index), Signal.like(left)
         with m.Switch(word[:4]):
-            for code in Opcode:
+            for code in opcodes(self.geometry):
                 with m.Case(code):
                     m.d.comb += [start_index.eq(first_of[code] % len(table)), count.eq(count_of[code])]
         ends = word[:4] == Opcode.END
@@ -156,7 +156,7 @@ class Checker(wiring.Component):
         number = word ^ Cat(Const(0, 15), before.range.signed)
         to, known = Signal(len(ADDRESSEES)), Signal()
         with m.Switch(before.opcode):
-            for code in Opcode:
+            for code in opcodes(self.geometry):
                 with m.Case(code):
                     m.d.comb += [to.eq(1 << ADDRESSEES.index(QUEUE_OF[code])), known.eq(1)]
         m.d.sync += [stage[name].eq(before[name]) for name in kept]

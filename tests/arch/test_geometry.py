@@ -20,11 +20,13 @@ def test_digest_tells_every_field_apart():
     changed = dict(input_lanes=8, output_lanes=2, lut_pairs=1, requantise_multipliers=False, activation_words=1024,
                    weight_words=1024, parameter_words=1024, band_pixels=64, pool_words=1024, fifo_words=32, line_pixels=1024,
                    options=("table",))
-    assert changed.keys() | {"depthwise_words"} == asdict(base).keys()
+    assert changed.keys() | {"depthwise_words", "decoder_lanes"} == asdict(base).keys()
     digests = {base.digest} | {replace(base, **{name: value}).digest for name, value in changed.items()}
     wide = replace(base, options=("depthwise",), depthwise_words=1024)
-    digests |= {wide.digest, replace(wide, depthwise_words=512).digest}
-    assert len(digests) == len(changed) + 3 and replace(base, depthwise_words=1024).digest == base.digest
+    fast = replace(base, options=("decoder",), decoder_lanes=4)
+    digests |= {one.digest for one in (wide, replace(wide, depthwise_words=512), fast, replace(fast, decoder_lanes=2))}
+    assert len(digests) == len(changed) + 5
+    assert replace(base, depthwise_words=1024, decoder_lanes=4).digest == base.digest
     assert all(0 <= digest < 1 << 64 for digest in digests)
 
 
@@ -46,6 +48,9 @@ def test_presets_fit_their_chips_multipliers(name, multipliers):
     (dict(pool_words=4096), ValueError, "pool_words must be 512..2048 and a multiple of 512, not 4096"),
     (dict(fifo_words=16), ValueError, "fifo_words must be 32..512 and a multiple of 16, not 16"),
     (dict(line_pixels=100), ValueError, "line_pixels must be 512..2048 and a multiple of 512, not 100"),
+    (dict(decoder_lanes=3), ValueError, "decoder_lanes must be 2..4 and a multiple of 2, not 3"),
+    (dict(input_lanes=6, output_lanes=6, options=("decoder",)), ValueError,
+     "input_lanes must be a multiple of 4 for the decoder, not 6"),
     (dict(input_lanes=4.0), TypeError, "input_lanes must be an integer, not 4.0"),
     (dict(weight_words=True), TypeError, "weight_words must be an integer, not True"),
 ])
@@ -69,4 +74,5 @@ def test_an_engine_that_has_all_that_is_wanted_is_left_as_it_is():
     """Also if its memories are larger than an 85F's."""
     own = replace(PRESETS["85f"], options=("depthwise", "table"), depthwise_words=2048)
     assert own.with_options(["table"]) is own and own.with_options([]) is own
+    assert [PRESETS[name].with_options(["decoder"]).decoder_lanes for name in PRESETS] == [4, 2, 2, 2]
     assert own.with_options(["lrn"]).weight_words < own.weight_words

@@ -1,4 +1,6 @@
 """Instructions to words and back; what is illegal is refused at its word, with its name and its reason."""
+from dataclasses import replace
+from itertools import product
 import re
 
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from arch.instruction import (
     QUEUE_OF,
     QUEUES,
     SYNC,
+    CodedTransfer,
     Instruction,
     InstructionError,
     Opcode,
@@ -21,6 +24,7 @@ from arch.instruction import (
     Waits,
     decode,
     encode,
+    opcodes,
     records,
     storage_words,
     word_ranges,
@@ -29,7 +33,8 @@ from arch.record import STORAGE
 
 GEOMETRIES = (PRESETS["85f"], PRESETS["12f"])
 LARGEST = Geometry(input_lanes=16, output_lanes=16, activation_words=32768, weight_words=16384, parameter_words=8192)
-COMMANDS = [opcode for opcode in Opcode if QUEUE_OF[opcode] != CONTROL]
+CODED = PRESETS["12f"].with_options(["decoder"])
+COMMANDS = [opcode for opcode in opcodes(GEOMETRIES[0]) if QUEUE_OF[opcode] != CONTROL]
 CLOSING = encode(Instruction(opcode=Opcode.END, body=END))
 
 
@@ -54,7 +59,7 @@ def bodies(draw, geometry: Geometry, opcode: Opcode):
 
 @st.composite
 def instructions(draw, geometry: Geometry):
-    opcode = draw(st.sampled_from(COMMANDS))
+    opcode = draw(st.sampled_from(opcodes(geometry)[2:]))
     waits = Waits(**{queue: draw(st.one_of(st.just(0), st.sampled_from([1, 0xFFFF]), st.integers(0, 0xFFFF)))
                      for queue in QUEUES})
     return Instruction(opcode=opcode, body=draw(bodies(geometry, opcode)), waits=waits)
@@ -63,9 +68,9 @@ def instructions(draw, geometry: Geometry):
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
 def test_every_instruction_survives_its_words(data):
-    geometry = data.draw(st.sampled_from([*GEOMETRIES, LARGEST]))
+    geometry = data.draw(st.sampled_from([*GEOMETRIES, LARGEST, CODED]))
     # Every opcode in every example, and more of any.
-    program = [Instruction(opcode=opcode, body=data.draw(bodies(geometry, opcode))) for opcode in COMMANDS]
+    program = [Instruction(opcode=opcode, body=data.draw(bodies(geometry, opcode))) for opcode in opcodes(geometry)[2:]]
     program += data.draw(st.lists(instructions(geometry), max_size=4))
     start = data.draw(bodies(geometry, Opcode.START))
     whole = [Instruction(opcode=Opcode.START, body=Start.of(geometry, start.store_base, start.store_words)), *program,
@@ -82,8 +87,7 @@ def lowest(opcode: Opcode):
     return Command(**parts) if opcode is Opcode.COMPUTE else parts[""]
 
 
-@pytest.mark.parametrize("geometry", GEOMETRIES)
-@pytest.mark.parametrize("opcode", COMMANDS)
+@pytest.mark.parametrize(("geometry", "opcode"), [*product(GEOMETRIES, COMMANDS), (CODED, Opcode.LOAD_CODED)])
 @pytest.mark.parametrize("bits", [24, 25, STORAGE])
 def test_each_word_is_checked_at_and_beyond_its_limits(geometry, opcode, bits):
     before = start_words(geometry)
@@ -183,6 +187,19 @@ def test_erased_and_blank_storage_and_every_sync_are_told_apart():
     for word in (0, 0xFFFF, 0x5A5A, SYNC):
         with pytest.raises(InstructionError, match="header must begin"):
             list(decode([*start_words(GEOMETRIES[0]), word], GEOMETRIES[0]))
+
+
+def test_an_instruction_of_an_option_is_none_without_it():
+    body = CodedTransfer(storage=5, words=6, chip=7, chip_words=8)
+    load = Instruction(opcode=Opcode.LOAD_CODED, body=body, waits=Waits(compute=3))
+    assert encode(load) == [SYNC << 8 | 0x8A, 3, 5, 0, 6, 7, 8] and load.queue == "load"
+    plain = replace(CODED, options=())
+    assert opcodes(CODED) == (*opcodes(plain), Opcode.LOAD_CODED)
+    assert list(decode([*start_words(CODED), *encode(load), *CLOSING], CODED))[1] == load
+    with pytest.raises(InstructionError, match="^word 9: opcode must be 1..9, not 10$"):
+        list(decode([*start_words(plain), *encode(load), *CLOSING], plain))
+    with pytest.raises(InstructionError, match="^word 9: opcode must be 1..10, not 11$"):
+        list(decode([*start_words(CODED), encode(load)[0] + 1, *CLOSING], CODED))
 
 
 def test_waits_come_in_the_order_of_the_queues():

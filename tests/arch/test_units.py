@@ -117,7 +117,7 @@ def test_what_follows_from_the_list(geometry):
 
 
 def test_an_option_that_no_unit_is():
-    with pytest.raises(ValueError, match=r"^options of a geometry must be of carry, depthwise, lrn, table, not polish$"):
+    with pytest.raises(ValueError, match=r"^options of a geometry must be of carry, decoder, depthwise, lrn, table, not polish$"):
         units.units(replace(PRESETS["12f"], options=("polish",)))
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from arch.geometry import Geometry
-from arch.instruction import Instruction, Opcode, Start, Transfer, Waits
+from arch.instruction import CodedTransfer, Instruction, Opcode, Start, Transfer, Waits
+from arch.instruction import encode as words_of
+from compiler.coding.blocks import encode
 from golden.consistency import ProgramError, check_program
 from golden.hazards import check_hazards, known_through
 from golden.machine import MachineError, execute, get_tensor, put_tensor
@@ -229,3 +231,93 @@ def test_start_is_what_the_program_says():
     start = Start.of(SMALL, program.store_base, program.store_words)
     assert program.instructions[0] == Instruction(opcode=Opcode.START, body=start)
     assert isinstance(program.instructions[1].body, Transfer)
+
+
+def coded(program, *, raw=False):
+    """The same program, for an engine with the decoder, whose first load of weights is one of a table and one of a block; with a
+    plain load of the same words behind them if `raw`."""
+    geometry = program.geometry.with_options(["decoder"])
+    index, load = next((n, i) for n, i in enumerate(program.instructions) if i.opcode is Opcode.LOAD_WEIGHTS)
+    body = load.body
+    plain = program.storage[body.storage:body.storage + body.words * geometry.input_lanes]
+    found = encode([plain.view(np.int8)])
+    block = found.blocks[0]
+    at = program.storage_words                  # behind everything: words of the table, and of the block
+    table = CodedTransfer(storage=at, words=len(found.table), chip=0, chip_words=0)
+    weights = CodedTransfer(storage=at + len(found.table), words=len(block), chip=body.chip, chip_words=body.words)
+    loads = [replace(load, opcode=Opcode.LOAD_CODED, body=body) for body in (table, weights)]
+    loads += [load] * raw
+    start = replace(program.instructions[0], body=Start.of(geometry, program.store_base, program.store_words))
+    instructions = [start, *program.instructions[1:index], *loads, *program.instructions[index + 1:]]
+    more = len(loads) - 1                       # tokens of the load queue before those of the loads behind
+    for n, one in enumerate(instructions[index + len(loads):], index + len(loads)):
+        if one.waits.load:
+            instructions[n] = replace(one, waits=replace(one.waits, load=one.waits.load + more))
+    storage = np.zeros(at + len(found.table) + len(block), np.uint16)
+    storage[:len(program.storage)] = program.storage
+    storage[at:] = np.concatenate([found.table, block])
+    words = sum(len(words_of(one)) for one in instructions)
+    return replace(program, geometry=geometry, instructions=tuple(instructions), storage=storage, program_words=words)
+
+
+def sparse_layer(seed: int) -> Case:
+    case = first_layer(seed, out=40)
+    weight = np.where(np.random.default_rng(seed).random(case.conv.weight.shape) < 0.2, case.conv.weight, 0).astype(np.int8)
+    return replace(case, conv=replace(case.conv, weight=weight))
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_coded_weights_are_the_same_weights(geometry):
+    case = sparse_layer(1)
+    program = coded(layer_program(geometry, case, through="gather"))
+    assert not check_hazards(program)
+    result = execute(program, case.x)
+    np.testing.assert_array_equal(result.output, golden_output(case))
+    block = next(i.body for i in program.instructions if i.opcode is Opcode.LOAD_CODED and i.body.chip_words)
+    assert 2 * block.words < block.chip_words * geometry.input_lanes * 2 / 1.5
+
+
+@pytest.mark.parametrize(("number", "changes", "message"), [
+    (1, {"chip": 1020}, "words of weights must be below 1024"),
+    (1, {"storage": 1 << 23}, "words of storage must be below"),
+    (1, {"chip_words": 200}, "another number of weights"),
+    (1, {"chip_words": 0}, "of another kind"),
+    (0, {"chip_words": 4}, "of another kind"),
+    (1, {"words": 90}, "another number of words")])
+def test_damaged_and_wrong_blocks_stop_the_machine(number, changes, message):
+    case = sparse_layer(2)
+    program = coded(layer_program(SMALL, case, through="gather"))
+    index = [n for n, one in enumerate(program.instructions) if one.opcode is Opcode.LOAD_CODED][number]
+    instructions = list(program.instructions)
+    instructions[index] = replace(instructions[index], body=replace(instructions[index].body, **changes))
+    with pytest.raises(MachineError, match=message) as error:
+        execute(replace(program, instructions=tuple(instructions)), case.x)
+    assert error.value.index == index
+
+
+def test_a_block_without_its_table_stops_the_machine():
+    case = sparse_layer(2)
+    program = coded(layer_program(SMALL, case, through="gather"))
+    table = next(one for one in program.instructions if one.opcode is Opcode.LOAD_CODED)
+    with pytest.raises(MachineError, match="its table is wrong"):
+        execute(replace(program, instructions=tuple(one for one in program.instructions if one is not table)), case.x)
+
+
+def test_an_engine_without_the_decoder_refuses_its_instruction():
+    case = sparse_layer(2)
+    program = coded(layer_program(SMALL, case, through="gather"))
+    start = replace(program.instructions[0], body=Start.of(SMALL, program.store_base, program.store_words))
+    with pytest.raises(MachineError, match="the engine must have the option decoder"):
+        execute(replace(program, geometry=SMALL, instructions=(start, *program.instructions[1:])), case.x)
+
+
+def test_plain_words_may_overtake_those_that_are_decoded():
+    """They are written as they come; only a wait keeps them behind."""
+    program = coded(layer_program(SMALL, sparse_layer(3), through="gather"), raw=True)
+    hazards = check_hazards(program)
+    index = max(n for n, one in enumerate(program.instructions) if one.opcode is Opcode.LOAD_WEIGHTS and one.body.chip == 0)
+    assert str(hazards[0]).endswith("which is decoded by load command 2: must wait for 2 load tokens")
+    assert {hazard.index for hazard in hazards} == {index}
+    instructions = list(program.instructions)
+    instructions[index] = replace(instructions[index], waits=Waits(load=hazards[0].tokens))
+    assert not check_hazards(replace(program, instructions=tuple(instructions)))

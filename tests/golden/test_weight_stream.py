@@ -99,6 +99,15 @@ def test_blocks_decode_alone_and_together():
     assert decode([], table) == []
 
 
+def test_a_count_that_is_not_to_come_is_a_fault():
+    coded = encode([sparse(4096, 0.2), sparse(2048, 0.2)])
+    table = decode_table(coded.table)
+    assert [len(weights) for weights in decode(coded.blocks, table, [512, 256])] == [4096, 2048]
+    with pytest.raises(StreamError, match="block 1 of the weight stream, word 0: it says another number of weights") as error:
+        decode(coded.blocks, table, [512, 257])
+    assert error.value.fault is Fault.COUNT
+
+
 @pytest.fixture(scope="module")
 def small():
     """A block of few words, with masks, and its table."""

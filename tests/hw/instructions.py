@@ -12,6 +12,7 @@ from arch.instruction import (
     Start,
     Waits,
     encode,
+    opcodes,
     word_ranges,
 )
 from arch.record import STORAGE, Record
@@ -19,7 +20,7 @@ from arch.record import STORAGE, Record
 __all__ = ["GEOMETRY", "payload", "program", "program_words"]
 
 GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=64, fifo_words=32)
-COMMANDS = [opcode for opcode in Opcode if opcode not in (Opcode.START, Opcode.END)]
+COMMANDS = [opcode for opcode in opcodes(GEOMETRY) if opcode not in (Opcode.START, Opcode.END)]
 
 
 def body(rng: np.random.Generator, geometry: Geometry, opcode: Opcode, storage_bits: int = STORAGE) -> Record | Command:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arch import control
-from arch.instruction import QUEUE_OF, QUEUES, Instruction, Opcode, Waits, encode
+from arch.instruction import QUEUE_OF, QUEUES, Instruction, Opcode, Waits, encode, opcodes
 from hw.parts.credits import Credits
 from hw.sequencer.command_queue import TOKENS, CommandQueue, instruction_word_layout, queue_layout
 from sim.verilog.export import Boundary
@@ -50,8 +50,8 @@ def design() -> Design:
 
 
 def commands(queue: str, rng: np.random.Generator, count: int, waits: Waits | None = None) -> list[Instruction]:
-    opcodes = [opcode for opcode in Opcode if QUEUE_OF[opcode] == queue]
-    picked = [Opcode(int(rng.choice(opcodes))) for _ in range(count)]
+    known = [opcode for opcode in opcodes(GEOMETRY) if QUEUE_OF[opcode] == queue]
+    picked = [Opcode(int(rng.choice(known))) for _ in range(count)]
     return [Instruction(opcode=opcode, body=body(rng, GEOMETRY, opcode), waits=waits or Waits()) for opcode in picked]
 
 

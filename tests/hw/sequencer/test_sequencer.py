@@ -13,7 +13,7 @@ from golden.cycles.streams import Readiness
 from sim.sequencer import SequencerBench, SequencerRun
 from sim.verilog.native import ints_of_beats
 from tests.hw import instructions as random_programs
-from tests.hw.instructions import GEOMETRY, program_words
+from tests.hw.instructions import COMMANDS, GEOMETRY, program_words
 
 ALWAYS = np.ones(1, bool)
 SILENCE = 20_000
@@ -90,7 +90,7 @@ def check(run: SequencerRun, instructions, times, go, allow, start=0):
 @pytest.mark.parametrize("seed", range(40))
 def test_random_programs(bench, seed):
     rng = np.random.default_rng(seed)
-    opcodes = [[Opcode.COMPUTE], [Opcode.STORE, Opcode.LOAD_PIXELS], list(Opcode)[2:], list(Opcode)[2:]][seed % 4]
+    opcodes = [[Opcode.COMPUTE], [Opcode.STORE, Opcode.LOAD_PIXELS], COMMANDS, COMMANDS][seed % 4]
     instructions = program(rng, GEOMETRY, int(rng.integers(1, 120)), opcodes=opcodes, waits=float(rng.choice([0, 0.3, 0.9])))
     most = int(rng.choice([1, 20, 256]))
     times = {queue: rng.integers(0, most, len(part)).tolist() for queue, part in split(instructions).items()}
@@ -156,7 +156,7 @@ def again(bench: SequencerBench, sim):
     check(run(bench, sim, instructions, times=times), instructions, times, ALWAYS, ALWAYS)
 
 
-@pytest.mark.parametrize("opcode", list(Opcode)[2:])
+@pytest.mark.parametrize("opcode", COMMANDS)
 def test_every_field_is_held_to_its_range(bench, opcode):
     """One below and one above the range of each word, wherever that is a word at all."""
     rng = np.random.default_rng(int(opcode))
