@@ -124,13 +124,14 @@ class Header:
     sha256: bytes
     name: str
     signature: bytes = bytes(_SIGNATURE_BYTES)
+    header_bytes: int = PAGE_BYTES
 
     @property
     def signed(self) -> bytes:
         """What the signature is made of: everything before it."""
         test = self.test
         return _SIGNED.pack(HEADER_MAGIC, self.digest, self.security, self.words, self.program, test.output, test.end,
-                            test.cycles, test.checksum, PAGE_BYTES, self.version, self.sha256, self.name.encode())
+                            test.cycles, test.checksum, self.header_bytes, self.version, self.sha256, self.name.encode())
 
     def to_bytes(self) -> bytes:
         """The page; its last word is the CRC of all before."""
@@ -144,8 +145,10 @@ class Header:
             raise ValueError("no header of a slot")
         if crc32(page[:PAGE_BYTES - _CRC.size]) != int.from_bytes(page[PAGE_BYTES - _CRC.size:PAGE_BYTES], "little"):
             raise ValueError("the header's CRC is wrong")
-        _, digest, security, words, program, output, end, cycles, checksum, _, version, hashed, name = _SIGNED.unpack_from(page)
+        (_, digest, security, words, program, output, end, cycles, checksum, header_bytes, version, hashed,
+         name) = _SIGNED.unpack_from(page)
         return cls(digest=digest, words=words, program=program, security=security, version=version, sha256=hashed,
+                   header_bytes=header_bytes,
                    test=SelfTest(output=output, end=end, checksum=checksum, cycles=cycles),
                    name=name.rstrip(b"\0").decode(errors="replace"),
                    signature=page[_SIGNED.size:_SIGNED.size + _SIGNATURE_BYTES])

@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     ),
     "Programs": (
         Command("compile", "compiler.compile", "compile a network for a board, explain and draw its schedule"),
+        Command("bundle", "host.bundle", "put a network and a self-test into one signed file"),
         Command("disasm", "compiler.disasm", "show a program as text"),
     ),
     "Simulation": (

@@ -59,6 +59,8 @@ RUNS = (
     Run(module="compiler.compile", words=f"--model {{model}} --board {BOARD} --out net.flp --explain --plot s.png --json c.json",
         says="net.flp"),
     Run(module="compiler.disasm", words="net.flp", says="compute"),
+    Run(module="host.bundle", words=f"--model {{model}} --board {BOARD} --image {{image}} --out net.flu --json bundle.json",
+        says="net.flu"),
     Run(module="boards.list", words="--json boards.json", says="ulx3s-85f"),
     Run(module="hw.build", words=f"--board {BOARD} --model {{model}} --estimate --json estimate.json", says="frames/s"),
     Run(module="sim.run", words=f"--model {{model}} --board {BOARD} --image {{image}} --plot queues.png --json sim.json",
