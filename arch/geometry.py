@@ -28,8 +28,8 @@ class Geometry:
     """Lanes and memories of an engine. Raises TypeError or ValueError for values outside the ranges given here.
 
     Parameters:
-    - `input_lanes` (PI): input channels taken a cycle, 4..16, a multiple of `output_lanes`, and of 4 with the decoder; PI / PO
-      must be a power of two.
+    - `input_lanes` (PI): input channels taken a cycle, 4..16, a multiple of `output_lanes`; PI / PO must be a power of two. With
+      the decoder 4, 8 or 16.
     - `output_lanes` (PO): output channels made a cycle, 2..16, even.
     - `lut_pairs`: column pairs (of PO / 2) whose multipliers are made of LUTs instead of MULT18X18D, the last ones.
     - `requantise_multipliers`: one MULT18X18D per requantising lane; otherwise LUTs.
@@ -67,8 +67,8 @@ class Geometry:
         if self.blocks_per_word & self.blocks_per_word - 1:
             raise ValueError(f"input_lanes must be output_lanes times a power of two, "
                              f"not {self.input_lanes} for {self.output_lanes} output lanes")
-        if "decoder" in self.options and self.input_lanes % 4:
-            raise ValueError(f"input_lanes must be a multiple of 4 for the decoder, not {self.input_lanes}")
+        if "decoder" in self.options and self.input_lanes not in (4, 8, 16):
+            raise ValueError(f"input_lanes must be 4, 8 or 16 for the decoder, not {self.input_lanes}")
         _check("lut_pairs", self.lut_pairs, 0, self.pairs)
         if not isinstance(self.requantise_multipliers, bool):
             raise TypeError(f"requantise_multipliers must be a boolean, not {self.requantise_multipliers!r}")

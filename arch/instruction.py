@@ -114,7 +114,8 @@ class PixelTransfer(Record):
 @dataclass(frozen=True, kw_only=True)
 class CodedTransfer(Record):
     """A block of compressed weights (`arch.weight_stream`, docs/weight_stream.md): `words` words from `storage` on, decoded into
-    `chip_words` words of weight memory from `chip` on; or, if these are 0, a table, for all blocks up to the next one.
+    `chip_words` words of weight memory from `chip` on; or, if these are 0, a table, for all blocks up to the next one, or to the
+    end of the program.
 
     A block that has not as many weights as these words take, or is damaged in another way, stops the machine: words that lie
     before the damage are written, and nothing but the block's own.

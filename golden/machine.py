@@ -92,7 +92,7 @@ class Machine:
             raise units.UnitError(f"the engine must have the option {OPTION_OF[instruction.opcode]}")
         match instruction.opcode:
             case Opcode.START:
-                self.region = range(body.store_base, body.store_base + body.store_words)
+                self.region, self.table = range(body.store_base, body.store_base + body.store_words), None
                 if body.digest != self.geometry.digest:
                     raise units.UnitError("the program was compiled for another geometry")
             case Opcode.LOAD_PIXELS:

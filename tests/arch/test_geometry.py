@@ -50,7 +50,7 @@ def test_presets_fit_their_chips_multipliers(name, multipliers):
     (dict(line_pixels=100), ValueError, "line_pixels must be 512..2048 and a multiple of 512, not 100"),
     (dict(decoder_lanes=3), ValueError, "decoder_lanes must be 2..4 and a multiple of 2, not 3"),
     (dict(input_lanes=6, output_lanes=6, options=("decoder",)), ValueError,
-     "input_lanes must be a multiple of 4 for the decoder, not 6"),
+     "input_lanes must be 4, 8 or 16 for the decoder, not 6"),
     (dict(input_lanes=4.0), TypeError, "input_lanes must be an integer, not 4.0"),
     (dict(weight_words=True), TypeError, "weight_words must be an integer, not True"),
 ])

@@ -303,6 +303,16 @@ def test_a_block_without_its_table_stops_the_machine():
         execute(replace(program, instructions=tuple(one for one in program.instructions if one is not table)), case.x)
 
 
+def test_a_table_is_forgotten_with_the_end_of_its_program():
+    case = sparse_layer(2)
+    program = coded(layer_program(SMALL, case, through="gather"))
+    first, index = execute(program, case.x), [one.opcode for one in program.instructions].index(Opcode.LOAD_CODED)
+    np.testing.assert_array_equal(execute(program, case.x, after=first).output, first.output)
+    without = replace(program, instructions=(*program.instructions[:index], *program.instructions[index + 1:]))
+    with pytest.raises(MachineError, match="its table is wrong"):
+        execute(without, case.x, after=first)
+
+
 def test_an_engine_without_the_decoder_refuses_its_instruction():
     case = sparse_layer(2)
     program = coded(layer_program(SMALL, case, through="gather"))
