@@ -14,8 +14,8 @@ import numpy as np
 
 from arch.flash import BLOCK_BYTES, PAGE_BYTES, SECTOR_BYTES
 
-__all__ = ["ERASED", "FACTORY", "HEADER_MAGIC", "Header", "Layout", "MARK_AT", "MOST_BYTES", "MOST_COUNTER", "SelfTest", "Slot",
-           "SLOT_NAMES", "STATE_BYTES", "STATE_MAGIC", "State", "Why", "layout", "newest"]
+__all__ = ["ERASED", "FACTORY", "HEADER_MAGIC", "Header", "Layout", "MARK_AT", "MOST_BYTES", "MOST_COUNTER", "Outcome",
+           "SelfTest", "Slot", "SLOT_NAMES", "STATE_BYTES", "STATE_MAGIC", "State", "Why", "layout", "newest"]
 
 MOST_BYTES = 1 << 24            # of flash: what three bytes of address reach
 FACTORY = 0
@@ -220,9 +220,37 @@ class State:
 
 
 def newest(states: tuple[State | None, State | None]) -> int | None:
-    """Which of the two sectors' records counts: the one with the greater counter, the first one of equals; None if there is none.
-    """
+    """Which of the two sectors' records counts: the one with the greater counter, the first one of equals; None if there is
+    none."""
     first, second = states
     if first is None or second is None:
         return None if first is second else int(first is None)
     return int(second.counter > first.counter)
+
+
+_NO_SLOT = (1 << 2) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a boot came to: the slot that was booted, None if none was, and whether it is on trial; `state`: there is a state that
+    counts; `whys`: for each of `SLOT_NAMES`, why it was not booted, if it was not. On the line it is a word: 4 bits each for
+    whys, 2 for the slot, one each for trial and state."""
+
+    slot: int | None = None
+    trial: bool = False
+    state: bool = False
+    whys: tuple[Why, ...] = (Why.NOT_TRIED,) * len(SLOT_NAMES)
+
+    @property
+    def word(self) -> int:
+        """16 bits."""
+        slot = _NO_SLOT if self.slot is None else self.slot
+        return sum(why << 4 * n for n, why in enumerate(self.whys)) | slot << 12 | self.trial << 14 | self.state << 15
+
+    @classmethod
+    def of(cls, word: int) -> "Outcome":
+        """From a word. Raises ValueError for a reason that there is none."""
+        slot = word >> 12 & _NO_SLOT
+        return cls(slot=None if slot == _NO_SLOT else slot, trial=bool(word >> 14 & 1), state=bool(word >> 15 & 1),
+                   whys=tuple(Why(word >> 4 * n & 15) for n in range(len(SLOT_NAMES))))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from arch.flash import BOOT_OFFSET, PAGE_BYTES, SECTOR_BYTES
-from arch.slots import MARK_AT, STATE_BYTES, Header, SelfTest, Slot, State, layout, newest
+from arch.slots import MARK_AT, STATE_BYTES, Header, Outcome, SelfTest, Slot, State, Why, layout, newest
 
 KB, MB = 1 << 10, 1 << 20
 TEST = SelfTest(output=700, end=720, checksum=0x89ABCDEF, cycles=123_456)
@@ -120,3 +120,13 @@ def test_states_follow_each_other():
     assert newest((STATE, STATE)) == 0
     with pytest.raises(ValueError, match="must be below 4294967295 to go on"):
         replace(STATE, counter=(1 << 32) - 1).next()
+
+
+def test_outcome():
+    """A word of 16 bits and back."""
+    for outcome in (Outcome(), Outcome(slot=2, trial=True, state=True, whys=(Why.NOT_TRIED, Why.TRIAL, Why.NOT_TRIED)),
+                    Outcome(slot=0, state=True, whys=(Why.NOT_TRIED, Why.PAYLOAD, Why.SECURITY))):
+        assert 0 <= outcome.word < 1 << 16 and Outcome.of(outcome.word) == outcome
+    assert Outcome().word == 0x3000 and Outcome(slot=1, trial=True, whys=(Why.LATE, Why.NOT_TRIED, Why.MAGIC)).word == 0x5108
+    with pytest.raises(ValueError):
+        Outcome.of(0x300F)
