@@ -1,8 +1,9 @@
 """A board's flash through its link: erase, program, read; nothing below its offset, where the bitstream is."""
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 import time
 
-from arch.flash import BLOCK_BYTES, PAGE_BYTES, Command, Status
+from arch.flash import BLOCK_BYTES, PAGE_BYTES, SECTOR_BYTES, Command, Status
 from arch.protocol import DATA_WORDS, Refusal
 from host.link import LinkError
 from host.session import Refused, Session
@@ -12,6 +13,7 @@ __all__ = ["Flash"]
 _SIZE = 1 << 24                         # that three bytes of address reach
 _BUSY_S = 10                            # the slowest chips erase a block in 3 s
 _READ_BYTES = DATA_WORDS - 4
+_FIRST = 32                             # bytes that are compared before all others
 
 
 class Flash:
@@ -22,6 +24,7 @@ class Flash:
 
     def __init__(self, session: Session, offset: int, clock: Callable[[], float] = time.monotonic):
         self.session, self.offset, self._clock = session, offset, clock
+        self.changes = 0                # pages programmed, sectors and blocks erased
         try:
             session.exchange(bytes([Command.RELEASE]))
             self.identity = session.exchange(bytes([Command.IDENTIFY, 0, 0, 0]))[1:]
@@ -52,6 +55,36 @@ class Flash:
         """Bytes from an address on."""
         return b"".join(self._read(address + start, len(part)) for start, part in _parts(bytes(count), _READ_BYTES))
 
+    def differs(self, address: int, data: bytes) -> bool:
+        """Whether flash does not hold `data` there. Asks for a few bytes first: other data are seen there already."""
+        starts = (0, *range(_FIRST, len(data), _READ_BYTES), len(data))
+        return any(self.read(address + start, end - start) != data[start:end] for start, end in pairwise(starts))
+
+    def erase_sector(self, address: int) -> None:
+        """The 4 KB that begin there. Raises ValueError as `program`."""
+        self._allow(address, SECTOR_BYTES, SECTOR_BYTES)
+        self._change(Command.ERASE_SECTOR, address, b"")
+
+    def erase_block(self, address: int) -> None:
+        """The 64 KB that begin there. Raises ValueError as `program`."""
+        self._allow(address, BLOCK_BYTES, BLOCK_BYTES)
+        self._erase(address, b"")
+
+    def program(self, address: int, data: bytes) -> None:
+        """Data within one page; only turns ones into zeros. Raises ValueError for an address below the offset, or that is none of
+        the flash's, or not at the beginning of what is erased."""
+        self._allow(address, len(data), 1)
+        self._change(Command.PROGRAM, address, data)
+
+    def check(self, address: int, data: bytes) -> None:
+        """Raises LinkError if flash does not hold `data` there."""
+        for start, part in _parts(data, _READ_BYTES):
+            self._verify(address + start, part)
+
+    def _allow(self, address: int, count: int, unit: int) -> None:
+        if not self.offset <= address <= _SIZE - count or address % unit:
+            raise ValueError(f"Address in flash must be a multiple of {unit} of {self.offset}..{_SIZE - count}, not {address}")
+
     def _erase(self, address: int, part: bytes) -> None:
         self._change(Command.ERASE_BLOCK, address, b"")
 
@@ -68,6 +101,7 @@ class Flash:
     def _change(self, command: int, address: int, data: bytes) -> None:
         self.session.exchange(bytes([Command.WRITE_ENABLE]))
         self.session.exchange(bytes([command, *address.to_bytes(3, "big")]) + data)
+        self.changes += 1
         end = self._clock() + _BUSY_S + self.session.patience_s
         while self.session.exchange(bytes([Command.STATUS, 0]))[1] & Status.BUSY:
             if self._clock() > end:
