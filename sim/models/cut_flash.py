@@ -7,6 +7,7 @@ from sim.models.flash import FlashChip
 __all__ = ["CutFlash", "PowerCut"]
 
 _SIZES = {Command.PROGRAM: PAGE_BYTES, Command.ERASE_SECTOR: SECTOR_BYTES, Command.ERASE_BLOCK: BLOCK_BYTES}
+_CLEAR = 0.12                   # of the cuts come just before a change, and as many just behind it
 _WEAK = 6                       # bits at most that a cut leaves between 0 and 1
 
 
@@ -50,6 +51,10 @@ class CutFlash(FlashChip):
         self.changes += 1
         if self.changes - 1 == self.cut:
             self.cut = None
+            fate = self._random.random()
+            if fate < 2 * _CLEAR:                       # before it began, or when it was over
+                self.bytes[start:start + size] = before if fate < _CLEAR else after
+                raise PowerCut
             partial = self._programmed if command == Command.PROGRAM else self._erased
             self.bytes[start:start + size] = partial(before, after)
             self._weaken(start, before, after)
@@ -71,7 +76,7 @@ class CutFlash(FlashChip):
 
     def _some(self, size: int) -> bytes:
         """Bits that are set in some share of the places, which may be none or all of them."""
-        share = self._random.choice((0, 1, 2, 3, 4))
+        share = self._random.randrange(5)
         noise = [int.from_bytes(self._random.randbytes(size), "little") for _ in range(2)]
         bits = (0, noise[0] & noise[1], noise[0], noise[0] | noise[1], (1 << 8 * size) - 1)[share]
         return bits.to_bytes(size, "little")
