@@ -8,8 +8,13 @@ Sources, and how far each was read:
 - ISSI, "IS42S16160G" (42-45S83200G-16160G) and "IS42S16160B", 7 ns grades: as open controllers for these parts quote them, the
   originals were not at hand. tRRD and tDPL of the G die are those of the B die, and write recovery and mode register also
   get the two clocks that ISSI's older parts ask for.
+- Micron, "128Mb: x32 SDRAM", table 12, grade -6A, for MT48LC16M16A2-6A, whose own sheet was not at hand.
+- ESMT, M12L2561616A-6T: figures of the 6 ns grades above; its own sheet was not at hand.
+Access, hold and setup are Alliance's (table 16) and Micron's; the other makers' parts are promised no slower by any sheet that
+was read. All makers ask for two clocks of write recovery and mode register, or for times that are more at their fastest clock.
 Eight refreshes after 200 us of power satisfy every maker.
 """
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
@@ -130,7 +135,9 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Chip:
-    """A 16-bit SDRAM of four banks. `cycle_ns`: least clock cycle for a CAS latency of 2 and of 3."""
+    """A 16-bit SDRAM of four banks. `cycle_ns`: least clock cycle for a CAS latency of 2 and of 3; `access_ns` likewise: from an
+    edge of the clock to its word at the pins, at most, where it stays until `hold_ns` after the next edge. What is given to the
+    chip must be there `setup_ns` before an edge and `kept_ns` after it."""
 
     name: str
     row_bits: int = 13
@@ -144,8 +151,26 @@ class Chip:
     rrd: Time
     wr: Time
     mrd: Time
+    access_ns: tuple[float, float] = (6, 5.4)
+    hold_ns: float = 2.5
+    setup_ns: float = 1.5
+    kept_ns: float = 0.8
     refresh_ms: float = 64
     power_up_us: float = 200
+
+    @classmethod
+    def any_of(cls, chips: Sequence["Chip"]) -> "Chip":
+        """A chip whose timings satisfy all of these, and as large as the smallest."""
+        first, times = chips[0], ("rcd", "rp", "ras", "rc", "rfc", "rrd", "wr", "mrd")
+        worst = {name: Time(max(getattr(chip, name).ns for chip in chips), max(getattr(chip, name).clocks for chip in chips))
+                 for name in times}
+        pairs = {name: tuple(max(both) for both in zip(*(getattr(chip, name) for chip in chips), strict=True))
+                 for name in ("cycle_ns", "access_ns")}
+        most = {name: max(getattr(chip, name) for chip in chips) for name in ("setup_ns", "kept_ns", "power_up_us")}
+        least = {name: min(getattr(chip, name) for chip in chips) for name in (
+            "row_bits", "column_bits", "hold_ns", "refresh_ms")}
+        return cls(name=first.name if len(chips) == 1 else " or ".join(chip.name for chip in chips),
+                   **worst, **pairs, **most, **least)
 
     @property
     def bytes(self) -> int:
@@ -157,6 +182,10 @@ class Chip:
         bits = (words - 1).bit_length() - self.row_bits - (BANKS - 1).bit_length()
         return replace(self, column_bits=max(self.column_bits, bits))
 
+    def cas(self, clock_mhz: float) -> int:
+        """The lowest CAS latency that a clock allows."""
+        return 2 if Fraction(str(clock_mhz)) * Fraction(str(self.cycle_ns[0])) <= 1000 else 3
+
     def timing(self, clock_mhz: float, *, rated: bool = True, pin_registers: int = 0, late: int = 0) -> Timing:
         """Timings at a clock of 25..166 MHz, with the lowest CAS latency that it allows.
 
@@ -165,8 +194,7 @@ class Chip:
         limit = 166.7 if not rated else 1000 / self.cycle_ns[1]
         if not 25 <= clock_mhz <= limit:
             raise ValueError(f"Clock of {self.name} must be 25..{limit:.1f} MHz, not {clock_mhz}")
-        clock = Fraction(str(clock_mhz))
-        cas = 2 if clock * Fraction(str(self.cycle_ns[0])) <= 1000 else 3
+        clock, cas = Fraction(str(clock_mhz)), self.cas(clock_mhz)
         names = ("rcd", "rp", "ras", "rc", "rfc", "rrd", "wr", "mrd")
         return Timing(clock_mhz=clock_mhz, row_bits=self.row_bits, column_bits=self.column_bits, cas=cas,
                       interval=floor(Fraction(str(self.refresh_ms)) * clock * 1000 / (1 << self.row_bits)),
@@ -177,15 +205,20 @@ class Chip:
 def _alliance(name: str, column_bits: int, grade: int) -> Chip:
     rcd, rc, two = {6: (18, 60, 12), 7: (21, 63, 14)}[grade]
     return Chip(name=f"{name}-{grade}", column_bits=column_bits, cycle_ns=(10, grade), rcd=Time(rcd), rp=Time(rcd), ras=Time(42),
-                rc=Time(rc), rfc=Time(rc), rrd=Time(two), wr=Time(two), mrd=Time(two))
+                rc=Time(rc), rfc=Time(rc), rrd=Time(two), wr=Time(two, 2), mrd=Time(two, 2),
+                access_ns=(6, {6: 5, 7: 5.4}[grade]))
 
 
 CHIPS = {chip.name.lower(): chip for chip in (
-    # ULX3S, by batch: 64 MB, 32 MB, 32 MB.
+    # ULX3S, by batch: 64 MB, then 32 MB.
     _alliance("AS4C32M16SB", 10, 7), _alliance("AS4C32M16SB", 10, 6),
     _alliance("AS4C16M16SA", 9, 7), _alliance("AS4C16M16SA", 9, 6),
     Chip(name="IS42S16160G-7", column_bits=9, cycle_ns=(10, 7), rcd=Time(15), rp=Time(15), ras=Time(37), rc=Time(60),
          rfc=Time(60), rrd=Time(14), wr=Time(14, 2), mrd=Time(14, 2)),
+    Chip(name="MT48LC16M16A2-6A", column_bits=9, cycle_ns=(10, 6), rcd=Time(18), rp=Time(18), ras=Time(42), rc=Time(60),
+         rfc=Time(60), rrd=Time(12), wr=Time(12, 2), mrd=Time(0, 2), access_ns=(7.5, 5.4)),
+    Chip(name="M12L2561616A-6T", column_bits=9, cycle_ns=(10, 6), rcd=Time(18), rp=Time(18), ras=Time(42), rc=Time(60),
+         rfc=Time(60), rrd=Time(12), wr=Time(12, 2), mrd=Time(12, 2)),
     # Icepi Zero.
     Chip(name="W9825G6KH-6", column_bits=9, cycle_ns=(10, 6), rcd=Time(18), rp=Time(18), ras=Time(42), rc=Time(60),
          rfc=Time(60), rrd=Time(0, 2), wr=Time(0, 2), mrd=Time(0, 2)),

@@ -8,6 +8,7 @@ from arch.geometry import Geometry
 from arch.pll import Pll, solve
 from arch.record import STORAGE
 from arch.sdram import CHIPS, MOST_WORDS, Chip, Timing
+from boards.phase import Phase, best_phase, phases
 
 __all__ = ["BOARD_NAME_BYTES", "Board", "MOST_STORAGE_MB"]
 
@@ -23,10 +24,11 @@ class Board:
     - `name` of up to 16 lower-case characters, `title` for people, `source` the platform as "module:Class".
     - `geometry` of the engine that fits, `network` that is built when none is named.
     - `clock_mhz`: wanted; `pll` says which one there really is.
-    - `chip`: an SDRAM of `arch.sdram.CHIPS`, or None. `storage_words`: capacity used, in words of 16 bits; without an SDRAM it is
-      block RAM beside the engine, 1024 words each.
-    - `sdram_phase_degrees`: how much later than ours the SDRAM's clock rises; `sdram_late`: 1 if with it words arrive a clock
-      later than with one clock for both (docs/boards.md shows how to choose the two).
+    - `chips`: the SDRAMs of `arch.sdram.CHIPS` that batches of it carry, one on each board; timings fit all of them. None: it has
+      no SDRAM. `storage_words`: capacity used, in words of 16 bits; without an SDRAM it is block RAM beside the engine, 1024
+      words each.
+    - `sdram_phase_degrees`: how much later than ours the SDRAM's clock rises; None: as `boards.phase` finds it for the clock.
+    - `rests`: balls that must be driven for the board to stay as it is, each with its level, 0 or 1.
     - `baud` of the UART, 9600..3000000.
     - `leds`: what shows link, busy and error, as "resource.number" or "resource.number.part"; as many as there are.
     - `flash`: whether a program is booted from the SPI flash, of which the platform has pins; `flash_offset` in bytes of that
@@ -44,9 +46,9 @@ class Board:
     clock_mhz: float
     network: str
     storage_words: int
-    chip: str | None = None
-    sdram_phase_degrees: float = 180
-    sdram_late: int = 1
+    chips: tuple[str, ...] = ()
+    sdram_phase_degrees: float | None = None
+    rests: tuple[tuple[str, int], ...] = ()
     baud: int = 3_000_000
     leds: tuple[str, ...] = ()
     flash: bool = True
@@ -57,9 +59,9 @@ class Board:
     def __post_init__(self):
         if not 1 <= len(self.name) <= BOARD_NAME_BYTES or not self.name.isascii() or self.name != self.name.lower():
             raise ValueError(f"Board name must be 1..{BOARD_NAME_BYTES} lower-case characters, not {self.name!r}")
-        if self.chip is not None and self.chip not in CHIPS:
-            raise ValueError(f"chip must be one of {', '.join(CHIPS)}, not {self.chip!r}")
-        most = 1 << STORAGE if self.chip is None else MOST_WORDS if self.imagined else CHIPS[self.chip].bytes // 2
+        if unknown := [name for name in self.chips if name not in CHIPS]:
+            raise ValueError(f"chips must be of {', '.join(CHIPS)}, not {unknown[0]!r}")
+        most = 1 << STORAGE if not self.chips else MOST_WORDS if self.imagined else self._any_chip.bytes // 2
         if not 1 <= self.storage_words <= most:
             raise ValueError(f"storage_words must be 1..{most}, not {self.storage_words}")
         if not 9600 <= self.baud <= 3_000_000:
@@ -74,7 +76,13 @@ class Board:
         it has none. Such a board can be estimated and simulated, not built. Raises ValueError for a size out of range."""
         if not 1 <= megabytes <= MOST_STORAGE_MB:
             raise ValueError(f"Storage must be 1..{MOST_STORAGE_MB} MB, not {megabytes}")
-        return replace(self, chip=self.chip or _USUAL, storage_words=megabytes << 19, imagined=True)
+        return replace(self, chips=self.chips or (_USUAL,), storage_words=megabytes << 19, imagined=True)
+
+    def with_chip(self, name: str) -> "Board":
+        """The board of a batch that carries this SDRAM. Raises ValueError if none does."""
+        if name not in self.chips:
+            raise ValueError(f"SDRAM of {self.name} must be one of {', '.join(self.chips) or 'none'}, not {name!r}")
+        return replace(self, chips=(name,))
 
     @property
     def platform_class(self) -> type:
@@ -111,16 +119,48 @@ class Board:
     @property
     def pll(self) -> Pll:
         """Dividers, exact clock and exact phase."""
-        return solve(float(self.input_mhz), self.clock_mhz, self.sdram_phase_degrees)
+        return replace(self._clock, phase_steps=self.phase.steps) if self.chips else self._clock
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase of the SDRAM's clock, in which clock words come, and how safe they are. Raises ValueError if no phase is safe
+        at this clock; a phase that the record gives is taken as it is."""
+        if not self.chips:
+            return None
+        if self.sdram_phase_degrees is None:
+            return best_phase(self._clock, self.sdram, self.speed)
+        steps = solve(float(self.input_mhz), self.clock_mhz, self.sdram_phase_degrees).phase_steps
+        return max((one for one in phases(self._clock, self.sdram, self.speed) if one.steps == steps),
+                   key=lambda one: one.margin_ns)
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The least and the greatest phase, in degrees, around `phase` at which words that come in the same clock are safe; None
+        if it is not safe itself."""
+        phase = self.phase
+        safe = [one.margin_ns > 0 for one in phases(self._clock, self.sdram, self.speed) if one.late == phase.late]
+        if not safe[phase.steps]:
+            return None
+        first = next((n for n in range(phase.steps, -1, -1) if not safe[n]), -1) + 1
+        last = next((n for n in range(phase.steps, len(safe)) if not safe[n]), len(safe)) - 1
+        return 360 * first / len(safe), 360 * last / len(safe)
+
+    @property
+    def _clock(self) -> Pll:
+        return solve(float(self.input_mhz), self.clock_mhz)
+
+    @property
+    def _any_chip(self) -> Chip:
+        return Chip.any_of([CHIPS[name] for name in self.chips])
 
     @property
     def sdram(self) -> Chip | None:
-        """The chip's data."""
-        return None if self.chip is None else CHIPS[self.chip].holding(self.storage_words)
+        """The chip's data: what any batch's is good for."""
+        return self._any_chip.holding(self.storage_words) if self.chips else None
 
     @property
     def timing(self) -> Timing | None:
         """The controller's timings at the exact clock, with a register at each pin."""
-        if self.chip is None:
+        if not self.chips:
             return None
-        return self.sdram.timing(float(self.pll.clock_mhz), pin_registers=2, late=self.sdram_late)
+        return self.sdram.timing(float(self._clock.clock_mhz), pin_registers=2, late=self.phase.late)

@@ -23,10 +23,13 @@ from boards.board import Board
 __all__ = ["ALIASES", "BOARDS", "find"]
 
 _ULX3S = Board(
-    # Any batch's SDRAM keeps these timings; of one of 64 MB the first half of each row is used.
+    # Of an SDRAM of 64 MB the first half of each row is used.
     name="ulx3s-85f", title="Radiona ULX3S 85F", source="amaranth_boards.ulx3s:ULX3S_85F_Platform", geometry=PRESETS["85f"],
-    clock_mhz=140, network="squeezenet1_1", chip="as4c16m16sa-7", storage_words=1 << 24,
-    sdram_phase_degrees=180, leds=("led.0", "led.1", "led.2"),
+    clock_mhz=140, network="squeezenet1_1", storage_words=1 << 24,
+    chips=("as4c16m16sa-7", "as4c16m16sa-6", "is42s16160g-7", "mt48lc16m16a2-6a", "m12l2561616a-6t", "w9825g6kh-6",
+           "as4c32m16sb-7", "as4c32m16sb-6"),
+    # GPIO0 of the ESP32: low tells its firmware to take the FPGA over. Pins that nobody drives are pulled down.
+    rests=(("L2", 1),), leds=("led.0", "led.1", "led.2"),
     program=("-b", "ulx3s"))
 
 _EVN = Board(
@@ -46,23 +49,22 @@ _ECPIX = Board(
 
 BOARDS = {board.name: board for board in (
     replace(_ULX3S, name="ulx3s-12f", title="Radiona ULX3S 12F", source="amaranth_boards.ulx3s:ULX3S_12F_Platform",
-            geometry=PRESETS["25f"], clock_mhz=125, sdram_phase_degrees=216),
+            geometry=PRESETS["25f"], clock_mhz=125),
     replace(_ULX3S, name="ulx3s-25f", title="Radiona ULX3S 25F", source="amaranth_boards.ulx3s:ULX3S_25F_Platform",
-            geometry=PRESETS["25f"], clock_mhz=125, sdram_phase_degrees=216),
+            geometry=PRESETS["25f"], clock_mhz=125),
     replace(_ULX3S, name="ulx3s-45f", title="Radiona ULX3S 45F", source="amaranth_boards.ulx3s:ULX3S_45F_Platform",
-            geometry=PRESETS["45f"], clock_mhz=125, sdram_phase_degrees=216),
+            geometry=PRESETS["45f"], clock_mhz=125),
     _ULX3S,
     # Batches with an AS4C32M16SB: 10 bits of column instead of 9.
-    replace(_ULX3S, name="ulx3s-85f-64mb", title="Radiona ULX3S 85F, 64 MB", chip="as4c32m16sb-7", storage_words=1 << 25),
+    replace(_ULX3S, name="ulx3s-85f-64mb", title="Radiona ULX3S 85F, 64 MB", chips=("as4c32m16sb-7", "as4c32m16sb-6"),
+            storage_words=1 << 25),
     Board(name="icepi-zero", title="Icepi Zero v1.3", source="amaranth_boards.icepi_zero:IcepiZero1_3Platform",
-          geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chip="w9825g6kh-6", storage_words=1 << 24,
-          sdram_phase_degrees=216,
+          geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chips=("w9825g6kh-6",), storage_words=1 << 24,
           leds=("led.0", "led.1", "led.2"), program=("-b", "icepi-zero")),
     # Its serial adapter is a microcontroller: no rate above this one is promised anywhere. openFPGALoader has no name for the
     # board, and finds its debugger only by number.
     Board(name="icesugar-pro", title="MuseLab iCESugar-Pro", source="amaranth_boards.icesugar_pro:ICESugarProPlatform",
-          geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chip="is42s16160b-7", storage_words=1 << 24,
-          sdram_phase_degrees=216,
+          geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chips=("is42s16160b-7",), storage_words=1 << 24,
           baud=921_600, leds=("rgb_led.0.g", "rgb_led.0.b", "rgb_led.0.r"),
           program=("-c", "cmsisdap", "--vid", "0x1d50", "--pid", "0x602b")),
     _EVN,

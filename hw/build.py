@@ -108,7 +108,7 @@ def _record(board: Board, data: dict, clock_mhz: float, resources: dict, command
         "latency_ms": 1000 * first_s, "utilisation": data["utilisation"], "resources": resources,
         "peak_gmac_per_s": geometry.macs * clock_mhz / 1000, "storage_gbyte_per_s": 2 * clock_mhz / 1000,
         "layers": data["layers"], "timeline": data["timeline"], "memory": data["memory"], "storage_bytes": data["storage_bytes"],
-        "command": command, **further}
+        "sdram": boards_list.sdram(board), "command": command, **further}
 
 
 def _serving(board: Board, args: argparse.Namespace) -> tuple[Board, QNetwork]:
@@ -122,7 +122,7 @@ def _estimate(board: Board, args: argparse.Namespace) -> dict:
     board, network = _serving(board, args)
     compiled = compile_network(network, board.geometry, storage_words=board.storage_words)
     data = figures(compiled, network, board.timing, board.storage_words)
-    used = estimate.resources(board.geometry, part_of(board.platform()).die, None if board.chip else board.storage_words)
+    used = estimate.resources(board.geometry, part_of(board.platform()).die, None if board.chips else board.storage_words)
     return _record(board, data, float(board.pll.clock_mhz), used, _command(args), estimate=True)
 
 
@@ -142,6 +142,8 @@ def _table(record: dict) -> Table:
         share = used["used"] / max(used["available"], 1)
         table.add_row(key.replace("_", " "), f"{used['used']:,} of {used['available']:,} ({share:.0%})")
     table.add_row("clock", f"{record['clock_mhz']:g} MHz" + (" wanted" if record.get("estimate") else f", seed {record['seed']}"))
+    if sdram := record["sdram"]:
+        table.add_row("SDRAM's clock", f"{sdram['phase_degrees']:g} degrees later, words safe by {sdram['margin_ns']:.2f} ns")
     table.add_row("cycles a frame", f"{record['cycles']:,}, {record['utilisation']:.1%} of the multipliers used")
     if record["cycles_again"] != record["cycles"]:
         table.add_row("behind the first", f"{record['cycles_again']:,}, {1000 / record['frames_per_s']:.2f} ms: weights stay on "
@@ -189,6 +191,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--estimate", action="store_true", help="print what would be built, and how fast, without building it")
     add_storage_argument(parser)
     add_units_argument(parser)
+    parser.add_argument("--sdram", metavar="NAME", help="the SDRAM on your board, where batches differ (any that its record has)")
     parser.add_argument("--freq", type=_megahertz, metavar="MHZ", help="clock, instead of the board's")
     parser.add_argument("--seeds", type=positive, default=8, metavar="N", help="try placement seeds 1..N (%(default)s)")
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="seeds routed at a time (%(default)s)")
@@ -222,6 +225,9 @@ def run(args: argparse.Namespace) -> int:
     loader = _loader(board) if args.program else []         # now, not after half an hour
     if args.freq is not None:
         board = replace(board, clock_mhz=args.freq)
+    if args.sdram is not None:
+        board = board.with_chip(args.sdram.lower())
+    _ = board.pll                                           # a clock that there is not, or at which the SDRAM is not safe
     args.model = args.model or board.network
     folder = args.build / board.name
     with meter(transient=args.estimate) as progress:
@@ -264,7 +270,8 @@ def _built(board: Board, args: argparse.Namespace, folder: Path, watch: Watch) -
     further: dict = {"clock_met": True}
     try:
         done = build_bitstream(stages, board.platform(), lambda: Chip.of(board), depends=depends, clock_mhz=clock,
-                               seeds=args.seeds, jobs=args.jobs, watch=watch)
+                               seeds=args.seeds, jobs=args.jobs, watch=watch,
+                               room=board.flash_offset if board.flash else None)
         best, routed = done.best, done.routed
     except ClockMissed as missed:
         best, routed = missed.best, missed.routed

@@ -2,6 +2,7 @@
 from collections.abc import Sequence
 
 from amaranth import Cat, ClockDomain, Elaboratable, Module, Signal
+from amaranth.build import Attrs, Pins, Resource
 from amaranth.lib import io
 
 from arch.geometry import Geometry
@@ -26,13 +27,14 @@ class Chip(Elaboratable):
     `leds`: resources that show link, busy and error, as "resource.number" or "resource.number.part". With a `timing`, the
     platform must have the resource `sdram`, each of whose pins gets two registers (its `pin_registers`).
     `flash_offset`: where a program to boot begins in the flash, the platform's `spi_flash` or `spi_flash_1x`; None without one.
+    `rests`: balls that are driven, each with its level.
     """
 
     def __init__(self, geometry: Geometry, *, name: str, pll: Pll, timing: Timing | None, storage_words: int, baud: float,
-                 leds: Sequence[str] = (), flash_offset: int | None = None):
+                 leds: Sequence[str] = (), flash_offset: int | None = None, rests: Sequence[tuple[str, int]] = ()):
         if timing is not None and timing.pin_registers != PIN_REGISTERS:
             raise ValueError(f"pin_registers must be {PIN_REGISTERS}, not {timing.pin_registers}")
-        self.pll, self.timing, self.baud, self.leds = pll, timing, baud, tuple(leds)
+        self.pll, self.timing, self.baud, self.leds, self.rests = pll, timing, baud, tuple(leds), tuple(rests)
         self.identity = Identity(digest=geometry.digest, storage_words=storage_words, clock_khz=round(pll.clock_mhz * 1000),
                                  name=name)
         self.flash_offset = flash_offset
@@ -42,7 +44,7 @@ class Chip(Elaboratable):
     def of(cls, board) -> "Chip":
         """The chip of a `boards.Board`."""
         return cls(board.geometry, name=board.name, pll=board.pll, timing=board.timing, storage_words=board.storage_words,
-                   baud=board.baud, leds=board.leds, flash_offset=board.flash_offset if board.flash else None)
+                   baud=board.baud, leds=board.leds, flash_offset=board.flash_offset if board.flash else None, rests=board.rests)
 
     def elaborate(self, platform):
         m = Module()
@@ -67,6 +69,7 @@ class Chip(Elaboratable):
         if self.flash_offset is not None:
             self._flash(m, platform)
         self._lights(m, platform)
+        self._rest(m, platform)
         return m
 
     def _sdram(self, m, port):
@@ -121,3 +124,11 @@ class Chip(Elaboratable):
             m.d.sync += registered.eq(value)
             m.submodules[led.replace(".", "_")] = buffer = io.Buffer("o", getattr(port, part[0]) if part else port)
             m.d.comb += buffer.o.eq(Cat(registered))
+
+    def _rest(self, m, platform):
+        """Pins that nobody drives are pulled down, which some boards take for an order."""
+        platform.add_resources([Resource("rest", n, Pins(ball, dir="o"), Attrs(IO_TYPE="LVCMOS33"))
+                                for n, (ball, _) in enumerate(self.rests)])
+        for n, (_, level) in enumerate(self.rests):
+            m.submodules[f"rest{n}"] = buffer = io.Buffer("o", platform.request("rest", n, dir="-"))
+            m.d.comb += buffer.o.eq(level)

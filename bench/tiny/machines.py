@@ -38,7 +38,7 @@ def estimated(network: QNetwork, board: Board) -> dict:
     clock_mhz = float(board.pll.clock_mhz)
     return {"cycles": cycles, "ms": [count / clock_mhz / 1000 for count in cycles], "clock_mhz": clock_mhz,
             "kept": compiled.program.again is not None, "units": list(board.geometry.options),
-            "resources": resources(board.geometry, part_of(board.platform()).die, None if board.chip else board.storage_words)}
+            "resources": resources(board.geometry, part_of(board.platform()).die, None if board.chips else board.storage_words)}
 
 
 def simulated(network: QNetwork, board: Board, q: np.ndarray, status: Callable[[int], None] | None = None) -> dict:

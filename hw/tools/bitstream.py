@@ -84,8 +84,9 @@ def told(watch: Watch, stage: str) -> Iterator[Callable[[str], None]]:
 
 def build_bitstream(stages: Stages, platform: LatticeECP5Platform, chip: Callable[[], Elaboratable], *,
                     depends: Mapping[str, object], clock_mhz: float, seeds: int = 8, jobs: int = 1, watch: Watch | None = None,
-                    options: tuple[str, ...] = flow.OPTIONS) -> Bitstream:
-    """Builds `chip()` for a platform. `depends`: all that the chip's elaboration depends on, as JSON.
+                    options: tuple[str, ...] = flow.OPTIONS, room: int | None = None) -> Bitstream:
+    """Builds `chip()` for a platform. `depends`: all that the chip's elaboration depends on, as JSON. `room`: bytes that the
+    bitstream may take, if something follows it in flash.
 
     Seeds 1..`seeds` are routed in turn, `jobs` at a time, until one meets `clock_mhz`. Raises ToolError for what a tool refuses,
     ClockMissed if no seed is fast enough; there is no bitstream then.
@@ -121,7 +122,12 @@ def build_bitstream(stages: Stages, platform: LatticeECP5Platform, chip: Callabl
         stages.forget("bitstream")
         raise ClockMissed(clock_mhz, routed)
     config = f"seed{routed[-1].seed}.config"
-    stage("bitstream", lambda folder: flow.pack(folder / config, folder / BITSTREAM), (config,), tool=tools["ecppack"])
+    try:
+        stage("bitstream", lambda folder: flow.pack(folder / config, folder / BITSTREAM, room), (config,), tool=tools["ecppack"],
+              room=room, source=digest_of_sources("hw/tools/flow"))
+    except ToolError:
+        stages.forget("bitstream")          # that of an earlier build
+        raise
     return Bitstream(path=stages.folder / BITSTREAM, routed=routed, tools=tools)
 
 

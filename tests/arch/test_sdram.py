@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from arch.sdram import CHIPS, MOST_WORDS, Time, Timing
+from arch.sdram import CHIPS, MOST_WORDS, Chip, Time, Timing
 
 MHZ = 1 << 20
 
@@ -12,7 +12,7 @@ MHZ = 1 << 20
 def test_sizes():
     assert {name: chip.bytes // MHZ for name, chip in CHIPS.items()} == {
         "as4c32m16sb-7": 64, "as4c32m16sb-6": 64, "as4c16m16sa-7": 32, "as4c16m16sa-6": 32, "is42s16160g-7": 32,
-        "w9825g6kh-6": 32, "is42s16160b-7": 32}
+        "mt48lc16m16a2-6a": 32, "m12l2561616a-6t": 32, "w9825g6kh-6": 32, "is42s16160b-7": 32}
 
 
 def test_as4c32m16sb_at_142_mhz():
@@ -26,6 +26,23 @@ def test_is42s16160b_at_100_mhz():
     timing = CHIPS["is42s16160b-7"].timing(100)
     assert (timing.cas, timing.rcd, timing.ras, timing.rc, timing.interval, timing.power_up) == (2, 2, 5, 7, 781, 20000)
     assert timing.address_bits == 24 and timing.columns == 512
+
+
+@pytest.mark.parametrize("clock_mhz", [25, 62.5, 83, 100, 125, 140])
+def test_timings_for_any_of_several_chips_satisfy_each(clock_mhz):
+    """And those of one alone are its own. Write recovery and mode register have two clocks of every chip."""
+    small = [name for name in CHIPS if CHIPS[name].bytes == 32 * MHZ]
+    any_of = Chip.any_of([CHIPS[name] for name in ("as4c32m16sb-7", *small)])
+    together = any_of.timing(clock_mhz)
+    assert any_of.bytes == 32 * MHZ and Chip.any_of([CHIPS[small[0]]]) == CHIPS[small[0]]
+    for name in small:
+        chip = CHIPS[name]
+        alone = chip.timing(clock_mhz)
+        assert alone.wr >= 2 and alone.mrd >= 2
+        assert all(getattr(together, figure) >= getattr(alone, figure) for figure in (
+            "cas", "rcd", "rp", "ras", "rc", "rfc", "rrd", "wr", "mrd", "power_up"))
+        assert together.interval <= alone.interval and any_of.hold_ns <= chip.hold_ns
+        assert all(one >= other for one, other in zip(any_of.access_ns, chip.access_ns, strict=True))
 
 
 @pytest.mark.parametrize("name", CHIPS)

@@ -43,10 +43,13 @@ def test_prepares(board, monkeypatch):
         assert f"parameter \\{name} " in rtlil, (name, value)
     # Value and enable of every pin: 16 of data, 13 + 2 + 2 + 5 others, the line; enable of the SDRAM clock. Words that come.
     cells = Counter(re.findall(r"cell \\(\w+) ", rtlil))
-    assert cells["OFS1P3DX"] == (2 * (16 + 22) + 1 if board.chip else 0) + 2
-    assert cells["IFS1P3DX"] == (16 if board.chip else 0) + board.flash and cells["ODDRX1F"] == bool(board.chip)
+    assert cells["OFS1P3DX"] == (2 * (16 + 22) + 1 if board.chips else 0) + 2
+    assert cells["IFS1P3DX"] == (16 if board.chips else 0) + board.flash and cells["ODDRX1F"] == bool(board.chips)
     assert cells["EHXPLLL"] == 1 and cells["USRMCLK"] == board.flash and lpf.count("__copi__io\" SITE") == board.flash
-    assert re.findall(r"(\w+)_0__clk__io\" SITE", lpf) == ["sdram"] * bool(board.chip)
+    assert re.findall(r"(\w+)_0__clk__io\" SITE", lpf) == ["sdram"] * bool(board.chips)
+    assert re.findall(r'COMP "rest_\d__io" SITE "(\w+)"', lpf) == [ball for ball, _ in board.rests]
+    for n, (_, level) in enumerate(board.rests):
+        assert re.search(rf"module \\top\.rest{n}\n.*?\nconnect \\o\$1 1'{level}\nconnect \\oe 1'1\n", rtlil, re.DOTALL)
     for led in board.leds:
         assert lpf.count(f'COMP "{led.split(".")[0]}_{led.split(".")[1]}__') >= 1
 

@@ -44,7 +44,7 @@ def tools(tmp_path, monkeypatch):
 while [ $# -gt 0 ]; do case $1 in --seed) seed=$2;; --report) report=$2;; --textcfg) config=$2;; esac; shift; done
 case $seed in {' '.join(f'{n}) mhz={mhz};;' for n, mhz in CLOCKS.items())} esac
 echo '{json.dumps(report)}' | sed s/'"achieved": 0'/'"achieved": '$mhz/ > $report; echo config $seed > $config""",
-        "ecppack": "cat $3 > $5"}
+        "ecppack": "while [ $# -gt 0 ]; do case $1 in --input) from=$2;; --bit) to=$2;; esac; shift; done; cat $from > $to"}
     for name, script in scripts.items():
         start = f'#!/bin/sh\n[ "$1" = --version ] && echo pretended && exit\necho {name} >> {calls}\n'
         (folder / name).write_text(f'{start}{script}\n')
@@ -78,6 +78,18 @@ def test_seeds_until_the_clock_is_met_and_nothing_twice(tools, tmp_path):
     again, said = blink(tmp_path / "b")
     assert again.best == done.best and tools.read_text().split() == calls
     assert said["elaboration"] == said["synthesis"] == said["bitstream"] == "reused" and said["seed3"] == "101.25 MHz, reused"
+
+
+def test_a_bitstream_that_reaches_what_follows_it_in_flash_is_refused(tools, tmp_path):
+    """`config 3` and the line's end are 9 bytes."""
+    with pytest.raises(ToolError, match="the bitstream takes 9 bytes, but what the board boots from begins at byte 8 of"):
+        blink(tmp_path / "b", room=8)
+    assert not list((tmp_path / "b").glob("top.bit"))
+    done, said = blink(tmp_path / "b", room=9)
+    assert done.path.is_file() and said["seed3"].endswith("reused")
+    with pytest.raises(ToolError, match="begins at byte 8"):
+        blink(tmp_path / "b", room=8)
+    assert not list((tmp_path / "b").glob("top.bit"))
 
 
 def test_what_changed_is_made_again(tools, tmp_path):

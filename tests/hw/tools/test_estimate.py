@@ -17,7 +17,7 @@ from hw.tools.estimate import AVAILABLE, resources
 
 
 def estimated(board):
-    storage = None if board.chip else board.storage_words
+    storage = None if board.chips else board.storage_words
     return resources(board.geometry, part_of(board.platform()).die, storage)
 
 
