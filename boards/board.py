@@ -30,6 +30,7 @@ class Board:
     - `sdram_phase_degrees`: how much later than ours the SDRAM's clock rises; None: as `boards.phase` finds it for the clock.
     - `rests`: balls that must be driven for the board to stay as it is, each with its level, 0 or 1.
     - `baud` of the UART, 9600..3000000.
+    - `usb`: vendor and product of the serial adapter on it, by which the host finds it.
     - `leds`: what shows link, busy and error, as "resource.number" or "resource.number.part"; as many as there are.
     - `flash`: whether a program is booted from the SPI flash, of which the platform has pins; `flash_offset` in bytes of that
       program, behind the bitstream, a multiple of 65536.
@@ -50,6 +51,7 @@ class Board:
     sdram_phase_degrees: float | None = None
     rests: tuple[tuple[str, int], ...] = ()
     baud: int = 3_000_000
+    usb: tuple[tuple[int, int], ...] = ()
     leds: tuple[str, ...] = ()
     flash: bool = True
     flash_offset: int = BOOT_OFFSET

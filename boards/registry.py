@@ -22,6 +22,8 @@ from boards.board import Board
 
 __all__ = ["ALIASES", "BOARDS", "find"]
 
+_FT231X, _FT2232H = (0x0403, 0x6015), (0x0403, 0x6010)
+
 _ULX3S = Board(
     # Of an SDRAM of 64 MB the first half of each row is used.
     name="ulx3s-85f", title="Radiona ULX3S 85F", source="amaranth_boards.ulx3s:ULX3S_85F_Platform", geometry=PRESETS["85f"],
@@ -29,22 +31,22 @@ _ULX3S = Board(
     chips=("as4c16m16sa-7", "as4c16m16sa-6", "is42s16160g-7", "mt48lc16m16a2-6a", "m12l2561616a-6t", "w9825g6kh-6",
            "as4c32m16sb-7", "as4c32m16sb-6"),
     # GPIO0 of the ESP32: low tells its firmware to take the FPGA over. Pins that nobody drives are pulled down.
-    rests=(("L2", 1),), leds=("led.0", "led.1", "led.2"),
+    rests=(("L2", 1),), usb=(_FT231X,), leds=("led.0", "led.1", "led.2"),
     program=("-b", "ulx3s"))
 
 _EVN = Board(
     name="ecp5-5g-evn", title="Lattice ECP5-5G Evaluation Board", source="amaranth_boards.ecp5_5g_evn:ECP55GEVNPlatform",
-    geometry=PRESETS["45f"], clock_mhz=100, network="digits", storage_words=64 << 10, leds=("led.0", "led.1", "led.2"),
-    program=("-b", "ecp5_evn"))
+    geometry=PRESETS["45f"], clock_mhz=100, network="digits", storage_words=64 << 10, usb=(_FT2232H,),
+    leds=("led.0", "led.1", "led.2"), program=("-b", "ecp5_evn"))
 
 _VERSA = Board(
     name="versa-ecp5", title="Lattice ECP5 Versa", source="amaranth_boards.versa_ecp5:VersaECP5Platform", geometry=PRESETS["12f"],
-    clock_mhz=100, network="digits", storage_words=32 << 10, leds=("led.0", "led.1", "led.2"),
-    flash=False)
+    clock_mhz=100, network="digits", storage_words=32 << 10, usb=(_FT2232H,),
+    leds=("led.0", "led.1", "led.2"), flash=False)
 
 _ECPIX = Board(
     name="ecpix5-85f", title="LambdaConcept ECPIX-5 85F", source="amaranth_boards.ecpix5:ECPIX585Platform",
-    geometry=PRESETS["45f"], clock_mhz=100, network="digits", storage_words=64 << 10,
+    geometry=PRESETS["45f"], clock_mhz=100, network="digits", storage_words=64 << 10, usb=(_FT2232H,),
     leds=("rgb_led.0.g", "rgb_led.0.b", "rgb_led.0.r"), flash=False, program=("-b", "ecpix5"))
 
 BOARDS = {board.name: board for board in (
@@ -60,12 +62,12 @@ BOARDS = {board.name: board for board in (
             storage_words=1 << 25),
     Board(name="icepi-zero", title="Icepi Zero v1.3", source="amaranth_boards.icepi_zero:IcepiZero1_3Platform",
           geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chips=("w9825g6kh-6",), storage_words=1 << 24,
-          leds=("led.0", "led.1", "led.2"), program=("-b", "icepi-zero")),
+          usb=(_FT231X,), leds=("led.0", "led.1", "led.2"), program=("-b", "icepi-zero")),
     # Its serial adapter is a microcontroller: no rate above this one is promised anywhere. openFPGALoader has no name for the
     # board, and finds its debugger only by number.
     Board(name="icesugar-pro", title="MuseLab iCESugar-Pro", source="amaranth_boards.icesugar_pro:ICESugarProPlatform",
           geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chips=("is42s16160b-7",), storage_words=1 << 24,
-          baud=921_600, leds=("rgb_led.0.g", "rgb_led.0.b", "rgb_led.0.r"),
+          baud=921_600, usb=((0x1d50, 0x602b),), leds=("rgb_led.0.g", "rgb_led.0.b", "rgb_led.0.r"),
           program=("-c", "cmsisdap", "--vid", "0x1d50", "--pid", "0x602b")),
     _EVN,
     _VERSA,

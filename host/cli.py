@@ -15,6 +15,7 @@ from compiler.program_file import load
 from compiler.stages import NetworkError
 from host.engine import engine_of
 from host.link import SerialLink
+from host.ports import BAUD, Found, find_port
 from host.runner import Runner
 from host.session import Session
 from nets.network import add_network_arguments, network_from_arguments
@@ -27,9 +28,10 @@ _BOOT_S = 60                    # to copy 32 MB from flash; simulated boards are
 
 def add_port_arguments(parser: ArgumentParser) -> None:
     """Adds `--port`, `--baud` and `--json`."""
-    parser.add_argument("--port", required=True, metavar="P", help="serial port, or the path that sim.board prints")
-    parser.add_argument("--baud", type=positive, default=3_000_000, metavar="N",
-                        help="of the port, as in boards.list (%(default)s)")
+    parser.add_argument("--port", metavar="P",
+                        help="serial port, or the path that sim.board prints (that of the only board that is plugged in)")
+    parser.add_argument("--baud", type=positive, metavar="N",
+                        help=f"of the port, as in boards.list (that of the board that was found, else {BAUD})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")
 
 
@@ -42,7 +44,10 @@ def add_program_arguments(parser: ArgumentParser) -> None:
 @contextmanager
 def board_session(args: Namespace) -> Iterator[Session]:
     """A session, connected. Raises LinkError."""
-    link = SerialLink(args.port, args.baud)
+    found = Found(port=args.port, baud=BAUD, name="") if args.port else find_port()
+    if not args.port:
+        print(f"on {found.port}: {found.name}", file=sys.stderr)
+    link = SerialLink(found.port, args.baud or found.baud)
     try:
         link.drain()
         session = Session(link, patience_s=link.patience_s, slowness=link.slowness)
