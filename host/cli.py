@@ -29,7 +29,8 @@ _BOOT_S = 60                    # to copy 32 MB from flash; simulated boards are
 def add_port_arguments(parser: ArgumentParser) -> None:
     """Adds `--port`, `--baud` and `--json`."""
     parser.add_argument("--port", metavar="P",
-                        help="serial port, or the path that sim.board prints (that of the only board that is plugged in)")
+                        help="serial port, URL (socket://HOST:N, rfc2217://HOST:N), or the path that sim.board prints (that of "
+                             "the only board that is plugged in)")
     parser.add_argument("--baud", type=positive, metavar="N",
                         help=f"of the port, as in boards.list (that of the board that was found, else {BAUD})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result as JSON")

@@ -13,6 +13,8 @@ __all__ = ["Link", "LinkError", "SerialLink"]
 
 # What pyserial raises when its device goes: TypeError where it finds the file closed, ValueError where it sets an unusual rate.
 _GONE = (OSError, TypeError, ValueError)
+_NETWORK_S = 1.0                # there and back, over the air too
+_POLL_S, _CHUNK = 0.02, 4096
 
 
 class LinkError(WorkError):
@@ -53,19 +55,25 @@ def _reason(error: Exception) -> str:
 
 
 class SerialLink:
-    """A serial port (or pseudo-terminal) by its name. Raises LinkError if it cannot be opened.
+    """A serial port (or pseudo-terminal) by its name, or what pyserial reaches by a URL (`socket://`, `rfc2217://`). Raises
+    LinkError if it cannot be opened.
 
-    `patience_s` is how long a board behind it may take to answer, `slowness` how many times as long as a chip it takes for what
-    it does: simulated ones, behind pseudo-terminals, are slow.
+    `patience_s` is how long a board behind it may take to answer, a network's share included, `slowness` how many times as long
+    as a chip it takes for what it does: simulated ones, behind pseudo-terminals, are slow.
     """
 
     def __init__(self, port: str, baud: int):
         self.port, self.baud = port, baud
-        simulated = port.startswith("/dev/pts/")
-        self.patience_s, self.slowness = (10.0, 1000.0) if simulated else (0.1, 1.0)
+        simulated, self._scheme = port.startswith("/dev/pts/"), port.partition("://")[0].lower() if "://" in port else ""
+        self.patience_s, self.slowness = (10.0, 1000.0) if simulated else (_NETWORK_S if self._scheme else 0.1, 1.0)
+        # A simulated board takes nothing while it computes a frame, which lasts as long as its PC is slow.
+        options = {"timeout": 0, "write_timeout": 600 if simulated else 10, "exclusive": True}
+        if self._scheme == "rfc2217":               # each change of its timeouts asks the far end, and it has none for writes
+            options = {"timeout": _POLL_S}
+        elif self._scheme:
+            options = {"timeout": 0, "write_timeout": 10}
         try:
-            # A simulated board takes nothing while it computes a frame, which lasts as long as its PC is slow.
-            self._serial = serial.Serial(port, baud, timeout=0, write_timeout=600 if simulated else 10, exclusive=True)
+            self._serial = serial.serial_for_url(port, baud, **options)
         except (OSError, ValueError) as error:      # serial.SerialException is an OSError
             raise LinkError(f"Port {port} cannot be opened: {_reason(error)}") from None
 
@@ -80,11 +88,25 @@ class SerialLink:
 
     def read(self, timeout_s: float) -> bytes:
         try:
-            self._serial.timeout = timeout_s
-            first = self._serial.read(1)
-            return first + self._serial.read(self._serial.in_waiting) if first else b""
+            first = self._first(timeout_s)
+            if not first:
+                return b""
+            if self._scheme == "socket":            # knows whether, but not how many
+                self._serial.timeout = 0
+                return first + self._serial.read(_CHUNK)
+            return first + self._serial.read(self._serial.in_waiting)
         except _GONE:
             raise self._gone() from None
+
+    def _first(self, timeout_s: float) -> bytes:
+        """A byte, or none if none comes in time."""
+        if self._scheme != "rfc2217":
+            self._serial.timeout = timeout_s
+            return self._serial.read(1)
+        end = time.monotonic() + timeout_s
+        while not (first := self._serial.read(1)) and time.monotonic() < end:
+            pass
+        return first
 
     def close(self) -> None:
         self._serial.close()
