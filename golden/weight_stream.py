@@ -10,7 +10,7 @@ import numpy as np
 from arch import weight_stream as form
 from arch.weight_stream import Entry, Fault, Kind, check_word
 
-__all__ = ["StreamError", "Table", "Trace", "decode", "decode_table", "trace"]
+__all__ = ["StreamError", "Table", "Trace", "decode", "decode_table", "entries", "trace", "traces"]
 
 
 TEXTS = {Fault.LENGTH: "it says another number of words", Fault.KIND: "it is of another kind",
@@ -84,6 +84,12 @@ def decode_table(words: np.ndarray, block: int = 0) -> Table:
     return Table(*found, masked)
 
 
+def entries(words: np.ndarray) -> list[Entry]:
+    """All entries of a table's block. Raises StreamError where `decode_table` does."""
+    decode_table(words)
+    return [Entry.of(int(word)) for word in words[form.HEADER:-form.CHECKED]]
+
+
 def _filled(entries: Sequence[Entry]) -> np.ndarray:
     """First value, raw bits and rest of each slot: (3, SLOTS)."""
     symbols = [entry.symbols for entry in entries]
@@ -104,7 +110,7 @@ class _Bits:
         self.start, self.end = 16 * (np.cumsum(sizes) - sizes), 16 * (sizes - form.CHECKED)
         self.at = np.full(len(blocks), 16 * form.HEADER)
         self.overrun = np.zeros(len(blocks), np.int64)        # the bit at which it was noticed
-        self.taken: list[np.ndarray] = []
+        self.taken: list[tuple[np.ndarray, np.ndarray]] = []        # which blocks, and the sizes
 
     def take(self, which: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         """The next bits of some blocks: of sizes (blocks, n) each, at most 12; 0 beyond a block's end."""
@@ -115,7 +121,7 @@ class _Bits:
         low = at >> 4
         bits = (self.words[low] | self.words[low + 1] << 16) >> (at & 15) & (1 << sizes) - 1
         self.at[which] = ends[:, -1]
-        self.taken.append(sizes)
+        self.taken.append((which, sizes))
         return np.where(ends > self.end[which, None], 0, bits)
 
 
@@ -153,11 +159,22 @@ class Trace:
 
 def trace(words: np.ndarray, table: Table) -> Trace:
     """Of a block. Raises StreamError where `decode` does."""
-    decode([words], table)
-    count, masked = _opened(words, Kind.WEIGHTS, 0)
-    bits = _Bits([words])
-    _, there = _decoded([words], table, bits, np.array([count]), np.array([masked]))
-    return Trace(len(words), np.concatenate(bits.taken), masked, there[0, :2 * count])
+    return traces([words], table)[0]
+
+
+def traces(blocks: Sequence[np.ndarray], table: Table) -> list[Trace]:
+    """Of blocks that share a table. Raises StreamError where `decode` does."""
+    if not blocks:
+        return []
+    decode(blocks, table)
+    eights, masked = np.array([_opened(words, Kind.WEIGHTS, number) for number, words in enumerate(blocks)]).T
+    bits = _Bits(blocks)
+    _, there = _decoded(blocks, table, bits, eights, masked)
+    which, sizes = (np.concatenate(parts) for parts in zip(*bits.taken, strict=True))
+    order = np.argsort(which, kind="stable")
+    each = np.split(sizes[order], np.cumsum(np.bincount(which, minlength=len(blocks)))[:-1])
+    return [Trace(len(words), own, bool(masked[n]), there[n, :2 * int(eights[n])])
+            for n, (words, own) in enumerate(zip(blocks, each, strict=True))]
 
 
 def decode(blocks: Sequence[np.ndarray], table: Table | None, eights: Sequence[int] | None = None) -> list[np.ndarray]:
