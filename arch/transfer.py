@@ -7,7 +7,8 @@ from arch.instruction import Opcode, storage_words
 from arch.sdram import PULL
 
 __all__ = [
-    "BURST_WORDS", "DECIDE", "FETCHED", "FIRST_BURST", "FIRST_RUN", "LOADED", "NEXT_BURST", "NEXT_RUN", "NEXT_TRANSFER", "PIXEL",
+    "BURST_WORDS", "CODED_BACK", "CODED_BURST", "CODED_COMMAND", "CODED_WORD", "CODED_WORDS", "DECIDE", "FETCHED", "FIRST_BURST",
+    "FIRST_RUN", "JOINED", "LOADED", "LOADS_AT_ONCE", "LOAD_BACK", "NEXT_BURST", "NEXT_RUN", "NEXT_TRANSFER", "PIXEL",
     "PIXELS", "PIXEL_BACK", "RAM_READ", "ROUTED", "STORED", "STORE_BACK", "STORE_READ", "STORE_REQUEST", "STORE_WORDS",
     "TransferFault", "WRITE", "burst_words", "places"]
 
@@ -52,6 +53,22 @@ LOADED = WRITE + pipeline.ACTIVATION_WRITE + pipeline.ACTIVATION_TO_READ
 # register.
 PIXEL = ROUTED + 7
 
+# With a decoder of compressed weights: words of storage asked for at once by a coded load, at most; words that wait for the
+# decoder, in block RAM. A burst is offered when there is room for as many as one may be.
+CODED_BURST = 256
+CODED_WORDS = 1024
+# Coded load checked -> its block's command offered to the decoder.
+CODED_COMMAND = 2
+# Word read from storage -> offered to the decoder: a register, and the queue's block RAM.
+CODED_WORD = ROUTED + 5
+# Word taken by the decoder -> a burst offered that waited for its place.
+CODED_BACK = 4
+# Loads that are under way at most, and a load completed -> the next one may be taken.
+LOADS_AT_ONCE = 16
+LOAD_BACK = 2
+# A load's words can be read, or its block is decoded -> it is completed, if those before are: loads are in the queue's order.
+JOINED = 2
+
 # Burst of a store taken -> its first word is read.
 STORE_READ = 3
 # The same -> its request offered to the arbiter: that word is there, and will be queued, cut, and queued before storage asks
@@ -71,10 +88,12 @@ RAM_READ = PULL + pipeline.ACTIVATION_READ
 
 
 def places(geometry: Geometry, opcode: Opcode) -> int:
-    """Words of storage that a word on the chip takes; one, for pixels."""
-    return 1 if opcode is Opcode.LOAD_PIXELS else storage_words(geometry, opcode)
+    """Words of storage that a word on the chip takes; one, for pixels and what is to be decoded."""
+    return 1 if opcode in (Opcode.LOAD_PIXELS, Opcode.LOAD_CODED) else storage_words(geometry, opcode)
 
 
 def burst_words(geometry: Geometry, opcode: Opcode) -> int:
-    """Words on the chip of a transfer's burst, at most."""
+    """Words on the chip of a transfer's burst, at most; of storage, for pixels and what is to be decoded."""
+    if opcode is Opcode.LOAD_CODED:
+        return CODED_BURST
     return STORE_WORDS if opcode is Opcode.STORE else BURST_WORDS // places(geometry, opcode)

@@ -8,13 +8,19 @@ import numpy as np
 
 from arch.control import CHECK, FETCH_AGAIN, FIFO, SPREAD, TOKEN, UNPACK
 from arch.geometry import Geometry
-from arch.instruction import Opcode, PixelTransfer, Transfer
+from arch.instruction import CodedTransfer, Opcode, PixelTransfer, Transfer
 from arch.transfer import (
+    CODED_BACK,
+    CODED_BURST,
+    CODED_COMMAND,
+    CODED_WORDS,
     DECIDE,
     FETCHED,
     FIRST_BURST,
     FIRST_RUN,
+    LOAD_BACK,
     LOADED,
+    LOADS_AT_ONCE,
     NEXT_BURST,
     NEXT_RUN,
     NEXT_TRANSFER,
@@ -29,9 +35,12 @@ from arch.transfer import (
     burst_words,
     places,
 )
+from golden.cycles import coded
+from golden.cycles.coded import CodedCycles
 from golden.cycles.sdram import Request, Served
 from golden.cycles.storage import RamCycles, RamServed, SdramStorage
 from golden.cycles.streams import NEVER
+from golden.cycles.weight_decoder import Block
 
 __all__ = ["SOURCES", "Burst", "DmaCycles", "bursts"]
 
@@ -45,6 +54,9 @@ INSTRUCTION = FETCHED + FIFO + CHECK + SPREAD + FIFO + UNPACK
 REQUESTED = FETCHED + FETCH_AGAIN
 
 
+Body = Transfer | PixelTransfer | CodedTransfer
+
+
 class Burst(NamedTuple):
     """`length` words of storage from `address` on, the first of them word `at` of its run; `end`: the last of its command."""
 
@@ -53,16 +65,16 @@ class Burst(NamedTuple):
     length: int
     at: int
     end: bool
-    body: Transfer | PixelTransfer | None
+    body: Body | None
 
 
-def bursts(geometry: Geometry, opcode: Opcode, body: Transfer | PixelTransfer) -> Iterator[Burst]:
+def bursts(geometry: Geometry, opcode: Opcode, body: Body) -> Iterator[Burst]:
     """The bursts of a transfer in order."""
-    pixels = opcode is Opcode.LOAD_PIXELS
+    pixels, block = opcode is Opcode.LOAD_PIXELS, opcode is Opcode.LOAD_CODED
     words = body.row_words if pixels else body.words * places(geometry, opcode)
-    most, runs = burst_words(geometry, opcode) * places(geometry, opcode), body.rows if pixels else body.runs
+    most, runs = burst_words(geometry, opcode) * places(geometry, opcode), 1 if block else body.rows if pixels else body.runs
     for run in range(runs):
-        start = body.storage + run * body.storage_step
+        start = body.storage + (run and run * body.storage_step)
         for at in range(0, words, most):
             length = min(most, words - at)
             yield Burst(opcode, start + at, length, at, run == runs - 1 and at + length == words, body)
@@ -79,25 +91,39 @@ class _Transfers:
 
     def __init__(self, geometry: Geometry, taken: list[int]):
         self.geometry, self.taken = geometry, taken
-        self.commands: deque[tuple[Opcode, Transfer | PixelTransfer, int]] = deque()
+        self.opcodes: list[Opcode] = []         # of those taken
+        self.commands: deque[tuple[Opcode, Body, int, Block | None]] = deque()
         self.walk: Iterator[Burst] = iter(())
         self.burst: Burst | None = None         # the next one
         self.earliest = 0                       # cycle in which it is offered, if it is not `checked`
         self.reserved = 0                       # pixels, of rows before the next one
+        self.words = 0                          # of coded loads, in bursts before the next one
         self.free = 0                           # the next transfer may be taken
         self.checked: int | None = None         # a row of pixels would be checked now, were there room
+        self.coded: CodedCycles | None = None
+        self.done: list[int] | None = None      # completions, if they limit how many are under way
 
-    def give(self, opcode: Opcode, body: Transfer | PixelTransfer, offered: int) -> None:
-        self.commands.append((opcode, body, offered))
-        if self.burst is None:
-            self._begin()
+    def give(self, opcode: Opcode, body: Body, offered: int, block: Block | None = None) -> None:
+        self.commands.append((opcode, body, offered, block))
+        self.begin()
 
-    def _begin(self) -> None:
-        """The next transfer is taken."""
-        opcode, body, offered = self.commands.popleft()
+    def begin(self) -> None:
+        """The next transfer is taken, if there is one, and its turn is known."""
+        if self.burst is not None or not self.commands:
+            return
+        free, behind = self.free, len(self.taken) - LOADS_AT_ONCE
+        if self.done is not None and behind >= 0:
+            if behind >= len(self.done):
+                return
+            free = max(free, self.done[behind] + LOAD_BACK)
+        opcode, body, offered, block = self.commands.popleft()
         self.walk = bursts(self.geometry, opcode, body)
-        self.taken.append(max(offered, self.free))
-        self._prepare(next(self.walk), self.taken[-1] + FIRST_RUN)
+        self.taken.append(max(offered, free))
+        self.opcodes.append(opcode)
+        checked = self.taken[-1] + FIRST_RUN
+        if block is not None:
+            self.coded.give(block, checked + CODED_COMMAND)
+        self._prepare(next(self.walk), checked)
 
     def _prepare(self, burst: Burst, checked: int) -> None:
         """The next burst is the first of its run."""
@@ -110,10 +136,28 @@ class _Transfers:
         """How many pixels must have been taken before the row that waits for room can be asked for; None if no row waits."""
         return None if self.checked is None else self.reserved + self.burst.body.width - PIXELS
 
+    @property
+    def short(self) -> int | None:
+        """How many words the decoder must take before the next burst can be offered, more than those that it is known to take: 0
+        for none; None for a load that waits until others are completed."""
+        if self.burst is None:
+            return None if self.commands else 0
+        if self.burst.opcode is not Opcode.LOAD_CODED:
+            return 0
+        return max(self._full - len(self.coded.taken), 0)
+
+    @property
+    def _full(self) -> int:
+        """Words that the decoder must have taken before the next burst of a coded load has room."""
+        return self.words + CODED_BURST - CODED_WORDS
+
     def find(self, pixels_taken: list[int]) -> int:
         """Cycle in which the next burst is offered; NEVER if that is not known."""
-        if self.burst is None:
+        self.begin()
+        if self.burst is None or self.coded is not None and self.short:
             return NEVER
+        if self.burst.opcode is Opcode.LOAD_CODED and self._full > 0:
+            return max(self.earliest, self.coded.taken[self._full - 1] + CODED_BACK)
         if self.checked is not None:
             missing = self.missing
             if missing > len(pixels_taken):
@@ -127,10 +171,11 @@ class _Transfers:
     def take(self, cycle: int) -> Burst:
         """The burst that was offered is taken."""
         taken, following = self.burst, next(self.walk, None)
+        if taken.opcode is Opcode.LOAD_CODED:
+            self.words += taken.length
         if following is None:
             self.burst, self.free = None, cycle + NEXT_TRANSFER
-            if self.commands:
-                self._begin()
+            self.begin()
         elif following.at:
             self.burst, self.earliest = following, cycle + NEXT_BURST
         else:
@@ -176,9 +221,14 @@ class DmaCycles:
         self._seen = dict.fromkeys(self._out, 0)
         self._loads = _Transfers(geometry, self._out["load_taken"])
         self._stores = _Transfers(geometry, self._out["store_taken"])
+        self._coded: CodedCycles | None = None
+        if "decoder" in geometry.options:
+            self._coded = self._loads.coded = CodedCycles(geometry, self._loads.opcodes, self._out["load_done"])
+            self._loads.done = self._out["load_done"]
 
-    def load(self, opcode: Opcode, body: Transfer | PixelTransfer, offered: int) -> None:
-        self._loads.give(opcode, body, offered)
+    def load(self, opcode: Opcode, body: Body, offered: int, block: Block | None = None) -> None:
+        """`block`: of a coded load, what `golden.cycles.coded.coded_blocks` says of it."""
+        self._loads.give(opcode, body, offered, block)
 
     def store(self, body: Transfer, offered: int) -> None:
         self._stores.give(Opcode.STORE, body, offered)
@@ -199,7 +249,7 @@ class DmaCycles:
     def busy(self) -> bool:
         """Whether anything will happen without a new command, or pixels taken."""
         return bool(self._passing or self._fetches or self._asks or self._stores.burst
-                    or self._loads.find(self._pixels_taken) < NEVER)
+                    or self._loads.find(self._pixels_taken) < NEVER or self._coded and self._coded.busy)
 
     def new(self, name: str) -> list:
         """What one of the arrays got since the last time it was asked for here."""
@@ -218,7 +268,10 @@ class DmaCycles:
         self._answer, self._instruction = NEVER if until is None else until, words
         for burst, served in self._passing:             # at most one: only the last request has words that are not decided
             self._await(burst, served)
-        while self._decide(self._offers(), self._answer):
+        if self._coded:
+            self._coded.advance(now)
+            self._expect(self._coded.least + TOKEN)
+        while self._decide():
             pass
         if self._answer == NEVER:
             return None
@@ -227,15 +280,20 @@ class DmaCycles:
 
     def finish(self) -> None:
         """Follows everything that was given to its end. Nothing must be given afterwards."""
-        while self._decide(self._offers(), NEVER):
+        while self._decide(finish=True):
             pass
         self.storage.finish()
         self._collect()
+        if self._coded:
+            self._coded.advance(NEVER)
 
     def _settle(self, until: int) -> None:
         """All words before `until` pass; the arbiter decides nothing before it any more."""
         self.storage.settle(until - 1)
         self._collect()
+        if self._coded:
+            self._coded.advance(until)
+            self._loads.begin()
 
     def _expect(self, cycle: int) -> None:
         """Others may answer in this cycle."""
@@ -247,7 +305,8 @@ class DmaCycles:
             return
         last = served.earliest(burst.length - 1, self.storage.column)
         if burst.opcode is not None:
-            self._expect(last + (STORED if burst.opcode is Opcode.STORE else LOADED) + TOKEN)
+            loaded = coded.LEAST if burst.opcode is Opcode.LOAD_CODED else LOADED
+            self._expect(last + (STORED if burst.opcode is Opcode.STORE else loaded) + TOKEN)
             return
         self._expect(last + REQUESTED)
         seen = self._words_seen if burst is self._passing[0][0] else 0
@@ -277,10 +336,25 @@ class DmaCycles:
                 self._expect(taken + DECIDED)
         return self._asks[1]
 
-    def _decide(self, offers: tuple[int, int, int], until: int) -> bool:
-        """The arbiter's next decision, if it falls before `until`."""
+    def _known(self, finish: bool) -> tuple[int, int, int]:
+        """What is offered next, as far as it matters: time goes on until a load's offer is known that may be the first."""
+        while True:
+            offers = self._offers()
+            short = self._loads.short if self._coded else 0
+            if short == 0:
+                return offers
+            # Some words must be taken, one a cycle; or a load be completed.
+            known = self._coded.known
+            least = max(self._free, known + LOAD_BACK + FIRST_RUN if short is None else known + short - 1 + CODED_BACK)
+            if min(offers) <= least or least >= self._answer and not finish:
+                return offers
+            self._settle(least)
+
+    def _decide(self, *, finish: bool = False) -> bool:
+        """The arbiter's next decision, if it falls before others may answer, or to the end."""
+        offers = self._known(finish)
         cycle = max(self._free, min(offers))
-        if cycle >= until:
+        if cycle >= (NEVER if finish else self._answer):
             return False
         taken = cycle + DECIDE
         source = 0 if offers[0] <= cycle else 1 if offers[1] <= cycle else 2
@@ -324,14 +398,27 @@ class DmaCycles:
                         out["activation_writes"] += (served.words[size - 1::size][seen // size:] + WRITE).tolist()
                     case Opcode.LOAD_PIXELS:
                         out["pixels"] += self._pixels(burst, served.words, seen)
+                    case Opcode.LOAD_WEIGHTS if self._coded:
+                        size = places(self.geometry, burst.opcode)
+                        self._coded.write(served.words[size - 1::size][seen // size:])
+                    case Opcode.LOAD_CODED:
+                        self._coded.come(served.words[seen:])
             if count < burst.length:
                 self._words_seen = count
                 return
             if burst.end and burst.opcode is not None:
-                store = burst.opcode is Opcode.STORE
-                out["store_done" if store else "load_done"].append(served.last + (STORED if store else LOADED))
+                self._complete(burst.opcode, served.last)
             self._passing.popleft()
             self._words_seen = 0
+
+    def _complete(self, opcode: Opcode, last: int) -> None:
+        """The last word of a transfer was decided."""
+        if opcode is Opcode.STORE:
+            self._out["store_done"].append(last + STORED)
+        elif self._coded is None:
+            self._out["load_done"].append(last + LOADED)
+        elif opcode is not Opcode.LOAD_CODED:
+            self._coded.complete(last + LOADED)
 
     @staticmethod
     def _pixels(burst: Burst, words: np.ndarray, seen: int) -> list[int]:

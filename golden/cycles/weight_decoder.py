@@ -71,21 +71,28 @@ class DecoderCycles:
         self.words, self.ready, self.lanes, self.word_units = words, ready, lanes, word_units
         self.cycles = Cycles()
         self._commands: deque[tuple[Block, int]] = deque()
-        self._least: _Block | None = None
+        self._given = 0
+        self._block: _Block | None = None       # the one that is decoded, if it has begun
         self._walk = self._follow()
 
     def give(self, block: Block, offered: int) -> None:
         """The next command, offered from a cycle on."""
         self._commands.append((block, offered))
+        self._given += 1
 
     def advance(self) -> None:
         """Follows all that is known."""
         next(self._walk)
 
     @property
+    def busy(self) -> bool:
+        """Whether a block that was given is not known to be done."""
+        return len(self.cycles.done) < self._given
+
+    @property
     def left(self) -> int:
         """Cycles from the first one of which something is not known to the end of the block that is decoded, at least."""
-        return self._least.left if self._least else 0
+        return self._block.left if self._block else 0
 
     def take(self, free: int) -> int | None:
         """The cycle in which the next word is taken, by somebody who takes none before; None if that is not known."""
@@ -109,10 +116,10 @@ class DecoderCycles:
                 yield
             begin = at + OPENED
             if isinstance(block, Trace):
-                self._least = weights = _Block(block, self, begin)
+                self._block = weights = _Block(block, self, begin)
                 while not weights.advance():
                     yield
-                self._least, rounds, through = None, weights.over_at, found.given[-1] + 1
+                self._block, rounds, through = None, weights.over_at, found.given[-1] + 1
             else:
                 for entry in block:
                     while (at := self.take(begin + 1)) is None:
@@ -154,6 +161,7 @@ class _Block:
         first_unit = self.ahead + self.masks
         while len(self.takes) < len(self.ends):
             self._put()
+            self.out.advance()
             number = len(self.takes)
             needed, room = -(-self.ends[number] // 16), self.out.room(number - first_unit)
             if room is None or needed > len(self.puts):
@@ -167,7 +175,7 @@ class _Block:
             self.takes.append(max(self.move + 1, room, self.puts[needed - 1] + 1 if needed else 0))
             if number == first_unit - 1:
                 self.out.masks_known = self.move + form.MASKS_READ
-        if not self.out.rest():
+        if not self.out.advance():
             return False
         self.over_at = max(self.takes[-1] + 1, self.move + 2 if len(self.ends) == first_unit else 0)
         return True
@@ -204,13 +212,12 @@ class _Out:
         """The cycle from which on there is room for a part of a unit (those below 0 are none); None if that is not known."""
         if part < form.MOST_PARTS:
             return 0
-        while len(self.pops) <= part - form.MOST_PARTS:
-            if not self._word():
-                return None
-        return self.pops[part - form.MOST_PARTS] + 1
+        return self.pops[part - form.MOST_PARTS] + 1 if part - form.MOST_PARTS < len(self.pops) else None
 
-    def rest(self) -> bool:
-        """All words; whether it is known when they leave."""
+    def advance(self) -> bool:
+        """Whether it is known when all words leave."""
+        if len(self.block.takes) < self.block.ahead + self.block.masks:
+            return False
         while self.number < len(self.block.units):
             if not self._word():
                 return False
@@ -219,14 +226,18 @@ class _Out:
     def _word(self) -> bool:
         """The next word, if it is known when it leaves."""
         number, block = self.number, self.block
+        first = block.ahead + block.masks + len(self.pops)
+        behind = first + self.parts * block.units[number]
+        if behind > len(block.takes):
+            return False
         begin, row = max(self.ended, block.begin + 1), self.row
         if block.block.masked:
             if number % self.per_row == 0:
                 row = self.masks_known if not number else max(row + form.MASKS_APART, self.begun)
             begin = max(begin, row + 1)
-        step, pops, first = begin, [], block.ahead + block.masks + len(self.pops)
-        for part in range(self.parts * block.units[number]):
-            step = max(step + 1, block.takes[first + part] + form.VALUES_THERE, self.given)
+        step, pops = begin, []
+        for at in block.takes[first:behind]:
+            step = max(step + 1, at + form.VALUES_THERE, self.given)
             pops.append(step)
         if not pops:
             step = max(step + 1, self.given)
