@@ -7,8 +7,8 @@ from arch.instruction import Opcode, storage_words
 from arch.sdram import PULL
 
 __all__ = [
-    "BURST_WORDS", "CODED_BACK", "CODED_BURST", "CODED_COMMAND", "CODED_WORD", "CODED_WORDS", "DECIDE", "FETCHED", "FIRST_BURST",
-    "FIRST_RUN", "JOINED", "LOADED", "LOADS_AT_ONCE", "LOAD_BACK", "NEXT_BURST", "NEXT_RUN", "NEXT_TRANSFER", "PIXEL",
+    "BURST_WORDS", "CODED_BACK", "CODED_BURST", "CODED_COMMAND", "CODED_PORT", "CODED_WORD", "CODED_WORDS", "DECIDE", "FETCHED",
+    "FIRST_BURST", "FIRST_RUN", "JOINED", "LOADED", "LOADS_AT_ONCE", "LOAD_BACK", "NEXT_BURST", "NEXT_RUN", "NEXT_TRANSFER", "PIXEL",
     "PIXELS", "PIXEL_BACK", "RAM_READ", "ROUTED", "STORED", "STORE_BACK", "STORE_READ", "STORE_REQUEST", "STORE_WORDS",
     "TransferFault", "WRITE", "burst_words", "places"]
 
@@ -63,6 +63,8 @@ CODED_COMMAND = 2
 CODED_WORD = ROUTED + 5
 # Word taken by the decoder -> a burst offered that waited for its place.
 CODED_BACK = 4
+# Word of weights given, plain or decoded -> at the engine's port, which they share.
+CODED_PORT = 1
 # Loads that are under way at most, and a load completed -> the next one may be taken.
 LOADS_AT_ONCE = 16
 LOAD_BACK = 2

@@ -27,7 +27,7 @@ class SequencerTop(wiring.Component):
         self.sequencer = Sequencer(geometry, storage_bits=storage_bits, silence=silence)
         super().__init__({
             "start": In(1), "program": In(storage_bits), "go": In(1), "drain": In(1), "words": In(stream.Signature(16)),
-            "fault": In(fault_layout()),
+            "fault": In(fault_layout(geometry)),
             **{f"{name}_time": In(stream.Signature(8)) for name in QUEUES}, "region": Out(region_layout(storage_bits)),
             "running": Out(1), "finished": Out(1), "error": Out(error_layout()), "cycles": Out(32)})
 

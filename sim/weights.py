@@ -2,7 +2,7 @@
 
 Bits turned, words cut off, put in, exchanged or noise, some with their length and check word put right again. Each must end in
 the fault that golden finds, or in the weights that it decodes; a block that is whole follows each, and must be decoded rightly.
-Nothing may hang, and no more words of weights may come than a block says it has.
+Nothing may hang, and no more words of weights may come than were to.
 """
 import argparse
 from collections import Counter
@@ -48,14 +48,14 @@ class Seen:
         return self.beats["o"].payload[start:self.given[block]].reshape(-1).view(np.int8)
 
 
-def run_blocks(design: Design, blocks: Sequence[tuple[np.ndarray, bool]], patterns: Sequence[np.ndarray] = ()) -> Seen:
-    """Runs blocks (words, whether they are to be a table) one behind the other. `patterns`, if any: cycles in which commands and
+def run_blocks(design: Design, blocks: Sequence[tuple[np.ndarray, int]], patterns: Sequence[np.ndarray] = ()) -> Seen:
+    """Runs blocks (words, weights to come in eights, 0 for a table) one behind the other. `patterns`, if any: cycles in which commands and
     words are offered first, and in which the taker is ready. Raises SimulationError where it hangs."""
     always = [np.ones(1, bool)] * 3
     commands, offered, ready = patterns or always
     faults, done, outs = [], [], []
     with design.simulate() as sim:
-        sim.feed("command", [len(words) | table << 16 for words, table in blocks], commands)
+        sim.feed("command", [len(words) | eights << 16 for words, eights in blocks], commands)
         words = np.concatenate([words for words, _ in blocks])
         sim.feed("i", words.astype("<u2").view(np.uint8).reshape(-1, 2), offered)
         sim.pattern("o__ready", ready)
@@ -70,12 +70,13 @@ def run_blocks(design: Design, blocks: Sequence[tuple[np.ndarray, bool]], patter
     return Seen(faults, done, outs, beats)
 
 
-def random_blocks(rng: np.random.Generator, count: int, most: int, *, masked: bool
+def random_blocks(rng: np.random.Generator, count: int, most: int, *, masked: bool, multiple: int = 1
                   ) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray], list[list[form.Entry]]]:
-    """Weights of `count` blocks of 8 to 8 * `most`, a table's block, the blocks, and the table's entries."""
+    """Weights of `count` blocks of 8 to 8 * `most` and so many times as much, a table's block, the blocks, and the table's
+    entries."""
     density, width = rng.choice([0, 0.02, 0.1, 0.3, 0.7, 1]), 2.0 ** rng.uniform(-1, 6)
     weights = []
-    for size in 8 * rng.integers(1, most + 1, count):
+    for size in 8 * multiple * rng.integers(1, most + 1, count):
         values = np.clip(rng.laplace(0, width, size), -128, 127)
         weights.append(np.where(rng.random(size) < density, values, 0).astype(np.int8))
     units = np.concatenate(weights).reshape(-1, form.UNIT)
@@ -112,23 +113,23 @@ def _damaged(rng: np.random.Generator, words: np.ndarray) -> tuple[str, np.ndarr
     return how, words
 
 
-def _expected(words: np.ndarray, to_be_table: bool, table: Table | None) -> tuple[int, np.ndarray, Table | None]:
+def _expected(words: np.ndarray, eights: int, table: Table | None) -> tuple[int, np.ndarray, Table | None]:
     """Fault, weights, and the table that is there then."""
     try:
-        if to_be_table:
+        if not eights:
             return 0, np.zeros(0, np.int8), decode_table(words)
-        return 0, decode([words], table)[0], table
+        return 0, decode([words], table, [eights])[0], table
     except StreamError as error:
-        return int(error.fault), np.zeros(0, np.int8), None if to_be_table else table
+        return int(error.fault), np.zeros(0, np.int8), table if eights else None
 
 
-def check_blocks(design: Design, blocks: Sequence[tuple[np.ndarray, bool]], seed: int, word_bytes: int) -> Counter:
+def check_blocks(design: Design, blocks: Sequence[tuple[np.ndarray, int]], seed: int, word_bytes: int) -> Counter:
     """Runs blocks, damaged or not, and holds what comes against golden; returns the faults. Raises DamageError."""
     seen, table, faults = run_blocks(design, blocks), None, Counter()
-    for number, (words, to_be_table) in enumerate(blocks):
-        fault, weights, table = _expected(words, to_be_table, table)
+    for number, (words, eights) in enumerate(blocks):
+        fault, weights, table = _expected(words, eights, table)
         given = seen.weights(number)
-        most = -(-8 * (int(words[0]) & form.EIGHTS) // word_bytes) * word_bytes
+        most = -(-8 * eights // word_bytes) * word_bytes
         if seen.faults[number] != fault:
             raise DamageError(f"seed {seed}, block {number}: fault {seen.faults[number]} instead of {fault}")
         if fault and given.size > most or not fault and not np.array_equal(
@@ -145,12 +146,13 @@ def fuzz(design: Design, word_bytes: int, count: int, seed: int) -> dict:
     faults, kinds, damaged = Counter(), Counter(), 0
     for round_ in progress(range(-(-count // BLOCKS)), "damaging blocks"):
         rng = np.random.default_rng([seed, round_])
-        _, table, whole, _ = random_blocks(rng, BLOCKS, 60, masked=bool(rng.integers(2)))
-        blocks = [(table, True)]
-        for words in whole:
+        weights, table, whole, _ = random_blocks(rng, BLOCKS, 60, masked=bool(rng.integers(2)))
+        blocks = [(table, 0)]
+        for eights, words in zip((one.size // 8 for one in weights), whole, strict=True):
             of_table = rng.random() < 0.15
             how, other = _damaged(rng, table if of_table else words)
-            blocks += [(other, of_table), *([(table, True)] if of_table else []), (words, False)]
+            to_come = eights + int(rng.integers(1, 9)) * (rng.random() < 0.05)
+            blocks += [(other, 0 if of_table else to_come), *([(table, 0)] if of_table else []), (words, eights)]
             kinds[how] += 1
             damaged += 1
         faults += check_blocks(design, blocks, round_, word_bytes)

@@ -17,8 +17,8 @@ LEAST = CODED_WORD + CLOSED + 1 + JOINED        # from a block's last word to it
 
 
 def coded_blocks(loads: Sequence[CodedTransfer], contents: np.ndarray) -> list[Block]:
-    """What the decoder does for each of a program's coded loads, in order, whose blocks are in `contents`: words of storage (uint16)
-    from word 0 on. Raises ValueError for one that is damaged, or that comes before a table."""
+    """What the decoder does for each of a program's coded loads, in order, whose blocks are in `contents`: words of storage
+    (uint16) from word 0 on. Raises ValueError for one that is damaged, or that comes before a table."""
     table, keys = None, []
     blocks: dict[tuple[int, int], dict[tuple[int, int], Block | None]] = {}
     for load in loads:
@@ -42,14 +42,14 @@ def coded_blocks(loads: Sequence[CodedTransfer], contents: np.ndarray) -> list[B
 
 
 class CodedCycles:
-    """What a DMA with a decoder has more, as far as it is known: all words up to `settled`, excluded, with which `advance` goes on.
-    """
+    """What a DMA with a decoder has more, as far as it follows from words before cycle `settled`; `advance` goes on with more."""
 
     def __init__(self, geometry: Geometry, taken: Sequence[Opcode], done: list[int]):
         """`taken`: opcodes of loads, in order; to `done` their completions are appended."""
         self._taken, self._done = taken, done
         self._words, self._ready = _Words(), _Ready()
-        self._decoder = DecoderCycles(self._words, self._ready, lanes=geometry.decoder_lanes, word_units=geometry.input_lanes // 2)
+        self._decoder = DecoderCycles(self._words, self._ready, lanes=geometry.decoder_lanes,
+                                      word_units=geometry.input_lanes // 2)
         self._raw: list[int] = []           # when words of other loads can be read, in order
         self._joined = {True: 0, False: 0}  # completions of coded loads, and of others
         self.settled = 0
@@ -58,6 +58,11 @@ class CodedCycles:
     def taken(self) -> list[int]:
         """Cycles in which the decoder takes its words."""
         return self._decoder.cycles.words
+
+    @property
+    def given(self) -> list[int]:
+        """Cycles in which its words of weights are taken from it."""
+        return self._decoder.cycles.given
 
     @property
     def known(self) -> int:
@@ -82,8 +87,8 @@ class CodedCycles:
         self._words.came += (cycles + CODED_WORD).tolist()
 
     def write(self, cycles: np.ndarray) -> None:
-        """Last words of words of plain weights come from storage: these go first."""
-        self._ready.denied += (cycles + WRITE).tolist()
+        """Plain words of weights are at their port, where they go first."""
+        self._ready.denied += cycles.tolist()
 
     def complete(self, cycle: int) -> None:
         """The words of the next load that is not coded can be read."""

@@ -13,6 +13,7 @@ from arch.transfer import (
     CODED_BACK,
     CODED_BURST,
     CODED_COMMAND,
+    CODED_PORT,
     CODED_WORDS,
     DECIDE,
     FETCHED,
@@ -196,6 +197,7 @@ class DmaCycles:
     - `load_done`, `store_done`: cycles in which the strobes are high.
     - `load_taken`, `store_taken`: in which commands are taken, of those that were.
     - `activation_writes`: at the engine's port; `write_grant` is low `pipeline.WRITE_GRANT` cycles before.
+    - `weight_writes`, `coded_writes`: at the engine's port, of plain words and of decoded ones.
     - `activation_reads`: cycles with `read_grant` low.
     - `pixels`: cycles from which on pixels are offered, if the pixel before has been taken.
     - `fetched`: cycles of the program's words. `fetch_taken`: of the fetches.
@@ -216,7 +218,7 @@ class DmaCycles:
         self._answer = NEVER                        # others may answer from this cycle on to what happened
         self._instruction = 0                       # see `follow`
         self._out: dict[str, list] = {name: [] for name in (
-            "load_done", "store_done", "activation_writes", "activation_reads", "pixels", "fetched", "load_taken", "store_taken",
+            "load_done", "store_done", "activation_writes", "weight_writes", "activation_reads", "pixels", "fetched", "load_taken", "store_taken",
             "fetch_taken", "requests")}
         self._seen = dict.fromkeys(self._out, 0)
         self._loads = _Transfers(geometry, self._out["load_taken"])
@@ -398,9 +400,13 @@ class DmaCycles:
                         out["activation_writes"] += (served.words[size - 1::size][seen // size:] + WRITE).tolist()
                     case Opcode.LOAD_PIXELS:
                         out["pixels"] += self._pixels(burst, served.words, seen)
-                    case Opcode.LOAD_WEIGHTS if self._coded:
+                    case Opcode.LOAD_WEIGHTS:
                         size = places(self.geometry, burst.opcode)
-                        self._coded.write(served.words[size - 1::size][seen // size:])
+                        writes = served.words[size - 1::size][seen // size:] + WRITE
+                        if self._coded:
+                            self._coded.write(writes)
+                            writes = writes + CODED_PORT
+                        out["weight_writes"] += writes.tolist()
                     case Opcode.LOAD_CODED:
                         self._coded.come(served.words[seen:])
             if count < burst.length:
@@ -427,6 +433,10 @@ class DmaCycles:
         first, last = np.searchsorted(completing, (burst.at + seen, burst.at + len(words)))
         second = np.arange(first, last) % 2 if burst.body.channels == 1 else 0
         return (words[completing[first:last] - burst.at] + PIXEL + second).tolist()
+
+    @property
+    def coded_writes(self) -> np.ndarray:
+        return np.array(self._coded.given if self._coded else [], np.int64) + CODED_PORT
 
     def __getattr__(self, name: str) -> np.ndarray:
         if name.startswith("_") or name not in self._out:

@@ -1,6 +1,6 @@
 """Cycles of whole programs: front end, DMA, storage, gather and engine together."""
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,13 @@ from arch.geometry import Geometry
 from arch.instruction import QUEUES, Instruction, Opcode
 from arch.sdram import Timing
 from arch.transfer import PIXEL, STORE_READ, WRITE
+from golden.cycles.coded import coded_blocks
 from golden.cycles.dma import DmaCycles
 from golden.cycles.engine import EngineCycles
 from golden.cycles.gather_port import UNKNOWN, GatherCycles
 from golden.cycles.sequencer import SequencerCycles
 from golden.cycles.storage import RamCycles, SdramStorage
+from golden.cycles.weight_decoder import Block
 
 __all__ = ["MachineTimeline", "run", "storage_of"]
 
@@ -54,13 +56,17 @@ def storage_of(timing: Timing | None, words: int) -> RamCycles | SdramStorage:
 
 
 def run(program: Sequence[Instruction], geometry: Geometry, storage: RamCycles | SdramStorage, *, address: int,
-        start: int) -> MachineTimeline:
+        start: int, contents: np.ndarray | None = None) -> MachineTimeline:
     """The timeline of a program at word `address` of storage, whose sequencer starts in cycle `start`.
 
-    Cycles count from the reset of `storage`; requests of others before must have been made to it. Raises ValueError for a program
-    whose commands wait for ever.
+    Cycles count from the reset of `storage`; requests of others before must have been made to it. `contents`: words of storage
+    (uint16) from word 0 on, looked at for coded loads only. Raises ValueError for a program whose commands wait for ever, and for
+    coded loads of blocks that are damaged, or without contents.
     """
-    return _Run(program, geometry, storage, address, start).follow()
+    coded = [instruction.body for instruction in program if instruction.opcode is Opcode.LOAD_CODED]
+    if coded and contents is None:
+        raise ValueError("the cycles of coded loads follow from the contents of storage")
+    return _Run(program, geometry, storage, address, start, coded_blocks(coded, contents)).follow()
 
 
 class _Run:
@@ -70,7 +76,9 @@ class _Run:
     to the next event that is not known yet.
     """
 
-    def __init__(self, program: Sequence[Instruction], geometry: Geometry, storage, address: int, start: int):
+    def __init__(self, program: Sequence[Instruction], geometry: Geometry, storage, address: int, start: int,
+                 blocks: Iterable[Block] = ()):
+        self.blocks = iter(blocks)                      # of coded loads to come
         self.geometry, self.now, self.start, self.address = geometry, start, start, address
         self.sequencer = SequencerCycles(program, start)
         self.dma, self.engine, self.gather = DmaCycles(geometry, storage), EngineCycles(geometry), GatherCycles(geometry)
@@ -231,7 +239,8 @@ class _Run:
                 self.given[queue] += 1
                 match queue:
                     case "load":
-                        self.dma.load(command.opcode, command.body, cycle)
+                        block = next(self.blocks) if command.opcode is Opcode.LOAD_CODED else None
+                        self.dma.load(command.opcode, command.body, cycle, block)
                     case "store":
                         self.dma.store(command.body, cycle)
                     case "gather":

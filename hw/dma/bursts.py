@@ -7,9 +7,10 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch.geometry import Geometry
-from arch.instruction import Opcode, PixelTransfer, Transfer
+from arch.instruction import CodedTransfer, Opcode, PixelTransfer, Transfer
 from arch.record import ADDRESS, bits_of_storage
 from arch.transfer import BURST_WORDS, FIRST_BURST, FIRST_RUN, NEXT_BURST, NEXT_RUN, NEXT_TRANSFER, burst_words, places
+from hw.dma.coded import block_layout
 from hw.dma.run_check import RunCheck, chosen
 from hw.parts.layout import record_layout
 from hw.primitives import Copy
@@ -23,10 +24,10 @@ def _registers(prefix: str, **bits) -> SimpleNamespace:
     return SimpleNamespace(**{name: Signal(shape, name=f"{prefix}_{name}", reset_less=True) for name, shape in bits.items()})
 
 
-def load_layout(storage_bits: int) -> data.StructLayout:
-    """A load: its opcode and, in the same bits, the record that goes with it."""
-    body = data.UnionLayout({"transfer": record_layout(Transfer, storage_bits),
-                             "pixels": record_layout(PixelTransfer, storage_bits)})
+def load_layout(storage_bits: int, *, coded: bool = False) -> data.StructLayout:
+    """A load: its opcode and, in the same bits, the record that goes with it. `coded`: there may be coded loads."""
+    records = {"transfer": Transfer, "pixels": PixelTransfer} | ({"coded": CodedTransfer} if coded else {})
+    body = data.UnionLayout({name: record_layout(record, storage_bits) for name, record in records.items()})
     return data.StructLayout({"opcode": 4, "body": body})
 
 
@@ -55,7 +56,7 @@ class Bursts(wiring.Component):
 
     Members
     -------
-    i : ``In(stream.Signature(load_layout(bits)))``
+    i : ``In(stream.Signature(load_layout(bits, ...)))``
     may : ``In(1)``
         Something may be taken in the next cycle.
     low, high : ``In``
@@ -65,6 +66,11 @@ class Bursts(wiring.Component):
     width : ``Out(10)``
         Of the row to be checked, at least two cycles before it is.
     reserve : ``Out(1)``
+    coded, begin, block : ``Out(1)``, ``Out(1)``, ``Out(block_layout())``
+        The transfer is a coded load; one was found good in the cycle before, and what it says. Like the next one, only where
+        such loads come.
+    coded_room : ``In(1)``
+        A burst of a coded load may be offered in the next cycle.
     o : ``Out(stream.Signature(burst_layout(bits)))``
     chip_fault, storage_fault : ``Out(1)``
         Registers.
@@ -74,8 +80,11 @@ class Bursts(wiring.Component):
         self.region = region
         self.geometry, self.opcodes, self.storage_words = geometry, tuple(opcodes), storage_words
         self.storage_bits = bits = bits_of_storage(storage_words)
+        self.decodes = Opcode.LOAD_CODED in self.opcodes
+        coded = {"coded": Out(1), "begin": Out(1), "block": Out(block_layout()), "coded_room": In(1)} if self.decodes else {}
         super().__init__({
-            "i": In(stream.Signature(load_layout(bits))), "may": In(1), "low": In(bits), "high": In(bits + 1), "room": In(1),
+            **coded, "i": In(stream.Signature(load_layout(bits, coded=self.decodes))), "may": In(1),
+            "low": In(bits), "high": In(bits + 1), "room": In(1),
             "width": Out(10), "reserve": Out(1),
             "o": Out(stream.Signature(burst_layout(bits))), "chip_fault": Out(1), "storage_fault": Out(1)})
 
@@ -85,7 +94,7 @@ class Bursts(wiring.Component):
         # The transfer, and where its run begins that is checked next.
         run = _registers("run", opcode=4, kinds=len(self.opcodes), pixels=1, width=10, channels=3, chip=ADDRESS + 1,
                          storage=self.storage_bits + 1, chip_step=ADDRESS, storage_step=self.storage_bits, words=ADDRESS + 1,
-                         runs=10, last=1)
+                         runs=10, last=1, **({"coded": 1, "block": 16} if self.decodes else {}))
         # A burst, and what is left of the run from there.
         burst = _registers("burst", source=self.o.payload.source.shape(), chip=ADDRESS, first=1, last=1,
                            count=len(self.o.payload.count), left=len(check.amount), chip_left=len(run.words))
@@ -96,7 +105,10 @@ class Bursts(wiring.Component):
             tag.channels.eq(run.channels), tag.odd.eq(check.odd), self.width.eq(run.width),
             check.low.eq(self.low), check.high.eq(self.high)]
         m.d.comb += [getattr(check, name).eq(getattr(run, name)) for name in (
-            "kinds", "pixels", "chip", "storage", "words", "width", "channels")]
+            "kinds", "pixels", "chip", "storage", "words", "width", "channels", *(("block",) if self.decodes else ()))]
+        if self.decodes:
+            m.d.comb += [self.coded.eq(run.coded), self.block.words.eq(run.block), self.block.chip.eq(run.chip),
+                         self.block.chip_words.eq(run.words)]
         start, checks, good, taken = self._states(m, check, run, burst)
         self._runs(m, run, start, good)
         self._cut(m, check, run, burst, checks, taken)
@@ -121,8 +133,13 @@ class Bursts(wiring.Component):
             states["sized"].eq(states["begin"]), states["counted"].eq(states["sized"]),
             states["added"].eq(states["counted"]), states["compared"].eq(states["added"] | taken & burst.last & ~run.last),
             states["judged"].eq(states["compared"]), now.eq(checks),
-            passed.eq(good), moved.eq(taken), states["measure"].eq(good | moved & ~burst.last),
-            states["cut"].eq(states["measure"]), offer.eq(states["cut"] | offer & ~taken)]
+            passed.eq(good), moved.eq(taken), states["measure"].eq(good | moved & ~burst.last)]
+        if self.decodes:            # each burst waits for room, not the whole run
+            waits = states["cut"] & run.coded & ~self.coded_room
+            m.d.comb += self.begin.eq(passed & run.coded)
+            m.d.sync += [states["cut"].eq(states["measure"] | waits), offer.eq(states["cut"] & ~waits | offer & ~taken)]
+        else:
+            m.d.sync += [states["cut"].eq(states["measure"]), offer.eq(states["cut"] | offer & ~taken)]
         assert (FIRST_RUN, FIRST_BURST, NEXT_RUN, NEXT_BURST, NEXT_TRANSFER) == (7, 3, 3, 4, 2)
         with m.If(now & bad):
             m.d.sync += [self.chip_fault.eq(check.chip_bad), self.storage_fault.eq(check.storage_bad)]
@@ -145,10 +162,18 @@ class Bursts(wiring.Component):
                 with m.If(gives_pixels):
                     m.d.sync += run.storage_step.eq(row.storage_step)
                 m.d.sync += [run.width.eq(row.width), run.channels.eq(row.channels), run.pixels.eq(gives_pixels)]
-        number = Mux(gives_pixels, row.rows, transfer.runs) if has_pixels else transfer.runs
+        number, chip = Mux(gives_pixels, row.rows, transfer.runs) if has_pixels else transfer.runs, transfer.chip
+        if self.decodes:
+            gives_coded, coded = Signal(reset_less=True), given.body.coded
+            m.d.sync += gives_coded.eq(self.i.payload.opcode == Opcode.LOAD_CODED)
+            number, chip = Mux(gives_coded, 1, number), Mux(gives_coded, coded.chip, chip)
+            with m.If(begins.q):
+                m.d.sync += [run.coded.eq(gives_coded), run.block.eq(coded.words)]
+                with m.If(gives_coded):
+                    m.d.sync += run.words.eq(coded.chip_words)
         first, changes = self._copies(m, "run", start, good)
         with m.If(changes):
-            m.d.sync += [run.chip.eq(Mux(first, transfer.chip, run.chip + run.chip_step)),
+            m.d.sync += [run.chip.eq(Mux(first, chip, run.chip + run.chip_step)),
                          run.storage.eq(Mux(first, transfer.storage, run.storage + run.storage_step)),
                          run.runs.eq(Mux(first, number, run.runs - 1)), run.last.eq(run.runs == 1)]
 

@@ -8,7 +8,9 @@ from arch.instruction import Opcode, Transfer
 from arch.record import STORAGE, bits_of_storage
 from arch.transfer import TransferFault
 from hw.dma.bursts import Bursts, load_layout
+from hw.dma.coded import CodedLoads
 from hw.dma.fill import DmaFill
+from hw.dma.load_order import LoadOrder
 from hw.dma.pixel_fifo import PixelFifo
 from hw.dma.pixel_gearbox import PixelGearbox
 from hw.dma.store import DmaStore
@@ -17,7 +19,7 @@ from hw.parts.credits import Credits
 from hw.parts.layout import record_layout
 from hw.parts.reset import own_reset
 from hw.sequencer.sequencer import fault_layout
-from hw.storage.arbiter import LOADS, StorageArbiter, request_layout, source_layout, word_layout
+from hw.storage.arbiter import StorageArbiter, loads, request_layout, source_layout, word_layout
 
 __all__ = ["Dma", "load_layout", "store_layout"]
 
@@ -55,7 +57,7 @@ class Dma(wiring.Component):
 
     Members
     -------
-    load : ``In(stream.Signature(load_layout(storage_bits)))``
+    load : ``In(stream.Signature(load_layout(storage_bits, ...)))``
         The opcode is that of a load, the record in its range (`arch.instruction.word_ranges`). `storage_bits` have the addresses
         in commands and fetches, see `arch.record.bits_of_storage`.
     store : ``In(stream.Signature(store_layout(storage_bits)))``
@@ -87,26 +89,35 @@ class Dma(wiring.Component):
             raise ValueError(f"Words of storage must be 1..{most}, not {self.words}")
         self.storage_bits = bits = bits_of_storage(self.words)
         super().__init__({
-            "load": In(stream.Signature(load_layout(bits))), "store": In(stream.Signature(store_layout(bits))),
+            "load": In(stream.Signature(load_layout(bits, coded=Opcode.LOAD_CODED in loads(geometry)))),
+            "store": In(stream.Signature(store_layout(bits))),
             "store_base": In(bits), "store_words": In(bits + 1),
             "fetch": In(stream.Signature(source_layout(bits))), "fetched": Out(word_layout()),
             "request": Out(stream.Signature(request_layout(address_bits))), "take": In(1), "w": Out(16),
             "r": In(word_layout()), "memories": Out(MemoryAccess(geometry)), "pixels": Out(stream.Signature(32)),
-            "load_done": Out(1), "store_done": Out(1), "fault": Out(fault_layout()), "clear": In(1), "idle": Out(1, init=1)})
+            "load_done": Out(1), "store_done": Out(1), "fault": Out(fault_layout(geometry)), "clear": In(1),
+            "idle": Out(1, init=1)})
 
     def elaborate(self, platform):
         m = Module()
         geometry, memories = self.geometry, self.memories
-        m.submodules.arbiter = arbiter = StorageArbiter(self.address_bits, self.storage_bits)
-        load = Bursts(geometry, LOADS, self.words)
+        kinds = loads(geometry)
+        m.submodules.arbiter = arbiter = StorageArbiter(self.address_bits, self.storage_bits, kinds)
+        load = Bursts(geometry, kinds, self.words)
         store = Bursts(geometry, [Opcode.STORE], self.words, region=True)
         fill, reader = DmaFill(geometry), DmaStore(geometry, storage_bits=self.storage_bits)
         gearbox, pixels = PixelGearbox(), PixelFifo()
-        loads, stores = Credits(WAITING), Credits(WAITING)        # commands under way
+        loading, stores = Credits(WAITING), Credits(WAITING)        # commands under way
         reset = arbiter.dead | ResetSignal()
         for name, unit in (("load", load), ("store", store), ("fill", fill), ("reader", reader), ("gearbox", gearbox),
-                           ("pixel_fifo", pixels), ("loads", loads), ("stores", stores)):
+                           ("pixel_fifo", pixels), ("loads", loading), ("stores", stores)):
             own_reset(m, name, unit, reset)
+        coded = order = None
+        if Opcode.LOAD_CODED in kinds:
+            coded, order = CodedLoads(geometry), LoadOrder()
+            own_reset(m, "coded", coded, reset)
+            own_reset(m, "order", order, reset)
+        through = order.done if order else fill.done
         connect(m, flipped(self.request), arbiter.request)
         m.d.comb += [arbiter.r.eq(self.r), arbiter.take.eq(self.take), reader.take.eq(arbiter.taken), self.w.eq(reader.word),
                      arbiter.clear.eq(self.clear)]
@@ -115,15 +126,15 @@ class Dma(wiring.Component):
         may, live = Signal(), Signal()
         m.d.comb += may.eq(~(arbiter.dead | self.clear))
         m.d.sync += live.eq(may)
-        for outer, unit, waiting in ((self.load, load, loads), (self.store, store, stores)):
-            m.d.comb += [unit.may.eq(may), unit.i.valid.eq(outer.valid), outer.ready.eq(unit.i.ready),
-                         waiting.give.eq(unit.i.valid & unit.i.ready)]
+        for outer, unit, waiting in ((self.load, load, loading), (self.store, store, stores)):
+            m.d.comb += [unit.may.eq(may & order.may if order and unit is load else may), unit.i.valid.eq(outer.valid),
+                         outer.ready.eq(unit.i.ready), waiting.give.eq(unit.i.valid & unit.i.ready)]
         m.d.comb += [
             load.i.payload.eq(self.load.payload), store.i.payload.opcode.eq(Opcode.STORE),
-            store.i.payload.body.transfer.eq(self.store.payload), loads.take.eq(fill.done), stores.take.eq(reader.done),
-            self.load_done.eq(fill.done), self.store_done.eq(reader.done)]
+            store.i.payload.body.transfer.eq(self.store.payload), loading.take.eq(through), stores.take.eq(reader.done),
+            self.load_done.eq(through), self.store_done.eq(reader.done)]
         # Never high in the cycle after `clear`.
-        m.d.sync += self.idle.eq(arbiter.idle & live & ~loads.any & ~stores.any & ~self.clear)
+        m.d.sync += self.idle.eq(arbiter.idle & live & ~loading.any & ~stores.any & ~self.clear)
 
         # The store's region, which may come late: it is stable long before a store.
         high = Signal(self.storage_bits + 1, reset_less=True)
@@ -142,10 +153,13 @@ class Dma(wiring.Component):
             pixels.reserve.eq(load.reserve), load.room.eq(pixels.room), self.fetched.eq(fill.fetched),
             memories.read_grant.eq(reader.read_grant), memories.read.addr.eq(reader.h_addr),
             reader.h_data.eq(memories.read.data), memories.write_grant.eq(fill.write_grant)]
-        connect(m, fill.writes, flipped(memories.writes))
+        if coded:
+            self._decode(m, load, arbiter, fill, coded, order)
+        else:
+            connect(m, fill.writes, flipped(memories.writes))
         connect(m, flipped(self.pixels), pixels.o)
 
-        fault = Signal(fault_layout())
+        fault = Signal(self.fault.shape())
         with m.If(~live):
             m.d.sync += fault.valid.eq(0)
         with m.Elif(~fault.valid):
@@ -154,5 +168,24 @@ class Dma(wiring.Component):
                                  (store.storage_fault, TransferFault.STORE_STORAGE)):
                 with m.If(signal):
                     m.d.sync += [fault.valid.eq(1), fault.code.eq(code)]
+            if coded:
+                with m.If(order.fault):
+                    m.d.sync += [fault.valid.eq(1), fault.code.eq(TransferFault.LOAD_CODED), fault.what.eq(coded.what)]
         m.d.comb += self.fault.eq(fault)
         return m
+
+    def _decode(self, m, load, arbiter, fill, coded, order):
+        """What is to be decoded goes past `fill`, and comes to weight memory by the same port."""
+        tag, writes = load.o.payload.tag, self.memories.writes
+        m.d.comb += [
+            coded.begin.eq(load.begin), coded.block.eq(load.block), coded.i.data.eq(arbiter.routed.data),
+            coded.i.valid.eq(arbiter.routed.load[loads(self.geometry).index(Opcode.LOAD_CODED)]),
+            coded.reserve.eq(load.o.valid & load.o.ready & (tag.opcode == Opcode.LOAD_CODED)),
+            coded.length.eq(load.o.payload.source.length), load.coded_room.eq(coded.room)]
+        connect(m, fill.writes.weights, coded.plain)
+        connect(m, coded.weights, flipped(writes.weights))
+        connect(m, fill.writes.activations, flipped(writes.activations))
+        connect(m, fill.writes.parameters, flipped(writes.parameters))
+        m.d.comb += [
+            order.taken.eq(load.i.valid & load.i.ready), order.coded.eq(self.load.payload.opcode == Opcode.LOAD_CODED),
+            order.plain.eq(fill.done), order.decoded.eq(coded.done), order.failed.eq(coded.failed)]

@@ -11,7 +11,7 @@ from arch.transfer import FETCHED, LOADED, ROUTED, WRITE, places
 from hw.engine.memory_ports import MemoryWrites
 from hw.parts.delay import delayed
 from hw.primitives import Copy
-from hw.storage.arbiter import LOADS, routed_layout, tag_layout, word_layout
+from hw.storage.arbiter import loads, routed_layout, tag_layout, word_layout
 
 __all__ = ["DmaFill", "pixel_word_layout"]
 
@@ -38,7 +38,8 @@ class DmaFill(wiring.Component):
 
     Members
     -------
-    i : ``In(routed_layout())``
+    i : ``In(routed_layout(loads(geometry)))``
+        Words that are to be decoded are no concern of this.
     writes, write_grant : ``Out(MemoryWrites(geometry))``, ``Out(1)``
     pixels : ``Out(pixel_word_layout())``
     fetched : ``Out(word_layout())``
@@ -49,7 +50,7 @@ class DmaFill(wiring.Component):
         self.geometry, self.grant = geometry, grant
         assert WRITE - ROUTED == 2 + pipeline.WRITE_GRANT
         super().__init__({
-            "i": In(routed_layout()), "writes": Out(MemoryWrites(geometry)), "write_grant": Out(1, init=1),
+            "i": In(routed_layout(loads(geometry))), "writes": Out(MemoryWrites(geometry)), "write_grant": Out(1, init=1),
             "pixels": Out(pixel_word_layout()), "fetched": Out(word_layout()), "done": Out(1)})
 
     def elaborate(self, platform):
@@ -58,8 +59,8 @@ class DmaFill(wiring.Component):
         tag = Signal(tag_layout())
         m.d.comb += tag.eq(i.tag)
         sizes = {one: places(geometry, one) for one in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS)}
-        kinds, loaded = dict(zip(LOADS, i.load, strict=True)), Signal()
-        m.d.comb += loaded.eq(i.load.any())
+        kinds, loaded = dict(zip(loads(geometry), i.load, strict=True)), Signal()
+        m.d.comb += loaded.eq(Cat(bit for one, bit in kinds.items() if one is not Opcode.LOAD_CODED).any())
 
         # Words still to come for the one on the chip; bursts are whole ones.
         begin, final, left = Signal(init=1), Signal(), Signal(range(max(sizes.values())), reset_less=True)

@@ -44,6 +44,8 @@ class RunCheck(wiring.Component):
         Where the run begins, and its words on the chip.
     width, channels : ``In(10)``, ``In(3)``
         Of a row of pixels.
+    block : ``In(16)``
+        Words of storage of a block that is to be decoded; only where such loads come.
     low, high : ``In``
         Words of storage, `high` excluded.
     amount, odd : ``Out(20)``, ``Out(1)``
@@ -58,12 +60,14 @@ class RunCheck(wiring.Component):
         super().__init__({
             "kinds": In(len(self.opcodes)), "pixels": In(1), "chip": In(ADDRESS + 1), "storage": In(bits + 1),
             "words": In(ADDRESS + 1), "width": In(10), "channels": In(3), "low": In(bits), "high": In(bits + 1),
+            **({"block": In(16)} if Opcode.LOAD_CODED in self.opcodes else {}),
             "amount": Out(_AMOUNT), "odd": Out(1), "chip_bad": Out(1), "storage_bad": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
         geometry = self.geometry
-        memory = {Opcode.LOAD_WEIGHTS: geometry.weight_words, Opcode.LOAD_PARAMETERS: geometry.parameter_places,
+        memory = {Opcode.LOAD_WEIGHTS: geometry.weight_words, Opcode.LOAD_CODED: geometry.weight_words,
+                  Opcode.LOAD_PARAMETERS: geometry.parameter_places,
                   Opcode.LOAD_ACTIVATIONS: geometry.activation_words, Opcode.STORE: geometry.activation_words,
                   Opcode.LOAD_PIXELS: (1 << ADDRESS + 2) - 1}
         amount, odd = Signal(_AMOUNT, reset_less=True), Signal(reset_less=True)
@@ -92,7 +96,9 @@ class RunCheck(wiring.Component):
         """Words of storage for each opcode. Multipliers are for the array; products are made a cycle before one is chosen."""
         amounts = {Opcode.LOAD_PIXELS: (size + 1) >> 1}
         for one in self.opcodes:
-            if one is not Opcode.LOAD_PIXELS:
+            if one is Opcode.LOAD_CODED:
+                amounts[one] = self.block
+            elif one is not Opcode.LOAD_PIXELS:
                 amounts[one] = Signal(_AMOUNT, name=f"product_{one.name.lower()}", reset_less=True)
                 factor = places(self.geometry, one)
                 m.d.sync += amounts[one].eq(reduce(add, (self.words << n for n in range(factor.bit_length()) if factor >> n & 1)))

@@ -5,7 +5,7 @@ from amaranth.lib.wiring import In, Out
 
 from arch import control
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, Opcode, PixelTransfer, Transfer, records, word_ranges
+from arch.instruction import QUEUES, CodedTransfer, Opcode, PixelTransfer, Transfer, opcodes, records, word_ranges
 from arch.record import STORAGE
 from arch.unit.gather import GatherConfig
 from hw.parts.delay import delayed
@@ -21,9 +21,10 @@ PLACES_PER_COPY = 16    # words of a record that share a copy of what they take
 
 
 def queue_layout(geometry: Geometry, queue: str, storage_bits: int = STORAGE) -> data.StructLayout:
-    """What a queue offers: a unit's record; with `load` one of two in the same bits, and the `opcode` that says which."""
+    """What a queue offers: a unit's record; with `load` one of some in the same bits, and the `opcode` that says which."""
     transfer = record_layout(Transfer, storage_bits)
-    loads = data.UnionLayout({"transfer": transfer, "pixels": record_layout(PixelTransfer, storage_bits)})
+    coded = {"coded": record_layout(CodedTransfer, storage_bits)} if Opcode.LOAD_CODED in opcodes(geometry) else {}
+    loads = data.UnionLayout({"transfer": transfer, "pixels": record_layout(PixelTransfer, storage_bits), **coded})
     return {"load": data.StructLayout({"opcode": 4, "body": loads}),
             "store": transfer, "gather": record_layout(GatherConfig), "compute": command_layout(geometry)}[queue]
 
@@ -37,9 +38,9 @@ def _places(geometry: Geometry, queue: str, storage_bits: int) -> list[list[tupl
     """For each kind of record that a queue offers, of each word: bits of the payload that it brings, and how many of these are
     ever used in this geometry."""
     kinds = {"load": (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS), "pixels": (Opcode.LOAD_PIXELS,),
-             "store": (Opcode.STORE,), "gather": (Opcode.GATHER,), "compute": (Opcode.COMPUTE,)}
-    result = []
-    for kind in ("load", "pixels") if queue == "load" else (queue,):
+             "coded": (Opcode.LOAD_CODED,), "store": (Opcode.STORE,), "gather": (Opcode.GATHER,), "compute": (Opcode.COMPUTE,)}
+    result, loads = [], ("load", "pixels", *(("coded",) if Opcode.LOAD_CODED in opcodes(geometry) else ()))
+    for kind in loads if queue == "load" else (queue,):
         fields = [entry.within(storage_bits)
                   for record in records(geometry, kinds[kind][0]).values() for entry in record.fields()]
         bits = [part for entry in fields for part in ([16, entry.bits - 16] if entry.bits > 16 else [entry.bits])]
@@ -163,7 +164,12 @@ class CommandQueue(wiring.Component):
         if self.queue == "load":
             pixels = Signal(reset_less=True)
             m.d.sync += pixels.eq(opcode == Opcode.LOAD_PIXELS)
-            m.d.comb += [payload.opcode.eq(opcode), Value.cast(payload.body).eq(Mux(pixels, payloads[1], payloads[0]))]
+            body = payloads[0]
+            if len(payloads) > 2:
+                coded = Signal(reset_less=True)
+                m.d.sync += coded.eq(opcode == Opcode.LOAD_CODED)
+                body = Mux(coded, payloads[2], body)
+            m.d.comb += [payload.opcode.eq(opcode), Value.cast(payload.body).eq(Mux(pixels, payloads[1], body))]
         else:
             m.d.comb += Value.cast(payload).eq(payloads[0])
             assert len(payloads[0]) == payload.shape().size

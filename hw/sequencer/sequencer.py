@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch import control
 from arch.control import Fault
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, Opcode, Start
+from arch.instruction import QUEUES, Opcode, Start, opcodes
 from arch.record import STORAGE
 from arch.transfer import TransferFault
 from hw.parts.credits import Credits
@@ -26,14 +26,17 @@ def error_layout() -> data.StructLayout:
     """Why the machine stopped: an `arch.control.Fault`, and which command.
 
     A word of the program: `queue` is NO_QUEUE, `opcode` its instruction's, `index` the number of the instruction and `word` of
-    the word in the program, from 0. Anything else: `index` is the number of the command in its queue.
+    the word in the program, from 0. Anything else: `index` is the number of the command in its queue; for a damaged block
+    `word` is its `arch.weight_stream.Fault`.
     """
     return data.StructLayout({"valid": 1, "code": 5, "queue": 3, "opcode": 4, "index": 24, "word": 24})
 
 
-def fault_layout() -> data.StructLayout:
-    """A unit refuses the command that it runs, see `arch.transfer.TransferFault`."""
-    return data.StructLayout({"valid": 1, "code": range(max(TransferFault) + 1)})
+def fault_layout(geometry: Geometry) -> data.StructLayout:
+    """A unit refuses the command that it runs, see `arch.transfer.TransferFault`; or a block is damaged, and `what` of it, see
+    `arch.weight_stream.Fault`."""
+    what = {"what": 4} if Opcode.LOAD_CODED in opcodes(geometry) else {}
+    return data.StructLayout({"valid": 1, "code": range(max(TransferFault) + 1), **what})
 
 
 def region_layout(storage_bits: int) -> data.StructLayout:
@@ -63,7 +66,7 @@ class Sequencer(wiring.Component):
         A payload stays for three cycles after it was taken.
     done : ``In(4)``
         A bit for each of `QUEUES`: a command is through.
-    fault : ``In(fault_layout())``
+    fault : ``In(fault_layout(geometry))``
     alive : ``In(1)``
         Something moves in a unit that runs.
     region : ``Out(region_layout(storage_bits))``
@@ -82,8 +85,9 @@ class Sequencer(wiring.Component):
             "start": In(1), "program": In(storage_bits), "fetch": Out(stream.Signature(fetch_layout(storage_bits))),
             "fetched": In(word_layout()),
             **{name: Out(stream.Signature(queue_layout(geometry, name, storage_bits))) for name in QUEUES},
-            "done": In(len(QUEUES)), "fault": In(fault_layout()), "alive": In(1), "region": Out(region_layout(storage_bits)),
-            "running": Out(1), "finished": Out(1), "error": Out(error_layout()), "cycles": Out(32),
+            "done": In(len(QUEUES)), "fault": In(fault_layout(geometry)), "alive": In(1),
+            "region": Out(region_layout(storage_bits)), "running": Out(1), "finished": Out(1),
+            "error": Out(error_layout()), "cycles": Out(32),
             "index": In(range(len(QUEUES) * len(WHAT))), "counter": Out(BITS)})
         self.queues = {name: CommandQueue(geometry, name, storage_bits=storage_bits) for name in QUEUES}
 
@@ -195,7 +199,10 @@ class Sequencer(wiring.Component):
 
         dead, stalled, over = Signal(), Signal(), Signal()
         m.d.sync += [dead.eq(quiet == control.QUIET), stalled.eq(silent == self.silence), over.eq(ended & ~Cat(pending).any())]
-        store = fault.code >= TransferFault.STORE_CHIP
+        store, coded = fault.code >= TransferFault.STORE_CHIP, fault.code == TransferFault.LOAD_CODED
+        decodes = Opcode.LOAD_CODED in opcodes(self.geometry)
+        if decodes:
+            store &= ~coded
         transfer = Mux(store, QUEUES.index("store"), QUEUES.index("load"))
         # The DMA checks a command while words of the ones before pass: it is the one that was taken last.
         last = []
@@ -217,6 +224,9 @@ class Sequencer(wiring.Component):
         with m.Elif(fault.valid):
             m.d.comb += [reason.code.eq(control.TRANSFER | fault.code), reason.queue.eq(transfer),
                          reason.index.eq(Mux(store, last[1], last[0]))]
+            if decodes:         # found when its turn came: all loads before it are through
+                with m.If(coded):
+                    m.d.comb += [reason.index.eq(tokens[QUEUES.index("load")][:16]), reason.word.eq(fault.what)]
         with m.Elif(dead | stalled):
             m.d.comb += [reason.code.eq(Mux(dead, Fault.DEADLOCK, Fault.STALLED)), reason.queue.eq(waiting),
                          reason.index.eq(waiting_number)]

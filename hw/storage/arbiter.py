@@ -1,10 +1,13 @@
 """Who asks storage next, and whose the words are that come back."""
+from collections.abc import Sequence
+
 from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import Assert
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from arch.instruction import Opcode
+from arch.geometry import Geometry
+from arch.instruction import OPTION_OF, Opcode
 from arch.record import ADDRESS
 from arch.transfer import BURST_WORDS, DECIDE, ROUTED
 from hw.parts.queue import Queue
@@ -12,9 +15,15 @@ from hw.primitives import Copy
 from hw.storage.sdram import word_layout
 from hw.storage.sdram_segments import request_layout
 
-__all__ = ["LOADS", "StorageArbiter", "request_layout", "routed_layout", "source_layout", "tag_layout", "word_layout"]
+__all__ = ["LOADS", "StorageArbiter", "loads", "request_layout", "routed_layout", "source_layout", "tag_layout", "word_layout"]
 
 LOADS = (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS, Opcode.LOAD_PIXELS)
+
+
+def loads(geometry: Geometry) -> tuple[Opcode, ...]:
+    """Those that a machine has."""
+    coded = Opcode.LOAD_CODED
+    return (*LOADS, coded) if OPTION_OF[coded] in geometry.options else LOADS
 
 
 def source_layout(address_bits: int) -> data.StructLayout:
@@ -28,10 +37,10 @@ def tag_layout() -> data.StructLayout:
     return data.StructLayout({"opcode": 4, "chip": ADDRESS, "first": 1, "last": 1, "end": 1, "channels": 3, "odd": 1})
 
 
-def routed_layout() -> data.StructLayout:
-    """A word that was read: `fetch`, for the sequencer, or a bit of `load` for each of `LOADS`, with `tag`; `first` and `last`
-    of its burst. `valid` is the one or the other, `memory` is any load but that of pixels."""
-    return data.StructLayout({"valid": 1, "data": 16, "fetch": 1, "first": 1, "last": 1, "load": len(LOADS), "memory": 1,
+def routed_layout(kinds: Sequence[Opcode] = LOADS) -> data.StructLayout:
+    """A word that was read: `fetch`, for the sequencer, or a bit of `load` for each kind of loads, with `tag`; `first` and `last`
+    of its burst. `valid` is the one or the other, `memory` is any load but that of pixels and that which is to be decoded."""
+    return data.StructLayout({"valid": 1, "data": 16, "fetch": 1, "first": 1, "last": 1, "load": len(kinds), "memory": 1,
                               "tag": tag_layout()})
 
 
@@ -51,6 +60,8 @@ class StorageArbiter(wiring.Component):
     ----------
     address_bits, storage_bits : int
         Of a word's address in the requests, and of one here; what these have more is ignored.
+    kinds : sequence of Opcode
+        Loads that there are.
 
     Members
     -------
@@ -69,13 +80,13 @@ class StorageArbiter(wiring.Component):
         No request is under way.
     """
 
-    def __init__(self, address_bits: int, storage_bits: int):
-        source = source_layout(storage_bits)
-        self.tag = data.StructLayout({"fetch": 1, "kinds": len(LOADS), "load": tag_layout()})
+    def __init__(self, address_bits: int, storage_bits: int, kinds: Sequence[Opcode] = LOADS):
+        source, self.kinds = source_layout(storage_bits), tuple(kinds)
+        self.tag = data.StructLayout({"fetch": 1, "kinds": len(kinds), "load": tag_layout()})
         super().__init__({
             "fetch": In(stream.Signature(source)), "store": In(stream.Signature(source)),
             "load": In(stream.Signature(data.StructLayout({"source": source, "tag": tag_layout()}))),
-            "routed": Out(routed_layout()), "request": Out(stream.Signature(request_layout(address_bits))), "take": In(1),
+            "routed": Out(routed_layout(kinds)), "request": Out(stream.Signature(request_layout(address_bits))), "take": In(1),
             "r": In(word_layout()), "taken": Out(1), "clear": In(1), "dead": Out(1), "idle": Out(1)})
 
     def elaborate(self, platform):
@@ -110,7 +121,7 @@ class StorageArbiter(wiring.Component):
         entry, length, given = Signal(self.tag, reset_less=True), Signal.like(source.length, reset_less=True), Signal()
         m.d.sync += [
             given.eq(taken & ~store.ready), entry.fetch.eq(from_fetch.q), entry.load.eq(load.payload.tag),
-            entry.kinds.eq(Cat(~from_fetch.q & (load.payload.tag.opcode == one) for one in LOADS)),
+            entry.kinds.eq(Cat(~from_fetch.q & (load.payload.tag.opcode == one) for one in self.kinds)),
             length.eq(Mux(from_fetch.q, fetch.payload.length, load.payload.source.length))]
         m.d.comb += [tags.w_en.eq(given), tags.w_data.eq(entry), lengths.w_en.eq(given), lengths.w_data.eq(length)]
 
@@ -135,12 +146,13 @@ class StorageArbiter(wiring.Component):
         m.d.comb += tags.o.ready.eq(stepped)
         with m.If(stepped):
             m.d.sync += current.eq(tags.o.payload)
-        live, routed = Signal(), Signal(routed_layout(), reset_less=True)
-        some, fetched, loaded, memory = Signal(), Signal(), Signal(len(LOADS)), Signal()
+        live, routed = Signal(), Signal(self.routed.shape(), reset_less=True)
+        some, fetched, loaded, memory = Signal(), Signal(), Signal(len(self.kinds)), Signal()
+        elsewhere = sum(1 << n for n, one in enumerate(self.kinds) if one in (Opcode.LOAD_PIXELS, Opcode.LOAD_CODED))
         m.d.comb += [live.eq(valid & ~dead), self.routed.eq(routed), self.routed.valid.eq(some), self.routed.fetch.eq(fetched),
                      self.routed.load.eq(loaded), self.routed.memory.eq(memory)]
         m.d.sync += [some.eq(live), fetched.eq(live & current.fetch), loaded.eq(Mux(live, current.kinds, 0)),
-                     memory.eq(live & (current.kinds & ~(1 << LOADS.index(Opcode.LOAD_PIXELS))).any()),
+                     memory.eq(live & (current.kinds & ~elsewhere).any()),
                      routed.data.eq(word.data), routed.first.eq(word.first), routed.last.eq(word.last),
                      routed.tag.eq(current.load)]
         assert ROUTED == 3

@@ -17,9 +17,12 @@ CHECK = crc.Algorithm(crc_width=16, polynomial=0x1021, initial_crc=0xffff, refle
                       xor_output=0)
 
 
+EIGHTS_BITS = form.EIGHTS.bit_length() + 2      # more than a block may have, but not more than weight memory has room for
+
+
 def command_layout() -> data.StructLayout:
-    """A block: its words of storage, and whether it is a table."""
-    return data.StructLayout({"words": 16, "table": 1})
+    """A block: its words of storage, and how many weights are to come, in eights; 0 for a table."""
+    return data.StructLayout({"words": 16, "eights": EIGHTS_BITS})
 
 
 class WeightDecoder(wiring.Component):
@@ -152,10 +155,10 @@ class WeightDecoder(wiring.Component):
         with states.at("IDLE"):
             given = self.command.payload
             m.d.comb += [self.command.ready.eq(1), check.start.eq(1)]
-            m.d.sync += [block.size.eq(given.words), block.left.eq(given.words), block.of_table.eq(given.table),
-                         block.fault.eq(0)]
+            m.d.sync += [block.size.eq(given.words), block.left.eq(given.words), block.of_table.eq(given.eights == 0),
+                         block.eights.eq(given.eights), block.fault.eq(0)]
             with m.If(self.command.valid):
-                with m.If(given.table):
+                with m.If(given.eights == 0):
                     m.d.sync += [block.values_known.eq(0), block.masks_known.eq(0)]
                 states.go("FIRST")
                 with m.If(given.words < form.HEADER + form.CHECKED):
@@ -167,14 +170,14 @@ class WeightDecoder(wiring.Component):
                 states.go("SECOND")
         with states.at("SECOND"):
             m.d.comb += self.i.ready.eq(1)
-            none, kind = block.head[:12] == 0, block.head[12:15]
+            count, kind = block.head[:12], block.head[12:15]
             with m.If(self.i.valid):
                 states.go("BEGIN")
                 with m.If(self.i.payload != block.size):
                     fails(Fault.LENGTH)
-                with m.Elif(Mux(block.of_table, (kind != Kind.TABLE) | ~none, kind != Kind.WEIGHTS)):
+                with m.Elif(Mux(block.of_table, (kind != Kind.TABLE) | (count != 0), kind != Kind.WEIGHTS)):
                     fails(Fault.KIND)
-                with m.Elif(~block.of_table & none):
+                with m.Elif(count != block.eights):
                     fails(Fault.COUNT)
                 with m.Elif(~block.of_table & (~block.values_known | block.head[15] & ~block.masks_known)):
                     fails(Fault.TABLE)
@@ -185,6 +188,7 @@ class _Block:
 
     def __init__(self):
         self.size, self.left = (Signal(16, name=name, reset_less=True) for name in ("size", "left"))
+        self.eights = Signal(EIGHTS_BITS, name="eights", reset_less=True)
         self.one_left, self.head = Signal(name="one_left", reset_less=True), Signal(16, name="head", reset_less=True)
         self.of_table, self.fault = Signal(name="of_table"), Signal(4, name="fault")
         self.values_known, self.masks_known = Signal(name="values_known"), Signal(name="masks_known")

@@ -9,8 +9,9 @@ import numpy as np
 
 from arch import pipeline
 from arch.geometry import Geometry
-from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
+from arch.instruction import CodedTransfer, Opcode, PixelTransfer, Transfer, storage_words
 from arch.sdram import Timing
+from golden.cycles.coded import coded_blocks
 from golden.cycles.dma import SOURCES, DmaCycles
 from golden.cycles.storage import RamCycles, SdramStorage
 from golden.cycles.streams import Readiness, depart
@@ -53,7 +54,7 @@ class System(wiring.Component):
         own = self.dma.signature.members
         members = {**{name: own[name] for name in ("load", "store", "fetch", "store_base", "store_words")}, "drop": In(1),
                    "pixels": Out(stream.Signature(32)),
-                   "clear": In(1), "idle": Out(1), "fault": Out(fault_layout())}
+                   "clear": In(1), "idle": Out(1), "fault": Out(fault_layout(geometry))}
         if sdram:
             self.chip = SdramChip(storage)
             members |= {"timing": In(ChipTiming), "blocks": self.chip.signature.members["load"]}
@@ -116,12 +117,15 @@ class System(wiring.Component):
 
 @dataclass
 class Work:
-    """What is asked of a DMA. Patterns: when beats are newly offered, and pixels may be taken; cycle k by k % len."""
+    """What is asked of a DMA. Patterns: when beats are newly offered, and pixels may be taken; cycle k by k % len. `stored`: words
+    at their addresses in storage, and `weights`: what coded loads make of them."""
 
-    loads: Sequence[tuple[Opcode, Transfer | PixelTransfer]] = ()
+    loads: Sequence[tuple[Opcode, Transfer | PixelTransfer | CodedTransfer]] = ()
     stores: Sequence[Transfer] = ()
     fetches: Sequence[tuple[int, int]] = ()
     patterns: dict[str, Readiness] = field(default_factory=dict)
+    stored: dict[int, np.ndarray] = field(default_factory=dict)
+    weights: Sequence[np.ndarray] = ()
 
     def ready(self, name: str) -> Readiness:
         return self.patterns.get(name, Readiness())
@@ -155,10 +159,13 @@ class DmaBench:
         """The timeline, when commands are offered and pixels taken: rounds, until completions and offers agree."""
         offered = {name: [] for name, _ in work.queues}
         pixels = np.zeros(0, np.int64)
+        coded = [body for opcode, body in work.loads if opcode is Opcode.LOAD_CODED]
+        blocks = coded_blocks(coded, self.contents(work)) if coded else []
         while True:
             dma = self.cycles()
+            left = iter(blocks)
             for (opcode, body), at in zip(work.loads, offered["load"], strict=False):
-                dma.load(opcode, body, at)
+                dma.load(opcode, body, at, next(left) if opcode is Opcode.LOAD_CODED else None)
             for body, at in zip(work.stores, offered["store"], strict=False):
                 dma.store(body, at)
             for (address, length), at in zip(work.fetches, offered["fetch"], strict=False):
@@ -173,6 +180,13 @@ class DmaBench:
             if found == offered and np.array_equal(taken, pixels):
                 return dma, found, taken
             offered, pixels = found, taken
+
+    def contents(self, work: Work, seed: int = 0) -> np.ndarray:
+        """Of storage: noise beside what is stored."""
+        contents = np.random.default_rng(seed).integers(0, 1 << 16, self.words, dtype=np.uint16)
+        for address, words in work.stored.items():
+            contents[address:address + len(words)] = words
+        return contents
 
     def simulate(self, contents: np.ndarray, region: tuple[int, int] | None = None):
         """A simulation whose storage holds `contents` from word 0 on; the program's region is all, unless given."""
@@ -205,8 +219,7 @@ class DmaBench:
 
     def check(self, work: Work, seed: int = 0) -> DmaCycles:
         """Runs work; every value and every cycle must be as predicted. Returns the prediction."""
-        rng = np.random.default_rng(seed)
-        contents = rng.integers(0, 1 << 16, self.words, dtype=np.uint16)
+        contents = self.contents(work, seed)
         with self.simulate(contents) as sim:
             origin = sim.cycle
             line, _, pixels_taken = self.predict(work, origin)
@@ -228,6 +241,7 @@ class DmaBench:
         cycles = {name: getattr(line, name) for name in STROBES} | {
             "requests": line.requests[:, 0], "fetched": line.fetched, "activations": line.activation_writes,
             "denied": line.activation_writes - pipeline.WRITE_GRANT, "pixels": pixels_taken,
+            "weights": np.sort(np.concatenate([line.weight_writes, line.coded_writes])),
             **{name: getattr(line, f"{name}_taken") for name, _ in work.queues}}
         for name, expected in cycles.items():
             found = seen[name].cycle
@@ -258,6 +272,7 @@ class DmaBench:
                 reads[SOURCES[source]].append(np.append(contents, np.zeros(1 << 17, np.uint16))[places])
         assert not stored
         values = {name: [] for name in ("activations", "weights", "parameters")}
+        decoded, left = [], iter(work.weights)
         pixels, masks = [], []
         words = np.concatenate([np.zeros(0, np.uint16), *reads["load"]])
         for opcode, body in work.loads:
@@ -267,6 +282,12 @@ class DmaBench:
                     step = body.channels
                     pixels += [int.from_bytes(row[n * step:(n + 1) * step], "little") for n in range(body.width)]
                     masks += [(1 << 8 * step) - 1] * body.width
+                continue
+            if opcode is Opcode.LOAD_CODED:
+                words = words[body.words:]
+                if body.chip_words:
+                    decoded += [body.chip + n | int.from_bytes(word.tobytes(), "little") << (g.weight_words - 1).bit_length()
+                                for n, word in enumerate(next(left).reshape(body.chip_words, 2 * g.input_lanes))]
                 continue
             size = storage_words(g, opcode)
             for run in range(body.runs):
@@ -283,4 +304,7 @@ class DmaBench:
                         word = word & (1 << 86) - 1 | (word >> 88 & 63) << 86
                         values["parameters"].append(address | word << (g.parameter_words - 1).bit_length())
         fetched = np.concatenate([np.zeros(0, np.uint16), *reads["fetch"]]).tolist()
+        # In the order of time.
+        order = np.argsort(np.concatenate([line.weight_writes, line.coded_writes]))
+        values["weights"] = [(values["weights"] + decoded)[n] for n in order]
         return values | {"pixels": (pixels, masks), "fetched": fetched}

@@ -30,7 +30,8 @@ class Blocks:
     def __init__(self, seed, chances, form_, *, masked, count=3, most=60):
         self.rng, self.lanes, self.word_units = np.random.default_rng(seed), *FORMS[form_]
         self.weights, table, blocks, entries = random_blocks(self.rng, count, most, masked=masked)
-        self.blocks = [(table, True), *((words, False) for words in blocks)]
+        eights = [one.size // 8 for one in self.weights]
+        self.blocks = [(table, 0), *zip(blocks, eights, strict=True)]
         self.patterns = patterns(self.rng, chances)
         ready = decode_table(table)
         self.traces = [[entry for part in entries for entry in part], *(trace(words, ready) for words in blocks)]
@@ -81,7 +82,7 @@ def rate(design, lanes, word_units, weights, *, masked=False):
     values = fit(np.bincount(weights.view(np.uint8), minlength=256))
     masks = fit(np.array([1000, *[1] * 15])) if masked else []
     block = encode_blocks([weights], values, masks)[0]
-    seen = run_blocks(design, [(encode_table(values, masks), True), *[(block, False)] * 2])
+    seen = run_blocks(design, [(encode_table(values, masks), 0), *[(block, weights.size // 8)] * 2])
     return weights.size / (seen.done[2] - seen.done[1]), 16 * len(block) / (seen.done[2] - seen.done[1])
 
 
@@ -109,7 +110,7 @@ def test_each_fault(designed):
     """One block of each, and whole ones between."""
     form_, design = designed
     drawn = Blocks(2, (1, 1, 1), form_, masked=True, count=1, most=20)
-    table, block = drawn.blocks[0][0], drawn.blocks[1][0]
+    table, (block, eights) = drawn.blocks[0][0], drawn.blocks[1]
     plain = encode_table(fit(np.ones(256, np.int64)))
 
     def changed(words, place, value):
@@ -120,13 +121,15 @@ def test_each_fault(designed):
         return words
     damaged = [
         (block[:-1], Fault.LENGTH), (block[:2], Fault.LENGTH), (changed(block, 0, block[0] ^ 1 << 13), Fault.KIND),
-        (changed(block, 0, 1 << 12), Fault.COUNT), (changed(block, 0, 0x9fff), Fault.OVERRUN),
+        (changed(block, 0, 1 << 12), Fault.COUNT), (changed(block, 0, block[0] ^ 1), Fault.COUNT),
+        (changed(block[:-2], 0, block[0]), Fault.OVERRUN),
         (changed(np.append(block, 0), len(block), 0), Fault.REST), (np.append(block[:-1], block[-1] ^ 1), Fault.CHECK)]
-    blocks = [(table, True)]
+    blocks = [(table, 0)]
     for words, _ in damaged:
-        blocks += [(words, False), (block, False)]
-    blocks += [(changed(table, 2, 0xffff), True), (block, False), (plain, True), (block, False), (table, True), (block, False)]
-    faults = [0, *(number for _, fault in damaged for number in (int(fault), 0)), Fault.TABLE, Fault.TABLE, 0, Fault.TABLE, 0, 0]
+        blocks += [(words, eights), (block, eights)]
+    blocks += [(changed(table, 2, 0xffff), 0), (block, eights), (plain, 0), (block, eights), (table, 0), (block, eights)]
+    blocks += [(block, eights + (1 << 12)), (block, eights)]
+    faults = [0, *(number for _, fault in damaged for number in (int(fault), 0)), Fault.TABLE, Fault.TABLE, 0, Fault.TABLE, 0, 0, Fault.COUNT, 0]
     assert run_blocks(design, blocks).faults == faults
     check_blocks(design, blocks, 0, form.UNIT * FORMS[form_][1])
     with pytest.raises(DamageError, match="seed 7, block 1: fault 8 instead of 0"):
@@ -161,7 +164,7 @@ def cocotb_program() -> Path:
 def test_under_cocotb(cocotb_program, tmp_path, chances):
     drawn = Blocks(8, chances, "25f", masked=True, most=30)
     case, found = tmp_path / "case.npz", tmp_path / "seen.npz"
-    np.savez(case, commands=[len(words) | table << 16 for words, table in drawn.blocks],
+    np.savez(case, commands=[len(words) | eights << 16 for words, eights in drawn.blocks],
              words=np.concatenate([words for words, _ in drawn.blocks]), offer=drawn.patterns[0], allow=drawn.patterns[1],
              ready=drawn.patterns[2])
     run_bench(cocotb_program, "tests.sim.cocotb_weights", environment={"FIRELINE_CASE": str(case), "FIRELINE_SEEN": str(found)})
