@@ -7,10 +7,10 @@ from arch.instruction import Opcode, storage_words
 from arch.sdram import PULL
 
 __all__ = [
-    "BURST_WORDS", "CODED_BACK", "CODED_BURST", "CODED_COMMAND", "CODED_PORT", "CODED_WORD", "CODED_WORDS", "DECIDE", "FETCHED",
-    "FIRST_BURST", "FIRST_RUN", "JOINED", "LOADED", "LOADS_AT_ONCE", "LOAD_BACK", "NEXT_BURST", "NEXT_RUN", "NEXT_TRANSFER", "PIXEL",
-    "PIXELS", "PIXEL_BACK", "RAM_READ", "ROUTED", "STORED", "STORE_BACK", "STORE_READ", "STORE_REQUEST", "STORE_WORDS",
-    "TransferFault", "WRITE", "burst_words", "places"]
+    "BURST_WORDS", "CODED_BACK", "CODED_BURST", "CODED_COMMAND", "CODED_PORT", "CODED_WORD", "CODED_WORDS", "DECIDE",
+    "FETCHED", "FIRST_BURST", "FIRST_RUN", "JOINED", "LOADED", "LOADS_AT_ONCE", "LOAD_BACK", "NEXT_BURST", "NEXT_RUN",
+    "NEXT_TRANSFER", "PIXEL", "PIXELS", "PIXEL_BACK", "RAM_READ", "ROUTED", "STORED", "STORE_BACK", "STORE_READ",
+    "STORE_REQUEST", "STORE_WORDS", "TransferFault", "WRITE", "burst_words", "places"]
 
 
 class TransferFault(IntEnum):

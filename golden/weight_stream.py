@@ -166,8 +166,7 @@ def traces(blocks: Sequence[np.ndarray], table: Table) -> list[Trace]:
     """Of blocks that share a table. Raises StreamError where `decode` does."""
     if not blocks:
         return []
-    decode(blocks, table)
-    eights, masked = np.array([_opened(words, Kind.WEIGHTS, number) for number, words in enumerate(blocks)]).T
+    eights, masked = np.array([_begun(words, number, table) for number, words in enumerate(blocks)]).T
     bits = _Bits(blocks)
     _, there = _decoded(blocks, table, bits, eights, masked)
     which, sizes = (np.concatenate(parts) for parts in zip(*bits.taken, strict=True))
@@ -185,19 +184,24 @@ def decode(blocks: Sequence[np.ndarray], table: Table | None, eights: Sequence[i
     opened, damage = [], None
     for number, words in enumerate(blocks):
         try:
-            count, masked = _opened(words, Kind.WEIGHTS, number)
-            if not count or eights is not None and count != eights[number]:
-                raise StreamError(Fault.COUNT, number, 0)
-            if table is None or masked and not table.masked:
-                raise StreamError(Fault.TABLE, number, 0)
+            opened.append(_begun(words, number, table, None if eights is None else eights[number]))
         except StreamError as error:
             damage, blocks = error, blocks[:number]
             break
-        opened.append((count, masked))
     found = _decoded(blocks, table, _Bits(blocks), *np.array(opened, np.int64).T)[0] if opened else []
     if damage:
         raise damage
     return found
+
+
+def _begun(words: np.ndarray, block: int, table: Table | None, eights: int | None = None) -> tuple[int, bool]:
+    """Eights of weights of a block that begins well, as many as are to come, and whether it is masked."""
+    count, masked = _opened(words, Kind.WEIGHTS, block)
+    if not count or eights is not None and count != eights:
+        raise StreamError(Fault.COUNT, block, 0)
+    if table is None or masked and not table.masked:
+        raise StreamError(Fault.TABLE, block, 0)
+    return count, masked
 
 
 def _decoded(blocks: Sequence[np.ndarray], table: Table, bits: _Bits, eights: np.ndarray, masked: np.ndarray

@@ -49,8 +49,8 @@ class Seen:
 
 
 def run_blocks(design: Design, blocks: Sequence[tuple[np.ndarray, int]], patterns: Sequence[np.ndarray] = ()) -> Seen:
-    """Runs blocks (words, weights to come in eights, 0 for a table) one behind the other. `patterns`, if any: cycles in which commands and
-    words are offered first, and in which the taker is ready. Raises SimulationError where it hangs."""
+    """Runs blocks (words, weights to come in eights, 0 for a table) one behind the other. `patterns`, if any: cycles in which
+    commands and words are offered first, and in which the taker is ready. Raises SimulationError where it hangs."""
     always = [np.ones(1, bool)] * 3
     commands, offered, ready = patterns or always
     faults, done, outs = [], [], []

@@ -218,8 +218,8 @@ class DmaCycles:
         self._answer = NEVER                        # others may answer from this cycle on to what happened
         self._instruction = 0                       # see `follow`
         self._out: dict[str, list] = {name: [] for name in (
-            "load_done", "store_done", "activation_writes", "weight_writes", "activation_reads", "pixels", "fetched", "load_taken", "store_taken",
-            "fetch_taken", "requests")}
+            "load_done", "store_done", "activation_writes", "weight_writes", "activation_reads", "pixels", "fetched",
+            "load_taken", "store_taken", "fetch_taken", "requests")}
         self._seen = dict.fromkeys(self._out, 0)
         self._loads = _Transfers(geometry, self._out["load_taken"])
         self._stores = _Transfers(geometry, self._out["store_taken"])

@@ -7,17 +7,20 @@ import numpy as np
 import pytest
 
 from arch.geometry import PRESETS, Geometry
-from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
+from arch.instruction import CodedTransfer, Opcode, PixelTransfer, Transfer, storage_words
 from arch.sdram import CHIPS
 from arch.transfer import BURST_WORDS, LOADED, STORE_WORDS
+from golden.cycles.coded import coded_blocks
 from golden.cycles.dma import SOURCES, DmaCycles, bursts
 from golden.cycles.storage import RamCycles, SdramStorage
 from golden.cycles.streams import Readiness, depart
+from sim.weights import random_blocks
 
 SMALL = Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=512)
+DECODER = replace(SMALL, options=("decoder",))
 TIMING = replace(CHIPS["as4c32m16sb-7"].timing(142), power_up=200)
-RESULTS = ("load_done", "store_done", "load_taken", "store_taken", "activation_writes", "activation_reads", "pixels", "fetched",
-           "fetch_taken", "requests")
+RESULTS = ("load_done", "store_done", "load_taken", "store_taken", "activation_writes", "weight_writes", "coded_writes",
+           "activation_reads", "pixels", "fetched", "fetch_taken", "requests")
 
 
 def transfer(rng: np.random.Generator, opcode: Opcode) -> Transfer:
@@ -31,6 +34,16 @@ def pixels(rng: np.random.Generator) -> PixelTransfer:
                          width=int(rng.integers(1, 1000)), channels=int(rng.integers(1, 5)), rows=int(rng.integers(1, 4)))
 
 
+def coded(rng: np.random.Generator, count: int) -> list[tuple]:
+    """A table, and blocks: loads, and what the decoder does for each."""
+    weights, table, blocks, _ = random_blocks(rng, count, int(rng.choice([4, 150])), masked=bool(rng.integers(2)), multiple=2)
+    stored, loads, at = [table, *blocks], [], 0
+    for words, chip_words in zip(stored, [0, *(one.size // 16 for one in weights)], strict=True):
+        loads.append(CodedTransfer(storage=at, words=len(words), chip=0, chip_words=chip_words))
+        at += len(words)
+    return list(zip([Opcode.LOAD_CODED] * len(loads), loads, coded_blocks(loads, np.concatenate(stored)), strict=True))
+
+
 def offers(rng: np.random.Generator, count: int) -> list[int]:
     return np.cumsum(rng.integers(0, rng.choice([2, 50, 3000]), count)).tolist()
 
@@ -38,10 +51,23 @@ def offers(rng: np.random.Generator, count: int) -> list[int]:
 @settings(max_examples=60, deadline=None, print_blob=True)
 @given(seed=st.integers(0, 1 << 30), sdram=st.booleans())
 def test_one_pass_in_time_is_enough(seed, sdram):
+    one_pass(SMALL, seed, sdram)
+
+
+@settings(max_examples=25, deadline=None, print_blob=True)
+@given(seed=st.integers(0, 1 << 30), sdram=st.booleans())
+def test_one_pass_in_time_is_enough_with_a_decoder(seed, sdram):
+    one_pass(DECODER, seed, sdram)
+
+
+def one_pass(geometry: Geometry, seed: int, sdram: bool) -> None:
     rng = np.random.default_rng(seed)
     kinds = [Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_ACTIVATIONS, Opcode.LOAD_PIXELS]
     opcodes = [kinds[n] for n in rng.integers(0, 4, rng.integers(0, 8))]
     loads = [(one, pixels(rng) if one is Opcode.LOAD_PIXELS else transfer(rng, one)) for one in opcodes]
+    if geometry is DECODER:
+        for one in coded(rng, int(rng.integers(1, rng.choice([4, 24])))):
+            loads += [one, *([(Opcode.LOAD_WEIGHTS, transfer(rng, Opcode.LOAD_WEIGHTS))] * int(rng.integers(2)))]
     stores = [(transfer(rng, Opcode.STORE),) for _ in range(rng.integers(0, 6))]
     fetches = [(int(rng.integers(0, 1 << 14)), int(rng.integers(1, 513))) for _ in range(rng.integers(0, 8))]
     commands = {name: list(zip(offers(rng, len(these)), these, strict=True))
@@ -49,13 +75,17 @@ def test_one_pass_in_time_is_enough(seed, sdram):
     ready = Readiness(np.append(rng.random(97) < rng.choice([0.05, 0.4, 1]), True))
 
     def model() -> DmaCycles:
-        return DmaCycles(SMALL, SdramStorage(TIMING) if sdram else RamCycles(1 << 17))
+        return DmaCycles(geometry, SdramStorage(TIMING) if sdram else RamCycles(1 << 17))
+
+    def give(dma: DmaCycles, name: str, command: tuple, at: int) -> None:
+        first, block = (command[:2], command[2:]) if name == "load" else (command, ())
+        getattr(dma, name)(*first, at, *block)
     taken = np.zeros(0, np.int64)
     while True:
         whole = model()
         for name, these in commands.items():
             for at, command in these:
-                getattr(whole, name)(*command, at)
+                give(whole, name, command, at)
         whole.take_pixels(taken)
         whole.finish()
         now = depart(whole.pixels, ready)
@@ -72,7 +102,7 @@ def test_one_pass_in_time_is_enough(seed, sdram):
         for name, these in left.items():
             while these and these[0][0] < until:
                 at, command = these.pop(0)
-                getattr(steps, name)(*command, at)
+                give(steps, name, command, at)
         more = int(np.searchsorted(taken, until))
         steps.take_pixels(taken[given_pixels:more])
         given_pixels = more

@@ -117,8 +117,8 @@ class System(wiring.Component):
 
 @dataclass
 class Work:
-    """What is asked of a DMA. Patterns: when beats are newly offered, and pixels may be taken; cycle k by k % len. `stored`: words
-    at their addresses in storage, and `weights`: what coded loads make of them."""
+    """What is asked of a DMA. Patterns: when beats are newly offered, and pixels may be taken; cycle k by k % len. `stored`:
+    words at their addresses in storage, and `weights`: what coded loads make of them."""
 
     loads: Sequence[tuple[Opcode, Transfer | PixelTransfer | CodedTransfer]] = ()
     stores: Sequence[Transfer] = ()

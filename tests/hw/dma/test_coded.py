@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """Coded loads through the DMA, beside all others: every value and every cycle; damaged blocks; clear in the middle."""
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -7,16 +8,21 @@ import pytest
 
 from arch.geometry import Geometry
 from arch.instruction import CodedTransfer, Opcode, PixelTransfer, Transfer, storage_words
+from arch.transfer import LOAD_BACK, LOADS_AT_ONCE, TransferFault
+from arch.weight_stream import Fault
+from golden.cycles import coded as coded_cycles
 from golden.cycles.streams import Readiness
+from hw.sequencer.sequencer import fault_layout
 from sim.weights import random_blocks
 from tests.hw.dma.dma_bench import DmaBench, Work
-from tests.hw.dma.test_dma import ROWS
+from tests.hw.dma.test_dma import ROWS, again
 from tests.hw.storage.sdram_bench import STRESS
 
 OPTIONS = {"activation_words": 512, "weight_words": 512, "options": ("decoder",)}
 BENCHES = {"ram, 2 lanes": (Geometry(input_lanes=8, output_lanes=4, **OPTIONS), 12288),
            "sdram, 4 lanes": (Geometry(input_lanes=16, output_lanes=8, decoder_lanes=4, **OPTIONS), ROWS),
-           "small rows, 2 lanes": (Geometry(input_lanes=4, output_lanes=2, **OPTIONS), STRESS)}
+           "small rows, 2 lanes": (Geometry(input_lanes=4, output_lanes=2, **OPTIONS),
+                                   replace(STRESS, row_bits=6, power_up=1200))}
 
 
 @cache
@@ -100,3 +106,124 @@ def drawn(bench: DmaBench, seed: int, *, most: int = 120) -> Work:
 def test_every_word_in_its_cycle(name, seed):
     bench = made(name)
     bench.check(drawn(bench, seed), seed)
+
+
+def coded(coder: Coder, *, chip: int = 500) -> tuple[list, np.ndarray]:
+    """A table and two blocks of two words of weight memory, at its end or elsewhere, and the second one's words."""
+    loads = coder.loads(2, 1)
+    body = loads[2][1]
+    loads[2] = Opcode.LOAD_CODED, replace(body, chip=chip)
+    return loads, coder.stored[body.storage]
+
+
+def turned(words: np.ndarray) -> None:
+    words[len(words) // 2] ^= 1 << 5
+
+
+def counted(words: np.ndarray) -> None:
+    words[0] += 1
+
+
+DAMAGE = {"bit turned": ({}, turned, TransferFault.LOAD_CODED, None),
+          "another count": ({}, counted, TransferFault.LOAD_CODED, Fault.COUNT),
+          "other words": ({"words": 31}, None, TransferFault.LOAD_CODED, Fault.LENGTH),
+          "to be a table": ({"chip_words": 0}, None, TransferFault.LOAD_CODED, Fault.KIND),
+          "more weights to come": ({"chip_words": 4}, None, TransferFault.LOAD_CODED, Fault.COUNT),
+          "beyond weight memory": ({"chip": 511, "chip_words": 2}, None, TransferFault.LOAD_CHIP, None),
+          "beyond storage": ({"storage": 12288 - 8}, None, TransferFault.LOAD_STORAGE, None)}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage(name):
+    """Loads before a damaged block are completed, nothing is written but its own words, and after a clear all is well."""
+    changes, damage, code, what = DAMAGE[name]
+    bench, rng = made("ram, 2 lanes"), np.random.default_rng(4)
+    coder = Coder(bench.geometry, rng, 4000, bench.words)
+    loads, words = coded(coder)
+    loads[2] = Opcode.LOAD_CODED, replace(loads[2][1], **changes)
+    if damage:
+        damage(words)
+    body, plain = loads[2][1], (Opcode.LOAD_WEIGHTS, Transfer(storage=0, storage_step=0, chip=3, chip_step=0, words=2, runs=1))
+    work = Work(loads=[*loads, plain, loads[1]], stored=coder.stored)
+    with bench.simulate(bench.contents(work)) as sim:
+        bench.feed(sim, work)
+        sim.step(1500)
+        fault = fault_layout(bench.geometry).from_bits(sim.get("fault"))
+        assert fault.valid and fault.code == code and (what is None or fault.what == what)
+        assert code != TransferFault.LOAD_CODED or fault.what
+        assert not sim.get("idle") and len(sim.beats("load_done")) == 2
+        bits = (bench.geometry.weight_words - 1).bit_length()
+        found = {int.from_bytes(row.tobytes(), "little") & (1 << bits) - 1 for row in sim.beats("weights").payload}
+        first = loads[1][1]
+        own = {*range(first.chip, first.chip + first.chip_words), *range(body.chip, body.chip + body.chip_words), 3, 4}
+        assert found <= own and found >= {*range(first.chip, first.chip + first.chip_words)}
+        sim.set("clear", 1)
+        sim.set("drop", 1)
+        sim.step(1)
+        sim.set("clear", 0)
+        sim.step(2)
+        sim.run_until(high="idle", deadline=1000)
+        sim.set("drop", 0)
+        assert not sim.get("fault") & 1
+        again(bench, sim)
+
+
+@pytest.mark.parametrize("name", BENCHES)
+@pytest.mark.parametrize("seed", range(3))
+def test_clear_in_the_middle(name, seed):
+    """Whatever was under way is forgotten, and the table with it; what comes then is as after a reset."""
+    bench, rng = made(name), np.random.default_rng([seed, 9])
+    work = drawn(bench, seed + 50)
+    table = next(body for opcode, body in work.loads if opcode is Opcode.LOAD_CODED)
+    block = next(body for opcode, body in work.loads if opcode is Opcode.LOAD_CODED and body.chip_words)
+    with bench.simulate(bench.contents(work)) as sim:
+        bench.feed(sim, work)
+        sim.step(int(rng.integers(0, 2500)) + (bench.storage.ready if bench.sdram else 0))
+        sim.set("clear", 1)
+        sim.set("drop", 1)
+        sim.step(3)
+        sim.set("clear", 0)
+        for queue, _ in work.queues:
+            sim.feed(queue, [], np.ones(1, bool))
+        sim.step(20)
+        sim.run_until(high="idle", deadline=3000)
+        sim.set("drop", 0)
+        sim.beats("weights")
+        before = len(sim.beats("load_done"))
+        sim.feed("load", [bench.payload("load", (Opcode.LOAD_CODED, body)) for body in (table, block)], np.ones(1, bool))
+        sim.run_until(beats=("load_done", before + 2), deadline=20_000)
+        found = [int.from_bytes(row.tobytes(), "little") for row in sim.beats("weights").payload]
+        size = 2 * bench.geometry.input_lanes
+        bits = (bench.geometry.weight_words - 1).bit_length()
+        assert found == [block.chip + n | int.from_bytes(word.tobytes(), "little") << bits
+                         for n, word in enumerate(work.weights[0].reshape(-1, size))]
+        sim.set("clear", 1)
+        sim.step(3)
+        sim.set("clear", 0)
+        sim.run_until(high="idle", deadline=3000)
+        sim.feed("load", [bench.payload("load", (Opcode.LOAD_CODED, block))], np.ones(1, bool))
+        sim.run_until(high="fault", deadline=20_000)
+        fault = fault_layout(bench.geometry).from_bits(sim.get("fault"))
+        assert (fault.code, fault.what) == (TransferFault.LOAD_CODED, Fault.TABLE)
+
+
+def test_many_small_blocks():
+    """So many that no more may be under way, tables among them."""
+    bench = made("ram, 2 lanes")
+    coder = Coder(bench.geometry, np.random.default_rng(3), 4000, bench.words)
+    loads = [one for _ in range(3) for one in coder.loads(20, 1)]
+    line = bench.check(Work(loads=loads, stored=coder.stored, weights=coder.weights))
+    behind = line.load_taken[LOADS_AT_ONCE:] - line.load_done[:-LOADS_AT_ONCE]
+    assert np.count_nonzero(behind == LOAD_BACK) > 5 and behind.min() == LOAD_BACK
+
+
+def test_a_write_or_a_cycle_more_would_be_noticed(monkeypatch):
+    """The bench itself."""
+    bench, work = made("ram, 2 lanes"), drawn(made("ram, 2 lanes"), 1)
+    work.weights[0][3] ^= 1
+    with pytest.raises(AssertionError, match="weights"):
+        bench.check(work, 1)
+    work.weights[0][3] ^= 1
+    monkeypatch.setattr(coded_cycles, "CODED_WORD", coded_cycles.CODED_WORD + 1)
+    with pytest.raises(AssertionError, match="first difference"):
+        bench.check(work, 1)

@@ -129,7 +129,9 @@ def test_each_fault(designed):
         blocks += [(words, eights), (block, eights)]
     blocks += [(changed(table, 2, 0xffff), 0), (block, eights), (plain, 0), (block, eights), (table, 0), (block, eights)]
     blocks += [(block, eights + (1 << 12)), (block, eights)]
-    faults = [0, *(number for _, fault in damaged for number in (int(fault), 0)), Fault.TABLE, Fault.TABLE, 0, Fault.TABLE, 0, 0, Fault.COUNT, 0]
+    faults = [
+        0, *(number for _, fault in damaged for number in (int(fault), 0)), Fault.TABLE, Fault.TABLE, 0, Fault.TABLE, 0, 0,
+        Fault.COUNT, 0]
     assert run_blocks(design, blocks).faults == faults
     check_blocks(design, blocks, 0, form.UNIT * FORMS[form_][1])
     with pytest.raises(DamageError, match="seed 7, block 1: fault 8 instead of 0"):
