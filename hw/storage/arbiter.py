@@ -82,6 +82,7 @@ class StorageArbiter(wiring.Component):
 
     def __init__(self, address_bits: int, storage_bits: int, kinds: Sequence[Opcode] = LOADS):
         source, self.kinds = source_layout(storage_bits), tuple(kinds)
+        self.elsewhere = sum(1 << n for n, one in enumerate(kinds) if one in (Opcode.LOAD_PIXELS, Opcode.LOAD_CODED))
         self.tag = data.StructLayout({"fetch": 1, "kinds": len(kinds), "load": tag_layout()})
         super().__init__({
             "fetch": In(stream.Signature(source)), "store": In(stream.Signature(source)),
@@ -148,11 +149,10 @@ class StorageArbiter(wiring.Component):
             m.d.sync += current.eq(tags.o.payload)
         live, routed = Signal(), Signal(self.routed.shape(), reset_less=True)
         some, fetched, loaded, memory = Signal(), Signal(), Signal(len(self.kinds)), Signal()
-        elsewhere = sum(1 << n for n, one in enumerate(self.kinds) if one in (Opcode.LOAD_PIXELS, Opcode.LOAD_CODED))
         m.d.comb += [live.eq(valid & ~dead), self.routed.eq(routed), self.routed.valid.eq(some), self.routed.fetch.eq(fetched),
                      self.routed.load.eq(loaded), self.routed.memory.eq(memory)]
         m.d.sync += [some.eq(live), fetched.eq(live & current.fetch), loaded.eq(Mux(live, current.kinds, 0)),
-                     memory.eq(live & (current.kinds & ~elsewhere).any()),
+                     memory.eq(live & (current.kinds & ~self.elsewhere).any()),
                      routed.data.eq(word.data), routed.first.eq(word.first), routed.last.eq(word.last),
                      routed.tag.eq(current.load)]
         assert ROUTED == 3
