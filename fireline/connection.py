@@ -2,6 +2,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from arch.program import Program as MachineProgram
 from boards import BOARDS, find
 from compiler import program_file
@@ -9,12 +11,12 @@ from compiler.build import compile_network
 from fireline.image import Picture, name_of, pixels_of
 from fireline.model import QuantisedModel
 from fireline.program import Program
-from fireline.results import BoardInfo, BoardRun, TopClass
+from fireline.results import BoardInfo, BoardRun, top_classes
 from host.engine import engine_of
 from host.link import Link, LinkError, SerialLink
 from host.runner import Runner
 from host.session import Session
-from host.tensors import quantised_input, scores, top
+from host.tensors import quantised_input, result_of, scores
 from nets.preprocess import InputSpec
 
 __all__ = ["Connection", "connect"]
@@ -110,8 +112,9 @@ class Connection:
         program = self._runner.program
         q = quantised_input(program, pixels_of(image, InputSpec.from_json(program.meta["spec"])))
         frame = self._runner.run(q)
-        best = tuple(TopClass(entry["class"], entry["label"], entry["score"]) for entry in top(program, frame.output))
-        return BoardRun(image=name_of(image), top5=best, probabilities=scores(program, frame.output), cycles=frame.cycles,
+        found = result_of(program, q, frame.output)
+        return BoardRun(image=name_of(image), top5=top_classes(found.top5), values=found.values,
+                        probabilities=scores(program, frame.output) if found.top5 else np.zeros(0), cycles=frame.cycles,
                         latency_ms=1000 * frame.chip_s, frames_per_s=1 / frame.chip_s, line_ms=1000 * frame.line_s,
                         frames_per_s_line=1 / (frame.chip_s + frame.line_s), output=frame.output)
 

@@ -9,7 +9,7 @@ from arch.geometry import Geometry
 from boards import Board
 from fireline.image import Picture, name_of, pixels_of
 from fireline.program import Program, compile_for
-from fireline.results import Accuracy, Classification, Layer, Score, TopClass
+from fireline.results import Accuracy, Classification, Layer, Score, top_classes
 from golden import values
 from golden.evaluate import evaluate
 from nets import float_run
@@ -21,7 +21,7 @@ from nets.labelled import labelled_images, own_images
 from nets.load import load_model
 from nets.model import ModelError
 from nets.quantise import CALIBRATION_LIMIT, quantise, quantise_with, spread
-from nets.scores import probabilities, ranking
+from nets.scores import classifies, classifies_float, entries, probabilities, ranking, result_of
 
 __all__ = ["Model", "QuantisedModel", "load"]
 
@@ -53,13 +53,15 @@ def load(source: str | Path, *, side_file: str | Path | None = None, size: tuple
     return QuantisedModel(quantised_file.load(source))
 
 
-def _classification(image: Picture, chances: np.ndarray, order: np.ndarray, labels: tuple[str, ...]) -> Classification:
-    top5 = tuple(TopClass(int(k), labels[k] if k < len(labels) else str(k), float(chances[k])) for k in order[:TOP])
-    return Classification(image=name_of(image), top5=top5, probabilities=chances)
+NOTHING = np.zeros(0)            # probabilities of a network that classifies nothing
 
 
 def _named(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
+
+
+def _gives(shape: tuple[int, ...], classes: bool) -> str:
+    return f"{shape[0]} classes" if classes else f"{_named(tuple(side for side in shape if side > 1) or (1,))} numbers"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -104,8 +106,9 @@ class Model:
                      for layer in graph.layers)
 
     def __repr__(self) -> str:
-        classes = self.model.graph.shapes[self.model.graph.output][0]
-        return (f"Model({self.name!r}: {_named(self.input_shape)} to {classes} classes, {len(self.layers)} layers, "
+        graph = self.model.graph
+        gives = _gives(graph.shapes[graph.output], classifies_float(graph, self.labels))
+        return (f"Model({self.name!r}: {_named(self.input_shape)} to {gives}, {len(self.layers)} layers, "
                 f"{self.parameters:,} parameters, {self.macs / 1e6:,.2f} million MACs{_noted(self.notes)})")
 
     def tensors(self, image: Picture) -> dict[str, np.ndarray]:
@@ -120,9 +123,15 @@ class Model:
         Raises PreprocessError for an image that cannot be read.
         """
         graph, spec = self.model.graph, self.model.spec
-        scores = float_run.run(graph, spec.normalise(pixels_of(image, spec)))[graph.output].ravel().astype(np.float64)
+        output = float_run.run(graph, spec.normalise(pixels_of(image, spec)))[graph.output].astype(np.float32)
+        values = output.ravel() if output.shape[1:] == (1, 1) else output
+        if not classifies_float(graph, self.labels):
+            return Classification(image=name_of(image), top5=(), probabilities=NOTHING, values=values)
+        scores = output.ravel().astype(np.float64)
         powers = scores if isinstance(graph.by_name[graph.output], Softmax) else np.exp(scores - scores.max())
-        return _classification(image, powers / powers.sum(), ranking(scores), self.labels)
+        chances = powers / powers.sum()
+        best = top_classes(entries(chances, ranking(scores)[:TOP], self.labels))
+        return Classification(image=name_of(image), top5=best, probabilities=chances, values=values)
 
     def quantise(self, images: str | Path | Iterable[Picture] | None = None, *,
                  limit: int = CALIBRATION_LIMIT) -> "QuantisedModel":
@@ -173,8 +182,8 @@ class QuantisedModel:
         return self.network.losses
 
     def __repr__(self) -> str:
-        classes = self.network.tensors[self.network.output].shape[0]
-        return (f"QuantisedModel({self.name!r}: {_named(self.input_shape)} to {classes} classes, "
+        gives = _gives(self.network.tensors[self.network.output].shape, classifies(self.network))
+        return (f"QuantisedModel({self.name!r}: {_named(self.input_shape)} to {gives}, "
                 f"{len(self.network.layers)} layers{_noted(self.notes)})")
 
     def quantise(self) -> "QuantisedModel":
@@ -189,8 +198,11 @@ class QuantisedModel:
     def classify(self, image: Picture) -> Classification:
         """What the network sees in an image, bit for bit as the chip does; images as for `Model.classify`. Raises
         PreprocessError for an image that cannot be read."""
-        q = values.run(self.network, self._input(image))[self.network.output]
-        return _classification(image, probabilities(self.network, q), ranking(q), self.labels)
+        source = self._input(image)
+        q = values.run(self.network, source)[self.network.output]
+        found = result_of(self.network, source, q)
+        return Classification(image=name_of(image), top5=top_classes(found.top5), values=found.values,
+                              probabilities=probabilities(self.network, q) if found.top5 else NOTHING)
 
     def evaluate(self, images: str | Path | None = None, *, limit: int | None = None, jobs: int = 1) -> Accuracy:
         """Accuracy on labelled images: the class of an image is the number that its file's name begins with, or its folder's

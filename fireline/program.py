@@ -15,9 +15,9 @@ from compiler.listing import lines, text_of
 from compiler.lowering.needs import needed
 from compiler.program_file import save
 from fireline.image import Picture, name_of, pixels_of
-from fireline.results import LayerPrediction, LayerRun, Prediction, Resource, Run, TopClass
+from fireline.results import LayerPrediction, LayerRun, Prediction, Resource, Run, top_classes
 from nets.int8.network import QNetwork
-from nets.scores import probabilities, top
+from nets.scores import probabilities, result_of
 
 __all__ = ["Program", "compile_for"]
 
@@ -108,8 +108,9 @@ class Program:
         layers = tuple(LayerRun(name=one.name, macs=one.macs, cycles=one.cycles, predicted=one.predicted,
                                 utilisation=one.utilisation(program.geometry), busy=one.busy, bound=one.bound,
                                 mismatches=one.mismatches) for one in accounts)
-        best = tuple(TopClass(entry["class"], entry["label"], entry["score"]) for entry in top(network, checked.output))
-        return Run(image=name_of(image), top5=best, probabilities=probabilities(network, checked.output), cycles=frame.cycles,
+        found = result_of(network, q, checked.output)
+        return Run(image=name_of(image), top5=top_classes(found.top5), values=found.values,
+                   probabilities=probabilities(network, checked.output) if found.top5 else np.zeros(0), cycles=frame.cycles,
                    predicted_cycles=foretold.cycles, mismatches=checked.mismatches,
                    late_commands=sum(foretold.late(frame).values()), layers=layers, output=checked.output)
 

@@ -1,11 +1,11 @@
 """What the Python API gives back: records that say what they hold. Arrays in them are to be read, not written."""
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 __all__ = ["Accuracy", "BoardInfo", "BoardRun", "Classification", "Layer", "LayerPrediction", "LayerRun", "Prediction",
-           "Resource", "Run", "Score", "TopClass"]
+           "Resource", "Run", "Score", "TopClass", "top_classes"]
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,31 @@ class TopClass:
         return f"<{self.label} {self.probability:.1%}>"
 
 
+def top_classes(found: Iterable[Mapping]) -> tuple[TopClass, ...]:
+    """Of what `nets.scores.entries` lists."""
+    return tuple(TopClass(entry["class"], entry["label"], entry["score"]) for entry in found)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Classification:
     """What a network sees in an image.
 
     - `image`: the file's name, "image" for one that came from no file.
-    - `top5`: the five best classes (fewer where the network has fewer), the best first.
-    - `probabilities`: float64 (classes,), 0..1.
+    - `top5`: the five best classes (fewer where the network has fewer), the best first; none where it classifies nothing, as an
+      autoencoder.
+    - `probabilities`: float64 (classes,), 0..1; empty where it classifies nothing.
+    - `values`: float32 (features,) or (channels, height, width), what the network's file gives.
     """
 
     image: str
     top5: tuple[TopClass, ...]
     probabilities: np.ndarray
+    values: np.ndarray
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.image}: {', '.join(map(repr, self.top5))}{self._more()})"
+        seen = ", ".join(map(repr, self.top5)) or (f"{'x'.join(map(str, self.values.shape))} numbers, {self.values.min():.6g} to "
+                                                   f"{self.values.max():.6g}")
+        return f"{type(self).__name__}({self.image}: {seen}{self._more()})"
 
     def _more(self) -> str:
         return ""

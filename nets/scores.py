@@ -14,13 +14,13 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import OutputError, bar, write_bytes
-from nets.endings import applied, finish
-from nets.graph import Shape
+from nets.endings import applied, finish, scores_of
+from nets.graph import Graph, Shape, Softmax
 from nets.int8.network import QNetwork, QSoftmax, TensorType
 from nets.preprocess import TENSOR_SUFFIX
 
-__all__ = ["Result", "check_output_name", "classifies", "entries", "probabilities", "ranking", "result_of", "save_outputs",
-           "score_table", "squared_error", "top", "values_of"]
+__all__ = ["Result", "check_output_name", "classifies", "classifies_float", "entries", "probabilities", "ranking", "result_of",
+           "save_outputs", "score_table", "squared_error", "stand_for_classes", "top", "values_of"]
 
 BAR = 30        # columns of a probability of 1
 VALUES = frozenset({"Sigmoid"})         # endings that choose between nothing
@@ -94,13 +94,24 @@ class Result:
         return grid
 
 
+def stand_for_classes(output: Shape, source: Shape, chooses: bool) -> bool:
+    """Whether an output's values stand for classes, as above, where the input has the shape `source`. `chooses`: there are
+    labels, or a softmax."""
+    return math.prod(output[1:]) == 1 and (chooses or math.prod(output) != math.prod(source))
+
+
 def classifies(network: QNetwork) -> bool:
-    """Whether the values of the output stand for classes, as above."""
+    """Whether a network's output stands for classes, as above."""
     output, source = (network.tensors[name].shape for name in (network.output, network.input.name))
-    if output[1:] != (1, 1):
-        return False
     chooses = set(network.endings) - VALUES or isinstance(network.by_name[network.output], QSoftmax)
-    return bool(network.labels or chooses) or math.prod(output) != math.prod(source)
+    return stand_for_classes(output, source, bool(network.labels or chooses))
+
+
+def classifies_float(graph: Graph, labels: Sequence[str]) -> bool:
+    """The same of a float network."""
+    scores, endings = scores_of(graph)
+    chooses = set(endings) - VALUES or isinstance(scores, Softmax)
+    return stand_for_classes(graph.shapes[scores.name], graph.shapes[graph.input.name], bool(labels or chooses))
 
 
 def values_of(q: np.ndarray, *, scale: float, zero_point: int, offset: float, endings: Sequence[str], shape: Shape) -> np.ndarray:

@@ -12,6 +12,8 @@ from nets import digits
 from nets.load import load_model
 from nets.preprocess import find_images, load_image
 from nets.quantise import quantise_with
+from tests.nets.onnx.cases import model as file_model
+from tests.nets.onnx.cases import node, runtime, save, weights
 
 IMAGE = find_images(digits.IMAGES)[-1]
 
@@ -66,6 +68,24 @@ def test_classification_is_the_right_one_and_sorted(model, net):
         assert all(found.probabilities[best.index] == best.probability for best in found.top5)
         assert found.probabilities.sum() == pytest.approx(1, abs=0.05)
         assert repr(found).startswith(f"Classification({IMAGE.name}: <{IMAGE.name[0]} ")
+
+
+def test_a_network_that_classifies_nothing_gives_its_numbers(tmp_path):
+    """As the file does, in floats; in integers within two steps."""
+    nodes, rng = [node("Conv", "x w", "y", pads=[1, 1, 1, 1])], np.random.default_rng(3)
+    side = tmp_path / "net.json"
+    side.write_text('{"input": {"size": [8, 8], "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}')
+    path = save(tmp_path, file_model(nodes, weights(w=(2, 3, 3, 3)), shape=(1, 3, 8, 8)))
+    model = fireline.load(path, side_file=side)
+    image = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    net = model.quantise([image])
+    x = model.model.spec.normalise(image.transpose(2, 0, 1))
+    for one, steps in ((model, 0), (net, 2)):
+        found = one.classify(image)
+        assert found.top5 == () and not found.probabilities.size and found.values.shape == (2, 8, 8)
+        step = net.network.tensors[net.network.output].scale
+        np.testing.assert_allclose(found.values, runtime(path, x)[0], atol=max(steps * step, 1e-5))
+        assert repr(found).startswith("Classification(image: 2x8x8 numbers, -") and "3x8x8 to 2x8x8 numbers, " in repr(one)
 
 
 def test_tensors_are_those_of_the_reference(model, net):
