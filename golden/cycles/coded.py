@@ -10,6 +10,7 @@ from arch.transfer import CODED_WORD, JOINED, WRITE
 from golden import weight_stream
 from golden.cycles.streams import NEVER
 from golden.cycles.weight_decoder import CLOSED, Block, DecoderCycles
+from golden.weight_stream import Trace
 
 __all__ = ["LEAST", "CodedCycles", "coded_blocks"]
 
@@ -20,25 +21,42 @@ def coded_blocks(loads: Sequence[CodedTransfer], contents: np.ndarray) -> list[B
     """What the decoder does for each of a program's coded loads, in order, whose blocks are in `contents`: words of storage
     (uint16) from word 0 on. Raises ValueError for one that is damaged, or that comes before a table."""
     table, keys = None, []
-    blocks: dict[tuple[int, int], dict[tuple[int, int], Block | None]] = {}
+    blocks: dict[bytes, dict[bytes, None]] = {}         # of each table, by their words
     for load in loads:
-        place = load.storage, load.words
+        words = contents[load.storage:load.storage + load.words].tobytes()
         if not load.chip_words:
-            table = place
-            blocks.setdefault(table, {})
+            table = words
         elif table is None:
             raise ValueError("a coded load needs a table before it")
-        else:
-            blocks[table][place] = None
-        keys.append((table, place))
+        blocks.setdefault(table, {})
+        if load.chip_words:
+            blocks[table][words] = None
+        keys.append((table, words if load.chip_words else b""))
+    found: dict[tuple[bytes, bytes], Block] = {}
+    for table, own in blocks.items():
+        found[table, b""] = weight_stream.entries(_words(table))
+        found |= {(table, words): trace for words, trace in _traces(table, tuple(own)).items()}
+    return [found[key] for key in keys]
 
-    def words(place: tuple[int, int]) -> np.ndarray:
-        return contents[place[0]:place[0] + place[1]]
-    for own, found in blocks.items():
-        table = weight_stream.decode_table(words(own))
-        found.update(zip(found, weight_stream.traces([words(place) for place in found], table), strict=True))
-        found[own] = weight_stream.entries(words(own))
-    return [blocks[own][place] for own, place in keys]
+
+def _words(stored: bytes) -> np.ndarray:
+    return np.frombuffer(stored, np.uint16)
+
+
+_kept: dict[tuple[bytes, bytes], Trace] = {}        # of blocks that were seen: many programs of a network are tried
+_MOST = 1 << 13
+
+
+def _traces(table: bytes, blocks: Sequence[bytes]) -> dict[bytes, Trace]:
+    """What blocks of a table take, by their words."""
+    if new := [words for words in blocks if (table, words) not in _kept]:
+        if len(_kept) + len(new) > _MOST:
+            _kept.clear()
+            new = list(blocks)
+        ready = weight_stream.decode_table(_words(table))
+        traces = weight_stream.traces([_words(words) for words in new], ready)
+        _kept.update(((table, words), trace) for words, trace in zip(new, traces, strict=True))
+    return {words: _kept[table, words] for words in blocks}
 
 
 class CodedCycles:
@@ -47,9 +65,8 @@ class CodedCycles:
     def __init__(self, geometry: Geometry, taken: Sequence[Opcode], done: list[int]):
         """`taken`: opcodes of loads, in order; to `done` their completions are appended."""
         self._taken, self._done = taken, done
-        self._words, self._ready = _Words(), _Ready()
-        self._decoder = DecoderCycles(self._words, self._ready, lanes=geometry.decoder_lanes,
-                                      word_units=geometry.input_lanes // 2)
+        self._ready = _Ready()
+        self._decoder = DecoderCycles(self._ready, lanes=geometry.decoder_lanes, word_units=geometry.input_lanes // 2)
         self._raw: list[int] = []           # when words of other loads can be read, in order
         self._joined = {True: 0, False: 0}  # completions of coded loads, and of others
         self.settled = 0
@@ -84,7 +101,7 @@ class CodedCycles:
 
     def come(self, cycles: np.ndarray) -> None:
         """Words of coded loads come from storage."""
-        self._words.came += (cycles + CODED_WORD).tolist()
+        self._decoder.came += (cycles + CODED_WORD).tolist()
 
     def write(self, cycles: np.ndarray) -> None:
         """Plain words of weights are at their port, where they go first."""
@@ -107,19 +124,6 @@ class CodedCycles:
             cycle = own[coded][self._joined[coded]] + JOINED
             self._done.append(max(cycle, self._done[-1] + 1) if self._done else cycle)
             self._joined[coded] += 1
-
-
-class _Words:
-    """Words in front of the decoder, from cycles in which they `came` on."""
-
-    def __init__(self):
-        self.came: list[int] = []
-
-    def offer(self, taken: Sequence[int]) -> int:
-        number = len(taken)
-        if number == len(self.came):
-            return NEVER
-        return max(self.came[number], taken[-1] + 1) if taken else self.came[number]
 
 
 class _Ready:

@@ -16,12 +16,9 @@ __all__ = ["Block", "Cycles", "DecoderCycles", "passed"]
 OPENED = 1              # from a block's second word to its beginning
 CLOSED = 2              # from its last word to its end, if all is through by then
 
+ALWAYS = Readiness()
+
 Block = Trace | Sequence[Entry]         # of weights; of a table: all of its entries
-
-
-class Words(Protocol):
-    def offer(self, taken: Sequence[int]) -> int:
-        """The cycle from which on the next word is offered behind those that were taken; NEVER if it is not known."""
 
 
 class Ready(Protocol):
@@ -45,30 +42,28 @@ def passed(blocks: Sequence[Block], commands: Readiness, offered: Readiness, rea
 
     `commands`, `offered`: in which cycles they are offered first, behind the one before; `ready`: those in which the taker is.
     """
-    decoder, free = DecoderCycles(_Pattern(offered), ready, lanes=lanes, word_units=word_units), 0
+    decoder, free = DecoderCycles(ready, offered, lanes=lanes, word_units=word_units), 0
     for block in blocks:
+        contents = block.words - form.HEADER - form.CHECKED if isinstance(block, Trace) else len(block)
+        decoder.came += [0] * (contents + form.HEADER + form.CHECKED)
         decoder.give(block, int(commands.following(free)))
         decoder.advance()
         free = decoder.cycles.commands[-1] + 1
     return decoder.cycles
 
 
-class _Pattern:
-    """Words that are offered first in some cycles."""
-
-    def __init__(self, offered: Readiness):
-        self.offered = offered
-
-    def offer(self, taken: Sequence[int]) -> int:
-        return int(self.offered.following(taken[-1] + 1 if taken else 0))
-
-
 class DecoderCycles:
     """The decoder in time, as far as it follows from what is known of its words and of its taker: `advance` goes on when there is
-    more. What it found never changes. Blocks must be whole ones."""
+    more. What it found never changes. Blocks must be whole ones.
 
-    def __init__(self, words: Words, ready: Ready, *, lanes: int, word_units: int):
-        self.words, self.ready, self.lanes, self.word_units = words, ready, lanes, word_units
+    `came`: for each word that is known a cycle before which it is not offered, nor before the word in front of it is taken, nor
+    first in one that is not of `offered`.
+    """
+
+    def __init__(self, ready: Ready, offered: Readiness = ALWAYS, *, lanes: int, word_units: int):
+        self.ready, self.lanes, self.word_units = ready, lanes, word_units
+        self.came: list[int] = []
+        self.offered = None if offered.always else offered
         self.cycles = Cycles()
         self._commands: deque[tuple[Block, int]] = deque()
         self._given = 0
@@ -96,11 +91,14 @@ class DecoderCycles:
 
     def take(self, free: int) -> int | None:
         """The cycle in which the next word is taken, by somebody who takes none before; None if that is not known."""
-        offer = self.words.offer(self.cycles.words)
-        if offer >= NEVER:
+        words = self.cycles.words
+        if len(words) == len(self.came):
             return None
-        self.cycles.words.append(max(offer, free))
-        return self.cycles.words[-1]
+        offer = max(self.came[len(words)], words[-1] + 1 if words else 0)
+        if self.offered:
+            offer = int(self.offered.following(offer))
+        words.append(max(offer, free))
+        return words[-1]
 
     def _follow(self) -> Iterator[None]:
         """One block after the other; waits wherever something is not known."""
@@ -140,107 +138,113 @@ class _Block:
         self.block, self.decoder, self.begin, self.lanes = block, decoder, begin, decoder.lanes
         self.ahead, self.masks = form.STATES // self.lanes, form.LANES // self.lanes * (
             -(-len(block.there) // form.GROUP) if block.masked else 0)
-        self.ends = np.cumsum(block.bits.reshape(-1, self.lanes).sum(axis=1)).tolist()
-        self.contents = block.words - form.HEADER - form.CHECKED
+        self.first_unit = self.ahead + self.masks               # round of values
+        ends = np.cumsum(block.bits.reshape(-1, self.lanes).sum(axis=1))
+        contents = block.words - form.HEADER - form.CHECKED
+        self.needs = (-(-ends // 16)).tolist()                  # words of the block up to each round
+        # The round whose bits make room for each word, -1 for none.
+        full = 16 * np.arange(contents) - form.MOST_BITS
+        self.over = np.where(full < 0, -1, np.searchsorted(ends, full, side="right")).tolist()
         self.puts: list[int] = []           # cycles of words
         self.takes: list[int] = []          # of rounds' bits
         self.move = -1                      # of the last round's symbols
-        self.over = 0                       # rounds whose bits made room for the last word
         self.over_at: int | None = None     # the cycle behind that of the last round's bits
         padded = np.zeros(-(-len(block.there) // decoder.word_units) * decoder.word_units, bool)
         padded[:len(block.there)] = block.there
-        self.units = padded.reshape(-1, decoder.word_units).sum(axis=1).tolist()
-        self.out = _Out(self, decoder.word_units)
+        self.out = _Out(self, decoder.word_units, padded.reshape(-1, decoder.word_units).sum(axis=1))
 
     @property
     def left(self) -> int:
-        return max(len(self.ends) - len(self.takes), self.contents - len(self.puts), len(self.units) - self.out.number)
+        return max(len(self.needs) - len(self.takes), len(self.over) - len(self.puts), len(self.out.behind) - self.out.number)
 
     def advance(self) -> bool:
         """Whether all is known."""
-        first_unit = self.ahead + self.masks
-        while len(self.takes) < len(self.ends):
-            self._put()
-            self.out.advance()
-            number = len(self.takes)
-            needed, room = -(-self.ends[number] // 16), self.out.room(number - first_unit)
-            if room is None or needed > len(self.puts):
-                return False
-            load = max(self.begin + 1, self.move)
+        takes, needs, puts, over, out, first_unit = self.takes, self.needs, self.puts, self.over, self.out, self.first_unit
+        move, number, pops = self.move, len(self.takes), self.out.pops
+        while number < len(needs):
+            if len(puts) < len(over) and over[len(puts)] < number:
+                self._put(number)
+            if out.needs <= number >= first_unit:
+                out.advance(number)
+            need, room = needs[number], number - first_unit - form.MOST_PARTS
+            if need > len(puts) or room >= len(pops):
+                break
+            load = max(self.begin + 1, move)
             if number >= self.ahead:
-                load = max(load, self.takes[number - self.ahead] + form.LOOKED_UP)
-            before, self.move = self.move, max(load + 1, self.takes[-1] if self.takes else 0)
+                load = max(load, takes[number - self.ahead] + form.LOOKED_UP)
+            before, move = move, max(load + 1, takes[-1] if takes else 0)
             if number == first_unit and self.masks:
-                self.move = max(self.move, before + 2)          # units are counted
-            self.takes.append(max(self.move + 1, room, self.puts[needed - 1] + 1 if needed else 0))
-            if number == first_unit - 1:
-                self.out.masks_known = self.move + form.MASKS_READ
-        if not self.out.advance():
+                move = max(move, before + 2)            # units are counted
+            at = move + 1
+            if need and puts[need - 1] >= at:
+                at = puts[need - 1] + 1
+            if room >= 0 and pops[room] >= at:
+                at = pops[room] + 1
+            takes.append(at)
+            number += 1
+            if number == first_unit:
+                out.masks_known = move + form.MASKS_READ
+        self.move = move
+        if number < len(needs) or not out.advance(number):
             return False
-        self.over_at = max(self.takes[-1] + 1, self.move + 2 if len(self.ends) == first_unit else 0)
+        self.over_at = max(takes[-1] + 1, move + 2 if len(needs) == first_unit else 0)
         return True
 
-    def _put(self) -> None:
-        """All words for which there is known to be room."""
-        while len(self.puts) < self.contents:
-            full, free = 16 * len(self.puts) - form.MOST_BITS, self.begin + 1
-            if full >= 0:
-                while self.over < len(self.takes) and self.ends[self.over] <= full:
-                    self.over += 1
-                if self.over == len(self.takes):
-                    return
-                free = self.takes[self.over] + 1
-            at = self.decoder.take(free)
-            if at is None:
+    def _put(self, rounds: int) -> None:
+        """All words for which there is known to be room, when so many rounds have their bits."""
+        puts, over, takes, came, words = self.puts, self.over, self.takes, self.decoder.came, self.decoder.cycles.words
+        number, offered, last = len(words), self.decoder.offered, words[-1]
+        while len(puts) < len(over) and number < len(came):         # as `take`, but quick
+            makes = over[len(puts)]
+            if makes >= rounds:
                 return
-            self.puts.append(at)
+            free, at = takes[makes] + 1 if makes >= 0 else self.begin + 1, came[number]
+            if at <= last:
+                at = last + 1
+            if offered:
+                at = int(offered.following(at))
+            last = at if at > free else free
+            puts.append(last)
+            words.append(last)
+            number += 1
 
 
 class _Out:
     """Parts of units on their way into words."""
 
-    def __init__(self, block: _Block, word_units: int):
+    def __init__(self, block: _Block, word_units: int, units: np.ndarray):
         self.block, self.per_row = block, form.GROUP // word_units
-        self.parts = form.UNIT // block.lanes
+        self.behind = (block.first_unit + form.UNIT // block.lanes * np.cumsum(units)).tolist()     # rounds up to each word
+        self.needs = block.first_unit           # rounds, before there is something to do
         self.pops: list[int] = []               # cycles in which parts go into words
         self.begun = self.ended = block.begin   # of the last word
         self.number, self.given = 0, 0          # words that left, the last one in this cycle
         self.masks_known = 0
         self.row = 0
 
-    def room(self, part: int) -> int | None:
-        """The cycle from which on there is room for a part of a unit (those below 0 are none); None if that is not known."""
-        if part < form.MOST_PARTS:
-            return 0
-        return self.pops[part - form.MOST_PARTS] + 1 if part - form.MOST_PARTS < len(self.pops) else None
-
-    def advance(self) -> bool:
-        """Whether it is known when all words leave."""
-        if len(self.block.takes) < self.block.ahead + self.block.masks:
-            return False
-        while self.number < len(self.block.units):
-            if not self._word():
+    def advance(self, rounds: int) -> bool:
+        """Whether it is known when all words leave, so many rounds having their bits."""
+        while self.number < len(self.behind):
+            self.needs = self.behind[self.number]
+            if self.needs > rounds or not self._word():
                 return False
+        self.needs = NEVER
         return True
 
     def _word(self) -> bool:
         """The next word, if it is known when it leaves."""
-        number, block = self.number, self.block
-        first = block.ahead + block.masks + len(self.pops)
-        behind = first + self.parts * block.units[number]
-        if behind > len(block.takes):
-            return False
+        number, block, given = self.number, self.block, self.given
         begin, row = max(self.ended, block.begin + 1), self.row
         if block.block.masked:
             if number % self.per_row == 0:
                 row = self.masks_known if not number else max(row + form.MASKS_APART, self.begun)
             begin = max(begin, row + 1)
         step, pops = begin, []
-        for at in block.takes[first:behind]:
-            step = max(step + 1, at + form.VALUES_THERE, self.given)
+        for at in block.takes[block.first_unit + len(self.pops):self.behind[number]]:
+            step = max(step + 1, at + form.VALUES_THERE, given)
             pops.append(step)
         if not pops:
-            step = max(step + 1, self.given)
+            step = max(step + 1, given)
         leaves = int(block.decoder.ready.following(step + 1))
         if leaves >= NEVER:
             return False
