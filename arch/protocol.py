@@ -2,13 +2,15 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
+from arch.flash import BLOCK_BYTES
 from arch.instruction import QUEUES
 from arch.record import STORAGE
+from arch.slots import Layout, layout
 
 __all__ = ["COUNTERS", "DATA_WORDS", "ESCAPE", "FLAG", "FLIP", "FRAME_WORDS", "INFO_WORDS",
            "Identity", "Kind", "NAME_WORDS", "Refusal", "REPLY", "REFUSED", "STATUS_WORDS", "State", "VERSION", "arguments"]
 
-VERSION = 1
+VERSION = 2
 
 # A frame lies between flags; a flag or an escape in it is sent as ESCAPE and the byte with FLIP turned over (RFC 1662).
 FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
@@ -29,6 +31,7 @@ class Kind(IntEnum):
     COUNTERS = 7
     CLEAR = 8
     EXCHANGE = 9
+    BOOT = 10
 
 
 REPLY = 0x80
@@ -50,7 +53,8 @@ class Refusal(IntEnum):
 def arguments(kind: Kind) -> tuple[int, int]:
     """Least and greatest number of words behind the header."""
     return {Kind.INFO: (2, 2), Kind.WRITE: (3, 2 + DATA_WORDS), Kind.READ: (3, 3), Kind.CHECKSUM: (4, 4), Kind.START: (2, 2),
-            Kind.STATUS: (0, 0), Kind.COUNTERS: (0, 0), Kind.CLEAR: (0, 0), Kind.EXCHANGE: (1, DATA_WORDS)}[kind]
+            Kind.STATUS: (0, 0), Kind.COUNTERS: (0, 0), Kind.CLEAR: (0, 0), Kind.EXCHANGE: (1, DATA_WORDS),
+            Kind.BOOT: (0, 0)}[kind]
 
 
 class State(IntEnum):
@@ -63,24 +67,27 @@ class State(IntEnum):
     BOOTED = 16
 
 
-# Words of replies. INFO: nonce 2, version, number of counters, geometry digest 4, storage words 2, clock in kHz 2, name. STATUS:
-# state, fault (code low, then 4 bits each of queue and opcode), index 2, word 2, cycles 2, program 2. Of two
-# words the low one comes first.
+# Words of replies. INFO: nonce 2, version, number of counters, geometry digest 4, storage words 2, clock in kHz 2, offset of the
+# slots in flash and bytes of flash, both in blocks of 64 KB, name. STATUS: state, fault (code low, then 4 bits each of queue and
+# opcode), index 2, word 2, cycles 2, program 2, outcome of the boot (`arch.slots.Outcome`). Of two words the low one comes first.
 NAME_WORDS = 8
-INFO_WORDS = 12 + NAME_WORDS
-STATUS_WORDS = 10
+INFO_WORDS = 14 + NAME_WORDS
+STATUS_WORDS = 11
 # Of 32 bits each: cycles in which a command of the queue ran, in which its head waited for tokens, and for its unit.
 COUNTERS = tuple(f"{queue}_{what}" for queue in QUEUES for what in ("busy", "waiting", "stalls"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a chip tells about itself: digest of the geometry, words of storage, clock in kHz, and name of the board (ASCII)."""
+    """What a chip tells about itself: digest of the geometry, words of storage, clock in kHz, name of the board (ASCII), and
+    where in its flash the model slots begin, of how many bytes; 0 without a flash."""
 
     digest: int
     storage_words: int
     clock_khz: int
     name: str
+    flash_offset: int = 0
+    flash_bytes: int = 0
 
     def __post_init__(self):
         if not 0 <= self.digest < 1 << 64:
@@ -91,10 +98,18 @@ class Identity:
             raise ValueError(f"clock_khz must be 1..4294967295, not {self.clock_khz}")
         if not self.name.isascii() or len(self.name) > 2 * NAME_WORDS:
             raise ValueError(f"name must be at most {2 * NAME_WORDS} ASCII characters, not {self.name!r}")
+        if self.flash_bytes:
+            layout(self.flash_bytes, self.flash_offset)         # raises ValueError
+
+    @property
+    def slots(self) -> Layout | None:
+        """Where the model slots lie in flash; None without one."""
+        return layout(self.flash_bytes, self.flash_offset) if self.flash_bytes else None
 
     def words(self, counters: int) -> list[int]:
         """What follows the nonce in the reply to INFO."""
         name = self.name.encode().ljust(2 * NAME_WORDS, b"\0")
         return [VERSION, counters, *(self.digest >> 16 * n & 0xFFFF for n in range(4)),
                 self.storage_words & 0xFFFF, self.storage_words >> 16, self.clock_khz & 0xFFFF, self.clock_khz >> 16,
+                self.flash_offset // BLOCK_BYTES, self.flash_bytes // BLOCK_BYTES,
                 *(name[n] | name[n + 1] << 8 for n in range(0, len(name), 2))]

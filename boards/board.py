@@ -8,6 +8,7 @@ from arch.geometry import Geometry
 from arch.pll import Pll, solve
 from arch.record import STORAGE
 from arch.sdram import CHIPS, MOST_WORDS, Chip, Timing
+from arch.slots import Layout, layout
 from boards.phase import Phase, best_phase, phases
 
 __all__ = ["BOARD_NAME_BYTES", "Board", "MOST_STORAGE_MB"]
@@ -31,9 +32,10 @@ class Board:
     - `rests`: balls that must be driven for the board to stay as it is, each with its level, 0 or 1.
     - `baud` of the UART, 9600..3000000.
     - `usb`: vendor and product of the serial adapter on it, by which the host finds it.
-    - `leds`: what shows link, busy and error, as "resource.number" or "resource.number.part"; as many as there are.
-    - `flash`: whether a program is booted from the SPI flash, of which the platform has pins; `flash_offset` in bytes of that
-      program, behind the bitstream, a multiple of 65536.
+    - `leds`: what shows link, busy and error, and with a flash, that a slot was booted and that it is on trial, as
+      "resource.number" or "resource.number.part"; as many as there are.
+    - `flash`: whether models are booted from slots in the SPI flash, of which the platform has pins; `flash_bytes` of it, and
+      `flash_offset` of the slots, behind the bitstream, multiples of 65536.
     - `program`: arguments of openFPGALoader that choose the board, empty if it does not know it.
     - `imagined`: there is no such board, see `with_storage`.
 
@@ -55,6 +57,7 @@ class Board:
     leds: tuple[str, ...] = ()
     flash: bool = True
     flash_offset: int = BOOT_OFFSET
+    flash_bytes: int = 16 << 20
     program: tuple[str, ...] = ()
     imagined: bool = False
 
@@ -70,8 +73,9 @@ class Board:
             raise ValueError(f"baud must be 9600..3000000, not {self.baud}")
         if not 0 < self.flash_offset < 1 << 24 or self.flash_offset % BLOCK_BYTES:
             raise ValueError(f"flash_offset must be a multiple of {BLOCK_BYTES} below 16777216, not {self.flash_offset}")
-        if len(self.leds) > 3:
-            raise ValueError(f"leds must be at most 3: link, busy, error, not {len(self.leds)}")
+        layout(self.flash_bytes, self.flash_offset)
+        if len(self.leds) > 5:
+            raise ValueError(f"leds must be at most 5: link, busy, error, booted, on trial, not {len(self.leds)}")
 
     def with_storage(self, megabytes: int) -> "Board":
         """The board as if it had so many MB of storage: in an SDRAM like its own, with longer rows if need be; in a usual one if
@@ -85,6 +89,11 @@ class Board:
         if name not in self.chips:
             raise ValueError(f"SDRAM of {self.name} must be one of {', '.join(self.chips) or 'none'}, not {name!r}")
         return replace(self, chips=(name,))
+
+    @property
+    def slots(self) -> Layout | None:
+        """Where model slots lie in its flash; None without one."""
+        return layout(self.flash_bytes, self.flash_offset) if self.flash else None
 
     @property
     def platform_class(self) -> type:

@@ -1,10 +1,10 @@
 """The board's side of the protocol: the reference that the gateware equals reply by reply, and a board for tests."""
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from arch.flash import BOOT_OFFSET, Boot, booted
 from arch.protocol import COUNTERS, DATA_WORDS, REFUSED, REPLY, Identity, Kind, Refusal, arguments
 from host.protocol import Deframer, Message, Status, checksum, number, pair
 
@@ -18,28 +18,32 @@ class Device:
 
     `storage` is uint16 of the identity's size. `run`, if given, is called with the program's address at START and returns the
     status that follows; otherwise a program is over at once. `flash`, if there is one, has `exchange` and `read`, as
-    `sim.models.flash.FlashChip`; the board boots from it at each reset.
+    `sim.models.flash.FlashChip`. `boot`, if given, is called with the device at each reset and at BOOT, and returns what
+    `golden.boot.Booted` has; `sim.models.booting.booting` is one.
     """
 
-    def __init__(self, identity: Identity, run: Callable[[int], Status] | None = None, flash=None):
-        self.identity, self.flash = identity, flash
+    def __init__(self, identity: Identity, run: Callable[[int], Status] | None = None, flash=None,
+                 boot: Callable[["Device"], Any] | None = None):
+        self.identity, self.flash, self._boot = identity, flash, boot
         self.storage = np.zeros(identity.storage_words, "<u2")
         self.starts: list[int] = []
         self.counters = [0] * len(COUNTERS)
-        self._run = run or (lambda address: Status(running=False, finished=True, failed=False))
+        self.run = run or (lambda address: Status(running=False, finished=True, failed=False))
         self.reset()
 
     def reset(self) -> None:
         """As the button does: storage stays, everything else begins anew."""
         self._deframer, self._connected, self._awaited, self._last = Deframer(), False, 0, 0
-        self._idle = _IDLE
-        if self.flash is not None and (boot := self._boot()) is not None:
-            self.storage[:len(boot.words)] = boot.words
-            self._idle = replace(_IDLE, booted=True, program=boot.program)
-        self.status = self._idle
+        self._begin()
 
-    def _boot(self) -> Boot | None:
-        return booted(self.flash.read(BOOT_OFFSET), digest=self.identity.digest, storage_words=self.identity.storage_words)
+    def _begin(self) -> None:
+        """What flash says is done."""
+        self.status = self._idle = _IDLE
+        if self._boot is not None:
+            found = self._boot(self)
+            self._idle = replace(_IDLE, booted=found.header is not None, program=found.header.program if found.header else 0,
+                                 outcome=found.outcome)
+        self.status = self._idle
 
     def feed(self, data: bytes) -> bytes:
         """Takes bytes from the line and returns those that go back."""
@@ -67,16 +71,16 @@ class Device:
             again = message.sequence == (self._awaited - 1) % 256 and kind == self._last
             if message.sequence != self._awaited and not again:
                 return Refusal.SEQUENCE
-        if kind not in list(Kind) or kind == Kind.EXCHANGE and self.flash is None:
+        if kind not in list(Kind) or kind in (Kind.EXCHANGE, Kind.BOOT) and self.flash is None:
             return Refusal.UNKNOWN
         low, high = arguments(Kind(kind))
         if not low <= len(words) <= high:
             return Refusal.LENGTH
-        if kind in (Kind.WRITE, Kind.READ, Kind.CHECKSUM, Kind.START, Kind.EXCHANGE):
-            again = kind == Kind.START and message.sequence != self._awaited
+        if kind in (Kind.WRITE, Kind.READ, Kind.CHECKSUM, Kind.START, Kind.EXCHANGE, Kind.BOOT):
+            again = kind in (Kind.START, Kind.BOOT) and message.sequence != self._awaited
             if (self.status.running or self.status.booting) and not again:
                 return Refusal.BUSY
-            if kind != Kind.EXCHANGE and not self._inside(Kind(kind), words):
+            if kind not in (Kind.EXCHANGE, Kind.BOOT) and not self._inside(Kind(kind), words):
                 return Refusal.RANGE
         return None
 
@@ -101,13 +105,16 @@ class Device:
                 return pair(checksum(self.storage[address:address + number(words[2:])]))
             case Kind.START if not again:
                 self.starts.append(address)
-                self.status = replace(self._run(address), booted=self._idle.booted, program=self._idle.program)
+                self.status = replace(self.run(address), booted=self._idle.booted, program=self._idle.program,
+                                      outcome=self._idle.outcome)
             case Kind.STATUS:
                 return self.status.words()
             case Kind.COUNTERS:
                 return [word for counter in self.counters for word in pair(counter)]
             case Kind.CLEAR if not again:
                 self.status = self._idle
+            case Kind.BOOT if not again:
+                self._begin()
             case Kind.EXCHANGE:
                 return list(self.flash.exchange(bytes(int(word) & 0xFF for word in words)))
         return []

@@ -4,16 +4,22 @@ from pathlib import Path
 import sys
 import time
 
+import numpy as np
 from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
 
-from arch.flash import BOOT_OFFSET, Boot, boot_image
+from arch.slots import FACTORY, Slot, State
 from boards import BOARDS
 from cli import Parser, meter, write_json
+from golden.selftest import slot_of
 from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
 from host.flash import Flash
+from host.link import LinkError
 from host.runner import Runner
+from host.slots import Slots
 
 __all__ = ["get_parser", "main"]
+
+_SEED = 20160224               # of what the self-test computes
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -21,26 +27,43 @@ def get_parser() -> argparse.ArgumentParser:
     add_port_arguments(parser)
     add_program_arguments(parser)
     parser.add_argument("--flash", nargs="?", type=Path, const=Path(), metavar="FILE",
-                        help="into flash, from which the board boots after its next reset; a compiled program, or the model's")
+                        help="into the factory's slot of flash, from which the board boots after its next reset; a compiled "
+                        "program, or the model's")
     return parser
 
 
+def _slot(runner: Runner) -> Slot:
+    """The program, with noise for its self-test."""
+    identity, program = runner.session.info.identity, runner.program
+    board = BOARDS.get(identity.name)
+    noise = np.random.default_rng(_SEED).integers(0, 256, program.input.shape, dtype=np.uint8)
+    return slot_of(program, noise, board.timing if board else None, identity.storage_words, version=0, security=0)
+
+
 def _flash(runner: Runner) -> int:
-    """Writes flash with progress to stderr; returns how many bytes."""
-    session, program = runner.session, runner.program
-    board = BOARDS.get(session.info.identity.name)
-    offset = board.flash_offset if board else BOOT_OFFSET
-    image = boot_image(Boot(program=program.program, words=program.storage), session.info.identity.digest)
-    flash = Flash(session, offset)
+    """Writes the factory's slot, and a state that makes it the active one, with progress to stderr; returns how many bytes the
+    slot has."""
+    session, layout = runner.session, runner.session.info.identity.slots
+    if layout is None:
+        raise LinkError("The bitstream on this board has no way to its flash: upload without --flash")
+    flash = Flash(session, layout.offset)
+    data = _slot(runner).to_bytes()
+    if len(data) > layout.slot_bytes:
+        raise LinkError(f"Data of a slot in this flash must be at most {layout.slot_bytes:,} bytes, not {len(data):,}: "
+                        f"{len(data) - layout.slot_bytes:,} are missing; upload without --flash")
+    slots = Slots(flash, layout)
+    before = slots.state()
     with meter(BarColumn(), DownloadColumn(), TransferSpeedColumn(), transient=False) as progress:
-        tasks = {stage: progress.add_task(stage, total=len(image), start=False) for stage in ("erase", "program", "verify")}
+        tasks = {stage: progress.add_task(stage, total=len(data), start=False) for stage in ("compare", "write")}
 
         def show(stage: str, done: int) -> None:
             if not done:
                 progress.start_task(tasks[stage])
             progress.update(tasks[stage], completed=done)
-        flash.write(offset, image, show)
-    return len(image)
+        slots.write_slot(FACTORY, data, show)
+    state = State(counter=0, active=FACTORY, fallback=FACTORY, trial=False, floor=0) if before is None else before
+    slots.write_state(state.next(active=FACTORY, fallback=FACTORY, trial=False), before)
+    return len(data)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -1,10 +1,12 @@
 """Bytes and messages, without any input or output: frames, requests, replies (docs/protocol.md)."""
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from zlib import crc32
 
 import numpy as np
 
+from arch.flash import BLOCK_BYTES
 from arch.protocol import COUNTERS, ESCAPE, FLAG, FLIP, FRAME_WORDS, INFO_WORDS, NAME_WORDS, STATUS_WORDS, Identity, State
+from arch.slots import Outcome
 from cli import WorkError
 
 __all__ = ["OTHER_VERSION", "Deframer", "Info", "Message", "ProtocolError", "Status", "checksum", "counters", "number", "pair"]
@@ -117,6 +119,7 @@ class Info:
         name = np.asarray(words[-NAME_WORDS:], "<u2").tobytes().rstrip(b"\0")
         try:
             identity = Identity(digest=number(words[4:8]), storage_words=number(words[8:10]), clock_khz=number(words[10:12]),
+                                flash_offset=BLOCK_BYTES * int(words[12]), flash_bytes=BLOCK_BYTES * int(words[13]),
                                 name=name.decode("ascii"))
         except ValueError as error:
             raise ProtocolError(f"Reply to INFO makes no sense, {error}: {OTHER_VERSION}") from None
@@ -128,8 +131,9 @@ class Status:
     """State of the machine; cycles from the start of the program to its end.
 
     If it failed: `fault` is an `arch.control.Fault`; below DEADLOCK it is about word `word` of the program, in
-    instruction `index`, which has `opcode`; otherwise about command `index` of `queue`. `booting`: the board copies a program
-    from flash to storage; `booted`: it has done so since its reset, and the program begins at word `program`.
+    instruction `index`, which has `opcode`; otherwise about command `index` of `queue`. `booting`: the board tries
+    the slots in its flash; `booted`: it has found one since its reset, whose program begins at word `program`. `outcome` says
+    which one, and why others were not booted.
     """
 
     running: bool
@@ -144,6 +148,7 @@ class Status:
     booting: bool = False
     booted: bool = False
     program: int = 0
+    outcome: Outcome = field(default_factory=Outcome)
 
     @classmethod
     def of(cls, words: np.ndarray) -> "Status":
@@ -151,18 +156,22 @@ class Status:
         if len(words) != STATUS_WORDS:
             raise ProtocolError(f"Reply to STATUS must be {STATUS_WORDS} words, not {len(words)}: {OTHER_VERSION}")
         state = int(words[0])
+        try:
+            outcome = Outcome.of(int(words[10]))
+        except ValueError as error:
+            raise ProtocolError(f"Reply to STATUS makes no sense, {error}: {OTHER_VERSION}") from None
         return cls(running=bool(state & State.RUNNING), finished=bool(state & State.FINISHED), failed=bool(state & State.FAILED),
                    fault=int(words[1]) & 0xFF,
                    queue=int(words[1]) >> 8 & 15, opcode=int(words[1]) >> 12, index=number(words[2:4]), word=number(words[4:6]),
                    cycles=number(words[6:8]), program=number(words[8:10]), booting=bool(state & State.BOOTING),
-                   booted=bool(state & State.BOOTED))
+                   booted=bool(state & State.BOOTED), outcome=outcome)
 
     def words(self) -> list[int]:
         """Inverse of `of`."""
         state = (State.RUNNING * self.running | State.FINISHED * self.finished | State.FAILED * self.failed
                  | State.BOOTING * self.booting | State.BOOTED * self.booted)
         return [state, self.fault | self.queue << 8 | self.opcode << 12, *pair(self.index), *pair(self.word), *pair(self.cycles),
-                *pair(self.program)]
+                *pair(self.program), self.outcome.word]
 
 
 def counters(words: np.ndarray) -> dict[str, int]:

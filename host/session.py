@@ -114,13 +114,19 @@ class Session:
                 raise LinkError(f"The program does not end within {timeout_s:g} s: reset the board, and load the program again")
         return status
 
+    def reboot(self, timeout_s: float) -> Status:
+        """Has the board try the slots in its flash as after a reset; the status after that, as `boot`."""
+        self.held = None
+        self._ask(Kind.BOOT)
+        return self.boot(timeout_s)
+
     def boot(self, timeout_s: float) -> Status:
-        """Status once nothing is copied from flash. Raises LinkError if that is not over after `timeout_s` seconds."""
+        """Status once no slot in flash is tried any more. Raises LinkError if that is not over after `timeout_s` seconds."""
         end = self._clock() + timeout_s
         while (status := self.status()).booting:
             if self._clock() > end:
-                raise LinkError(f"The board still copies from its flash after {timeout_s:g} s: reset it, and write the program "
-                                "to its flash again (python -m host.load --flash)")
+                raise LinkError(f"The board still tries the slots in its flash after {timeout_s:g} s: reset it, and write the "
+                                "program to its flash again (python -m host.load --flash)")
         return status
 
     def exchange(self, data: bytes) -> bytes:

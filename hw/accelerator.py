@@ -1,11 +1,12 @@
 """Machine, storage and link: the chip but for its pins and clocks."""
-from amaranth import Cat, Module, ResetSignal, Signal
+from amaranth import Cat, Module, Mux, ResetSignal, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from arch.geometry import Geometry
 from arch.protocol import Identity
 from arch.sdram import Timing
+from arch.slots import Outcome
 from hw.link.boot import Boot
 from hw.link.link import Link
 from hw.link.spi import SpiPins
@@ -27,11 +28,10 @@ class Accelerator(wiring.Component):
     ----------
     geometry : Geometry
     identity : Identity
-        Its digest must be the geometry's; its words of storage are those of the SDRAM that are used, or those of block RAM.
+        Its digest must be the geometry's; its words of storage are those of the SDRAM that are used, or those of block RAM. If it
+        has slots in flash, there are pins to a flash.
     timing : Timing or None
         Of the SDRAM; without one storage is block RAM.
-    flash_offset : int or None
-        Where a program to boot begins in flash, bytes; None without a flash.
 
     Members
     -------
@@ -40,23 +40,25 @@ class Accelerator(wiring.Component):
     pins : ``Out(SdramPins())``
         If there is a `timing`.
     flash : ``Out(SpiPins())``
-        If there is a `flash_offset`.
+        If there is one.
+    booted, trial : ``Out(1)``
+        A slot in flash was booted since the reset, and it is on trial.
     heard, busy, failed : ``Out(1)``
         A frame came; a program runs; it stopped with an error.
     idle : ``Out(1)``
         No program runs, and the link has nothing to do.
     """
 
-    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None, flash_offset: int | None = None):
+    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None):
         if identity.digest != geometry.digest:
             raise ValueError(f"digest must be the geometry's, {geometry.digest:#x}, not {identity.digest:#x}")
-        self.link = Link(identity, flash=flash_offset is not None)
-        self.boot = None if flash_offset is None else Boot(identity, flash_offset)
+        self.link = Link(identity, flash=identity.slots is not None)
+        self.boot = None if identity.slots is None else Boot(identity, identity.slots)
         self.storage = StorageRam(identity.storage_words) if timing is None else Sdram(timing)
         bits = self.storage.address_bits if timing is None else timing.address_bits
         self.machine = Machine(geometry, address_bits=bits, storage_words=identity.storage_words)
         pins = {} if timing is None else {"pins": Out(SdramPins())}
-        pins |= {} if flash_offset is None else {"flash": Out(SpiPins())}
+        pins |= {} if self.boot is None else {"flash": Out(SpiPins()), "booted": Out(1), "trial": Out(1)}
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "heard": Out(1),
                           "busy": Out(1), "failed": Out(1), "idle": Out(1)})
 
@@ -75,32 +77,31 @@ class Accelerator(wiring.Component):
         if isinstance(storage, Sdram):
             connect(m, storage.pins, flipped(self.pins))
         m.d.comb += [machine.r.eq(storage.r), machine.take.eq(storage.take), storage.w.eq(machine.w), link.r.eq(machine.host_r)]
+        running, status = Signal(), link.status
+        starts, clears, program = link.start, link.clear, link.program
         if self.boot is None:
             self._ask(m, link, asked, words)
+            m.d.comb += status.outcome.eq(Outcome().word)
         else:
-            boot = self.boot
-            own_reset(m, "boot", boot)
-            connect(m, boot.pins, flipped(self.flash))
-            connect(m, link.exchange, boot.exchange)
-            m.d.comb += [link.exchanged.eq(boot.exchanged), link.status.booting.eq(boot.busy), link.status.booted.eq(boot.booted),
-                         link.status.program.eq(boot.program)]
-            # The link hears of the end some time after storage is its own.
-            m.submodules.boots = boots = Copy()
-            m.d.comb += boots.d.eq(boot.busy)
-            with m.If(boots.q):
+            boot, boots = self.boot, self._boot(m)
+            m.d.comb += [boot.running.eq(status.running), boot.failed.eq(status.failed)]
+            with m.If(boots):
                 self._ask(m, boot, asked, words)
             with m.Else():
                 self._ask(m, link, asked, words)
+            # What the host clears meanwhile is none of its.
+            starts, clears = link.start | boot.start, link.clear & ~boots | boot.clear
+            program = Mux(boot.start, boot.program, link.program)
 
         # The machine runs some cycles after it was told to; to the host it does at once.
-        starting, running, error = Signal(), Signal(), machine.error
-        m.d.sync += [machine.start.eq(link.start), machine.clear.eq(link.clear)]
-        m.d.comb += running.eq(starting | link.start | machine.start | machine.running)
-        with m.If(link.start):
-            m.d.sync += [machine.program.eq(link.program), starting.eq(1)]
-        with m.Elif(machine.running | link.clear):
+        starting, error = Signal(), machine.error
+        m.d.sync += [machine.start.eq(starts), machine.clear.eq(clears)]
+        m.d.comb += running.eq(starting | starts | machine.start | machine.running)
+        with m.If(starts):
+            m.d.sync += [machine.program.eq(program), starting.eq(1)]
+        with m.Elif(machine.running | clears):
             m.d.sync += starting.eq(0)
-        status, shown = link.status, Signal(3)              # a frame that asks comes much later
+        shown = Signal(3)                                   # a frame that asks comes much later
         m.d.sync += shown.eq(Cat(running, machine.finished & ~running, error.valid & ~running))
         m.d.comb += [
             status.running.eq(shown[0]), status.finished.eq(shown[1]), status.failed.eq(shown[2]),
@@ -109,6 +110,21 @@ class Accelerator(wiring.Component):
             machine.index.eq(link.index), link.counter.eq(machine.counter), self.heard.eq(link.heard), self.busy.eq(running),
             self.failed.eq(status.failed), self.idle.eq(link.idle & ~running & ~status.booting)]
         return m
+
+    def _boot(self, m):
+        """The boot between link and flash; returns a register: storage is its own."""
+        boot, link, status = self.boot, self.link, self.link.status
+        m.submodules.boots, m.submodules.anew = boots, anew = Copy(), Copy()
+        m.d.comb += anew.d.eq(ResetSignal() | link.boot)
+        own_reset(m, "boot", boot, anew.q)
+        connect(m, boot.pins, flipped(self.flash))
+        connect(m, link.exchange, boot.exchange)
+        # The link hears of the end some time after storage is its own.
+        m.d.comb += [
+            link.exchanged.eq(boot.exchanged), status.booting.eq(boot.busy), status.booted.eq(boot.booted),
+            status.program.eq(boot.program), status.outcome.eq(boot.outcome), boot.r.eq(self.machine.host_r),
+            boots.d.eq(boot.busy), self.booted.eq(boot.booted), self.trial.eq(boot.trial)]
+        return boots.q
 
     def _host(self, m):
         """Registers on the way from whom storage serves besides the machine: streams of requests and of words."""

@@ -9,6 +9,7 @@ from arch.geometry import Geometry
 from arch.pll import Pll
 from arch.protocol import Identity
 from arch.sdram import Timing
+from arch.slots import Layout
 from hw.accelerator import Accelerator
 from hw.family.device import LATER
 from hw.link.uart import UartReceiver, UartTransmitter
@@ -24,27 +25,27 @@ _SHOWN_BITS = 23                # cycles for which a frame lights its LED: about
 class Chip(Elaboratable):
     """Top of a board's design; ports are those that it requests from the platform.
 
-    `leds`: resources that show link, busy and error, as "resource.number" or "resource.number.part". With a `timing`, the
-    platform must have the resource `sdram`, each of whose pins gets two registers (its `pin_registers`).
-    `flash_offset`: where a program to boot begins in the flash, the platform's `spi_flash` or `spi_flash_1x`; None without one.
-    `rests`: balls that are driven, each with its level.
+    `leds`: resources that show link, busy, error, booted from flash and on trial, as "resource.number" or
+    "resource.number.part". With a `timing`, the platform must have the resource `sdram`, each of whose pins gets two registers
+    (its `pin_registers`). `slots`: where model slots lie in the flash, the platform's `spi_flash` or `spi_flash_1x`; None without
+    one. `rests`: balls that are driven, each with its level.
     """
 
     def __init__(self, geometry: Geometry, *, name: str, pll: Pll, timing: Timing | None, storage_words: int, baud: float,
-                 leds: Sequence[str] = (), flash_offset: int | None = None, rests: Sequence[tuple[str, int]] = ()):
+                 leds: Sequence[str] = (), slots: Layout | None = None, rests: Sequence[tuple[str, int]] = ()):
         if timing is not None and timing.pin_registers != PIN_REGISTERS:
             raise ValueError(f"pin_registers must be {PIN_REGISTERS}, not {timing.pin_registers}")
         self.pll, self.timing, self.baud, self.leds, self.rests = pll, timing, baud, tuple(leds), tuple(rests)
+        flash = {} if slots is None else {"flash_offset": slots.offset, "flash_bytes": slots.flash_bytes}
         self.identity = Identity(digest=geometry.digest, storage_words=storage_words, clock_khz=round(pll.clock_mhz * 1000),
-                                 name=name)
-        self.flash_offset = flash_offset
-        self.accelerator = Accelerator(geometry, self.identity, timing, flash_offset)
+                                 name=name, **flash)
+        self.accelerator = Accelerator(geometry, self.identity, timing)
 
     @classmethod
     def of(cls, board) -> "Chip":
         """The chip of a `boards.Board`."""
         return cls(board.geometry, name=board.name, pll=board.pll, timing=board.timing, storage_words=board.storage_words,
-                   baud=board.baud, leds=board.leds, flash_offset=board.flash_offset if board.flash else None, rests=board.rests)
+                   baud=board.baud, leds=board.leds, slots=board.slots, rests=board.rests)
 
     def elaborate(self, platform):
         m = Module()
@@ -66,7 +67,7 @@ class Chip(Elaboratable):
             transmitter.i.valid.eq(accelerator.tx.valid), accelerator.tx.ready.eq(transmitter.i.ready)]
         if self.timing is not None:
             self._sdram(m, platform.request("sdram", 0, dir="-"))
-        if self.flash_offset is not None:
+        if self.identity.slots is not None:
             self._flash(m, platform)
         self._lights(m, platform)
         self._rest(m, platform)
@@ -115,7 +116,10 @@ class Chip(Elaboratable):
         with m.Elif(shown[-1]):
             m.d.sync += shown.eq(shown + 1)                 # until it overflows
         resources = {}
-        for led, value in zip(self.leds, (shown[-1], accelerator.busy, accelerator.failed), strict=False):
+        values = [shown[-1], accelerator.busy, accelerator.failed]
+        if self.identity.slots is not None:
+            values += [accelerator.booted, accelerator.trial]
+        for led, value in zip(self.leds, values, strict=False):
             name, number, *part = led.split(".")
             if (name, number) not in resources:
                 resources[name, number] = platform.request(name, int(number), dir="-")

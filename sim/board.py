@@ -35,12 +35,12 @@ _PIECE = 4096                   # bytes taken from the line at once
 
 
 class BoardTop(wiring.Component):
-    """Accelerator and, with a `timing`, the SDRAM chip, with a `flash_offset` a flash. Members: `rx`, `tx`, `idle`, `busy` as
-    `Accelerator` has them."""
+    """Accelerator and, with a `timing`, the SDRAM chip, with slots in the identity a flash. Members: `rx`, `tx`, `idle`, `busy`
+    as `Accelerator` has them."""
 
-    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None, flash_offset: int | None = None):
-        self.timing, self.flash = timing, None if flash_offset is None else SpiFlash()
-        self.accelerator = Accelerator(geometry, identity, timing, flash_offset)
+    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None):
+        self.timing, self.flash = timing, None if identity.slots is None else SpiFlash()
+        self.accelerator = Accelerator(geometry, identity, timing)
         self.chip = None if timing is None else SdramChip(timing)
         figures = {} if timing is None else {"chip_timing": In(ChipTiming)}
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), "idle": Out(1),
@@ -77,9 +77,10 @@ class VirtualBoard:
         self.board = board
         geometry = geometry or board.geometry
         self.timing = board.timing
+        flash = {"flash_offset": board.flash_offset, "flash_bytes": board.flash_bytes} if board.flash else {}
         identity = Identity(digest=geometry.digest, storage_words=board.storage_words, name=board.name,
-                            clock_khz=round(board.pll.clock_mhz * 1000))
-        parameters = geometry, identity, self.timing, board.flash_offset if board.flash else None
+                            clock_khz=round(board.pll.clock_mhz * 1000), **flash)
+        parameters = geometry, identity, self.timing
         self.sim = BoardDesign.of(kept(repr(parameters), lambda: convert(BoardTop(*parameters)))).simulate()
         if self.timing is not None:
             self.sim.set("chip_timing", chip_timing(self.timing))

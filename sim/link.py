@@ -5,6 +5,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 import numpy as np
 
 from arch.protocol import COUNTERS, Identity
+from arch.slots import Outcome
 from host.device import Device
 from host.protocol import Status
 from hw.link.link import Link, status_layout
@@ -18,19 +19,21 @@ __all__ = ["IDENTITY", "LinkBoard", "LinkTop", "Mirror", "STORAGE"]
 
 STORAGE = 4096
 FLIPPED, LAST = 0x5A, 0xA5
-IDENTITY = Identity(digest=0xFEDCBA9876543210, storage_words=STORAGE - 96, clock_khz=140_000, name="bench")
+IDENTITY = Identity(digest=0xFEDCBA9876543210, storage_words=STORAGE - 96, clock_khz=140_000, name="bench",
+                    flash_offset=1 << 20, flash_bytes=1 << 24)
 _STATUS = Status(running=False, finished=True, failed=True, fault=8, queue=3, opcode=9, index=123_456, word=654_321,
-                 cycles=0xDEADBEEF, booted=True, program=0xABCDEF)
+                 cycles=0xDEADBEEF, booted=True, program=0xABCDEF,
+                 outcome=Outcome.of(0xD792))
 
 
 class LinkTop(wiring.Component):
-    """`program` keeps the last start's; `starts` and `clears` count."""
+    """`program` keeps the last start's; `starts`, `clears` and `boots` count."""
 
     def __init__(self):
         self.link, self.storage = Link(IDENTITY, flash=True), StorageRam(STORAGE)
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)),
                           "status": In(status_layout()), "counters": In(data.ArrayLayout(32, len(COUNTERS))),
-                          "program": Out(24), "starts": Out(16), "clears": Out(16), "heard": Out(16)})
+                          "program": Out(24), "starts": Out(16), "clears": Out(16), "boots": Out(16), "heard": Out(16)})
 
     def elaborate(self, platform):
         m = Module()
@@ -55,7 +58,8 @@ class LinkTop(wiring.Component):
         with m.If(wait == 2):
             m.d.sync += link.exchanged.data.eq(sent.data ^ Mux(sent.last, LAST, FLIPPED))
         m.d.sync += [self.program.eq(Mux(link.start, link.program, self.program)), self.starts.eq(self.starts + link.start),
-                     self.clears.eq(self.clears + link.clear), self.heard.eq(self.heard + link.heard)]
+                     self.clears.eq(self.clears + link.clear),
+                     self.boots.eq(self.boots + link.boot), self.heard.eq(self.heard + link.heard)]
         return m
 
 
@@ -81,7 +85,7 @@ class LinkBoard:
         self.sim = LinkBoard.design.simulate()
         self.twin = Device(IDENTITY, flash=Mirror())
         self.twin.status, self.twin.counters = _STATUS, [0x01234567 * n + 0x7E7D for n in range(len(COUNTERS))]
-        self.twin._run = lambda address: self.twin.status
+        self.twin.run = lambda address: self.twin.status
         self._show(_STATUS)
         self.sim.set("counters", sum(value << 32 * n for n, value in enumerate(self.twin.counters)))
         self._sent = 0
@@ -92,8 +96,8 @@ class LinkBoard:
 
     def _show(self, status: Status) -> None:
         self.twin.status = status
-        self.sim.set("status", status_layout().const(
-            {name: getattr(status, name) for name in status_layout().members}).as_bits())
+        fields = {name: getattr(status, name) for name in status_layout().members}
+        self.sim.set("status", status_layout().const(fields | {"outcome": status.outcome.word}).as_bits())
 
     def running(self, running: bool) -> None:
         """Sets what the machine says."""

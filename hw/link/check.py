@@ -29,7 +29,7 @@ class FrameCheck(wiring.Component):
     ----------
     identity : Identity
     flash : bool
-        Whether there is one: otherwise exchanges are unknown.
+        Whether there is one: otherwise exchanges and boots are unknown.
 
     Members
     -------
@@ -76,7 +76,7 @@ class FrameCheck(wiring.Component):
                      turn.eq(sequence == awaited)]
 
         is_ = Signal(kinds_layout(), reset_less=True)
-        kinds = [one for one in Kind if self.flash or one is not Kind.EXCHANGE]
+        kinds = [one for one in Kind if self.flash or one not in (Kind.EXCHANGE, Kind.BOOT)]
         m.d.sync += [is_[one.name.lower()].eq(kind == one) for one in kinds]
         names = list(LENGTHS)
         reply = Signal.like(self.reply, reset_less=True)
@@ -85,8 +85,9 @@ class FrameCheck(wiring.Component):
 
         known, busy = Signal(reset_less=True), Signal(reset_less=True)
         storage = Signal(reset_less=True)
-        m.d.sync += [known.eq(is_.as_value().any()), storage.eq(is_.write | is_.read | is_.checksum | is_.start | is_.exchange),
-                     busy.eq(self.busy & storage & ~(is_.start & again))]
+        m.d.sync += [known.eq(is_.as_value().any()),
+                     storage.eq(is_.write | is_.read | is_.checksum | is_.start | is_.exchange | is_.boot),
+                     busy.eq(self.busy & storage & ~((is_.start | is_.boot) & again))]
         fits, count = self._length(m, is_, kinds)
         inside = self._inside(m, is_, count)
         refusal, refused = Signal(4, reset_less=True), Signal(reset_less=True)
@@ -130,5 +131,5 @@ class FrameCheck(wiring.Component):
             beyond.eq(first[:bits + 1] + count),
             sane.eq((count != 0) & ~(is_.checksum & second[bits + 1:].any())
                     & ~(is_.read & (count[9:].any() | (count[:9] > DATA_WORDS)))),
-            inside.eq((stored & sane & ~first[bits:].any()) | is_.exchange)]
+            inside.eq((stored & sane & ~first[bits:].any()) | is_.exchange | is_.boot)]
         return inside

@@ -53,6 +53,8 @@ class Link(wiring.Component):
         Starts the program at a word of storage, for a cycle.
     clear : ``Out(1)``
         Ends a program, forgets its end and its fault, for a cycle.
+    boot : ``Out(1)``
+        Tries the slots in flash again, likewise, with `clear`; only if there is one.
     status : ``In(status_layout())``
     index, counter : ``Out(range(len(COUNTERS)))``, ``In(32)``
         The count of `index`, a cycle later.
@@ -65,7 +67,7 @@ class Link(wiring.Component):
     def __init__(self, identity: Identity, *, flash: bool = False):
         self.identity, self.flash = identity, flash
         self.storage_bits = bits = bits_of_storage(identity.storage_words)
-        members = {"exchange": Out(stream.Signature(exchange_layout())), "exchanged": In(answer_layout())}
+        members = {"exchange": Out(stream.Signature(exchange_layout())), "exchanged": In(answer_layout()), "boot": Out(1)}
         super().__init__({
             **(members if flash else {}), "rx": In(stream.Signature(byte_layout())),
             "tx": Out(stream.Signature(8)), "request": Out(stream.Signature(request_layout(bits))),
@@ -152,6 +154,8 @@ class Link(wiring.Component):
         m.d.comb += reply.table.eq(table)
         m.d.sync += [jump.eq(0), on.eq(next_), step.eq(step + 1), self.start.eq(0), self.clear.eq(0), self.heard.eq(0),
                      parts.read.start.eq(0)]
+        if self.flash:
+            m.d.sync += self.boot.eq(0)
         with States(m, _STATES) as states:
             with states.at("IDLE"):
                 m.d.comb += self.idle.eq(~receiver.o.valid & ~parts.slot.o.valid & parts.sender.idle)
@@ -178,9 +182,11 @@ class Link(wiring.Component):
             with states.at("OBEY"):
                 m.d.comb += check.obey.eq(1)
                 m.d.sync += [table.eq(check.reply), jump.eq(1), target.eq(Mux(kind.exchange, 1, 3)),
-                             self.start.eq(kind.start & ~check.again), self.clear.eq(kind.clear & ~check.again),
+                             self.start.eq(kind.start & ~check.again), self.clear.eq((kind.clear | kind.boot) & ~check.again),
                              parts.read.start.eq(kind.read | kind.checksum)]
                 states.go("BEGIN")
+                if self.flash:
+                    m.d.sync += self.boot.eq(kind.boot & ~check.again)
                 with m.If(kind.read):
                     m.d.sync += body.eq(Body.READ)
                 with m.If(kind.exchange):

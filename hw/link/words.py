@@ -20,7 +20,7 @@ LENGTHS = {"NOTHING": 0, "COUNTERS": 2 * len(COUNTERS), "REFUSED": 2, "CHECKSUM"
 def status_layout() -> data.StructLayout:
     """State of the machine, as `host.protocol.Status` tells it."""
     return data.StructLayout({"running": 1, "finished": 1, "failed": 1, "fault": 8, "queue": 4, "opcode": 4, "index": 24,
-                              "word": 24, "cycles": 32, "booting": 1, "booted": 1, "program": 24})
+                              "word": 24, "cycles": 32, "booting": 1, "booted": 1, "program": 24, "outcome": 16})
 
 
 class LinkWords(wiring.Component):
@@ -62,7 +62,7 @@ class LinkWords(wiring.Component):
             "COUNTERS": [self.counter[:16], self.counter[16:]], "REFUSED": [self.reason, self.awaited],
             "CHECKSUM": [self.crc[:16], self.crc[16:]], "INFO": [self.nonce[:16], self.nonce[16:]],
             "STATUS": [state, Cat(status.fault, status.queue, status.opcode),
-                       *(part for number in numbers for part in (number[:16], number[16:]))]}
+                       *(part for number in numbers for part in (number[:16], number[16:])), status.outcome]}
         assert len(tables["INFO"]) + len(fixed) == LENGTHS["INFO"] and len(tables["STATUS"]) == LENGTHS["STATUS"]
         gates = []
 
@@ -76,6 +76,7 @@ class LinkWords(wiring.Component):
         for name, words in tables.items():
             for low in range(0, len(words), 4):
                 bits, four = [], words[low:low + 4]
+                four += [Const(0, 16)] * (len(four) == 3)
                 for bit in range((len(four) - 1).bit_length()):
                     m.submodules[f"{name}{low}_{bit}"] = copy = Copy()
                     m.d.comb += copy.d.eq(place[bit])

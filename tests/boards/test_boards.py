@@ -65,7 +65,9 @@ def test_aliases():
     ({"baud": 4_000_000}, "baud must be 9600..3000000, not 4000000"),
     ({"flash_offset": 1 << 24}, "flash_offset must be a multiple of 65536 below 16777216, not 16777216"),
     ({"flash_offset": 100}, "flash_offset must be a multiple of 65536 below 16777216, not 100"),
-    ({"leds": ("led.0",) * 4}, "leds must be at most 3: link, busy, error, not 4"),
+    ({"flash_bytes": 100}, "flash_bytes must be a multiple of 65536 up to 16777216, not 100"),
+    ({"flash_bytes": 2 << 20}, "Flash of 2,097,152 bytes must reach 131,072 beyond its offset 2,097,152 for a slot, but 0"),
+    ({"leds": ("led.0",) * 6}, "leds must be at most 5: link, busy, error, booted, on trial, not 6"),
 ])
 def test_records_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):

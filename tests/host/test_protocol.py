@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from arch.protocol import FLAG, FRAME_WORDS, REPLY, Identity, Kind
+from arch.slots import Outcome
 from host.device import Device
 from host.protocol import Deframer, Info, Message, ProtocolError, Status, checksum, counters, number, pair
 
@@ -92,13 +93,14 @@ def test_replies_and_their_meaning():
     reply = device.answer(Message.of(Kind.INFO, 9, [1, 2]))
     assert reply.kind == Kind.INFO | REPLY and Info.of(reply.words).identity == IDENTITY and Info.of(reply.words).nonce == 0x20001
     status = Status(running=False, finished=True, failed=True, fault=6, queue=3, opcode=9, index=70_000,
-                    word=80_000, cycles=1 << 31)
+                    word=80_000, cycles=1 << 31, booted=True, program=77, outcome=Outcome(slot=1, trial=True))
     assert Status.of(np.array(status.words(), "<u2")) == status
     device.counters = list(range(12))
     assert list(counters(device.answer(Message.of(Kind.COUNTERS, 10)).words).values()) == list(range(12))
-    for reader, words, message in ((Info.of, [1] * 19, "Reply to INFO must be 20 words, not 19"),
-                                   (Info.of, [0xFFFF] * 12 + [0] * 8, "Reply to INFO makes no sense, storage_words must be"),
-                                   (Status.of, [1], "Reply to STATUS must be 10 words, not 1"),
+    for reader, words, message in ((Info.of, [1] * 19, "Reply to INFO must be 22 words, not 19"),
+                                   (Info.of, [0xFFFF] * 12 + [0] * 10, "Reply to INFO makes no sense, storage_words must be"),
+                                   (Status.of, [1], "Reply to STATUS must be 11 words, not 1"),
+                                   (Status.of, [0] * 10 + [0xF], "Reply to STATUS makes no sense, 15 is not a valid Why"),
                                    (counters, [1], "Reply to COUNTERS must be 24 words, not 1")):
         with pytest.raises(ProtocolError, match=message):
             reader(np.array(words, "<u2"))

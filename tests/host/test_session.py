@@ -70,7 +70,7 @@ def test_refused_requests(ask, reason):
 def test_busy():
     device, _, session = pair()
     session.connect()
-    device._run = lambda address: Status(running=True, finished=False, failed=False)
+    device.run = lambda address: Status(running=True, finished=False, failed=False)
     session.start(0)
     for ask in (lambda: session.write(0, words(1)), lambda: session.read(0, 1), lambda: session.checksum(0, 1),
                 lambda: session.start(0)):
@@ -121,8 +121,8 @@ def test_silent_board():
 
 def test_other_version():
     device, _, session = pair()
-    device.identity = type("Other", (), {"words": lambda self, counters: [2, 0]})()
-    with pytest.raises(ProtocolError, match="must be version 1, not 2: build its bitstream"):
+    device.identity = type("Other", (), {"words": lambda self, counters: [1, 0]})()
+    with pytest.raises(ProtocolError, match="must be version 2, not 1: build its bitstream"):
         session.connect()
 
 

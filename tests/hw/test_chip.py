@@ -21,9 +21,9 @@ from hw.storage.sdram import SdramPins
 class Hollow(wiring.Component):
     """The ports of an accelerator."""
 
-    def __init__(self, geometry, identity, timing, flash_offset):
+    def __init__(self, geometry, identity, timing):
         pins = {} if timing is None else {"pins": Out(SdramPins())}
-        pins |= {} if flash_offset is None else {"flash": Out(SpiPins())}
+        pins |= {} if identity.slots is None else {"flash": Out(SpiPins()), "booted": Out(1), "trial": Out(1)}
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "heard": Out(1),
                           "busy": Out(1), "failed": Out(1), "idle": Out(1)})
 

@@ -1,5 +1,6 @@
 """The virtual board: a whole chip with its SDRAM behind a pseudo-terminal, and the host's commands through a real serial port."""
 from contextlib import contextmanager
+from dataclasses import replace
 import json
 from threading import Event, Thread
 
@@ -8,18 +9,20 @@ import pytest
 import serial
 
 from arch.control import Fault
-from arch.flash import BOOT_OFFSET
+from arch.slots import Outcome, Why
 from boards import find
 from compiler.build import compile_network
 from compiler.program_file import save
 from golden import run as golden_run
 from golden.machine import execute, get_tensor
+from golden.selftest import slot_of
 from host import bench, classify, info, load
 from host.flash import Flash
 from host.link import SerialLink
 from host.protocol import Message
 from host.runner import MachineError, Runner
 from host.session import Refused, Session
+from host.slots import Slots
 from nets import digits
 from nets.load import load_model
 from nets.quantise import quantise_with
@@ -88,8 +91,23 @@ def test_commands(port, program, tmp_path, capsys):
     assert "works" in capsys.readouterr().out
 
 
+def falls_back(session, slots, program):
+    """A slot on trial whose self-test takes too long, in the machine itself: the other one at once, and at the next boot."""
+    made = slot_of(program, np.zeros(program.input.shape, np.uint8), BOARD.timing, BOARD.storage_words, version=2, security=0)
+    hasty = replace(made, header=replace(made.header, test=replace(made.header.test, cycles=60)))
+    slots.write_slot(1, hasty.to_bytes())
+    before = slots.state()
+    slots.write_state(before.next(active=1, fallback=0, trial=True), before)
+    for why in (Why.LATE, Why.TRIAL):
+        status = session.reboot(60)
+        assert status.outcome == Outcome(slot=0, state=True, whys=(Why.NOT_TRIED, why, Why.NOT_TRIED)), status
+        assert slots.tried() and not status.running and not status.finished and not status.failed
+    slots.write_state(slots.state().next(active=0, fallback=0, trial=False), slots.state())
+
+
 def test_boots_from_flash(virtual, tmp_path, capsys):
-    """Written over the link, copied to storage after a reset and run without an upload; a damaged one is ignored."""
+    """Written over the link, copied to storage after a reset or when asked to, and run without an upload; a damaged one is
+    ignored."""
     case, small = layer(7)                                      # of a single layer: quickly sent
     flp, out = tmp_path / "small.flp", tmp_path / "out.json"
     save(small, flp)
@@ -102,17 +120,23 @@ def test_boots_from_flash(virtual, tmp_path, capsys):
         with served(virtual) as port:
             assert info.main(["--port", port, "--json", str(out)]) == 0
             status = json.loads(out.read_text())["status"]
-            assert status["booted"] is there and (status["program"] == small.program or not there)
+            assert status["booted"] is there and status["program"] == (small.program if there else 0)
+            assert status["outcome"]["slot"] == (0 if there else None)
             link = SerialLink(port, 3_000_000)
             session = Session(link, patience_s=link.patience_s)
             session.connect()
             runner = Runner(session, small)
-            assert runner.loaded() is there
             if there:
+                assert session.verify(0, small.storage[:small.input.address])           # before what the self-test changed
                 expected = get_tensor(GEOMETRY, execute(small, case.x).storage, small.output)
                 assert np.array_equal(runner.run(case.x).output, expected)
+                flash = Flash(session, BOARD.flash_offset)
+                falls_back(session, Slots(flash, BOARD.slots), small)
                 session.write(0, np.zeros(len(small.storage), np.uint16))       # so that only the flash can bring it back
-                Flash(session, BOOT_OFFSET).write(BOOT_OFFSET, bytes(30))
+                assert session.reboot(60).booted and session.verify(0, small.storage[:small.input.address])
+                flash.program(BOARD.slots.slot(0) + 300, bytes(30))
+            else:
+                assert status["outcome"]["whys"] == [Why.PAYLOAD, Why.LATE, Why.MAGIC]
             link.close()
 
 

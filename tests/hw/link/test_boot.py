@@ -1,97 +1,60 @@
 # amaranth: UnusedElaboratable=no
-"""Boot from flash: what the reference boots is in storage afterwards, anything else is ignored."""
-from amaranth import Module
-from amaranth.lib import stream, wiring
-from amaranth.lib.wiring import In, Out, connect, flipped
+"""Boot from flash: slots, marks, storage and reasons are the reference's, whatever flash holds."""
+import random
+
 import numpy as np
 import pytest
 
-from arch.flash import Boot as Program
-from arch.flash import Command, Status, boot_image, booted
-from arch.protocol import Identity
-from hw.link.boot import Boot
-from hw.link.spi import SpiMaster, answer_layout, exchange_layout
-from hw.storage.pulled_words import PulledWords
-from hw.storage.ram import StorageRam
-from sim.models.flash import ADDRESS_BITS, FlashChip, SpiFlash, with_flash
-from sim.verilog.export import Boundary, convert
-from sim.verilog.native import Design
+from arch.flash import Command, Status
+from arch.slots import State
+from golden.boot import boot
+from hw.link.spi import SpiMaster
+from sim.models.flash import FlashChip
+from tests.golden.flashes import DIGEST, KINDS, LAYOUT, STORAGE_WORDS, Flash, damage, program, random_flash, slot
+from tests.hw.link.boot_bench import boots, design_of
 
-OFFSET, WORDS = 1 << 16, 1024
-IDENTITY = Identity(digest=0xFEDCBA9876543210, storage_words=WORDS - 24, clock_khz=100_000, name="bench")
-WRITTEN = np.arange(300, dtype=np.uint16) * 211 + 0x7E7D
-
-
-class Top(wiring.Component):
-    """Boot, flash, storage; the flash is the bench's when all is done."""
-
-    def __init__(self):
-        self.boot, self.flash, self.storage = Boot(IDENTITY, OFFSET), SpiFlash(), StorageRam(WORDS)
-        super().__init__({"exchange": In(stream.Signature(exchange_layout())), "exchanged": Out(answer_layout()),
-                          "load": In(stream.Signature(self.flash.load.payload.shape())),
-                          "over": Out(1), "booted": Out(1), "program": Out(24)})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.boot, m.submodules.flash, m.submodules.storage = boot, flash, storage = self.boot, self.flash, self.storage
-        connect(m, boot.pins, flash.pins)
-        connect(m, flipped(self.load), flash.load)
-        connect(m, flipped(self.exchange), boot.exchange)
-        m.submodules.words = words = PulledWords()
-        connect(m, boot.w, words.i)
-        asked, request = boot.request.payload, storage.request.payload
-        m.d.comb += [words.take.eq(storage.take), storage.w.eq(words.word),
-                     storage.request.valid.eq(boot.request.valid), boot.request.ready.eq(storage.request.ready),
-                     request.write.eq(asked.write), request.address.eq(asked.address), request.length.eq(asked.length),
-                     self.exchanged.eq(boot.exchanged), self.over.eq(~boot.busy), self.booted.eq(boot.booted),
-                     self.program.eq(boot.program)]
-        return m
+RANDOM = 25                             # flashes; twice as many boots
 
 
 @pytest.fixture(scope="module")
-def design() -> Design:
-    top = Top()
-    boot = top.boot
-    return Design.of(with_flash(convert(top, probes=lambda: {
-        "words": Boundary(boot.w.valid, boot.w.payload, boot.w.ready),
-        "requests": Boundary(boot.request.valid, boot.request.payload.as_value(), boot.request.ready),
-        "back": Boundary(boot.exchanged.valid, boot.exchanged.data)})))
+def design():
+    return design_of(LAYOUT)
 
 
-def image(**changes) -> bytes:
-    figures = {"program": 0x123456, "words": WRITTEN} | changes
-    return boot_image(Program(**figures), IDENTITY.digest)
+def check(design, flash: Flash, note="") -> list:
+    """Two boots, one after the other, in gates as in Python; returns what they came to."""
+    storage, twin, outcomes = np.zeros(STORAGE_WORDS, np.uint16), Flash(flash.layout), []
+    twin.bytes[:] = flash.bytes
+    for turn, found in enumerate(boots(design, flash, 2)):
+        expected = boot(twin.read, twin.layout, digest=DIGEST, storage=storage, run=lambda address: program(storage, address))
+        if expected.mark is not None:
+            twin.write(expected.mark, b"\0")
+        outcomes.append(expected.outcome)
+        assert found.outcome == expected.outcome, (note, turn)
+        assert found.booted is (expected.header is not None), (note, turn)
+        assert found.program == (expected.header.program if expected.header else 0), (note, turn)
+        assert found.states == tuple(twin.read(twin.layout.state(sector), 40) for sector in (0, 1)), (note, turn)
+        different = np.flatnonzero(found.storage != storage)
+        assert not len(different), (note, turn, different)
+    return outcomes
 
 
-def damaged(at: int) -> bytes:
-    data = bytearray(image())
-    data[at] ^= 0x10
-    return bytes(data)
+def test_blank(design):
+    assert check(design, Flash())[0].slot is None
 
 
-CASES = {
-    "good": image(), "one word": image(words=WRITTEN[:1], program=0), "full": image(words=np.resize(WRITTEN, WORDS - 24)),
-    "blank": b"", "magic": damaged(1), "digest": damaged(9), "count": damaged(12), "no words": image(words=WRITTEN[:0]),
-    "too many": image(words=np.resize(WRITTEN, WORDS - 23)), "program": damaged(16), "data": damaged(20), "last": damaged(619),
-    "crc": damaged(623), "zeros": bytes(700)}
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_reason(design, kind):
+    flash = Flash()
+    damage(random.Random(kind), flash, 2, kind)
+    flash.slot(1, slot(words=STORAGE_WORDS, at=500) if kind == "late" else slot())
+    flash.state(0, State(counter=1, active=2, fallback=1, trial=True, floor=5))
+    assert [outcome.slot for outcome in check(design, flash, kind)] == [1, 1]
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_boots_what_the_reference_boots(design, name):
-    data = CASES[name]
-    expected = booted(data.ljust(4000, b"\xff"), digest=IDENTITY.digest, storage_words=IDENTITY.storage_words)
-    with design.simulate() as sim:
-        if data:
-            sim.feed("load", [OFFSET + n | byte << ADDRESS_BITS for n, byte in enumerate(data)])
-        sim.run_until(high="over", deadline=200_000)
-        words = sim.beats("words").payload.view("<u2").ravel()
-        assert bool(sim.get("booted")) is (expected is not None)
-        if expected is not None:
-            assert np.array_equal(words, expected.words) and sim.get("program") == expected.program
-            requests = [int.from_bytes(row.tobytes(), "little") for row in sim.beats("requests").payload]
-            assert [request >> 1 & 0xFFFFFF for request in requests] == list(range(len(words)))
-        elif name not in ("count", "program", "data", "last", "crc"):
-            assert not len(words)
+def test_random_flashes(design):
+    slots = [check(design, random_flash(seed), seed)[0].slot for seed in range(RANDOM)]
+    assert set(slots) == {None, 0, 1, 2}
 
 
 def test_the_chip_is_the_references(design):
@@ -151,7 +114,7 @@ def test_the_chip_is_the_references(design):
 
 @pytest.mark.parametrize("make, message", [
     (lambda: SpiMaster(1), "Half a period must be at least 2 cycles, not 1"),
-    (lambda: Boot(IDENTITY, 1 << 24), "Offset in flash must be below 16777216, not 16777216")])
+])
 def test_out_of_range(make, message):
     with pytest.raises(ValueError, match=message):
         make()

@@ -34,7 +34,7 @@ def test_refusals_are_the_references(size, seed=29):
     identity = Identity(digest=1, storage_words=size, clock_khz=100_000, name="bench")
     dut, rng, twin = FrameCheck(identity, flash=True), random.Random(seed), Device(identity, flash=Mirror())
     twin.status = idle = Status(running=False, finished=False, failed=False)
-    twin._run = lambda address: idle
+    twin.run = lambda address: idle
     seen: dict[int, int] = {}
 
     async def bench(ctx):

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from arch.protocol import DATA_WORDS, FLAG, Kind
+from arch.protocol import DATA_WORDS, FLAG, REFUSED, REPLY, Kind
 from host.protocol import Message, checksum, pair
 from host.session import Refused, Session
 from sim.fuzz import fuzz
@@ -51,7 +51,7 @@ def test_every_request(board):
         assert session.exchange(sent) == board.twin.flash.exchange(sent)
 
 
-@pytest.mark.parametrize("kind", [*Kind, 0, 10, 0x80, 0xFF])
+@pytest.mark.parametrize("kind", [*Kind, 0, 11, 0x80, 0xFF])
 def test_refusals_are_the_references(board, kind):
     """All kinds with all numbers of arguments, at the limits of storage; `feed` compares."""
     rng = random.Random(kind)
@@ -81,7 +81,7 @@ def test_busy(board):
     session.start(5)
     board.running(True)
     for ask in (lambda: session.write(0, words(1)), lambda: session.read(0, 1), lambda: session.checksum(0, 1),
-                lambda: session.start(0), lambda: session.exchange(b"x")):
+                lambda: session.start(0), lambda: session.exchange(b"x"), lambda: session.reboot(1)):
         with pytest.raises(Refused, match="BUSY"):
             ask()
     assert session.status().running and board.sim.get("starts") == 1
@@ -93,10 +93,15 @@ def test_busy(board):
 
 def test_repeated_requests_are_obeyed_once(board):
     board.feed(Message.of(Kind.INFO, 255, [1, 2]).to_bytes())
-    for kind, counter in ((Kind.START, "starts"), (Kind.CLEAR, "clears")):
-        frame = Message.of(kind, kind - Kind.START if kind == Kind.START else 1, [9, 0] if kind == Kind.START else []).to_bytes()
+    for sequence, (kind, counter) in enumerate(((Kind.START, "starts"), (Kind.CLEAR, "clears"), (Kind.BOOT, "boots"))):
+        frame = Message.of(kind, sequence, [9, 0] if kind == Kind.START else []).to_bytes()
         assert board.feed(frame) == board.feed(frame)
         assert board.sim.get(counter) == 1
+    assert board.sim.get("clears") == 2                         # a boot clears too
+    # While it goes on, too: its reply may have been lost.
+    board._show(replace(board.twin.status, booting=True))
+    assert board.feed(frame)[1] == Kind.BOOT | REPLY
+    assert board.feed(Message.of(Kind.BOOT, 3).to_bytes())[1] == REFUSED and board.sim.get("boots") == 1
 
 
 def test_endless_and_empty_frames(board):
