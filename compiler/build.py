@@ -1,23 +1,21 @@
 """From a quantised network to a program."""
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 import hashlib
 from itertools import chain
 import json
 import math
 
-import numpy as np
-
 from arch.geometry import Geometry
 from arch.instruction import QUEUES, Instruction, Transfer, Waits, encode
 from arch.program import Part, Program, Tensor
-from arch.sdram import MOST_WORDS
+from arch.sdram import MOST_WORDS, Timing
 from compiler import costs
-from compiler.jobs.emit import arrange, emit, program_words
+from compiler.coding.choice import compressed
+from compiler.jobs.emission import Emission, Frame
 from compiler.jobs.job import Job, Jobs
 from compiler.jobs.kept import without_constants
 from compiler.jobs.make import make_jobs
-from compiler.jobs.stores import Span
 from compiler.jobs.timing import timeline
 from compiler.lowering.lower import lower
 from compiler.schedule.groups import Group
@@ -26,7 +24,7 @@ from compiler.schedule.plan import Residencies
 from compiler.schedule.refusals import too_little_memory
 from compiler.schedule.search import Scheduler
 from compiler.stages import NetworkError, Stages
-from compiler.storage import Layout, aligned, constants, lay_out
+from compiler.storage import Layout, constants, lay_out
 from nets.graph import Problem
 from nets.int8.network import QNetwork
 from nets.scores import classifies
@@ -52,29 +50,28 @@ class Compiled:
 
 @dataclass(frozen=True, eq=False)
 class _Plan:
-    """Groups as jobs in time, for a program of no words; and those of a frame behind the first one, if weights stay."""
+    """Groups as jobs in time, for a program of no words: of a frame, and of one behind it, if weights stay."""
 
     groups: list[Group]
     layout: Layout
-    jobs: Jobs
-    spans: Mapping[Job, Span]
-    kept: Jobs | None
-    kept_spans: Mapping[Job, Span]
+    frames: list[Frame]
 
     @classmethod
     def of(cls, stages: Stages, groups: list[Group], geometry: Geometry, layout: Layout) -> "_Plan":
         jobs = make_jobs(stages, groups, geometry, layout)
-        kept = without_constants(geometry, jobs)
-        return cls(groups, layout, jobs, timeline(geometry, jobs), kept, timeline(geometry, kept) if kept else {})
+        return cls(groups, layout, [Frame(each, timeline(geometry, each))
+                                    for each in filter(None, (jobs, without_constants(geometry, jobs)))])
 
     @property
     def cycles(self) -> float:
         """About when all is through, of most frames."""
-        return max(span.end for span in (self.kept_spans or self.spans).values())
+        return max(span.end for span in self.frames[-1].spans.values())
 
 
-def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int = STORAGE_WORDS) -> Compiled:
-    """The program of a network for an engine with so many words of storage.
+def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int = STORAGE_WORDS,
+                    timing: Timing | None = None) -> Compiled:
+    """The program of a network for an engine with so many words of storage, and perhaps with the `timing` of its SDRAM, for
+    which is chosen what weights are compressed.
 
     Raises NetworkError with all that stands against it: of each layer, also behind one that is refused, and of both memories.
     """
@@ -82,37 +79,31 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
     found, problems = _scheduled(network, stages, geometry)
     # How long the program is shows when all else about it is known; then what lies behind it is moved.
     unmoved = [lay_out(_as_scheduled(stages, groups), groups, geometry, 0) for groups in found or [[]]]
-    fit = [(groups, layout) for groups, layout in zip(found, unmoved, strict=False) if layout.end <= room]
+    codes = "decoder" in geometry.options           # then weights may be shorter
+    fit = [(groups, layout) for groups, layout in zip(found, unmoved, strict=False) if layout.end <= room or codes]
     if not fit and (least := min(unmoved, key=lambda layout: layout.end)).end > room:
         problems.append(_too_little_storage(network, least, room, PROGRAM_ROOM))
     if problems:
         raise NetworkError(problems)
     plan = _fastest(_Plan.of(stages, groups, geometry, layout) for groups, layout in fit)
-    stages, groups, jobs = _as_scheduled(stages, plan.groups), plan.groups, plan.jobs
-    arranged, kept = [arrange(jobs, plan.spans)], plan.kept
-    if kept:
-        arranged.append(arrange(kept, plan.kept_spans))
-    starts = np.cumsum([0, *(aligned(program_words(geometry, each)) for each in arranged)]).tolist()
-    layout = lay_out(stages, groups, geometry, starts[-1])
-    if kept and layout.end > room:
-        kept, arranged, layout = None, arranged[:1], lay_out(stages, groups, geometry, starts[1])
-    if layout.end > room:
-        raise NetworkError([_too_little_storage(network, layout, room)])
-    for each in filter(None, (jobs, kept)):
-        each.move(layout.input - plan.layout.input)
-    codes = {layout.program + start: tuple(emit(geometry, each, layout.store_base, layout.end - layout.store_base))
-             for start, each in zip(starts, arranged, strict=False)}
-    return Compiled(_program(network, stages, geometry, layout, codes, jobs), stages, groups, layout, jobs)
+    stages, groups = _as_scheduled(stages, plan.groups), plan.groups
+    if codes:
+        found = compressed(plan.frames, stages, groups, geometry, plan.layout, room, timing)
+    else:
+        found = Emission.of(plan.frames, stages, groups, geometry, plan.layout, room)
+    if not found.codes:
+        raise NetworkError([_too_little_storage(network, found.layout, room)])
+    return Compiled(_program(network, stages, geometry, found), stages, groups, found.layout, found.jobs)
 
 
-def _program(network: QNetwork, stages: Stages, geometry: Geometry, layout: Layout, codes: Mapping[int, tuple[Instruction, ...]],
-             jobs: Jobs) -> Program:
-    """The program of a frame, and perhaps that of a frame behind it: their instructions by where they begin in storage."""
+def _program(network: QNetwork, stages: Stages, geometry: Geometry, found: Emission) -> Program:
+    """The program of a frame, and perhaps that of a frame behind it."""
+    layout, codes = found.layout, found.codes
     _check_tokens(network, next(iter(codes.values())))
     words = {start: [word for instruction in code for word in encode(instruction)] for start, code in codes.items()}
     storage = constants(layout, stages, words)
     programs = [Program(
-        name=network.name, geometry=geometry, instructions=code, parts=tuple(map(_part, jobs.computes)), storage=storage,
+        name=network.name, geometry=geometry, instructions=code, parts=tuple(map(_part, found.jobs.computes)), storage=storage,
         program=start, program_words=len(words[start]), store_base=layout.store_base,
         store_words=layout.end - layout.store_base, input=_input(network, stages, layout, geometry),
         output=_tensor(stages.output_name, network, stages.output, layout, geometry), meta=_meta(network, stages, layout))

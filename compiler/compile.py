@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int | None:
     out = args.out or SEAL.named(f"{network.name}-{target.name}")
     SEAL.check_output(out)
     try:
-        compiled = compile_network(network, target.geometry, storage_words=target.storage_words)
+        compiled = compile_network(network, target.geometry, storage_words=target.storage_words, timing=target.timing)
     except NetworkError as error:
         for problem in error.problems:
             print(f"error: {network.name} on {target.title}: {problem}", file=sys.stderr)

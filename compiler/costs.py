@@ -49,6 +49,14 @@ PLACE_TRIES = 400           # orders in which maps are placed
 # compiler.jobs
 WEIGHT_TRANSFER_WORDS = 2048        # of storage in a transfer of weights, behind which something more urgent may have to wait
 
+# compiler.coding
+TABLE_WORDS = 200           # of storage that stages' weights become longer by at most, so that they share a table
+BLOCK_WORDS = 21            # of storage that a block has beside its weights' bits
+BLOCK_CYCLES = 25           # of the decoder for a block, beside its rounds
+CODED_GAIN = 0.05           # of the cycles: by so much a frame with compressed weights must seem faster to be taken unseen
+CODED_TRIES = 8             # with fewer and fewer stages compressed, until a frame takes no longer than with plain weights
+STREAM_WORDS = 1024         # that wait for the decoder at most
+
 # compiler.build
 PLAN_GAIN = 0.002           # of the cycles: by so much a schedule that spills more must seem faster
 

@@ -22,6 +22,7 @@ def record(compiled: Compiled, figures: dict) -> dict:
         "model": program.name, "geometry": geometry.to_json(),
         **{name: figures[name] for name in ("cycles", "cycles_again", "macs", "utilisation", "weight_bytes",
                                             "stored_weight_bytes")},
+        "coded_stages": len(compiled.layout.coded),
         "instructions": {queue: sum(i.queue == queue for i in program.instructions) for queue in QUEUES},
         "storage_bytes": {kind: 2 * words for kind, words in compiled.layout.sizes.items()},
         "moved_bytes": figures["storage_bytes"],
@@ -68,7 +69,9 @@ def show(console: Console, compiled: Compiled, data: dict) -> None:
     for title, kind in (("storage", "storage_bytes"), ("moved in a frame", "moved_bytes")):
         sizes = ", ".join(f"{name.replace('_', ' ')} {size:,}" for name, size in data[kind].items())
         console.print(f"{title}, bytes: {sizes}; {sum(data[kind].values()):,} in all")
-    console.print(f"weights: {data['weight_bytes']:,} bytes of the network, {data['stored_weight_bytes']:,} that are loaded")
+    coded = data["coded_stages"] and f", compressed in {data['coded_stages']} of {len(compiled.stages.stages)} stages"
+    console.print(f"weights: {data['weight_bytes']:,} bytes of the network, {data['stored_weight_bytes']:,} that are loaded"
+                  f"{coded or ''}")
     counts = ", ".join(f"{count} {queue}" for queue, count in data["instructions"].items())
     console.print(f"instructions: {counts}")
     again = "" if data["cycles_again"] == data["cycles"] else (

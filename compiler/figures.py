@@ -8,7 +8,7 @@ from compiler.build import Compiled
 from golden.account import Requests, layers_of, served_layers, traffic
 from golden.cycles import machine
 from golden.cycles.dma import SOURCES
-from golden.places import transfer_places
+from golden.places import STORED, accesses
 from nets.int8.network import QNetwork
 
 __all__ = ["START", "figures"]
@@ -35,7 +35,7 @@ def figures(compiled: Compiled, network: QNetwork, timing: Timing | None, words:
     program, geometry = compiled.program, compiled.program.geometry
     start = START + (timing.ready if timing else 0)
     line = machine.run(program.instructions, geometry, machine.storage_of(timing, words), address=program.program,
-                       start=start)
+                       start=start, contents=program.storage)
     course = _Predicted(line)
     accounts = layers_of(program, network, course)
     cycle, source, address, length = line.requests.T
@@ -43,7 +43,7 @@ def figures(compiled: Compiled, network: QNetwork, timing: Timing | None, words:
     loaded, following = _loaded(program), line
     if program.again:
         following = machine.run(program.again.instructions, geometry, machine.storage_of(timing, words),
-                                address=program.again.program, start=start)
+                                address=program.again.program, start=start, contents=program.storage)
     macs = sum(account.macs for account in accounts)
     return {
         "model": program.name, "cycles": line.cycles, "cycles_again": following.cycles,
@@ -64,8 +64,13 @@ def _loaded(program: Program) -> dict[str, int]:
     loads = (instruction for instruction in program.instructions if instruction.queue == "load")
     for instruction, name in zip(loads, served_layers(program)["load"], strict=True):
         body = instruction.body
-        words = (body.row_words * body.rows if instruction.opcode is Opcode.LOAD_PIXELS
-                 else body.words * body.runs * storage_words(program.geometry, instruction.opcode))
+        match instruction.opcode:
+            case Opcode.LOAD_PIXELS:
+                words = body.row_words * body.rows
+            case Opcode.LOAD_CODED:
+                words = body.words
+            case _:
+                words = body.words * body.runs * storage_words(program.geometry, instruction.opcode)
         counts[name] = counts.get(name, 0) + 2 * words
     return counts
 
@@ -74,8 +79,10 @@ def _stored_weights(program: Program) -> int:
     """Bytes of storage that loads of weights read, however often."""
     read = np.zeros(program.storage_words, bool)
     for instruction in program.instructions:
-        if instruction.opcode is Opcode.LOAD_WEIGHTS:
-            read[transfer_places(program.geometry, instruction.opcode, instruction.body)[1]] = True
+        if instruction.opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_CODED):
+            for access in accesses(program.geometry, instruction):
+                if access.memory == STORED:
+                    read[access.words] = True
     return 2 * int(np.count_nonzero(read))
 
 

@@ -1,6 +1,6 @@
 """What lies where in storage."""
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -14,13 +14,15 @@ __all__ = ["ALIGN", "Layout", "aligned", "constants", "lay_out"]
 
 ALIGN = 32              # words: nothing shares a burst
 ROW = 512               # of an SDRAM, in words: what lies behind the program begins at one place of it, however long that is
+BANKS = 4               # that rows take turns with
 
 
 @dataclass(eq=False)
 class Layout:
     """Addresses in words of 16 bits, and words by kind (`sizes`). Constants come first, then the program, input, spills, output.
     `tables`, `functions` (of normalisations): of the stages that have one. `filters`: for each plane of the constants of
-    depthwise convolutions, of the stages that have one.
+    depthwise convolutions, of the stages that have one. `coded`: what is stored in place of the plain weights of some stages.
+    `constants`: where those behind the weights begin.
 
     Spilled buffers share words where no group needs both. No job has to wait for that: whoever stores a buffer does so behind a
     command of a later group than those that waited for the loads of the one that was there before.
@@ -38,6 +40,8 @@ class Layout:
     store_base: int
     end: int
     sizes: dict[str, int]
+    coded: Mapping[Stage, np.ndarray] = field(default_factory=dict)
+    constants: int = 0
 
 
 def aligned(words: int, align: int = ALIGN) -> int:
@@ -45,13 +49,19 @@ def aligned(words: int, align: int = ALIGN) -> int:
     return -(-words // align) * align
 
 
-def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program_words: int) -> Layout:
-    """The layout for a program of so many words."""
+def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program_words: int,
+            coded: Mapping[Stage, np.ndarray] | None = None, like: Layout | None = None) -> Layout:
+    """The layout for a program of so many words; `coded` as in `Layout`. What lies behind weights and program begins at the same
+    place of a row, of the same bank, as in the one that it shall be `like`: transfers take as long then."""
+    coded = coded or {}
     weights, parameters, at = {}, {}, 0
     for stage in stages.stages:
         weights[stage] = at
-        at = aligned(at + stage.work.blocks * stage.work.block_words * geometry.input_lanes)
+        plain = stage.work.blocks * stage.work.block_words * geometry.input_lanes
+        at = aligned(at + (len(coded[stage]) if stage in coded else plain))
     constants_end = at
+    at = _alike(at, like and like.constants)
+    behind = at
     for stage in stages.stages:
         parameters[stage] = at
         at = aligned(at + stage.work.blocks * geometry.pairs * 6)
@@ -77,7 +87,7 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
             at = aligned(at + len(words))
     program, parameters_end = at, at
     program_end = at + aligned(program_words)
-    at = aligned(program_end, ROW)
+    at = _alike(aligned(program_end, ROW), like and like.input)
     image = stages.input
     buffers: dict[Buffer, int] = {}
     start = at
@@ -91,11 +101,16 @@ def lay_out(stages: Stages, groups: Sequence[Group], geometry: Geometry, program
     buffers |= {buffer: at + offset for buffer, offset in spilled.items()}
     at = buffers[stages.output] = at + spilled_words
     at = aligned(at + _words(stages.output, geometry))
-    sizes = {"weights": constants_end, "parameters": parameters_end - constants_end, "program": program_end - program,
+    sizes = {"weights": constants_end, "parameters": parameters_end - behind, "program": program_end - program,
              "input": store_base - program_end, "spilled": spilled_words, "output": at - buffers[stages.output]}
     return Layout(weights=weights, parameters=parameters, tables=tables, functions=functions, filters=filters, program=program,
                   input=start,
-                  buffers=buffers, store_base=store_base, end=at, sizes=sizes)
+                  buffers=buffers, store_base=store_base, end=at, sizes=sizes, coded=coded, constants=behind)
+
+
+def _alike(words: int, other: int | None) -> int:
+    """So many words, and as many more as bring what follows to the same place of rows and banks as another one."""
+    return words if other is None else words + (other - words) % (BANKS * ROW)
 
 
 def _words(buffer: Buffer, geometry: Geometry) -> int:
@@ -130,7 +145,8 @@ def constants(layout: Layout, stages: Stages, programs: Mapping[int, Sequence[in
     last, words = list(programs.items())[-1]
     storage = np.zeros(last + len(words), np.uint16)
     for stage in stages.stages:
-        for address, words in ((layout.weights[stage], weight_words(stage.work.weights)),
+        weights = layout.coded[stage] if stage in layout.coded else weight_words(stage.work.weights)
+        for address, words in ((layout.weights[stage], weights),
                                (layout.parameters[stage], parameter_words(*stage.work.parameters))):
             storage[address:address + len(words)] = words
     for stage, address in layout.tables.items():

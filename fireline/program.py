@@ -30,7 +30,8 @@ def compile_for(network: QNetwork, board: str | Board, engine: Geometry | None =
         found = found.with_storage(storage_mb)
     geometry = found.geometry.with_options(needed(network, found.geometry)) if engine is None else engine
     found = replace(found, geometry=geometry.with_options(units))
-    return Program(compile_network(network, found.geometry, storage_words=found.storage_words), network, found)
+    compiled = compile_network(network, found.geometry, storage_words=found.storage_words, timing=found.timing)
+    return Program(compiled, network, found)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -28,7 +28,7 @@ def slot_of(program: Program, q: np.ndarray, timing: Timing | None, storage_word
     if not np.array_equal(clean.storage[output], execute(program, q, after=_used(program, clean)).storage[output]):
         raise SelfTestError(f"{program.name}: words of its output depend on what the chip's memories held before")
     predicted = cycles.run(program.instructions, program.geometry, cycles.storage_of(timing, storage_words),
-                           address=program.program, start=timing.ready if timing else 0).cycles
+                           address=program.program, start=timing.ready if timing else 0, contents=program.storage).cycles
     words = np.zeros(max(len(program.storage), program.input.address + program.input.words), np.uint16)
     words[:len(program.storage)] = program.storage
     put_tensor(program.geometry, words, program.input, q)

@@ -86,7 +86,7 @@ def _program(stages: Stages, args: argparse.Namespace, board: Board, watch: Watc
     def make(folder: Path) -> None:
         network = network_from_arguments(args)
         print_notes(network.notes)
-        compiled = compile_network(network, board.geometry, storage_words=board.storage_words)
+        compiled = compile_network(network, board.geometry, storage_words=board.storage_words, timing=board.timing)
         save(compiled.program, folder / f"program{SUFFIX}")
         write_json(folder / "figures.json", figures(compiled, network, board.timing, board.storage_words))
     with told(watch, "program and its cycles") as say:
@@ -102,7 +102,7 @@ def _record(board: Board, data: dict, clock_mhz: float, resources: dict, command
     return {
         "board": board.name, "model": data["model"], "geometry": json.loads(geometry.to_json()), "clock_mhz": clock_mhz,
         "clock_wanted_mhz": board.clock_mhz, "cycles": data["cycles"], "cycles_again": data["cycles_again"],
-        "frames_per_s": 1 / chip_s,
+        "frames_per_s": 1 / chip_s, "weight_bytes": data["weight_bytes"], "stored_weight_bytes": data["stored_weight_bytes"],
         "frames_per_s_line": 1 / (chip_s + line.seconds),
         "line": {"baud": board.baud, "bytes": round(line.sent + line.received), "ms": 1000 * line.seconds},
         "latency_ms": 1000 * first_s, "utilisation": data["utilisation"], "resources": resources,
@@ -112,15 +112,16 @@ def _record(board: Board, data: dict, clock_mhz: float, resources: dict, command
 
 
 def _serving(board: Board, args: argparse.Namespace) -> tuple[Board, QNetwork]:
-    """The board with the optional units that are wanted and that the network needs, and the network's shapes."""
-    network = outline_from_arguments(args)
+    """The board with the optional units that are wanted and that the network needs, and the network's shapes, or itself where its
+    weights are compressed."""
+    network = network_from_arguments(args) if "decoder" in args.units else outline_from_arguments(args)
     return replace(board, geometry=engine_for(network, board.geometry.with_options(args.units), board.name)), network
 
 
 def _estimate(board: Board, args: argparse.Namespace) -> dict:
-    """The record without running a tool; nothing is written. Shapes are enough for it."""
+    """The record without running a tool; nothing is written. Shapes are enough for it, but for compressed weights."""
     board, network = _serving(board, args)
-    compiled = compile_network(network, board.geometry, storage_words=board.storage_words)
+    compiled = compile_network(network, board.geometry, storage_words=board.storage_words, timing=board.timing)
     data = figures(compiled, network, board.timing, board.storage_words)
     used = estimate.resources(board.geometry, part_of(board.platform()).die, None if board.chips else board.storage_words)
     return _record(board, data, float(board.pll.clock_mhz), used, _command(args), estimate=True)
@@ -144,6 +145,9 @@ def _table(record: dict) -> Table:
     table.add_row("clock", f"{record['clock_mhz']:g} MHz" + (" wanted" if record.get("estimate") else f", seed {record['seed']}"))
     if sdram := record["sdram"]:
         table.add_row("SDRAM's clock", f"{sdram['phase_degrees']:g} degrees later, words safe by {sdram['margin_ns']:.2f} ns")
+    if "decoder" in geometry.get("options", ()):
+        share = record["stored_weight_bytes"] / record["weight_bytes"]
+        table.add_row("weights", f"{record['weight_bytes']:,} bytes, stored in {record['stored_weight_bytes']:,} ({share:.0%})")
     table.add_row("cycles a frame", f"{record['cycles']:,}, {record['utilisation']:.1%} of the multipliers used")
     if record["cycles_again"] != record["cycles"]:
         table.add_row("behind the first", f"{record['cycles_again']:,}, {1000 / record['frames_per_s']:.2f} ms: weights stay on "

@@ -80,7 +80,7 @@ class Prediction:
 def predict(program: Program, *, timing: Timing | None, words: int, start: int) -> Prediction:
     """The first frame after reset, whose program starts in cycle `start`. Raises ValueError for a program that waits for ever."""
     line = machine.run(program.instructions, program.geometry, machine.storage_of(timing, words), address=program.program,
-                       start=start)
+                       start=start, contents=program.storage)
     return Prediction(cycles=line.cycles, taken={queue: cycles - start for queue, cycles in line.taken.items()},
                       done={queue: cycles - start for queue, cycles in line.done.items()})
 

@@ -111,7 +111,7 @@ def run(args: argparse.Namespace) -> int:
     target = target.serving(network)
     images = _images(args, network)
     try:
-        program = compile_network(network, target.geometry, storage_words=target.storage_words).program
+        program = compile_network(network, target.geometry, storage_words=target.storage_words, timing=target.timing).program
     except NetworkError as error:
         for problem in error.problems:
             print(f"error: {network.name} on {target.title}: {problem}", file=sys.stderr)

@@ -30,7 +30,7 @@ def estimated(network: QNetwork, board: Board) -> dict:
     """What a board (`serving`) makes of a network: `cycles` of the first frame and of those behind it, `ms` of both, `clock_mhz`,
     `units`, `resources` by name; or `refused`."""
     try:
-        compiled = compile_network(network, board.geometry, storage_words=board.storage_words)
+        compiled = compile_network(network, board.geometry, storage_words=board.storage_words, timing=board.timing)
     except NetworkError as error:
         return {"refused": [str(problem) for problem in error.problems]}
     data = figures(compiled, network, board.timing, board.storage_words)
@@ -44,7 +44,7 @@ def estimated(network: QNetwork, board: Board) -> dict:
 def simulated(network: QNetwork, board: Board, q: np.ndarray, status: Callable[[int], None] | None = None) -> dict:
     """A frame and one behind it on the RTL: `cycles` of both, those `predicted` for the first, and `wrong`: elements of any layer
     that differ from golden, commands of the first frame in another cycle than predicted on top of them."""
-    program = compile_network(network, board.geometry, storage_words=board.storage_words).program
+    program = compile_network(network, board.geometry, storage_words=board.storage_words, timing=board.timing).program
     expected = max(sum(account.program_beats(program)), sum(account.least_words(program).values()))
     with FrameBench(program.geometry, timing=board.timing, words=board.storage_words) as bench:
         bench.load(program)

@@ -6,19 +6,20 @@ touches, and from nothing else. Free are: writes of a compute command behind rea
 A compute command's token does not end all of its reads (`compiler.schedule.steps.Step.late_rows`): who overwrites these words
 must wait for the next one that writes.
 """
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from arch.command import Command
-from arch.instruction import QUEUE_OF, Opcode, PixelTransfer, Transfer
+from arch.instruction import QUEUE_OF, CodedTransfer, Opcode, PixelTransfer, Transfer
 from arch.unit.gather import GatherConfig
 from compiler.schedule.steps import Step
 from compiler.stages import Stage
 
 __all__ = ["Job", "Jobs", "Memory", "pieces"]
 
+Body = Command | CodedTransfer | GatherConfig | PixelTransfer | Transfer
 BEHIND_PROGRAM = frozenset({Opcode.LOAD_PIXELS, Opcode.LOAD_ACTIVATIONS, Opcode.STORE})
 
 
@@ -32,17 +33,20 @@ def pieces(rows: range, most: int) -> Iterator[range]:
 class Job:
     """An instruction to be. `need`: number of the compute job for whose sake it is there. `after`: jobs that must be through.
 
-    `group`: its number; `token`: its number in its queue, from 1 on, once the order is known.
+    `group`: its number; `token`: its number in its queue, from 1 on, once the order is known. Of a load of compressed weights,
+    `cycles` of the decoder, and the one that brings its `table`, which is not among the jobs before their order is known.
     """
 
     opcode: Opcode
-    body: Command | GatherConfig | PixelTransfer | Transfer
+    body: Body
     need: int
     after: set["Job"] = field(default_factory=set)
     step: Step | None = None
     group: int = 0
     stage: Stage | None = None
     token: int = 0
+    cycles: int = 0
+    table: "Job | None" = None
 
     @property
     def queue(self) -> str:
@@ -62,8 +66,7 @@ class Jobs:
         """Of the job that is added next."""
         return len(self.jobs)
 
-    def add(self, opcode: Opcode, body: Command | GatherConfig | PixelTransfer | Transfer, after: set[Job], *,
-            step: Step | None = None, stage: Stage | None = None) -> Job:
+    def add(self, opcode: Opcode, body: Body, after: set[Job], *, step: Step | None = None, stage: Stage | None = None) -> Job:
         """Adds a job of this group, for the sake of the compute job that is next."""
         job = Job(opcode, body, len(self.computes), after, group=self.group, step=step, stage=stage)
         self.jobs.append(job)
@@ -71,11 +74,34 @@ class Jobs:
             self.computes.append(job)
         return job
 
-    def move(self, words: int) -> None:
-        """Moves what lies behind the program, and whatever reads or writes it, so many words of storage up."""
+    def move(self, words: int, opcodes: Collection[Opcode] = BEHIND_PROGRAM) -> None:
+        """Moves what lies behind the program, or what else jobs of these opcodes read or write, so many words of storage up."""
         for job in self.jobs:
-            if job.opcode in BEHIND_PROGRAM:
+            if job.opcode in opcodes:
                 job.body = replace(job.body, storage=job.body.storage + words)
+
+    def place(self, places: Mapping[Stage, int], opcodes: Collection[Opcode]) -> None:
+        """Moves what jobs of these opcodes read up to where that of their stages begins."""
+        for job in self.jobs:
+            if job.opcode in opcodes:
+                job.body = replace(job.body, storage=job.body.storage + places[job.stage])
+
+    def replaced(self, by: Callable[[Job], Sequence[Job]]) -> "Jobs":
+        """New jobs in the place of each, which come after those in the place of what it comes after. There is one for each that
+        computes."""
+        copies: dict[Job, Sequence[Job]] = {}
+        for job in self.jobs:
+            copies[job] = by(job)
+            for copy in copies[job]:
+                copy.after = {one for other in job.after for one in copies[other]}
+        result = Jobs()
+        result.jobs = [one for job in self.jobs for one in copies[job]]
+        result.computes = [copies[job][0] for job in self.computes]
+        return result
+
+    def but(self, opcodes: Collection[Opcode] = ()) -> "Jobs":
+        """Copies of the jobs, without those of these opcodes."""
+        return self.replaced(lambda job: [] if job.opcode in opcodes else [replace(job, token=0)])
 
 
 class Memory:

@@ -1,11 +1,9 @@
 """Frames behind the first one of a network whose constants all have room on the chip: they need not be loaded again."""
-from dataclasses import replace
-
 import numpy as np
 
 from arch.geometry import Geometry
 from arch.instruction import Opcode, storage_words
-from compiler.jobs.job import Job, Jobs
+from compiler.jobs.job import Jobs
 
 __all__ = ["without_constants"]
 
@@ -17,13 +15,7 @@ def without_constants(geometry: Geometry, jobs: Jobs) -> Jobs | None:
     not hold all of them at once."""
     if not all(_stay(geometry, opcode, jobs) for opcode in CONSTANTS):
         return None
-    kept: dict[Job, Job] = {}
-    for job in jobs.jobs:
-        if job.opcode not in CONSTANTS:
-            kept[job] = replace(job, after={kept[other] for other in job.after if other in kept}, token=0)
-    result = Jobs()
-    result.jobs, result.computes = list(kept.values()), [kept[job] for job in jobs.computes]
-    return result
+    return jobs.but(CONSTANTS)
 
 
 def _stay(geometry: Geometry, opcode: Opcode, jobs: Jobs) -> bool:

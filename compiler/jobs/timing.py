@@ -4,10 +4,11 @@ Compute commands follow each other as soon as what they wait for is there. The l
 then, what is needed first. Nothing in here is needed for a program to be right, only for it to be fast.
 """
 from collections import deque
+from dataclasses import replace
 from itertools import islice
 
 from arch.geometry import Geometry
-from arch.instruction import Opcode, PixelTransfer, Transfer, storage_words
+from arch.instruction import CodedTransfer, Opcode, PixelTransfer, Transfer, storage_words
 from arch.unit.gather import GatherConfig
 from compiler import costs
 from compiler.jobs.job import Job, Jobs
@@ -22,7 +23,9 @@ def gather_cycles(geometry: Geometry, config: GatherConfig) -> float:
     return config.rows * gather_row_cycles(geometry, columns=config.columns, kernel=config.kernel, tap_bytes=config.tap_bytes)
 
 
-def _transfer_cycles(geometry: Geometry, opcode: Opcode, body: Transfer | PixelTransfer) -> float:
+def _transfer_cycles(geometry: Geometry, opcode: Opcode, body: CodedTransfer | PixelTransfer | Transfer) -> float:
+    if isinstance(body, CodedTransfer):
+        return costs.TRANSFER_CYCLES + body.words / costs.LOAD_SHARE
     if isinstance(body, PixelTransfer):
         return costs.TRANSFER_CYCLES + body.rows * body.row_words / costs.LOAD_SHARE
     words = body.runs * body.words * storage_words(geometry, opcode)
@@ -53,6 +56,7 @@ class _Simulation:
                 self.taker |= dict.fromkeys(waiting, len(self.pixels))
                 self.pixels[job], waiting = waiting, []
         self.free = {"load": 0.0, "gather": 0.0, "compute": 0.0}
+        self.decoder, self.table = 0.0, None            # free again; what it has
         self.gathered = 0
         self.ahead: list[int] = []
 
@@ -99,10 +103,23 @@ class _Simulation:
         job = self.loads.pop(place)
         if job.need > compute:
             self.ahead.append(job.need)
-        self.spans[job] = self.stores.load(job, start, _transfer_cycles(self.geometry, job.opcode, job.body))
-        self.free["load"] = self.spans[job].end
+        self._load(job, start)
         self._gather()
         return True
+
+    def _load(self, job: Job, start: float) -> None:
+        """Schedules a load, and before it that of its table, if the decoder has another one; tokens come in order."""
+        cycles, decoding = _transfer_cycles(self.geometry, job.opcode, job.body), job.cycles
+        if job.table and job.table is not self.table:
+            self.table = job.table
+            cycles += _transfer_cycles(self.geometry, job.table.opcode, job.table.body)
+            decoding += job.table.cycles
+        span = self.stores.load(job, start, cycles)
+        self.free["load"] = span.end
+        if job.table:
+            self.decoder = max(span.end, max(self.decoder, span.start + costs.TRANSFER_CYCLES) + decoding)
+            self.free["load"] = max(span.end, self.decoder - costs.STREAM_WORDS)
+        self.spans[job] = replace(span, end=max(span.end, self.decoder))
 
     def _release(self, job: Job) -> float | None:
         through = self._through(job)

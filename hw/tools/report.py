@@ -41,6 +41,8 @@ def render(report: dict) -> str:
              (f"{report['latency_ms']:.2f} ms", "latency of a frame" if not stay else "latency of the first frame"),
              (f"{report['clock_mhz']:.1f} MHz", f"clock, {report['clock_wanted_mhz']:g} wanted"),
              (f"{report['cycles']:,}", "cycles a frame"), (f"{report['utilisation']:.1%}", "of the multipliers used")]
+    if report.get("stored_weight_bytes", 0) < report.get("weight_bytes", 0):
+        tiles.append((f"{report['stored_weight_bytes'] / report['weight_bytes']:.0%}", "of the weights' bytes stored"))
     drawn = {"What bounds each layer": (_roofline, 4), "Cycles and utilisation": (_layers, 1 + .19 * len(report["layers"])),
              "Timeline of a frame": (_timeline, 2.6)}
     if report.get("memory"):
