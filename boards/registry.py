@@ -31,13 +31,13 @@ _ULX3S = Board(
     chips=("as4c16m16sa-7", "as4c16m16sa-6", "is42s16160g-7", "mt48lc16m16a2-6a", "m12l2561616a-6t", "w9825g6kh-6",
            "as4c32m16sb-7", "as4c32m16sb-6"),
     # GPIO0 of the ESP32: low tells its firmware to take the FPGA over. Pins that nobody drives are pulled down.
-    rests=(("L2", 1),), usb=(_FT231X,), leds=("led.0", "led.1", "led.2"),
+    rests=(("L2", 1),), usb=(_FT231X,), leds=("led.0", "led.1", "led.2", "led.3", "led.4"),
     program=("-b", "ulx3s"))
 
 _EVN = Board(
     name="ecp5-5g-evn", title="Lattice ECP5-5G Evaluation Board", source="amaranth_boards.ecp5_5g_evn:ECP55GEVNPlatform",
     geometry=PRESETS["45f"], clock_mhz=100, network="digits", storage_words=64 << 10, usb=(_FT2232H,),
-    leds=("led.0", "led.1", "led.2"), program=("-b", "ecp5_evn"))
+    leds=("led.0", "led.1", "led.2", "led.3", "led.4"), program=("-b", "ecp5_evn"))
 
 _VERSA = Board(
     name="versa-ecp5", title="Lattice ECP5 Versa", source="amaranth_boards.versa_ecp5:VersaECP5Platform", geometry=PRESETS["12f"],
@@ -62,7 +62,7 @@ BOARDS = {board.name: board for board in (
             storage_words=1 << 25),
     Board(name="icepi-zero", title="Icepi Zero v1.3", source="amaranth_boards.icepi_zero:IcepiZero1_3Platform",
           geometry=PRESETS["25f"], clock_mhz=125, network="squeezenet1_1", chips=("w9825g6kh-6",), storage_words=1 << 24,
-          usb=(_FT231X,), leds=("led.0", "led.1", "led.2"), program=("-b", "icepi-zero")),
+          usb=(_FT231X,), leds=("led.0", "led.1", "led.2", "led.3", "led.4"), program=("-b", "icepi-zero")),
     # Its serial adapter is a microcontroller: no rate above this one is promised anywhere. openFPGALoader has no name for the
     # board, and finds its debugger only by number.
     Board(name="icesugar-pro", title="MuseLab iCESugar-Pro", source="amaranth_boards.icesugar_pro:ICESugarProPlatform",

@@ -21,6 +21,11 @@ _IDENTITY = bytes([0xEF, 0x40, 0x16])
 class SpiFlash(wiring.Component):
     """A chip in the RTL, compiled by designs whose Verilog went through `with_flash`. It knows no reset.
 
+    Parameters
+    ----------
+    erase_cycles : int
+        For which it is busy erasing a block.
+
     Members
     -------
     pins : ``In(SpiPins())``
@@ -28,7 +33,8 @@ class SpiFlash(wiring.Component):
         An address and the byte there; one a cycle, at any time.
     """
 
-    def __init__(self):
+    def __init__(self, *, erase_cycles: int = 5000):
+        self.erase_cycles = erase_cycles
         byte = data.StructLayout({"address": ADDRESS_BITS, "data": 8})
         super().__init__({"pins": In(SpiPins()), "load": In(stream.Signature(byte))})
 
@@ -37,9 +43,9 @@ class SpiFlash(wiring.Component):
         m.submodules.clock = clock = ConfigClock()
         cipo = Signal()
         m.submodules.chip = Instance(
-            "fireline_flash", p_ADDRESS_BITS=Const(ADDRESS_BITS, 32), i_clk=ClockSignal(), i_cs_n=self.pins.cs_n, i_sck=clock.pin,
-            i_copi=self.pins.copi, o_cipo=cipo, i_load=self.load.valid, i_load_address=self.load.payload.address,
-            i_load_data=self.load.payload.data)
+            "fireline_flash", p_ADDRESS_BITS=Const(ADDRESS_BITS, 32), p_ERASE_CYCLES=Const(self.erase_cycles, 32),
+            i_clk=ClockSignal(), i_cs_n=self.pins.cs_n, i_sck=clock.pin, i_copi=self.pins.copi, o_cipo=cipo,
+            i_load=self.load.valid, i_load_address=self.load.payload.address, i_load_data=self.load.payload.data)
         m.d.comb += [clock.clk.eq(self.pins.clk), self.load.ready.eq(1)]
         m.d.sync += self.pins.cipo.eq(cipo)             # the register at the pin
         return m

@@ -109,6 +109,10 @@ def random_flash(seed: int, made: Layout = LAYOUT) -> Flash:
         state = State(counter=max(0, counter + rng.choice([-1, 0, 1])), active=rng.choice([0, 1, 2, 2, 3, 255]),
                       fallback=rng.choice([0, 1, 2, 4]), trial=rng.random() < 0.6, floor=rng.choice([0, 3, 5, 6, 0x10000]))
         flash.state(sector, state, rng.choice([0xFF, 0xFF, 0, 0xF7, 0x7F]))
+        if state.trial:                                 # any number but 0 says so
+            body = bytearray(state.to_bytes()[:-4])
+            body[14] = rng.choice([1, 2, 0x80])
+            flash.write(made.state(sector), bytes(body) + crc32(body).to_bytes(4, "little"))
         if rng.random() < 0.2:                          # a sector half erased, half written, or with a bit turned
             at, count = rng.randrange(MARK_AT), rng.randrange(1, 20)
             flash.write(made.state(sector) + at, bytes(rng.choice([0, 0xFF, rng.randrange(256)]) for _ in range(count)))

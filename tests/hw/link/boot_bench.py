@@ -20,7 +20,7 @@ from sim.verilog.export import Boundary, convert
 from sim.verilog.native import Design
 from tests.golden.flashes import DIGEST, STORAGE_WORDS, Flash, program
 
-__all__ = ["BootTop", "Found", "boots", "design_of"]
+__all__ = ["Bench", "BootTop", "Found", "boots", "design_of"]
 
 WORDS = 1024
 LOOK_BITS = 7                           # so that a flash that is always busy does not take long
@@ -31,8 +31,8 @@ class BootTop(wiring.Component):
     """`stops`: the boot is over, or the machine was started or cleared; both are remembered until the bench clears `heard`. While
     `running` storage is the bench's, through `own` and `own_w`."""
 
-    def __init__(self, layout: Layout):
-        self.boot, self.flash = Boot(IDENTITY, layout, look_bits=LOOK_BITS), SpiFlash()
+    def __init__(self, layout: Layout, erase_cycles: int):
+        self.boot, self.flash = Boot(IDENTITY, layout, look_bits=LOOK_BITS), SpiFlash(erase_cycles=erase_cycles)
         self.storage = StorageRam(WORDS)
         requests = stream.Signature(request_layout(self.storage.address_bits))
         super().__init__({
@@ -71,8 +71,8 @@ class BootTop(wiring.Component):
         return m
 
 
-def design_of(layout: Layout) -> Design:
-    top = BootTop(layout)
+def design_of(layout: Layout, erase_cycles: int = 5000) -> Design:
+    top = BootTop(layout, erase_cycles)
     boot = top.boot
     return Design.of(with_flash(convert(top, probes=lambda: {
         "words": Boundary(boot.w.valid, boot.w.payload, boot.w.ready),
@@ -133,30 +133,55 @@ class _Machine:
 
 def boots(design: Design, flash: Flash, count: int = 1) -> Iterator[Found]:
     """Boots from a flash, and again after each reset; storage is one array that goes on."""
-    with design.simulate() as sim:
-        for start, end in flash.spans:
-            sim.feed("load", [at | flash.bytes[at] << ADDRESS_BITS for at in range(start, end)])
-        machine = _Machine(sim, np.zeros(STORAGE_WORDS, np.uint16))
+    with Bench(design, flash) as bench:
         for turn in range(count):
             if turn:
-                sim.set("rst", 1)
-                sim.step(2)
-                sim.set("rst", 0)
-            while not (sim.run_until(high="stops", deadline=2_000_000) or sim.get("over")):
-                if sim.get("started"):
-                    machine.run()
-                else:
-                    machine.hear()
-            machine.catch_up()
-            yield Found(booted=bool(sim.get("booted")), outcome=Outcome.of(sim.get("outcome")), program=sim.get("program"),
-                        storage=machine.storage, states=tuple(_read(sim, flash.layout.state(sector), 40) for sector in (0, 1)))
+                bench.reset()
+            yield bench.boot()
 
 
-def _read(sim, address: int, count: int) -> bytes:
-    """Bytes of flash, as the host reads them."""
-    sim.beats("back")
-    sent = bytes([Command.READ, *address.to_bytes(3, "big")]) + bytes(count)
-    sim.feed("exchange", [byte | (n == len(sent) - 1) << 8 for n, byte in enumerate(sent)])
-    sim.run_until(drained="exchange", deadline=100_000)
-    sim.step(100)
-    return sim.beats("back").payload[4:, 0].tobytes()
+class Bench:
+    """A board with a flash, in its first boot."""
+
+    def __init__(self, design: Design, flash: Flash):
+        self.sim, self.flash = design.simulate(), flash
+        for start, end in flash.spans:
+            self.sim.feed("load", [at | flash.bytes[at] << ADDRESS_BITS for at in range(start, end)])
+        self.machine = _Machine(self.sim, np.zeros(STORAGE_WORDS, np.uint16))
+
+    def __enter__(self) -> "Bench":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.sim.close()
+
+    def reset(self) -> None:
+        """Presses the button."""
+        self.sim.set("rst", 1)
+        self.sim.step(2)
+        self.sim.set("rst", 0)
+
+    def boot(self) -> Found:
+        """What the boot comes to that is under way."""
+        sim, machine = self.sim, self.machine
+        while not (sim.run_until(high="stops", deadline=2_000_000) or sim.get("over")):
+            if sim.get("started"):
+                machine.run()
+            else:
+                machine.hear()
+        machine.catch_up()
+        return Found(booted=bool(sim.get("booted")), outcome=Outcome.of(sim.get("outcome")), program=sim.get("program"),
+                     storage=machine.storage, states=self.states())
+
+    def states(self) -> tuple[bytes, bytes]:
+        """What flash holds of both sectors, once the boot is over."""
+        return tuple(self.exchange(Command.READ, self.flash.layout.state(sector), 40)[4:] for sector in (0, 1))
+
+    def exchange(self, command: int, address: int | None = None, count: int = 0) -> bytes:
+        """Bytes that come back from flash, as the host asks it."""
+        self.sim.beats("back")
+        sent = bytes([command]) + (b"" if address is None else address.to_bytes(3, "big")) + bytes(count)
+        self.sim.feed("exchange", [byte | (n == len(sent) - 1) << 8 for n, byte in enumerate(sent)])
+        self.sim.run_until(drained="exchange", deadline=100_000)
+        self.sim.step(100)
+        return self.sim.beats("back").payload[:, 0].tobytes()

@@ -5,13 +5,13 @@ import random
 import numpy as np
 import pytest
 
-from arch.flash import Command, Status
-from arch.slots import State
+from arch.flash import BLOCK_BYTES, Command, Status
+from arch.slots import MARK_AT, State, layout
 from golden.boot import boot
 from hw.link.spi import SpiMaster
 from sim.models.flash import FlashChip
 from tests.golden.flashes import DIGEST, KINDS, LAYOUT, STORAGE_WORDS, Flash, damage, program, random_flash, slot
-from tests.hw.link.boot_bench import boots, design_of
+from tests.hw.link.boot_bench import Bench, boots, design_of
 
 RANDOM = 25                             # flashes; twice as many boots
 
@@ -55,6 +55,53 @@ def test_every_reason(design, kind):
 def test_random_flashes(design):
     slots = [check(design, random_flash(seed), seed)[0].slot for seed in range(RANDOM)]
     assert set(slots) == {None, 0, 1, 2}
+
+
+def test_two_slots_and_a_busy_flash():
+    """Of a small flash. One that erases while the board is reset is waited for; one that does not end with it is given up."""
+    small = layout(2 << 20, 14 * BLOCK_BYTES)
+    assert small.slots == 2
+    pair = design_of(small, erase_cycles=80_000)
+    for seed in range(6):
+        check(pair, random_flash(seed, small), seed)
+    flash = Flash(small)
+    flash.slot(1, slot())
+    for left, booted in ((25_000, True), (78_000, False)):
+        with Bench(pair, flash) as bench:
+            assert bench.boot().outcome.slot == 1
+            bench.exchange(Command.WRITE_ENABLE)
+            bench.exchange(Command.ERASE_BLOCK, 0)
+            bench.sim.step(80_000 - left)
+            bench.reset()
+            assert bench.boot().booted is booted
+            bench.sim.step(left)
+            bench.reset()
+            assert bench.boot().outcome.slot == 1
+
+
+def test_a_long_self_test(design):
+    """Its time is counted with 32 bits, and compared half by half."""
+    flash = Flash()
+    for number, made in enumerate((slot(cycles=65_535, most=60_000), slot(cycles=65_535, most=(1 << 17) - 1))):
+        flash.slot(number, made)
+    assert [outcome.slot for outcome in check(design, flash)] == [1, 1]
+
+
+def test_reset_at_any_time(design):
+    """In the middle of the mark too: the next boot is that of what flash holds then."""
+    flash, marks = Flash(), set()
+    for number in range(3):
+        flash.slot(number, slot(value=number))
+    flash.state(1, State(counter=1, active=2, fallback=1, trial=True, floor=5))
+    for cycles in (9000, 15_000, 21_000, *range(22_000, 26_000, 250), 40_000):
+        with Bench(design, flash) as bench:
+            bench.sim.advance(cycles, high="stops")
+            bench.reset()
+            found = bench.boot()
+        marked = found.states[1][MARK_AT]
+        assert (found.outcome.slot, found.outcome.trial, marked) in ((2, True, 0), (1, False, 0))
+        marks.add(found.outcome.slot)
+    assert marks == {1, 2}
 
 
 def test_the_chip_is_the_references(design):
