@@ -32,6 +32,7 @@ class Kind(IntEnum):
     CLEAR = 8
     EXCHANGE = 9
     BOOT = 10
+    SCAN = 11
 
 
 REPLY = 0x80
@@ -54,7 +55,7 @@ def arguments(kind: Kind) -> tuple[int, int]:
     """Least and greatest number of words behind the header."""
     return {Kind.INFO: (2, 2), Kind.WRITE: (3, 2 + DATA_WORDS), Kind.READ: (3, 3), Kind.CHECKSUM: (4, 4), Kind.START: (2, 2),
             Kind.STATUS: (0, 0), Kind.COUNTERS: (0, 0), Kind.CLEAR: (0, 0), Kind.EXCHANGE: (1, DATA_WORDS),
-            Kind.BOOT: (0, 0)}[kind]
+            Kind.BOOT: (0, 0), Kind.SCAN: (2, 2)}[kind]
 
 
 class State(IntEnum):

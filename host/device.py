@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from arch.flash import SECTOR_BYTES
 from arch.protocol import COUNTERS, DATA_WORDS, REFUSED, REPLY, Identity, Kind, Refusal, arguments
+from arch.slots import MOST_BYTES
 from host.protocol import Deframer, Message, Status, checksum, number, pair
 
 __all__ = ["Device"]
 
+_OF_FLASH = (Kind.EXCHANGE, Kind.BOOT, Kind.SCAN)
 _IDLE = Status(running=False, finished=False, failed=False)
 
 
@@ -17,7 +20,7 @@ class Device:
     """A board without an engine: bytes in, bytes out, at once.
 
     `storage` is uint16 of the identity's size. `run`, if given, is called with the program's address at START and returns the
-    status that follows; otherwise a program is over at once. `flash`, if there is one, has `exchange` and `read`, as
+    status that follows; otherwise a program is over at once. `flash`, if there is one, has `exchange` and `scan`, as
     `sim.models.flash.FlashChip`. `boot`, if given, is called with the device at each reset and at BOOT, and returns what
     `golden.boot.Booted` has; `sim.models.booting.booting` is one.
     """
@@ -71,20 +74,24 @@ class Device:
             again = message.sequence == (self._awaited - 1) % 256 and kind == self._last
             if message.sequence != self._awaited and not again:
                 return Refusal.SEQUENCE
-        if kind not in list(Kind) or kind in (Kind.EXCHANGE, Kind.BOOT) and self.flash is None:
+        if kind not in list(Kind) or kind in _OF_FLASH and self.flash is None:
             return Refusal.UNKNOWN
         low, high = arguments(Kind(kind))
         if not low <= len(words) <= high:
             return Refusal.LENGTH
-        if kind in (Kind.WRITE, Kind.READ, Kind.CHECKSUM, Kind.START, Kind.EXCHANGE, Kind.BOOT):
+        if kind in (Kind.WRITE, Kind.READ, Kind.CHECKSUM, Kind.START, *_OF_FLASH):
             again = kind in (Kind.START, Kind.BOOT) and message.sequence != self._awaited
             if (self.status.running or self.status.booting) and not again:
                 return Refusal.BUSY
-            if kind not in (Kind.EXCHANGE, Kind.BOOT) and not self._inside(Kind(kind), words):
+            if not self._inside(Kind(kind), words):
                 return Refusal.RANGE
         return None
 
     def _inside(self, kind: Kind, words: np.ndarray) -> bool:
+        if kind == Kind.SCAN:
+            return number(words) < MOST_BYTES and number(words) % SECTOR_BYTES == 0
+        if kind in _OF_FLASH:
+            return True
         count = {Kind.WRITE: len(words) - 2, Kind.START: 1}.get(kind)
         if count is None:
             count = number(words[2:])
@@ -115,6 +122,8 @@ class Device:
                 self.status = self._idle
             case Kind.BOOT if not again:
                 self._begin()
+            case Kind.SCAN:
+                return pair(self.flash.scan(address))
             case Kind.EXCHANGE:
                 return list(self.flash.exchange(bytes(int(word) & 0xFF for word in words)))
         return []

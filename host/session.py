@@ -13,6 +13,7 @@ from host.protocol import OTHER_VERSION, Deframer, Info, Message, ProtocolError,
 __all__ = ["BoardReset", "Refused", "Session"]
 
 _WINDOW = 16                    # writes on their way
+_SCAN_S = 0.01                  # that a board takes for a sector of its flash, at most
 _TRIES = 8                      # without any progress
 
 
@@ -133,6 +134,10 @@ class Session:
         """Bytes for the board's flash, at most `DATA_WORDS`, which is selected meanwhile; returns those that come back."""
         back = self._ask(Kind.EXCHANGE, list(data), accept=lambda words: len(words) == len(data))
         return back.astype(np.uint8).tobytes()
+
+    def scan(self, address: int) -> int:
+        """CRC-32 of a sector of flash, 4,096 bytes from an address on that is a multiple of that, computed by the board."""
+        return number(self._ask(Kind.SCAN, pair(address), accept=lambda words: len(words) == 2, extra_s=self.slowness * _SCAN_S))
 
     def counters(self) -> dict[str, int]:
         """Counters of the last run by name."""

@@ -123,7 +123,8 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             link.exchanged.eq(boot.exchanged), status.booting.eq(boot.busy), status.booted.eq(boot.booted),
             status.program.eq(boot.program), status.outcome.eq(boot.outcome), boot.r.eq(self.machine.host_r),
-            boots.d.eq(boot.busy), self.booted.eq(boot.booted), self.trial.eq(boot.trial)]
+            boots.d.eq(boot.busy), self.booted.eq(boot.booted), self.trial.eq(boot.trial), boot.scan.eq(link.scan),
+            boot.sector.eq(link.sector), link.scanned.eq(boot.scanned), link.scan_crc.eq(boot.scan_crc)]
         return boots.q
 
     def _host(self, m):

@@ -46,7 +46,7 @@ def _round(device: Device, line: FaultyLine, seed: int) -> int:
                 connected, starts = True, len(device.starts)
             count = int(rng.choice([1, 2, 9, 60, 1100]))
             address, image = int(rng.integers(words - count)), rng.integers(0, 1 << 16, count, dtype=np.uint16)
-            match rng.integers(7):
+            match rng.integers(8):
                 case 0 | 1 | 2:
                     session.write(address, image)
                     expected[address:address + count] = image
@@ -65,6 +65,10 @@ def _round(device: Device, line: FaultyLine, seed: int) -> int:
                     sent = rng.bytes(min(count, 60))
                     if session.exchange(sent) != device.flash.exchange(sent):
                         raise FuzzError(f"seed {seed}: wrong bytes came from the flash")
+                case 7:
+                    sector = int(rng.integers(1 << 12)) << 12
+                    if session.scan(sector) != device.flash.scan(sector):
+                        raise FuzzError(f"seed {seed}: a wrong checksum of the flash was accepted")
         except LinkError:                                       # a reset, or eight damaged answers in a row
             connected = False
             continue

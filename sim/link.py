@@ -1,5 +1,5 @@
 """The link's gateware with storage and a machine that only counts starts, beside the reference of the board's side."""
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 import numpy as np
@@ -18,7 +18,7 @@ from sim.verilog.native import Design
 __all__ = ["IDENTITY", "LinkBoard", "LinkTop", "Mirror", "STORAGE"]
 
 STORAGE = 4096
-FLIPPED, LAST = 0x5A, 0xA5
+FLIPPED, LAST, SCANNED = 0x5A, 0xA5, 0xC3
 IDENTITY = Identity(digest=0xFEDCBA9876543210, storage_words=STORAGE - 96, clock_khz=140_000, name="bench",
                     flash_offset=1 << 20, flash_bytes=1 << 24)
 _STATUS = Status(running=False, finished=True, failed=True, fault=8, queue=3, opcode=9, index=123_456, word=654_321,
@@ -57,6 +57,10 @@ class LinkTop(wiring.Component):
             m.d.sync += [wait.eq(7), sent.eq(link.exchange.payload)]
         with m.If(wait == 2):
             m.d.sync += link.exchanged.data.eq(sent.data ^ Mux(sent.last, LAST, FLIPPED))
+        # And what says which sector it is asked for.
+        late = Signal(4)
+        m.d.sync += late.eq(Mux(link.scan, 1, late + (late != 0)))
+        m.d.comb += [link.scanned.eq(late == 15), link.scan_crc.eq(Cat(link.sector, Const(SCANNED, 8)))]
         m.d.sync += [self.program.eq(Mux(link.start, link.program, self.program)), self.starts.eq(self.starts + link.start),
                      self.clears.eq(self.clears + link.clear),
                      self.boots.eq(self.boots + link.boot), self.heard.eq(self.heard + link.heard)]
@@ -66,8 +70,8 @@ class LinkTop(wiring.Component):
 class Mirror:
     """What `LinkTop` has in a flash's place."""
 
-    def read(self, address: int) -> bytes:
-        return b""
+    def scan(self, address: int) -> int:
+        return address | SCANNED << 24
 
     def exchange(self, sent: bytes) -> bytes:
         return bytes(byte ^ (LAST if n == len(sent) - 1 else FLIPPED) for n, byte in enumerate(sent))

@@ -6,7 +6,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from arch.flash import PAGE_BYTES
+from arch.flash import PAGE_BYTES, SECTOR_BYTES
 from arch.protocol import Identity
 from arch.record import bits_of_storage
 from arch.slots import ERASED, FACTORY, HEADER_MAGIC, MARK_AT, SLOT_NAMES, STATE_BYTES, STATE_MAGIC, Layout, Why
@@ -22,7 +22,7 @@ __all__ = ["Boot"]
 # Places of words in a header and in a state, as `arch.slots` packs them; numbers of 32 bits have the low word first.
 _DIGEST, _SECURITY, _WORDS, _PROGRAM, _OUTPUT, _END, _CYCLES, _EXPECTED, _HEADER_END = 2, 6, 8, 10, 12, 14, 16, 18, 20
 _COUNTER, _FLOOR, _NAMED, _TRIAL, _STATE_END, _MARK = 2, 4, 6, 7, STATE_BYTES // 2, MARK_AT // 2
-_LAST = PAGE_BYTES // 2 - 1             # word of a header
+_LAST, _SECTOR_LAST = PAGE_BYTES // 2 - 1, SECTOR_BYTES // 2 - 1         # words of a header, and of a sector
 _ACTIVE = 6                             # whose turn it is: active, fallback (7), then all slots from 0 on
 _KEPT = 16                              # words, at their place modulo 16: a header's leave the floor of the state
 assert not {_FLOOR, _FLOOR + 1} & {place % _KEPT for place in range(_SECURITY, _HEADER_END)}
@@ -56,6 +56,10 @@ class Boot(wiring.Component):
         Runs the machine, and ends what it does, for a cycle.
     running, failed : ``In(1)``
         Of the machine: from the tenth cycle after `start` on, and how it went; until `clear`.
+    scan, sector : ``In(1)``, ``In(24)``
+        For a cycle, while not `busy`: reads the sector of flash from this byte on, which stays until `scanned`.
+    scanned, scan_crc : ``Out(1)``, ``Out(32)``
+        For a cycle: the CRC of its bytes is there.
     busy : ``Out(1)``
         From the reset on.
     booted, program : ``Out(1)``, ``Out(24)``
@@ -74,7 +78,7 @@ class Boot(wiring.Component):
             "request": Out(stream.Signature(request_layout(self.storage_bits))), "w": Out(stream.Signature(16)),
             "r": In(word_layout()), "start": Out(1), "clear": Out(1), "running": In(1), "failed": In(1),
             "busy": Out(1, init=1), "booted": Out(1), "program": Out(24), "trial": Out(1), "outcome": Out(16),
-            "pins": Out(SpiPins())})
+            "scan": In(1), "sector": In(24), "scanned": Out(1), "scan_crc": Out(32), "pins": Out(SpiPins())})
 
     def elaborate(self, platform):
         m = Module()
@@ -83,8 +87,9 @@ class Boot(wiring.Component):
         connect(m, flipped(self.exchange), flash.exchange)
         # Of what is read: a slot's header, behind it its payload, or a state, first to see which one counts.
         self.header, self.payload, self.counts = Signal(), Signal(), Signal()
-        self.sector, self.slot, self.place = Signal(), Signal(2), Signal(range(_LAST + 1), reset_less=True)
+        self.second_state, self.slot, self.place = Signal(), Signal(2), Signal(range(_SECTOR_LAST + 1), reset_less=True)
         self.marking, self.sums = Signal(), Signal()            # the mark is programmed; words come from storage
+        self.scanning = Signal()                                # of a sector, for the host
         self.word, self.wait, self.fold = Signal(16, reset_less=True), Signal(4), Signal()
         self.why, self.second = Signal(Why, reset_less=True), Signal()          # of two words at the end, the second one
         # Of the state; a slot that there is not has the number of none.
@@ -114,9 +119,9 @@ class Boot(wiring.Component):
     def _address(self) -> Value:
         """In flash, of what is read or marked next."""
         layout = self.layout
-        states, marks = (Array(Const(layout.state(n) + at, 24) for n in (0, 1))[self.sector] for at in (0, MARK_AT))
+        states, marks = (Array(Const(layout.state(n) + at, 24) for n in (0, 1))[self.second_state] for at in (0, MARK_AT))
         slots = Array(Const(layout.slot(n), 24) for n in range(layout.slots))[self.slot]
-        return Mux(self.header, slots, Mux(self.marking, marks, states))
+        return Mux(self.scanning, self.sector, Mux(self.header, slots, Mux(self.marking, marks, states)))
 
     def _checksum(self, m):
         """The CRC of words: the low byte of `word` in the cycle after `fold`, the other one then. `whole`: they end with it."""
@@ -125,7 +130,8 @@ class Boot(wiring.Component):
         anew = Signal()
         m.submodules.crc = ResetInserter(anew)(crc)
         m.d.sync += [low.eq(self.fold), high.eq(low), anew.eq(self.fresh), self.whole.eq(crc.match_detected)]
-        m.d.comb += [crc.valid.eq(low | high), crc.data.eq(Mux(high, self.word[8:], self.word[:8]))]
+        m.d.comb += [crc.valid.eq(low | high), crc.data.eq(Mux(high, self.word[8:], self.word[:8])),
+                     self.scan_crc.eq(crc.crc)]
 
     @contextmanager
     def _after(self, m, name: str, a: int | None = None, b: int | None = None, *, zero=0, odd=None):
@@ -173,9 +179,9 @@ class Boot(wiring.Component):
                 m.d.sync += digest.eq(digest | wrong)
             with m.If(self.payload):
                 self._payload(m)
-            with m.Elif(place == Mux(header, _LAST, _MARK)):
+            with m.Elif(place == Mux(self.scanning, _SECTOR_LAST, Mux(header, _LAST, _MARK))):
                 states.go("STOP")
-                with m.If(header):
+                with m.If(header & ~self.scanning):
                     states.go("PROGRAM")
             with m.Else():
                 self._next(m)
@@ -218,21 +224,24 @@ class Boot(wiring.Component):
             with m.If(self.flash.ended):
                 states.go("OPEN")
         with states.at("CLOSED"):
-            with m.If(self.header):
+            with m.If(self.scanning):
+                m.d.comb += self.scanned.eq(1)
+                states.go("DONE")
+            with m.Elif(self.header):
                 self._closed(m)
             with m.Elif(self.counts):
                 m.d.sync += self.known.eq(good)
                 states.go("STATE")
-            with m.Elif(self.sector):
+            with m.Elif(self.second_state):
                 states.go("NEWER")
             with m.Else():
                 m.d.sync += older.eq(good)
                 states.go("OLDER")
         with self._after(m, "OLDER", b=_COUNTER):
-            m.d.sync += self.sector.eq(1)
+            m.d.sync += self.second_state.eq(1)
             states.go("OPEN")
         with self._after(m, "NEWER", a=_COUNTER):
-            m.d.sync += [self.sector.eq(good & (~older | numbers.more)), self.counts.eq(1)]
+            m.d.sync += [self.second_state.eq(good & (~older | numbers.more)), self.counts.eq(1)]
             states.go("OPEN")
         with states.at("STATE"):
             m.d.sync += self.turn.eq(Mux(self.known, _ACTIVE, 0))
@@ -281,7 +290,9 @@ class Boot(wiring.Component):
             m.d.sync += self.busy.eq(0)
             states.go("DONE")
         with states.at("DONE"):
-            pass
+            with m.If(self.scan):
+                m.d.sync += self.scanning.eq(1)
+                states.go("OPEN")
 
     def _leave(self, m, why, where: str = "STOP"):
         m.d.sync += self.why.eq(why)

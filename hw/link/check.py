@@ -7,8 +7,10 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from arch.flash import SECTOR_BYTES
 from arch.protocol import DATA_WORDS, FRAME_WORDS, Identity, Kind, Refusal, arguments
 from arch.record import bits_of_storage
+from arch.slots import MOST_BYTES
 from hw.link.words import LENGTHS
 
 __all__ = ["HEAD_WORDS", "FrameCheck", "kinds_layout"]
@@ -29,7 +31,7 @@ class FrameCheck(wiring.Component):
     ----------
     identity : Identity
     flash : bool
-        Whether there is one: otherwise exchanges and boots are unknown.
+        Whether there is one: otherwise exchanges, boots and scans are unknown.
 
     Members
     -------
@@ -76,7 +78,7 @@ class FrameCheck(wiring.Component):
                      turn.eq(sequence == awaited)]
 
         is_ = Signal(kinds_layout(), reset_less=True)
-        kinds = [one for one in Kind if self.flash or one not in (Kind.EXCHANGE, Kind.BOOT)]
+        kinds = [one for one in Kind if self.flash or one not in (Kind.EXCHANGE, Kind.BOOT, Kind.SCAN)]
         m.d.sync += [is_[one.name.lower()].eq(kind == one) for one in kinds]
         names = list(LENGTHS)
         reply = Signal.like(self.reply, reset_less=True)
@@ -86,7 +88,7 @@ class FrameCheck(wiring.Component):
         known, busy = Signal(reset_less=True), Signal(reset_less=True)
         storage = Signal(reset_less=True)
         m.d.sync += [known.eq(is_.as_value().any()),
-                     storage.eq(is_.write | is_.read | is_.checksum | is_.start | is_.exchange | is_.boot),
+                     storage.eq(is_.write | is_.read | is_.checksum | is_.start | is_.exchange | is_.boot | is_.scan),
                      busy.eq(self.busy & storage & ~((is_.start | is_.boot) & again))]
         fits, count = self._length(m, is_, kinds)
         inside = self._inside(m, is_, count)
@@ -126,10 +128,13 @@ class FrameCheck(wiring.Component):
         bits = self.storage_bits
         beyond = Signal(bits + 2, reset_less=True)
         sane, inside = Signal(reset_less=True), Signal(reset_less=True)
+        # A scan is about a sector of flash.
+        sector = ~(first[:exact_log2(SECTOR_BYTES)].any() | first[exact_log2(MOST_BYTES):].any())
         stored = beyond <= size if size & size - 1 else ~beyond[exact_log2(size):].any() | (beyond == size)
         m.d.sync += [
             beyond.eq(first[:bits + 1] + count),
             sane.eq((count != 0) & ~(is_.checksum & second[bits + 1:].any())
                     & ~(is_.read & (count[9:].any() | (count[:9] > DATA_WORDS)))),
-            inside.eq((stored & sane & ~first[bits:].any()) | is_.exchange | is_.boot)]
+            inside.eq((stored & sane & ~first[bits:].any()) & ~is_.scan | is_.exchange | is_.boot
+                      | is_.scan & sector)]
         return inside

@@ -24,7 +24,7 @@ from hw.storage.arbiter import request_layout, word_layout
 __all__ = ["Link", "status_layout"]
 
 _WORD = BlockRam.LATENCY + 1            # cycles from the decision for a word of the frame to the word
-_STATES = ("IDLE", "HEAD", "CHECK", "DECIDE", "OBEY", "REFUSE", "WRITE", "CHECKSUM", "BEGIN", "REPLY")
+_STATES = ("IDLE", "HEAD", "CHECK", "DECIDE", "OBEY", "REFUSE", "WRITE", "CHECKSUM", "SCAN", "BEGIN", "REPLY")
 
 
 class Link(wiring.Component):
@@ -55,6 +55,10 @@ class Link(wiring.Component):
         Ends a program, forgets its end and its fault, for a cycle.
     boot : ``Out(1)``
         Tries the slots in flash again, likewise, with `clear`; only if there is one.
+    scan, sector : ``Out(1)``, ``Out(24)``
+        Likewise: reads the sector of flash from this byte on, which stays until `scanned`.
+    scanned, scan_crc : ``In(1)``, ``In(32)``
+        For a cycle: the CRC of its bytes is there, and stays.
     status : ``In(status_layout())``
     index, counter : ``Out(range(len(COUNTERS)))``, ``In(32)``
         The count of `index`, a cycle later.
@@ -67,7 +71,9 @@ class Link(wiring.Component):
     def __init__(self, identity: Identity, *, flash: bool = False):
         self.identity, self.flash = identity, flash
         self.storage_bits = bits = bits_of_storage(identity.storage_words)
-        members = {"exchange": Out(stream.Signature(exchange_layout())), "exchanged": In(answer_layout()), "boot": Out(1)}
+        members = {
+            "exchange": Out(stream.Signature(exchange_layout())), "exchanged": In(answer_layout()), "boot": Out(1),
+            "scan": Out(1), "sector": Out(24), "scanned": In(1), "scan_crc": In(32)}
         super().__init__({
             **(members if flash else {}), "rx": In(stream.Signature(byte_layout())),
             "tx": Out(stream.Signature(8)), "request": Out(stream.Signature(request_layout(bits))),
@@ -104,7 +110,8 @@ class Link(wiring.Component):
             connect(m, exchange.exchange, flipped(self.exchange))
             connect(m, exchange.o, reply.exchange)
             m.d.comb += [exchange.exchanged.eq(self.exchanged), exchange.byte.eq(self.w.payload[:8]),
-                         exchange.count.eq(check.count), exchange.start.eq(reply.begun & (body == Body.EXCHANGE))]
+                         exchange.count.eq(check.count), exchange.start.eq(reply.begun & (body == Body.EXCHANGE)),
+                         self.sector.eq(first)]
         # Nothing of a frame is needed any more when its reply has begun, but for the bytes of an exchange.
         m.d.comb += receiver.o.ready.eq(Mux(body == Body.EXCHANGE, reply.done, reply.begun))
         self._storage(m, receiver, write, read, check.kind.write)
@@ -138,6 +145,8 @@ class Link(wiring.Component):
             self.index.eq(reply.place[1:]), words.which.eq(reply.table), words.place.eq(reply.place), reply.word.eq(words.word),
             words.awaited.eq(check.awaited), words.crc.eq(checksum.crc), words.nonce.eq(nonce), words.status.eq(self.status),
             words.counter.eq(self.counter)]
+        if self.flash:
+            m.d.comb += words.scanned.eq(self.scan_crc)
 
     def _states(self, m, head, body, next_):
         """A frame's first words, their check, what it asks for, the reply."""
@@ -155,7 +164,7 @@ class Link(wiring.Component):
         m.d.sync += [jump.eq(0), on.eq(next_), step.eq(step + 1), self.start.eq(0), self.clear.eq(0), self.heard.eq(0),
                      parts.read.start.eq(0)]
         if self.flash:
-            m.d.sync += self.boot.eq(0)
+            m.d.sync += [self.boot.eq(0), self.scan.eq(0)]
         with States(m, _STATES) as states:
             with states.at("IDLE"):
                 m.d.comb += self.idle.eq(~receiver.o.valid & ~parts.slot.o.valid & parts.sender.idle)
@@ -186,7 +195,9 @@ class Link(wiring.Component):
                              parts.read.start.eq(kind.read | kind.checksum)]
                 states.go("BEGIN")
                 if self.flash:
-                    m.d.sync += self.boot.eq(kind.boot & ~check.again)
+                    m.d.sync += [self.boot.eq(kind.boot & ~check.again), self.scan.eq(kind.scan)]
+                    with m.If(kind.scan):
+                        states.go("SCAN")
                 with m.If(kind.read):
                     m.d.sync += body.eq(Body.READ)
                 with m.If(kind.exchange):
@@ -197,6 +208,10 @@ class Link(wiring.Component):
                 with m.If(kind.checksum):
                     m.d.comb += parts.checksum.start.eq(1)
                     states.go("CHECKSUM")
+            with states.at("SCAN"):
+                if self.flash:
+                    with m.If(self.scanned):
+                        states.go("BEGIN")
             with states.at("REFUSE"):
                 m.d.sync += [head[:8].eq(REFUSED), table.eq(names.index("REFUSED")), body.eq(Body.TABLE)]
                 states.go("BEGIN")

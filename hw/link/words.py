@@ -14,7 +14,7 @@ __all__ = ["LENGTHS", "LinkWords", "status_layout"]
 
 # Words of each kind of reply behind its header.
 LENGTHS = {"NOTHING": 0, "COUNTERS": 2 * len(COUNTERS), "REFUSED": 2, "CHECKSUM": 2, "INFO": protocol.INFO_WORDS,
-           "STATUS": protocol.STATUS_WORDS}
+           "STATUS": protocol.STATUS_WORDS, "SCAN": 2}
 
 
 def status_layout() -> data.StructLayout:
@@ -35,8 +35,8 @@ class LinkWords(wiring.Component):
     which, place : ``In``
     reason, awaited : ``In(4)``, ``In(8)``
         Of a refusal.
-    crc, nonce : ``In(32)``
-        The checksum; that of the frame that asks for the identity.
+    crc, scanned, nonce : ``In(32)``
+        The checksum of storage, and of flash; the nonce of the frame that asks for the identity.
     status : ``In(status_layout())``
     counter : ``In(32)``
         That of half the place, up to a cycle after `place`.
@@ -47,9 +47,10 @@ class LinkWords(wiring.Component):
 
     def __init__(self, identity: Identity):
         self.identity = identity
-        super().__init__({"which": In(range(len(LENGTHS))), "place": In(range(max(LENGTHS.values()))), "reason": In(4),
-                          "awaited": In(8), "crc": In(32), "nonce": In(32), "status": In(status_layout()), "counter": In(32),
-                          "word": Out(16)})
+        super().__init__({
+            "which": In(range(len(LENGTHS))), "place": In(range(max(LENGTHS.values()))), "reason": In(4), "awaited": In(8),
+            "crc": In(32), "scanned": In(32), "nonce": In(32), "status": In(status_layout()), "counter": In(32),
+            "word": Out(16)})
 
     def elaborate(self, platform):
         m = Module()
@@ -60,7 +61,8 @@ class LinkWords(wiring.Component):
         fixed = [Const(one, 16) for one in self.identity.words(len(COUNTERS))]
         tables = {
             "COUNTERS": [self.counter[:16], self.counter[16:]], "REFUSED": [self.reason, self.awaited],
-            "CHECKSUM": [self.crc[:16], self.crc[16:]], "INFO": [self.nonce[:16], self.nonce[16:]],
+            "CHECKSUM": [self.crc[:16], self.crc[16:]], "SCAN": [self.scanned[:16], self.scanned[16:]],
+            "INFO": [self.nonce[:16], self.nonce[16:]],
             "STATUS": [state, Cat(status.fault, status.queue, status.opcode),
                        *(part for number in numbers for part in (number[:16], number[16:])), status.outcome]}
         assert len(tables["INFO"]) + len(fixed) == LENGTHS["INFO"] and len(tables["STATUS"]) == LENGTHS["STATUS"]

@@ -1,6 +1,7 @@
 """A SPI flash: the behaviour of `sim/models/flash.v` for the RTL, and the same in Python, an exchange at a time."""
 from dataclasses import replace
 from pathlib import Path
+from zlib import crc32
 
 from amaranth import ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib import data, stream, wiring
@@ -67,6 +68,11 @@ class FlashChip:
     def read(self, address: int, count: int | None = None) -> bytes:
         """What is there, to the end if there is no `count`."""
         return bytes(self.bytes[address:None if count is None else address + count])
+
+    def scan(self, address: int) -> int:
+        """CRC-32 of the sector there; that of ones while the chip is busy or asleep, which answers nothing then."""
+        silent = self.asleep or self.busy
+        return crc32(b"\xff" * SECTOR_BYTES if silent else self.read(address, SECTOR_BYTES))
 
     def exchange(self, sent: bytes) -> bytes:
         """The bytes that come back while these are sent."""

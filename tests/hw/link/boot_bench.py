@@ -37,9 +37,10 @@ class BootTop(wiring.Component):
         requests = stream.Signature(request_layout(self.storage.address_bits))
         super().__init__({
             "exchange": In(stream.Signature(exchange_layout())), "exchanged": Out(answer_layout()),
-            "load": In(stream.Signature(self.flash.load.payload.shape())), "again": In(1), "stops": Out(1), "over": Out(1),
+            "load": In(stream.Signature(self.flash.load.payload.shape())), "stops": Out(1), "over": Out(1),
             "booted": Out(1), "program": Out(24), "outcome": Out(16), "running": In(1), "failed": In(1), "heard": In(1),
-            "started": Out(1), "cleared": Out(1), "first": Out(24), "own": In(requests), "own_w": In(stream.Signature(16))})
+            "started": Out(1), "cleared": Out(1), "first": Out(24), "own": In(requests), "own_w": In(stream.Signature(16)),
+            "scan": In(1), "sector": In(24), "scanned": Out(1), "scan_crc": Out(32)})
 
     def elaborate(self, platform):
         m = Module()
@@ -60,6 +61,7 @@ class BootTop(wiring.Component):
                 request.write.eq(asked.write), request.address.eq(asked.address), request.length.eq(asked.length)]
         m.d.comb += [
             self.exchanged.eq(boot.exchanged), self.over.eq(~boot.busy), self.booted.eq(boot.booted),
+            boot.scan.eq(self.scan), boot.sector.eq(self.sector), self.scanned.eq(boot.scanned), self.scan_crc.eq(boot.scan_crc),
             self.outcome.eq(boot.outcome), self.program.eq(boot.program), boot.running.eq(self.running),
             boot.failed.eq(self.failed), self.stops.eq(self.over | self.started | self.cleared)]
         with m.If(self.heard):
@@ -172,6 +174,15 @@ class Bench:
         machine.catch_up()
         return Found(booted=bool(sim.get("booted")), outcome=Outcome.of(sim.get("outcome")), program=sim.get("program"),
                      storage=machine.storage, states=self.states())
+
+    def scan(self, address: int) -> int:
+        """The CRC of a sector, as the boot has it."""
+        self.sim.set("sector", address)
+        self.sim.set("scan", 1)
+        self.sim.step()
+        self.sim.set("scan", 0)
+        self.sim.run_until(high="scanned", deadline=400_000)
+        return self.sim.get("scan_crc")
 
     def states(self) -> tuple[bytes, bytes]:
         """What flash holds of both sectors, once the boot is over."""

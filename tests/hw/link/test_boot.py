@@ -1,12 +1,13 @@
 # amaranth: UnusedElaboratable=no
 """Boot from flash: slots, marks, storage and reasons are the reference's, whatever flash holds."""
 import random
+from zlib import crc32
 
 import numpy as np
 import pytest
 
-from arch.flash import BLOCK_BYTES, Command, Status
-from arch.slots import MARK_AT, State, layout
+from arch.flash import BLOCK_BYTES, SECTOR_BYTES, Command, Status
+from arch.slots import MARK_AT, Outcome, State, layout
 from golden.boot import boot
 from hw.link.spi import SpiMaster
 from sim.models.flash import FlashChip
@@ -102,6 +103,26 @@ def test_reset_at_any_time(design):
         assert (found.outcome.slot, found.outcome.trial, marked) in ((2, True, 0), (1, False, 0))
         marks.add(found.outcome.slot)
     assert marks == {1, 2}
+
+
+def test_scans(design):
+    """Between exchanges, and after a boot that found something and one that did not."""
+    flash, rng = Flash(), np.random.default_rng(3)
+    sectors = 3 * SECTOR_BYTES, LAYOUT.flash_bytes - SECTOR_BYTES
+    for address in sectors:
+        flash.write(address, rng.bytes(SECTOR_BYTES))
+    for booted in (False, True):
+        with Bench(design, flash) as bench:
+            before = bench.boot()
+            assert before.booted is booted
+            for address in (*sectors, 4 * SECTOR_BYTES, LAYOUT.state(0), sectors[0]):
+                data = flash.read(address, SECTOR_BYTES)
+                assert bench.scan(address) == crc32(data)
+                assert bench.exchange(Command.READ, address + 4000, 50)[4:] == data[4000:4050]
+            assert (bench.sim.get("program"), Outcome.of(bench.sim.get("outcome"))) == (before.program, before.outcome)
+            bench.reset()
+            assert bench.boot().outcome == before.outcome
+        flash.slot(0, slot())
 
 
 def test_the_chip_is_the_references(design):

@@ -23,7 +23,8 @@ def random_frame(rng: random.Random, size: int, awaited: int) -> Message:
         count = rng.choice([1, 100])
     arguments = {Kind.INFO: [1, 2], Kind.READ: [*address, count % 65536], Kind.CHECKSUM: [*address, *pair(count)],
                  Kind.START: [*address], Kind.WRITE: [*address, *range(min(count, 505))],
-                 Kind.EXCHANGE: [*range(min(count, 505))]}.get(kind, [])
+                 Kind.EXCHANGE: [*range(min(count, 505))],
+                 Kind.SCAN: pair(rng.choice([0, 1 << 12, 0xFFF000, 1 << 24, 1 << 31, 0x801, 0xFFF000F]))}.get(kind, [])
     if rng.random() < 0.2:
         arguments = arguments[:-1] if rng.random() < 0.5 else [*arguments, 5][:508]
     return Message.of(kind, sequence, arguments)

@@ -49,9 +49,14 @@ def test_every_request(board):
     for count in (1, 2, 5, DATA_WORDS):
         sent = words(count).astype(np.uint8).tobytes()
         assert session.exchange(sent) == board.twin.flash.exchange(sent)
+    for sector in (0, 5 << 12, (1 << 24) - (1 << 12)):
+        assert session.scan(sector) == board.twin.flash.scan(sector)
+    for sector in (1, 0x800, 1 << 24, 1 << 31):
+        with pytest.raises(Refused, match="RANGE"):
+            session.scan(sector)
 
 
-@pytest.mark.parametrize("kind", [*Kind, 0, 11, 0x80, 0xFF])
+@pytest.mark.parametrize("kind", [*Kind, 0, 12, 0x80, 0xFF])
 def test_refusals_are_the_references(board, kind):
     """All kinds with all numbers of arguments, at the limits of storage; `feed` compares."""
     rng = random.Random(kind)
@@ -81,7 +86,8 @@ def test_busy(board):
     session.start(5)
     board.running(True)
     for ask in (lambda: session.write(0, words(1)), lambda: session.read(0, 1), lambda: session.checksum(0, 1),
-                lambda: session.start(0), lambda: session.exchange(b"x"), lambda: session.reboot(1)):
+                lambda: session.start(0), lambda: session.exchange(b"x"), lambda: session.reboot(1),
+                lambda: session.scan(0)):
         with pytest.raises(Refused, match="BUSY"):
             ask()
     assert session.status().running and board.sim.get("starts") == 1
