@@ -7,9 +7,23 @@ import numpy as np
 from arch.command import Command
 from arch.gather import bands, words_per_pixel
 from arch.geometry import Geometry
-from arch.instruction import END, Instruction, Opcode, PixelTransfer, Start, Transfer, Waits, encode, storage_words
+from arch.instruction import (
+    END,
+    CodedTransfer,
+    Instruction,
+    Opcode,
+    PixelTransfer,
+    Start,
+    Transfer,
+    Waits,
+    encode,
+    storage_words,
+)
 from arch.program import Part, Program, Tensor
 from arch.unit.pool import POOL_NONE, PoolConfig
+from arch.weight_stream import EIGHTS
+from compiler.coding.blocks import encode_blocks, encode_table
+from compiler.coding.tables import fit
 from compiler.layer import LayerPlan, Phase, plan_layer
 from compiler.maps import Map
 from golden import values
@@ -17,7 +31,7 @@ from nets.graph import Window
 from nets.int8.network import QAvgPool, QGlobalAvgPool, QMaxPool
 from sim.cases import Case, gathered
 
-__all__ = ["golden_output", "layer_program", "stored_words", "with_base"]
+__all__ = ["coded_program", "golden_output", "layer_program", "stored_words", "with_base"]
 
 
 def golden_output(case: Case) -> np.ndarray:
@@ -335,3 +349,47 @@ def with_base(program: Program, places: int) -> Program:
     storage = program.storage.copy()
     storage[program.program:] = [word for instruction in instructions for word in encode(instruction)]
     return replace(program, instructions=instructions, storage=storage)
+
+
+def coded_program(program: Program, rng: np.random.Generator, share: float = 0.8) -> Program:
+    """The same program with its weights compressed, each load of them in pieces of any size: blocks, and plain ones. Tables come
+    before the first piece and now and then before others."""
+    geometry, row = program.geometry, storage_words(program.geometry, Opcode.LOAD_WEIGHTS)
+    loads = [instruction.body for instruction in program.instructions if instruction.opcode is Opcode.LOAD_WEIGHTS]
+    everything = np.concatenate([program.storage[body.storage:body.storage + body.words * row] for body in loads])
+    masked = bool(rng.integers(2))
+    values = fit(np.bincount(everything.view(np.uint8), minlength=256))
+    parts = [values, fit(np.ones(16, np.int64))] if masked else [values]
+    storage, table = _Storage(), encode_table(*parts)
+    storage.add(program.storage[:program.program])
+    where = storage.add(table)
+    instructions, tokens = [], [0]                      # of loads: for each token of the program, the one that it is here
+    given = 0
+    for instruction in program.instructions:
+        waits = replace(instruction.waits, load=tokens[instruction.waits.load])
+        instruction, body = replace(instruction, waits=waits), instruction.body
+        pieces = [instruction]
+        if instruction.opcode is Opcode.LOAD_WEIGHTS:
+            pieces, done = [], 0
+            if not given or rng.random() < 0.3:
+                pieces.append(Instruction(opcode=Opcode.LOAD_CODED, body=CodedTransfer(
+                    storage=where, words=len(table), chip=0, chip_words=0)))
+            while done < body.words:
+                count = int(rng.integers(1, min(body.words - done, EIGHTS * 4 // geometry.input_lanes) + 1))
+                at = body.storage + done * row
+                piece: Transfer | CodedTransfer = replace(body, storage=at, chip=body.chip + done, words=count)
+                opcode = Opcode.LOAD_WEIGHTS
+                if rng.random() < share:
+                    block, = encode_blocks([program.storage[at:at + count * row].view(np.int8)], *parts)
+                    opcode, piece = Opcode.LOAD_CODED, CodedTransfer(
+                        storage=storage.add(block), words=len(block), chip=body.chip + done, chip_words=count)
+                pieces.append(replace(instruction, opcode=opcode, body=piece))
+                done += count
+        instructions += pieces
+        if instruction.queue == "load":
+            given += len(pieces)
+            tokens.append(given)
+    words = np.array([word for instruction in instructions for word in encode(instruction)], np.uint16)
+    at = storage.add(words)
+    return replace(program, instructions=tuple(instructions), storage=np.concatenate(storage.blocks), program=at,
+                   program_words=len(words))

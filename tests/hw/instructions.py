@@ -19,7 +19,8 @@ from arch.record import STORAGE, Record
 
 __all__ = ["GEOMETRY", "payload", "program", "program_words"]
 
-GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=64, fifo_words=32)
+GEOMETRY = Geometry(input_lanes=4, output_lanes=4, activation_words=1024, weight_words=512, band_pixels=64, fifo_words=32,
+                    options=("decoder",))
 COMMANDS = [opcode for opcode in opcodes(GEOMETRY) if opcode not in (Opcode.START, Opcode.END)]
 
 

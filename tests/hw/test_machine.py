@@ -7,7 +7,7 @@ import pytest
 from arch import control
 from arch.control import Fault
 from arch.geometry import Geometry
-from arch.instruction import QUEUES, Instruction, Opcode, PixelTransfer, Start, Transfer, Waits, encode
+from arch.instruction import QUEUES, CodedTransfer, Instruction, Opcode, PixelTransfer, Start, Transfer, Waits, encode
 from arch.program import Program
 from arch.sdram import CHIPS, Timing
 from golden.cycles.machine import run, storage_of
@@ -37,7 +37,7 @@ def bench(request) -> MachineBench:
     return MachineBench(GEOMETRY, timing=TIMING if request.param == "sdram" else None, words=WORDS)
 
 
-def layer(seed: int) -> tuple[Case, Program]:
+def layer(seed: int, geometry: Geometry = GEOMETRY) -> tuple[Case, Program]:
     """A random layer, and a program for it that brings its input in one of three ways."""
     rng = np.random.default_rng(seed)
     through = ["whole", "ring", "gather"][seed % 3]
@@ -48,14 +48,14 @@ def layer(seed: int) -> tuple[Case, Program]:
     shape = conv.weight.shape[1], int(rng.integers(6, 13)), int(rng.integers(6, 13))
     case = Case(name="drawn", x=rng.integers(0, 256, shape, np.uint8), zero_point=3, conv=conv,
                 pool=POOLS[int(rng.integers(len(POOLS)))])
-    return case, layer_program(GEOMETRY, case, through=through, target_ring=int(rng.choice([0, 4])))
+    return case, layer_program(geometry, case, through=through, target_ring=int(rng.choice([0, 4])))
 
 
 def image(case: Case, program: Program, seed: int = 0) -> np.ndarray:
     """All of storage: the program with its input, garbage behind."""
     words = np.random.default_rng(seed).integers(0, 1 << 16, WORDS, dtype=np.uint16)
     words[:len(program.storage)] = program.storage
-    put_tensor(GEOMETRY, words, program.input, case.x)
+    put_tensor(program.geometry, words, program.input, case.x)
     return words
 
 
@@ -66,7 +66,8 @@ def outcome(case: Case, program: Program, before: np.ndarray) -> np.ndarray:
 
 def check(bench: MachineBench, program: Program, result: MachineRun):
     assert result.finished and not result.error["valid"]
-    line = run(program.instructions, GEOMETRY, storage_of(bench.timing, WORDS), address=program.program, start=result.start)
+    line = run(program.instructions, program.geometry, storage_of(bench.timing, WORDS), address=program.program,
+               start=result.start, contents=program.storage)
     for queue in QUEUES:
         np.testing.assert_array_equal(result.taken[queue], line.taken[queue], f"{queue} taken")
         np.testing.assert_array_equal(result.done[queue], line.done[queue], f"{queue} done")
@@ -152,7 +153,15 @@ def lonely_gather(instructions):
             instructions[n] = replace(instruction, waits=replace(instruction.waits, load=2))
 
 
+def coded_load(instructions):
+    """Of an engine without a decoder."""
+    at = find(instructions, Opcode.LOAD_WEIGHTS)
+    table = CodedTransfer(storage=0, words=9, chip=0, chip_words=0)
+    instructions[at] = replace(instructions[at], opcode=Opcode.LOAD_CODED, body=table)
+
+
 FAULTS = {
+    "no decoder": (0, coded_load, Fault.OPCODE, control.NO_QUEUE, 1),
     "wrong engine": (0, change_body(Opcode.START, digest2=0), Fault.GEOMETRY, control.NO_QUEUE, 0),
     "load beyond memory": (0, change_body(Opcode.LOAD_ACTIVATIONS, chip=GEOMETRY.activation_words - 1), Fault.LOAD_CHIP, 0, 2),
     "load from no address of storage": (0, change_body(Opcode.LOAD_WEIGHTS, storage=1 << 24), Fault.RANGE, control.NO_QUEUE, 1),

@@ -10,6 +10,7 @@ from arch.instruction import END, QUEUES, Instruction, Opcode, Start, Waits, wor
 from arch.transfer import TransferFault
 from golden.cycles.sequencer import SequencerCycles
 from golden.cycles.streams import Readiness
+from hw.sequencer.sequencer import fault_layout
 from sim.sequencer import SequencerBench, SequencerRun
 from sim.verilog.native import ints_of_beats
 from tests.hw import instructions as random_programs
@@ -125,7 +126,7 @@ def place(instructions: list[Instruction], index: int) -> int:
 
 
 @pytest.mark.parametrize("index, word, value, code", [
-    (0, 0, 0x0000, Fault.SYNC), (0, 0, 0xFFFF, Fault.SYNC), (3, 0, 0xA403, Fault.SYNC), (3, 0, 0xA50A, Fault.OPCODE),
+    (0, 0, 0x0000, Fault.SYNC), (0, 0, 0xFFFF, Fault.SYNC), (3, 0, 0xA403, Fault.SYNC), (3, 0, 0xA50B, Fault.OPCODE),
     (3, 0, 0xA500, Fault.OPCODE), (3, 0, 0xA501, Fault.ORDER), (0, 0, 0xA507, Fault.ORDER), (0, 0, 0xA511, Fault.CONTROL_WAITS),
     (13, 0, 0xA522, Fault.CONTROL_WAITS), (0, 1, None, Fault.GEOMETRY), (0, 4, None, Fault.GEOMETRY),
     (0, 8, (1 << BITS - 16) + 1, Fault.RANGE)])
@@ -240,14 +241,16 @@ def test_faults_of_units(bench, code):
         sim.step()
         sim.set("start", 0)
         sim.step(700)
-        queue = "store" if code >= TransferFault.STORE_CHIP else "load"
+        queue = "store" if code in (TransferFault.STORE_CHIP, TransferFault.STORE_STORAGE) else "load"
         through = len(sim.beats(f"{queue}_done"))
-        sim.set("fault", 1 | code << 1)
+        what = 6 if code is TransferFault.LOAD_CODED else 0
+        sim.set("fault", fault_layout(GEOMETRY).const({"valid": 1, "code": code, "what": what}).as_bits())
         sim.step(3)
         assert not sim.get("running") and through >= 2
         error = sim.get("error")
         parts = [error & 1, error >> 1 & 31, error >> 6 & 7, error >> 9 & 15, error >> 13 & 0xFFFFFF]
         assert parts == [1, control.TRANSFER + code, QUEUES.index(queue), 0, through]
+        assert not what or error >> 37 == what
         sim.beats(queue)
         sim.step(600)
         assert len(sim.beats(queue)) <= 1          # if it was on offer
