@@ -3,6 +3,9 @@
 Bits turned, words cut off, put in, exchanged or noise, some with their length and check word put right again. Each must end in
 the fault that golden finds, or in the weights that it decodes; a block that is whole follows each, and must be decoded rightly.
 Nothing may hang, and no more words of weights may come than were to.
+
+The decoder is in its DMA, between loads of other kinds: all memories must hold what golden says, and of a damaged block no word
+but its own may have changed. Or, `--alone`, nothing but the decoder is simulated.
 """
 import argparse
 from collections import Counter
@@ -15,21 +18,16 @@ from amaranth.lib import wiring
 import numpy as np
 
 from arch import weight_stream as form
-from cli import Parser, WorkError, positive, progress, run_command, write_json
-from compiler.coding.blocks import encode_blocks, encode_table
-from compiler.coding.tables import fit
-from golden.weight_stream import StreamError, Table, decode, decode_table
+from cli import Parser, positive, progress, run_command, write_json
 from hw.dma.decoder.unit import WeightDecoder
+from sim.coded_loads import LoadsBench, fuzz_loads
+from sim.damage import DamageError, damaged, expected, random_blocks
 from sim.verilog.native import Beats, Design
 
-__all__ = ["DamageError", "Seen", "fuzz", "get_parser", "main", "random_blocks", "run_blocks"]
+__all__ = ["Seen", "check_blocks", "fuzz", "get_parser", "main", "run_blocks"]
 
-PATIENCE = 8            # cycles a word of a block, and so many times 1000 more: nothing takes as long
 BLOCKS = 12             # that are damaged behind each table
-
-
-class DamageError(WorkError):
-    """Something wrong was accepted or given; the message says with which seed."""
+PATIENCE = 8            # cycles a word of a block, and so many times 1000 more: nothing takes as long
 
 
 @dataclass(frozen=True)
@@ -70,64 +68,11 @@ def run_blocks(design: Design, blocks: Sequence[tuple[np.ndarray, int]], pattern
     return Seen(faults, done, outs, beats)
 
 
-def random_blocks(rng: np.random.Generator, count: int, most: int, *, masked: bool, multiple: int = 1
-                  ) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray], list[list[form.Entry]]]:
-    """Weights of `count` blocks of 8 to 8 * `most` and so many times as much, a table's block, the blocks, and the table's
-    entries."""
-    density, width = rng.choice([0, 0.02, 0.1, 0.3, 0.7, 1]), 2.0 ** rng.uniform(-1, 6)
-    weights = []
-    for size in 8 * multiple * rng.integers(1, most + 1, count):
-        values = np.clip(rng.laplace(0, width, size), -128, 127)
-        weights.append(np.where(rng.random(size) < density, values, 0).astype(np.int8))
-    units = np.concatenate(weights).reshape(-1, form.UNIT)
-    there = units.any(axis=1) | (not masked)
-    counts = np.bincount(units[there].reshape(-1).view(np.uint8), minlength=form.VALUES)
-    counts[0] += not there.any()
-    parts = [fit(counts)]
-    if masked:
-        parts.append(fit(rng.integers(1, 40, form.MASKS)))
-    return weights, encode_table(*parts), encode_blocks(weights, *parts), parts
-
-
-def _damaged(rng: np.random.Generator, words: np.ndarray) -> tuple[str, np.ndarray]:
-    """A block that is another one, and how."""
-    words = words.copy()
-    how = str(rng.choice(["bits", "cut", "longer", "words", "noise"]))
-    match how:
-        case "bits":
-            for bit in rng.integers(0, 16 * len(words), rng.integers(1, 4)):
-                words[bit // 16] ^= 1 << bit % 16
-        case "cut":
-            words = words[:rng.integers(1, len(words))]
-        case "longer":
-            words = np.insert(words, rng.integers(0, len(words) + 1), rng.integers(0, 1 << 16))
-        case "words":
-            a, b = rng.integers(0, len(words), 2)
-            words[[a, b]] = words[[b, a]]
-        case "noise":
-            start = rng.integers(0, len(words))
-            words[start:] = rng.integers(0, 1 << 16, len(words) - start)
-    if rng.random() < 0.6 and len(words) > form.HEADER:       # what checks less must find it
-        words[1] = len(words)
-        words[-1] = form.check_word(words[:-1])
-    return how, words
-
-
-def _expected(words: np.ndarray, eights: int, table: Table | None) -> tuple[int, np.ndarray, Table | None]:
-    """Fault, weights, and the table that is there then."""
-    try:
-        if not eights:
-            return 0, np.zeros(0, np.int8), decode_table(words)
-        return 0, decode([words], table, [eights])[0], table
-    except StreamError as error:
-        return int(error.fault), np.zeros(0, np.int8), table if eights else None
-
-
 def check_blocks(design: Design, blocks: Sequence[tuple[np.ndarray, int]], seed: int, word_bytes: int) -> Counter:
     """Runs blocks, damaged or not, and holds what comes against golden; returns the faults. Raises DamageError."""
     seen, table, faults = run_blocks(design, blocks), None, Counter()
     for number, (words, eights) in enumerate(blocks):
-        fault, weights, table = _expected(words, eights, table)
+        fault, weights, table = expected(words, eights, table)
         given = seen.weights(number)
         most = -(-8 * eights // word_bytes) * word_bytes
         if seen.faults[number] != fault:
@@ -143,25 +88,25 @@ def check_blocks(design: Design, blocks: Sequence[tuple[np.ndarray, int]], seed:
 
 def fuzz(design: Design, word_bytes: int, count: int, seed: int) -> dict:
     """Figures of so many damaged blocks. Raises DamageError, and SimulationError where something hangs."""
-    faults, kinds, damaged = Counter(), Counter(), 0
+    faults, kinds = Counter(), Counter()
     for round_ in progress(range(-(-count // BLOCKS)), "damaging blocks"):
         rng = np.random.default_rng([seed, round_])
         weights, table, whole, _ = random_blocks(rng, BLOCKS, 60, masked=bool(rng.integers(2)))
         blocks = [(table, 0)]
         for eights, words in zip((one.size // 8 for one in weights), whole, strict=True):
             of_table = rng.random() < 0.15
-            how, other = _damaged(rng, table if of_table else words)
+            how, other = damaged(rng, table if of_table else words)
             to_come = eights + int(rng.integers(1, 9)) * (rng.random() < 0.05)
             blocks += [(other, 0 if of_table else to_come), *([(table, 0)] if of_table else []), (words, eights)]
             kinds[how] += 1
-            damaged += 1
         faults += check_blocks(design, blocks, round_, word_bytes)
-    return {"damaged": damaged, "by_damage": dict(kinds), "by_fault": dict(faults), "seed": seed, "wrong": 0}
+    return {"damaged": kinds.total(), "by_damage": dict(kinds), "by_fault": dict(faults), "seed": seed, "wrong": 0}
 
 
 def get_parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m sim.weights", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=positive, default=10_000, metavar="N", help="damaged blocks (%(default)s)")
+    parser.add_argument("--alone", action="store_true", help="the decoder alone")
     parser.add_argument("--lanes", type=int, choices=(2, 4), default=4, help="weights a cycle (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of everything (%(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
@@ -174,9 +119,14 @@ def decoder(lanes: int) -> wiring.Component:
 
 
 def run(args: argparse.Namespace) -> None:
-    record = fuzz(Design(decoder(args.lanes)), 2 * args.lanes * form.UNIT, args.count, args.seed)
+    if args.alone:
+        record = fuzz(Design(decoder(args.lanes)), 2 * args.lanes * form.UNIT, args.count, args.seed)
+        held = "faults and weights as golden's"
+    else:
+        record = fuzz_loads(LoadsBench(args.lanes), args.count, args.seed)
+        held = "faults, memories and storage as golden's"
     faults = ", ".join(f"{name} {count}" for name, count in sorted(record["by_fault"].items()))
-    print(f"{record['damaged']} damaged blocks, and those behind them ({faults}): faults and weights as golden's, nothing hung")
+    print(f"{record['damaged']} damaged blocks, and those behind them ({faults}): {held}, nothing hung")
     if args.json:
         write_json(args.json, record)
 

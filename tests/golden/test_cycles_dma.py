@@ -14,7 +14,7 @@ from golden.cycles.coded import coded_blocks
 from golden.cycles.dma import SOURCES, DmaCycles, bursts
 from golden.cycles.storage import RamCycles, SdramStorage
 from golden.cycles.streams import Readiness, depart
-from sim.weights import random_blocks
+from sim.damage import random_blocks
 
 SMALL = Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=512)
 DECODER = replace(SMALL, options=("decoder",))

@@ -13,16 +13,17 @@ from arch.weight_stream import Fault
 from golden.cycles import coded as coded_cycles
 from golden.cycles.streams import Readiness
 from hw.sequencer.sequencer import fault_layout
-from sim.weights import random_blocks
+from sim import coded_loads
+from sim.coded_loads import LoadsBench, fuzz_loads
+from sim.damage import DamageError, random_blocks
 from tests.hw.dma.dma_bench import DmaBench, Work
-from tests.hw.dma.test_dma import ROWS, again
+from tests.hw.dma.test_dma import again
 from tests.hw.storage.sdram_bench import STRESS
 
 OPTIONS = {"activation_words": 512, "weight_words": 512, "options": ("decoder",)}
-BENCHES = {"ram, 2 lanes": (Geometry(input_lanes=8, output_lanes=4, **OPTIONS), 12288),
-           "sdram, 4 lanes": (Geometry(input_lanes=16, output_lanes=8, decoder_lanes=4, **OPTIONS), ROWS),
-           "small rows, 2 lanes": (Geometry(input_lanes=4, output_lanes=2, **OPTIONS),
-                                   replace(STRESS, row_bits=6, power_up=1200))}
+BENCHES = {"ram, 2 lanes": (Geometry(input_lanes=8, output_lanes=4, **OPTIONS), 16384),
+           "sdram, 4 lanes": (Geometry(input_lanes=16, output_lanes=8, decoder_lanes=4, **OPTIONS),
+                              replace(STRESS, row_bits=6, column_bits=6, power_up=1200))}
 
 
 @cache
@@ -130,7 +131,7 @@ DAMAGE = {"bit turned": ({}, turned, TransferFault.LOAD_CODED, None),
           "to be a table": ({"chip_words": 0}, None, TransferFault.LOAD_CODED, Fault.KIND),
           "more weights to come": ({"chip_words": 4}, None, TransferFault.LOAD_CODED, Fault.COUNT),
           "beyond weight memory": ({"chip": 511, "chip_words": 2}, None, TransferFault.LOAD_CHIP, None),
-          "beyond storage": ({"storage": 12288 - 8}, None, TransferFault.LOAD_STORAGE, None)}
+          "beyond storage": ({"storage": 16384 - 8}, None, TransferFault.LOAD_STORAGE, None)}
 
 
 @pytest.mark.parametrize("name", DAMAGE)
@@ -227,3 +228,36 @@ def test_a_write_or_a_cycle_more_would_be_noticed(monkeypatch):
     monkeypatch.setattr(coded_cycles, "CODED_WORD", coded_cycles.CODED_WORD + 1)
     with pytest.raises(AssertionError, match="first difference"):
         bench.check(work, 1)
+
+
+@pytest.fixture(scope="module")
+def loads_bench() -> LoadsBench:
+    return LoadsBench(2)
+
+
+def test_damaged_blocks(loads_bench):
+    found = fuzz_loads(loads_bench, 60, 5)
+    assert found["damaged"] >= 60 and len(found["by_fault"]) >= 7
+
+
+@pytest.mark.parametrize("what, message", [("other", "is not what golden says"), ("lost", "is not what golden says"),
+                                           ("elsewhere", "is not what golden says"), ("fault", "instead of")])
+def test_other_writes_or_faults_would_be_noticed(loads_bench, monkeypatch, what, message):
+    """The bench itself: a word is another one, lost, or one more is written; a fault is not seen."""
+    writes = loads_bench.writes
+
+    def spoilt(sim, into):
+        writes(sim, into)
+        memory = into["weights"]
+        match what:
+            case "other" if memory:
+                memory[min(memory)] |= 1 << 200
+            case "lost" if memory:
+                del memory[min(memory)]
+            case "elsewhere":
+                memory[99] = 1
+    monkeypatch.setattr(loads_bench, "writes", spoilt)
+    if what == "fault":
+        monkeypatch.setattr(coded_loads, "expected", lambda words, eights, table: (0, np.zeros(8 * eights, np.int8), table))
+    with pytest.raises(DamageError, match=message):
+        fuzz_loads(loads_bench, 12, 5)

@@ -14,8 +14,9 @@ from golden.cycles.weight_decoder import passed
 from golden.weight_stream import decode_table, trace
 from hw.dma.decoder.unit import WeightDecoder
 from sim.benches.run import compile_bench, run_bench
+from sim.damage import DamageError, random_blocks
 from sim.verilog.native import Beats, Design
-from sim.weights import DamageError, Seen, check_blocks, fuzz, random_blocks, run_blocks
+from sim.weights import Seen, check_blocks, fuzz, run_blocks
 
 FORMS = {"85f": (4, 8), "25f": (2, 4)}
 
