@@ -11,7 +11,7 @@ __all__ = ["LoadOrder"]
 
 
 class LoadOrder(wiring.Component):
-    """At most `LOADS_AT_ONCE` loads are under way. A load is completed `JOINED` cycles after it was through, or in the cycle
+    """At most `at_once` loads are under way. A load is completed `JOINED` cycles after it was through, or in the cycle
     behind that of the load before it.
 
     Members
@@ -21,7 +21,7 @@ class LoadOrder(wiring.Component):
     plain, decoded : ``In(1)``, ``In(1)``
         The next load of each kind is through.
     failed : ``In(1)``
-        The block of the next coded load that is not yet through is damaged; stays.
+        The block of the next coded load that is not yet through is damaged; stays. Not high in a cycle with `decoded`.
     may : ``Out(1)``
         From a register: one more may be taken, from `LOAD_BACK` cycles after a completion on if the next one looks at it in
         a register.
@@ -38,12 +38,16 @@ class LoadOrder(wiring.Component):
     done: Out(1)
     fault: Out(1)
 
+    def __init__(self, *, at_once: int = LOADS_AT_ONCE):
+        self.at_once = at_once
+        super().__init__()
+
     def elaborate(self, platform):
         m = Module()
-        m.submodules.order = order = Queue(1, places=LOADS_AT_ONCE)
-        m.submodules.places = places = Credits(LOADS_AT_ONCE, LOADS_AT_ONCE)
-        m.submodules.plains = plains = Credits(LOADS_AT_ONCE)
-        m.submodules.decodeds = decodeds = Credits(LOADS_AT_ONCE)
+        m.submodules.order = order = Queue(1, places=self.at_once)
+        m.submodules.places = places = Credits(self.at_once, self.at_once)
+        m.submodules.plains = plains = Credits(self.at_once)
+        m.submodules.decodeds = decodeds = Credits(self.at_once)
         head, through = order.o.payload, Signal()
         m.d.comb += [
             order.w_en.eq(self.taken), order.w_data.eq(self.coded), places.take.eq(self.taken), places.give.eq(self.done),
