@@ -2,6 +2,7 @@
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib import import_module
+from re import fullmatch
 
 from arch.flash import BLOCK_BYTES, BOOT_OFFSET
 from arch.geometry import Geometry
@@ -35,7 +36,8 @@ class Board:
     - `leds`: what shows link, busy and error, and with a flash, that a slot was booted and that it is on trial, as
       "resource.number" or "resource.number.part"; as many as there are.
     - `flash`: whether models are booted from slots in the SPI flash, of which the platform has pins; `flash_bytes` of it, and
-      `flash_offset` of the slots, behind the bitstream, multiples of 65536.
+      `flash_offset` of the slots, behind the bitstream, multiples of 65536. `public_key`: 64 hexadecimal digits of the Ed25519
+      key by which `host.update` knows its bundles, if it is given no other; empty for none.
     - `program`: arguments of openFPGALoader that choose the board, empty if it does not know it.
     - `imagined`: there is no such board, see `with_storage`.
 
@@ -58,6 +60,7 @@ class Board:
     flash: bool = True
     flash_offset: int = BOOT_OFFSET
     flash_bytes: int = 16 << 20
+    public_key: str = ""
     program: tuple[str, ...] = ()
     imagined: bool = False
 
@@ -74,6 +77,8 @@ class Board:
         if not 0 < self.flash_offset < 1 << 24 or self.flash_offset % BLOCK_BYTES:
             raise ValueError(f"flash_offset must be a multiple of {BLOCK_BYTES} below 16777216, not {self.flash_offset}")
         layout(self.flash_bytes, self.flash_offset)
+        if self.public_key and not fullmatch("[0-9a-f]{64}", self.public_key):
+            raise ValueError(f"public_key must be 64 hexadecimal digits, not {self.public_key!r}")
         if len(self.leds) > 5:
             raise ValueError(f"leds must be at most 5: link, busy, error, booted, on trial, not {len(self.leds)}")
 

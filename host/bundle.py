@@ -12,7 +12,7 @@ from compiler.program_file import load
 from compiler.target import Target, add_target_arguments, target_from_arguments
 from golden.selftest import slot_of
 from host.cli import main_of
-from host.signing import make_key, private_key, sign
+from host.slot.signing import make_key, private_key, sign
 from host.tensors import quantised_input
 from nets.labelled import own_images
 from nets.network import add_network_arguments, network_from_arguments

@@ -20,10 +20,11 @@ from host.runner import Runner
 from host.session import Session
 from nets.network import add_network_arguments, network_from_arguments
 
-__all__ = ["add_port_arguments", "add_program_arguments", "board_session", "main_of", "program_of", "upload"]
+__all__ = ["BOOT_S", "add_port_arguments", "add_program_arguments", "board_session", "main_of", "program_of", "slot_meter",
+           "upload"]
 
 AUTO = "the board's"            # network
-_BOOT_S = 60                    # to copy 32 MB from flash; simulated boards are slow
+BOOT_S = 60                    # to copy 32 MB from flash; simulated boards are slow
 
 
 def add_port_arguments(parser: ArgumentParser) -> None:
@@ -53,7 +54,7 @@ def board_session(args: Namespace) -> Iterator[Session]:
         link.drain()
         session = Session(link, patience_s=link.patience_s, slowness=link.slowness)
         session.connect()
-        session.boot(_BOOT_S)
+        session.boot(BOOT_S)
         yield session
     finally:
         link.close()
@@ -80,6 +81,19 @@ def upload(runner: Runner) -> bool:
         task = progress.add_task(runner.program.name, total=size)
         runner.load(lambda words: progress.update(task, completed=2 * words))
     return True
+
+
+@contextmanager
+def slot_meter() -> Iterator[Callable[[str, int, int], None]]:
+    """Progress of `host.slots.Slots.write_slot`, to stderr."""
+    with meter(BarColumn(), DownloadColumn(), TransferSpeedColumn(), transient=False) as shown:
+        tasks = {}
+
+        def show(stage: str, done: int, size: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = shown.add_task(stage, total=size)
+            shown.update(tasks[stage], completed=done)
+        yield show
 
 
 def main_of(work: Callable[[Namespace], int | None], parser: ArgumentParser, argv: list[str] | None) -> int:

@@ -6,11 +6,14 @@ import sys
 from rich.table import Table
 
 from arch.control import Fault
+from arch.protocol import Identity
+from arch.slots import Outcome
 from boards import BOARDS
 from cli import Parser, terminal, write_json
 from host.cli import add_port_arguments, board_session, main_of
 from host.engine import engine_of
 from host.link import LinkError
+from host.slots import told
 
 __all__ = ["get_parser", "main"]
 
@@ -42,13 +45,22 @@ def run(args: argparse.Namespace) -> None:
                         ("engine", f"{engine} (digest {identity.digest:016x})"),
                         ("storage", _bytes(2 * identity.storage_words)),
                         ("protocol", f"version {session.info.version}"), ("state", state),
-                        ("flash", f"booted the program at word {status.program}" if status.booted else "booted nothing")):
+                        ("flash", told(status.outcome, identity.slots))):
         table.add_row(name, value)
     terminal().print(table)
     if args.json:
         write_json(args.json, {
             "board": identity.name, "clock_mhz": identity.clock_khz / 1000, "digest": f"{identity.digest:016x}",
-            "storage_words": identity.storage_words, "version": session.info.version, "status": asdict(status)})
+            "storage_words": identity.storage_words, "version": session.info.version, "slots": _slots(status.outcome, identity),
+            "status": asdict(status)})
+
+
+def _slots(outcome: Outcome, identity: Identity) -> dict | None:
+    """What `told` says, as plain values."""
+    layout = identity.slots
+    return layout and {
+        "booted": None if outcome.slot is None else layout.name(outcome.slot), "trial": outcome.trial, "bytes": layout.slot_bytes,
+        "left": {layout.name(slot): why.name.lower() for slot, why in enumerate(outcome.whys[:layout.slots]) if why}}
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:

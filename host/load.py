@@ -1,21 +1,21 @@
 """Put a network's program and weights into a board's storage, or into the flash that it boots from, and verify them."""
 import argparse
+from functools import partial
 from pathlib import Path
 import sys
 import time
 
 import numpy as np
-from rich.progress import BarColumn, DownloadColumn, TransferSpeedColumn
 
-from arch.slots import FACTORY, Slot, State
+from arch.slots import Slot
 from boards import BOARDS
-from cli import Parser, meter, write_json
+from cli import Parser, write_json
 from golden.selftest import slot_of
-from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, upload
+from host.cli import add_port_arguments, add_program_arguments, board_session, main_of, program_of, slot_meter, upload
 from host.flash import Flash
 from host.link import LinkError
 from host.runner import Runner
-from host.slots import Slots
+from host.slots import Slots, install
 
 __all__ = ["get_parser", "main"]
 
@@ -32,38 +32,23 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _slot(runner: Runner) -> Slot:
+def _slot(runner: Runner, security: int) -> Slot:
     """The program, with noise for its self-test."""
     identity, program = runner.session.info.identity, runner.program
     board = BOARDS.get(identity.name)
     noise = np.random.default_rng(_SEED).integers(0, 256, program.input.shape, dtype=np.uint8)
-    return slot_of(program, noise, board.timing if board else None, identity.storage_words, version=0, security=0)
+    timing = board.timing if board else None
+    return slot_of(program, noise, timing, identity.storage_words, version=0, security=security)
 
 
 def _flash(runner: Runner) -> int:
-    """Writes the factory's slot, and a state that makes it the active one, with progress to stderr; returns how many bytes the
-    slot has."""
+    """Writes the factory's slot (`host.slots.install`), with progress to stderr; returns how many bytes the slot has."""
     session, layout = runner.session, runner.session.info.identity.slots
     if layout is None:
         raise LinkError("The bitstream on this board has no way to its flash: upload without --flash")
-    flash = Flash(session, layout.offset)
-    data = _slot(runner).to_bytes()
-    if len(data) > layout.slot_bytes:
-        raise LinkError(f"Data of a slot in this flash must be at most {layout.slot_bytes:,} bytes, not {len(data):,}: "
-                        f"{len(data) - layout.slot_bytes:,} are missing; upload without --flash")
-    slots = Slots(flash, layout)
-    before = slots.state()
-    with meter(BarColumn(), DownloadColumn(), TransferSpeedColumn(), transient=False) as progress:
-        tasks = {stage: progress.add_task(stage, total=len(data), start=False) for stage in ("compare", "write")}
-
-        def show(stage: str, done: int) -> None:
-            if not done:
-                progress.start_task(tasks[stage])
-            progress.update(tasks[stage], completed=done)
-        slots.write_slot(FACTORY, data, show)
-    state = State(counter=0, active=FACTORY, fallback=FACTORY, trial=False, floor=0) if before is None else before
-    slots.write_state(state.next(active=FACTORY, fallback=FACTORY, trial=False), before)
-    return len(data)
+    slots, booted = Slots(Flash(session, layout.offset), layout), session.status().outcome.slot
+    with slot_meter() as show:
+        return install(slots, partial(_slot, runner), booted, show).header.slot_bytes
 
 
 def run(args: argparse.Namespace) -> None:

@@ -66,6 +66,8 @@ RUNS = (
     Run(module="sim.run", words=f"--model {{model}} --board {BOARD} --image {{image}} --plot queues.png --json sim.json",
         says="every element of every layer equals golden", slow=True),
     Run(module="sim.weights", words="--count 12 --lanes 2 --json weights_fuzz.json", says="nothing hung", slow=True),
+    Run(module="sim.update_costs", words="net.flu net.flu --json costs.json", says="nothing"),
+    Run(module="sim.updates", words="--cuts 20 --faults 2 --json updates.json", says="0 boards without a model"),
     Run(module="sim.fuzz", words="--frames 100 --json fuzz.json", says="nothing wrong accepted"),
     Run(module="bench.accuracy", words="--json accuracy.json", says="top-1"),
     Run(module="bench.bad_files", words="--count 12 --json bad.json", says="12 damaged files"),
@@ -94,6 +96,7 @@ RUNS = (
 ON_A_BOARD = (          # with {port}, where sim.board serves
     Run(module="host.info", words="--port {port} --json info.json", says="Versa"),
     Run(module="host.load", words="--port {port} --model {model} --json load.json", says="verified"),
+    Run(module="host.update", words="--port {port} --confirm", says="no way to its flash", code=1),
     Run(module="host.classify", words="--port {port} --model {model} --json classify.json {image}", says="on the chip"),
     Run(module="host.bench", words="--port {port} --model {model} --frames 2 --json bench.json", says="frames"),
 )

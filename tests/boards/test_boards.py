@@ -64,6 +64,7 @@ def test_aliases():
     ({"storage_words": 0}, "storage_words must be 1..16777216, not 0"),
     ({"baud": 4_000_000}, "baud must be 9600..3000000, not 4000000"),
     ({"flash_offset": 1 << 24}, "flash_offset must be a multiple of 65536 below 16777216, not 16777216"),
+    ({"public_key": "12" * 31 + "XY"}, "public_key must be 64 hexadecimal digits, not '12"),
     ({"flash_offset": 100}, "flash_offset must be a multiple of 65536 below 16777216, not 100"),
     ({"flash_bytes": 100}, "flash_bytes must be a multiple of 65536 up to 16777216, not 100"),
     ({"flash_bytes": 2 << 20}, "Flash of 2,097,152 bytes must reach 131,072 beyond its offset 2,097,152 for a slot, but 0"),

@@ -13,7 +13,7 @@ from compiler.program_file import save
 from golden.machine import execute
 from golden.selftest import SelfTestError, slot_of
 from host import bundle
-from host.signing import make_key, private_key, public_key, sign, signed_by
+from host.slot.signing import make_key, private_key, public_key, sign, signed_by
 from nets import digits
 from nets.load import load_model
 from nets.quantise import quantise_with

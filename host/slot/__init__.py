@@ -1,0 +1,1 @@
+"""What slots in flash need beside their bytes: a journal of what is being written, and signatures."""
