@@ -8,7 +8,8 @@ import numpy as np
 from arch.flash import BLOCK_BYTES, PAGE_BYTES
 from arch.slots import MARK_AT, Layout, SelfTest, Slot, State, layout
 
-__all__ = ["CYCLES", "DIGEST", "LAYOUT", "Flash", "STORAGE_WORDS", "damage", "program", "random_flash", "slot"]
+__all__ = ["CYCLES", "DIGEST", "LAYOUT", "Flash", "STORAGE_WORDS", "damage", "program", "random_flash", "slot",
+           "wrong_sizes"]
 
 DIGEST, STORAGE_WORDS = 0xFEDCBA9876543210, 1000
 LAYOUT = layout(4 << 20, BLOCK_BYTES)           # three slots
@@ -67,16 +68,22 @@ def _payload(rng: random.Random, flash: Flash, number: int, made: Slot) -> None:
     flash.write(address, bytes([flash.bytes[address] ^ 1 << rng.randrange(8)]))
 
 
+def wrong_sizes(made: Slot) -> list[dict]:
+    """Fields of a header, one of which at a time makes the slot unfit for its storage."""
+    test, words = made.header.test, made.header.words
+    return [{"words": 0}, {"words": STORAGE_WORDS + 1}, {"words": 1 << 24}, {"program": words}, {"program": words + 16},
+            {"program": 1 << 31}, {"test": replace(test, end=test.output)}, {"test": replace(test, output=test.end + 1)},
+            {"test": replace(test, output=1 << 31)}, {"test": replace(test, end=STORAGE_WORDS + 1)},
+            {"test": replace(test, end=STORAGE_WORDS + 65536)}, {"test": replace(test, end=1 << 31)}]
+
+
 def damage(rng: random.Random, flash: Flash, number: int, kind: str) -> None:
     """Writes a slot that does not boot, for the reason that `kind` says."""
     made = slot(value=rng.randrange(1000), words=rng.randrange(20, 200))
     test = made.header.test
     fields = {
         "geometry": {"digest": DIGEST ^ 1 << rng.randrange(64)}, "security": {"security": rng.randrange(3)},
-        "size": rng.choice([
-            {"words": 0}, {"words": STORAGE_WORDS + 1}, {"program": made.header.words}, {"program": 1 << 31},
-            {"words": 1 << 24}, {"test": replace(test, end=test.output)}, {"test": replace(test, end=STORAGE_WORDS + 1)},
-            {"test": replace(test, output=test.end + 1)}, {"test": replace(test, end=1 << 31)}]),
+        "size": rng.choice(wrong_sizes(made)),
         "output": rng.choice([{"test": replace(test, checksum=test.checksum ^ 1 << rng.randrange(32))},
                               {"test": replace(test, end=test.end + 1)}]),
         "late": {"test": replace(test, cycles=rng.randrange(60))}}.get(kind, {})

@@ -1,5 +1,6 @@
 # amaranth: UnusedElaboratable=no
 """Boot from flash: slots, marks, storage and reasons are the reference's, whatever flash holds."""
+from dataclasses import replace
 import random
 from zlib import crc32
 
@@ -7,11 +8,11 @@ import numpy as np
 import pytest
 
 from arch.flash import BLOCK_BYTES, SECTOR_BYTES, Command, Status
-from arch.slots import MARK_AT, Outcome, State, layout
+from arch.slots import MARK_AT, Outcome, State, Why, layout
 from golden.boot import boot
 from hw.link.spi import SpiMaster
 from sim.models.flash import FlashChip
-from tests.golden.flashes import DIGEST, KINDS, LAYOUT, STORAGE_WORDS, Flash, damage, program, random_flash, slot
+from tests.golden.flashes import DIGEST, KINDS, LAYOUT, STORAGE_WORDS, Flash, damage, program, random_flash, slot, wrong_sizes
 from tests.hw.link.boot_bench import Bench, boots, design_of
 
 RANDOM = 25                             # flashes; twice as many boots
@@ -51,6 +52,17 @@ def test_every_reason(design, kind):
     flash.slot(1, slot(words=STORAGE_WORDS, at=500) if kind == "late" else slot())
     flash.state(0, State(counter=1, active=2, fallback=1, trial=True, floor=5))
     assert [outcome.slot for outcome in check(design, flash, kind)] == [1, 1]
+
+
+def test_wrong_sizes(design):
+    """Each, in a slot that is whole otherwise."""
+    whole = slot()
+    wrong = wrong_sizes(whole)
+    for first in range(0, len(wrong), 3):
+        flash = Flash()
+        for number, fields in enumerate(wrong[first:first + 3]):
+            flash.slot(number, replace(whole, header=replace(whole.header, **fields)))
+        assert check(design, flash, wrong[first:first + 3])[0].whys == (Why.SIZE,) * 3
 
 
 def test_random_flashes(design):
