@@ -156,8 +156,9 @@ class Boot(wiring.Component):
         expected = HEADER_MAGIC | self.identity.digest << 32 | STATE_MAGIC << 128
         constants = Array(Const(expected >> 16 * n & 0xFFFF, 16) for n in range(10))
         wrong = differs(m, "word", self.word, Value.cast(constants[Cat(place[:3], ~header)]))
-        kept = Signal(reset_less=True)
-        m.d.sync += kept.eq(Mux(header, (place >= _SECURITY) & (place < _HEADER_END), place < _STATE_END) & ~self.payload)
+        kept, of_magic, of_digest = (Signal(name=f"of_{name}", reset_less=True) for name in ("kept", "magic", "digest"))
+        m.d.sync += [kept.eq(Mux(header, _one_of(place, _SECURITY, _HEADER_END), _one_of(place, 0, _STATE_END)) & ~self.payload),
+                     of_magic.eq(_one_of(place, 0, _DIGEST)), of_digest.eq(_one_of(place, _DIGEST, _SECURITY))]
         with states.at("OPEN"):
             m.d.comb += [flash.read.eq(1), self.fresh.eq(1)]
             m.d.sync += [place.eq(0), magic.eq(0), digest.eq(0), self.why.eq(Why.NOT_TRIED), self.payload.eq(0),
@@ -173,10 +174,7 @@ class Boot(wiring.Component):
         with states.at("COMPARE"):
             m.d.sync += place.eq(place + 1)
             m.d.comb += self.numbers.write.eq(kept)
-            with m.If(place < _DIGEST):
-                m.d.sync += magic.eq(magic | wrong)
-            with m.Elif(place < _SECURITY):
-                m.d.sync += digest.eq(digest | wrong)
+            m.d.sync += [magic.eq(magic | wrong & of_magic), digest.eq(digest | wrong & of_digest)]
             with m.If(self.payload):
                 self._payload(m)
             with m.Elif(place == Mux(self.scanning, _SECTOR_LAST, Mux(header, _LAST, _MARK))):
@@ -213,7 +211,7 @@ class Boot(wiring.Component):
         good, older = Signal(), Signal(reset_less=True)
         none, slots = 3, self.layout.slots
         m.d.comb += good.eq(self.whole & ~self.wrong_magic)
-        number = [Mux(byte < slots, byte[:2], none) for byte in (word[:8], word[8:])]
+        number = [Mux(_one_of(byte, 0, slots), byte[:2], none) for byte in (word[:8], word[8:])]
         erased = word[:8] == ERASED
         with m.If(~self.header):
             for at, target, value in ((_NAMED, self.active, number[0]), (_NAMED, self.fallback, number[1]),
@@ -405,3 +403,8 @@ class Boot(wiring.Component):
             states.go("OVER")
             with m.If(~self.whole):
                 self._leave(m, Why.OUTPUT, "OVER")
+
+
+def _one_of(value, first: int, end: int):
+    """Whether it is first..end - 1, without a carry chain."""
+    return Cat(value == n for n in range(first, end)).any()
