@@ -1,4 +1,6 @@
 """Where runs end, and whether they may be: what Python says, for transfers of all kinds at the limits."""
+from dataclasses import replace
+
 from amaranth.sim import Simulator
 import numpy as np
 import pytest
@@ -7,17 +9,20 @@ from arch.geometry import Geometry
 from arch.instruction import Opcode
 from arch.transfer import places
 from hw.dma.run_check import RunCheck
-from hw.storage.arbiter import LOADS
+from hw.storage.arbiter import loads
 
 GEOMETRY = Geometry(input_lanes=8, output_lanes=4, activation_words=1024, weight_words=512)
+DECODER = replace(GEOMETRY, options=("decoder",))
 WORDS, SETTLED = 100_000, 8     # of storage; cycles
 
 
-@pytest.mark.parametrize("store", [False, True])
-def test_is_what_python_says(store, seed=13):
-    opcodes = [Opcode.STORE] if store else LOADS
-    dut, rng = RunCheck(GEOMETRY, opcodes, WORDS, region=store), np.random.default_rng(seed)
-    memory = {Opcode.LOAD_WEIGHTS: GEOMETRY.weight_words, Opcode.LOAD_PARAMETERS: GEOMETRY.parameter_words}
+@pytest.mark.parametrize("geometry, store", [(GEOMETRY, False), (GEOMETRY, True), (DECODER, False)],
+                         ids=["loads", "stores", "coded loads"])
+def test_is_what_python_says(geometry, store, seed=13):
+    opcodes = [Opcode.STORE] if store else loads(geometry)
+    dut, rng = RunCheck(geometry, opcodes, WORDS, region=store), np.random.default_rng(seed)
+    memory = {Opcode.LOAD_WEIGHTS: GEOMETRY.weight_words, Opcode.LOAD_CODED: GEOMETRY.weight_words,
+              Opcode.LOAD_PARAMETERS: GEOMETRY.parameter_words}
     seen = set()
 
     async def bench(ctx):
@@ -30,6 +35,9 @@ def test_is_what_python_says(store, seed=13):
             width, channels = int(rng.integers(1, 1 << 10)), int(rng.integers(1, 5))
             pixels = opcode is Opcode.LOAD_PIXELS
             amount = (width * channels + 1) // 2 if pixels else words * places(GEOMETRY, opcode)
+            if opcode is Opcode.LOAD_CODED:
+                amount = int(rng.integers(3, 1 << 16))
+                ctx.set(dut.block, amount)
             storage = max(WORDS - amount + int(rng.integers(-3, 4)), 0)
             low = max(storage + int(rng.integers(-2, 2)), 0)
             high = max(storage + amount + int(rng.integers(-1, 3)), 0)
