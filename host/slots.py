@@ -108,7 +108,7 @@ class Slots:
         address = self._next(found)
         self.flash.erase_sector(address)
         self.flash.program(address, state.to_bytes())
-        self.flash.check(address, state.to_bytes())
+        self.flash.expect(address, state.to_bytes())
 
     def settle(self, state: State) -> None:
         """Has both sectors say what a state without a trial says, so that a cut of either leaves the other one. `state` is the
@@ -137,7 +137,7 @@ class Slots:
         wrong = {SECTOR_BYTES * number for number in journal.cut_off()}
         for start in range(0, len(data), SECTOR_BYTES):
             progress("compare", start, len(data))
-            if start not in wrong and self.flash.differs(base + start, data[start:start + SECTOR_BYTES]):
+            if start not in wrong and not self.flash.holds(base + start, data[start:start + SECTOR_BYTES]):
                 wrong.add(start)
         progress("compare", len(data), len(data))
         if not wrong:
@@ -165,10 +165,10 @@ class Slots:
             for page in reversed(range(0, len(sector), PAGE_BYTES)):
                 part = sector[page:page + PAGE_BYTES]
                 if start == page == 0:
-                    self.flash.check(base + PAGE_BYTES, sector[PAGE_BYTES:])
+                    self.flash.expect(base, bytes([ERASED]) * PAGE_BYTES + sector[PAGE_BYTES:])
                 if part.count(ERASED) < len(part):
                     self.flash.program(base + start + page, part)
-            self.flash.check(base + start, sector)
+            self.flash.expect(base + start, sector)
 
 
 def _together(starts: list[int], size: int) -> Iterator[list[int]]:

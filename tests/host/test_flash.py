@@ -1,11 +1,12 @@
 """Flash through the link: what is written is there, on any line, nothing below the offset, and what is refused."""
+from functools import partial
 from itertools import count
 import random
 
 import numpy as np
 import pytest
 
-from arch.flash import BLOCK_BYTES, BOOT_OFFSET
+from arch.flash import BLOCK_BYTES, BOOT_OFFSET, PAGE_BYTES, SECTOR_BYTES
 from arch.protocol import Identity
 from host.device import Device
 from host.flash import Flash
@@ -29,27 +30,34 @@ def session_on(device: Device, rate: float = 0, seed: int = 1) -> Session:
 @pytest.mark.parametrize("rate", [0, 0.1])
 def test_written(rate):
     """Over a bad line too: exchanges that are repeated change nothing."""
-    chip = FlashChip(slow=3)
+    chip = FlashChip(1 << 22, slow=3)
     chip.bytes[:] = random.Random(1).randbytes(len(chip.bytes))                 # used before
-    before, image = bytes(chip.bytes), IMAGE
-    device, shown = Device(IDENTITY, flash=chip), []
-    session = session_on(device, rate, seed=4)
-    flash = Flash(session, BOOT_OFFSET)
-    flash.write(BOOT_OFFSET, image, lambda stage, done: shown.append((stage, done)))
-    end = BOOT_OFFSET + 2 * BLOCK_BYTES
-    assert chip.read(BOOT_OFFSET, len(image)) == image == flash.read(BOOT_OFFSET, len(image))
-    assert chip.read(0, BOOT_OFFSET) == before[:BOOT_OFFSET] and chip.read(end) == before[end:]
-    assert {stage for stage, _ in shown} == {"erase", "program", "verify"} and shown[-1] == ("verify", len(image))
+    before, flash = bytes(chip.bytes), Flash(session_on(Device(IDENTITY, flash=chip), rate, seed=4), BOOT_OFFSET)
+    end, first = BOOT_OFFSET + BLOCK_BYTES, IMAGE[:2000]
+    flash.erase_block(BOOT_OFFSET)
+    flash.erase_sector(end)
+    for start in range(0, len(first), PAGE_BYTES):
+        flash.program(BOOT_OFFSET + start, first[start:start + PAGE_BYTES])
+    flash.expect(BOOT_OFFSET, first)
+    assert flash.holds(end, b"") and not flash.holds(BOOT_OFFSET, first[:-1]) and not flash.holds(end + SECTOR_BYTES, b"")
+    assert flash.read(BOOT_OFFSET, len(first)) == first
+    assert chip.read(BOOT_OFFSET, BLOCK_BYTES + SECTOR_BYTES) == first.ljust(BLOCK_BYTES + SECTOR_BYTES, b"\xff")
+    same = chip.read(0, BOOT_OFFSET) == before[:BOOT_OFFSET], chip.read(end + SECTOR_BYTES) == before[end + SECTOR_BYTES:]
+    assert same == (True, True)
+    with pytest.raises(LinkError, match="does not hold what was written, from byte 2,097,152 on"):
+        flash.expect(BOOT_OFFSET, first[:-1])
 
 
 def test_nothing_below_the_offset():
-    chip = FlashChip()
+    chip = FlashChip(1 << 22)
     flash = Flash(session_on(Device(IDENTITY, flash=chip)), BOOT_OFFSET)
-    for address in (0, BOOT_OFFSET - BLOCK_BYTES, BOOT_OFFSET + 1):
-        with pytest.raises(ValueError, match=f"Address in flash must be a multiple of 65536 from 2097152 on, not {address}"):
-            flash.write(address, b"x")
-    with pytest.raises(LinkError, match="must end below byte 16,777,216, not at 16,777,217: 1 bytes are missing"):
-        flash.write((1 << 24) - BLOCK_BYTES, bytes(BLOCK_BYTES + 1))
+    two = partial(flash.program, data=b"xy")
+    for work, address in (
+            (flash.erase_block, 0), (flash.erase_block, BOOT_OFFSET - BLOCK_BYTES), (flash.erase_block, 1 << 24),
+            (flash.erase_block, BOOT_OFFSET + SECTOR_BYTES), (flash.erase_sector, BOOT_OFFSET - SECTOR_BYTES),
+            (flash.erase_sector, BOOT_OFFSET + 256), (two, BOOT_OFFSET - 1), (two, (1 << 24) - 1)):
+        with pytest.raises(ValueError, match=f"Address in flash must be a multiple of .* of 2097152.*, not {address}"):
+            work(address)
     assert set(chip.bytes) == {0xFF}
 
 
@@ -60,13 +68,7 @@ def test_no_flash_and_bad_ones():
     chip.exchange = lambda sent: b"\xff" * len(sent)
     with pytest.raises(LinkError, match="No flash answers"):
         Flash(session_on(Device(IDENTITY, flash=chip)), BOOT_OFFSET)
-    protected = FlashChip()
-    flash = Flash(session_on(Device(IDENTITY, flash=protected)), BOOT_OFFSET)
-    protected.bytes = bytes(len(protected.bytes))
-    protected.exchange = lambda sent: bytes(len(sent))
-    with pytest.raises(LinkError, match="does not hold what was written, from byte 2,097,152 on"):
-        flash.write(BOOT_OFFSET, b"abc")
-    stuck = FlashChip(slow=1 << 30)
+    stuck = FlashChip(1 << 22, slow=1 << 30)
     hours = count(0, 3600)
     with pytest.raises(LinkError, match="still busy after 10 s"):
-        Flash(session_on(Device(IDENTITY, flash=stuck)), BOOT_OFFSET, clock=lambda: next(hours)).write(BOOT_OFFSET, b"abc")
+        Flash(session_on(Device(IDENTITY, flash=stuck)), BOOT_OFFSET, clock=lambda: next(hours)).erase_sector(BOOT_OFFSET)
