@@ -95,6 +95,13 @@ class Board:
             raise ValueError(f"SDRAM of {self.name} must be one of {', '.join(self.chips) or 'none'}, not {name!r}")
         return replace(self, chips=(name,))
 
+    def with_flash(self, megabytes: int) -> "Board":
+        """The board of a batch whose flash has so many MB. Raises ValueError if it boots from none, or for a size out of
+        range."""
+        if not self.flash:
+            raise ValueError(f"{self.name} boots from no flash: its size does not matter")
+        return replace(self, flash_bytes=megabytes << 20)
+
     @property
     def slots(self) -> Layout | None:
         """Where model slots lie in its flash; None without one."""

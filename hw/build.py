@@ -196,6 +196,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_storage_argument(parser)
     add_units_argument(parser)
     parser.add_argument("--sdram", metavar="NAME", help="the SDRAM on your board, where batches differ (any that its record has)")
+    parser.add_argument("--flash-mb", type=positive, metavar="N", help="size of the flash on your board, where batches differ")
     parser.add_argument("--freq", type=_megahertz, metavar="MHZ", help="clock, instead of the board's")
     parser.add_argument("--seeds", type=positive, default=8, metavar="N", help="try placement seeds 1..N (%(default)s)")
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="seeds routed at a time (%(default)s)")
@@ -231,6 +232,8 @@ def run(args: argparse.Namespace) -> int:
         board = replace(board, clock_mhz=args.freq)
     if args.sdram is not None:
         board = board.with_chip(args.sdram.lower())
+    if args.flash_mb is not None:
+        board = board.with_flash(args.flash_mb)
     _ = board.pll                                           # a clock that there is not, or at which the SDRAM is not safe
     args.model = args.model or board.network
     folder = args.build / board.name

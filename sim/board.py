@@ -19,7 +19,7 @@ from arch.geometry import PRESETS, Geometry
 from arch.protocol import Identity
 from arch.sdram import Timing
 from boards import ALIASES, BOARDS, Board, find
-from cli import Parser, run_command, waiting, write_json
+from cli import Parser, positive, run_command, waiting, write_json
 from compiler.target import add_units_argument
 from hw.accelerator import Accelerator
 from hw.link.uart import byte_layout
@@ -181,12 +181,15 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--board", default="ulx3s", metavar="B", help=f"{', '.join([*ALIASES, *BOARDS])} (%(default)s)")
     parser.add_argument("--engine", choices=PRESETS, help="another engine than the board's, to simulate faster")
     add_units_argument(parser, "optional units of the engine")
+    parser.add_argument("--flash-mb", type=positive, metavar="N", help="size of its flash, instead of the board's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write board and port as JSON, once the port is there")
     return parser
 
 
 def _run(args: argparse.Namespace) -> None:
     board = find(args.board)
+    if args.flash_mb is not None:
+        board = board.with_flash(args.flash_mb)
     print(f"building the simulation of {board.title} ...", file=sys.stderr)
     with waiting(f"building the simulation of {board.title}"):
         geometry = PRESETS[args.engine] if args.engine else board.geometry

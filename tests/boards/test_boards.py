@@ -116,3 +116,13 @@ def test_block_ram_holds_digits(name):
     board, network = boards.find(name), quantise_with(load_model("digits"))
     program = compile_network(network, board.geometry, storage_words=board.storage_words).program
     assert program.storage_words <= board.storage_words
+
+
+@pytest.mark.parametrize("megabytes, slots", [(16, 3), (8, 3), (4, 2), (3, 1)])
+def test_flash_of_a_batch(megabytes, slots):
+    board = boards.find("ulx3s").with_flash(megabytes)
+    assert board.slots.slots == slots and board.slots.flash_bytes == megabytes << 20
+    with pytest.raises(ValueError, match="Flash of 2,097,152 bytes must reach 131,072 beyond its offset 2,097,152 for a slot"):
+        board.with_flash(2)
+    with pytest.raises(ValueError, match="versa-ecp5 boots from no flash: its size does not matter"):
+        boards.find("versa-ecp5").with_flash(megabytes)

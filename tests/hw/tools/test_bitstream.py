@@ -255,6 +255,11 @@ def test_a_storage_that_is_not_there_is_only_estimated(capsys):
                                        "its board has\n")
 
 
+def test_a_flash_without_room(capsys):
+    assert build.main(["--board", "ulx3s", "--flash-mb", "2", "--estimate"]) == 2
+    assert "must reach 131,072 beyond its offset 2,097,152 for a slot, but 0 are there" in capsys.readouterr().err
+
+
 def test_a_folder_that_cannot_be_written(tools, small, tmp_path, capsys):
     (tmp_path / "b").write_text("")
     assert build.main(["--board", "versa-ecp5", "--build", str(tmp_path / "b")]) == 1
