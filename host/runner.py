@@ -8,6 +8,7 @@ from arch.control import NO_QUEUE, Fault
 from arch.instruction import QUEUES, Opcode
 from arch.line import frame_exchange
 from arch.program import Program
+from arch.weight_stream import Fault as BlockFault
 from host.engine import engine_of
 from host.link import LinkError
 from host.protocol import Status
@@ -36,6 +37,8 @@ class MachineError(LinkError):
         else:
             where = f"command {status.index} of the queue {QUEUES[status.queue] if status.queue < len(QUEUES) else status.queue}"
         why = _WHY.get(status.fault, "storage holds no program there")
+        if status.fault == Fault.LOAD_CODED and status.word in list(BlockFault):
+            why += f" ({BlockFault(status.word).name.lower()}, docs/weight_stream.md)"
         super().__init__(f"The machine stopped with {fault} at {where}, after {status.cycles:,} cycles: {why}; load the program "
                          "again, and tell us if it stops again")
         self.status = status

@@ -321,6 +321,9 @@ def test_what_can_go_wrong_on_a_board(port, device, program):
     device.run = lambda address: Status(running=False, finished=False, failed=True, fault=6, queue=4, opcode=9, index=2, word=80)
     with pytest.raises(MachineError, match=r"RANGE at word 80 of the program, in instruction 2 \(COMPUTE\)"):
         runner.run(q)
+    device.run = lambda address: Status(running=False, finished=False, failed=True, fault=21, queue=0, index=5, word=8)
+    with pytest.raises(MachineError, match=r"LOAD_CODED at command 5 of the queue load, .* are damaged \(check, docs"):
+        runner.run(q)
     device.run = lambda address: Status(running=False, finished=False, failed=False)
     with pytest.raises(LinkError, match="ended from outside"):
         runner.run(q)
