@@ -8,11 +8,18 @@ from arch.protocol import DATA_WORDS, Refusal
 from host.link import LinkError
 from host.session import Refused, Session
 
-__all__ = ["Flash"]
+__all__ = ["Flash", "NotWritten"]
 
 _SIZE = 1 << 24                         # that three bytes of address reach
 _BUSY_S = 10                            # the slowest chips erase a block in 3 s
 _READ_BYTES = DATA_WORDS - 4
+
+
+class NotWritten(LinkError):
+    """Flash is other than it was written, from an address on."""
+
+    def __init__(self, address: int):
+        super().__init__(f"Flash does not hold what was written, from byte {address:,} on: is it protected, or too small?")
 
 
 class Flash:
@@ -43,9 +50,9 @@ class Flash:
         return self.session.scan(sector) == crc32(data.ljust(SECTOR_BYTES, b"\xff"))
 
     def expect(self, sector: int, data: bytes) -> None:
-        """Raises LinkError unless they are."""
+        """Raises NotWritten unless they are."""
         if not self.holds(sector, data):
-            raise LinkError(f"Flash does not hold what was written, from byte {sector:,} on: is it protected, or too small?")
+            raise NotWritten(sector)
 
     def erase_sector(self, address: int) -> None:
         """The 4 KB that begin there. Raises ValueError as `program`."""

@@ -15,7 +15,7 @@ from arch.slots import (
     Why,
     newest,
 )
-from host.flash import Flash
+from host.flash import Flash, NotWritten
 from host.link import LinkError
 from host.slot.journal import Journal
 
@@ -108,7 +108,8 @@ class Slots:
         address = self._next(found)
         self.flash.erase_sector(address)
         self.flash.program(address, state.to_bytes())
-        self.flash.expect(address, state.to_bytes())
+        if self.flash.read(address, STATE_BYTES) != state.to_bytes():
+            raise NotWritten(address)
 
     def settle(self, state: State) -> None:
         """Has both sectors say what a state without a trial says, so that a cut of either leaves the other one. `state` is the
@@ -137,7 +138,7 @@ class Slots:
         wrong = {SECTOR_BYTES * number for number in journal.cut_off()}
         for start in range(0, len(data), SECTOR_BYTES):
             progress("compare", start, len(data))
-            if start not in wrong and not self.flash.holds(base + start, data[start:start + SECTOR_BYTES]):
+            if start not in wrong and not self._holds(base, data, start):
                 wrong.add(start)
         progress("compare", len(data), len(data))
         if not wrong:
@@ -154,6 +155,12 @@ class Slots:
             progress("write", done, size)
         return size
 
+    def _holds(self, base: int, data: bytes, start: int) -> bool:
+        """Whether a sector of a slot is that of its data. All pages that end with their own CRC, as headers do, have the same
+        CRC: so the header's is read."""
+        return (self.flash.holds(base + start, data[start:start + SECTOR_BYTES])
+                and (start > 0 or self.flash.read(base, PAGE_BYTES) == data[:PAGE_BYTES]))
+
     def _rewrite(self, base: int, data: bytes, starts: list[int]) -> None:
         """Erases sectors of data, and writes them, the last page first."""
         if len(starts) > 1:
@@ -168,7 +175,8 @@ class Slots:
                     self.flash.expect(base, bytes([ERASED]) * PAGE_BYTES + sector[PAGE_BYTES:])
                 if part.count(ERASED) < len(part):
                     self.flash.program(base + start + page, part)
-            self.flash.expect(base + start, sector)
+            if not self._holds(base, data, start):
+                raise NotWritten(base + start)
 
 
 def _together(starts: list[int], size: int) -> Iterator[list[int]]:
