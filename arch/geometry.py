@@ -12,7 +12,7 @@ OPTION_WORDS = {"depthwise": 1536, "lrn": 512, "table": 256}
 
 # Weight words at most beside options with memories of their own.
 _MOST_WEIGHTS = {("depthwise",): 4096, ("depthwise", "lrn"): 4096, ("lrn", "table"): 4096, ("depthwise", "table"): 3584,
-                 ("depthwise", "lrn", "table"): 3072}
+                 ("depthwise", "lrn", "table"): 3072, ("decoder", "table"): 4096, ("decoder", "depthwise", "table"): 3072}
 
 
 def _check(name: str, value, low: int, high: int, multiple: int = 1):
@@ -126,8 +126,10 @@ class Geometry:
             found = replace(found, depthwise_words={8: 1024, 16: 2048 if alone else 1024}.get(self.output_lanes, 512))
         if "decoder" in found.options:
             found = replace(found, decoder_lanes=4 if self.output_lanes == 16 else 2)
-        most = _MOST_WEIGHTS.get(tuple(name for name in found.options if name in OPTION_WORDS), self.weight_words)
-        return replace(found, weight_words=min(found.weight_words, most))
+        beside = [name for name in found.options if name in OPTION_WORDS]
+        decoder = ["decoder"] if "decoder" in found.options else []
+        most = [_MOST_WEIGHTS.get(tuple(names), self.weight_words) for names in (beside, decoder + beside)]
+        return replace(found, weight_words=min(found.weight_words, *most))
 
     @property
     def macs(self) -> int:

@@ -63,15 +63,15 @@ QUEUED = (
 UNITS = FIXED + QUEUED
 # Options of the machine that are no units of this chain: the DMA's decoder of compressed weights.
 BESIDE = ("decoder",)
-# Names of what only some engines have, in alphabetical order: units, and what units are told besides.
-OPTIONAL = tuple(sorted([unit.name for unit in UNITS if unit.optional] + [option for unit in UNITS for option in unit.extended]))
+# Names of what only some engines have, in alphabetical order: units, what units are told besides, and what is beside them.
+OPTIONAL = tuple(sorted([unit.name for unit in UNITS if unit.optional] + [option for unit in UNITS for option in unit.extended]
+                        + [*BESIDE]))
 
 
 def units(geometry: Geometry, among: tuple[Unit, ...] = UNITS) -> tuple[Unit, ...]:
     """Those that an engine has, in order. Raises ValueError if it is to have an option that there is not."""
-    known = sorted({*OPTIONAL, *BESIDE})
-    if unknown := [name for name in geometry.options if name not in known]:
-        raise ValueError(f"options of a geometry must be of {', '.join(known)}, not {', '.join(unknown)}")
+    if unknown := [name for name in geometry.options if name not in OPTIONAL]:
+        raise ValueError(f"options of a geometry must be of {', '.join(OPTIONAL)}, not {', '.join(unknown)}")
     return tuple(unit for unit in among if not unit.optional or unit.name in geometry.options)
 
 

@@ -62,6 +62,8 @@ def _carries(network: QNetwork, layer: QLayer, geometry: Geometry) -> bool:
 # By option: whether it is a layer's in an engine. A network is compiled for a board's engine with all that its layers have here.
 NEEDS: Mapping[str, Callable[[QNetwork, QLayer, Geometry], bool]] = {
     "carry": _carries,
+    # Weights may be plain: it is for whoever wants them shorter.
+    "decoder": lambda network, layer, geometry: False,
     # Without it they take several times as long. Small chips have no room for it.
     "depthwise": lambda network, layer, geometry: geometry.output_lanes == 16 and filters(network, layer, geometry),
     "lrn": lambda network, layer, geometry: isinstance(layer, QLRN),

@@ -1,9 +1,11 @@
 """What a chip takes before any tool has run: hard blocks exactly, lookup tables and registers nearly."""
+from collections.abc import Callable
+
 from arch import control, gather
 from arch.geometry import Geometry
 from arch.instruction import QUEUES
 from arch.protocol import FRAME_WORDS
-from arch.transfer import PIXELS
+from arch.transfer import CODED_WORDS, PIXELS
 from hw.dma.pixel_gearbox import entry_layout
 from hw.engine.engine import queued_units
 from hw.engine.weights import bias_layout, scale_layout, weight_layout
@@ -24,8 +26,11 @@ LUT4 = {"lane": 123, "lut_lane": 150, "requantise": 531, "lut_requantise": 66, "
 # Registers likewise.
 FF = {"lane": 146, "lut_lane": 0, "requantise": 764, "lut_requantise": 0, "input": 273, "sdram": 850, "rest": 12450}
 
-# What an option takes that is no unit of its own: a word of commands, and a register behind it.
-OPTIONS = {"carry": {"lut4": 20, "ff": 4}}
+# What an option takes that is no unit of its own: a word of commands, and a register behind it; the decoder in the DMA, by its
+# symbols a cycle.
+OPTIONS: dict[str, Callable[[Geometry], dict[str, int]]] = {
+    "carry": lambda geometry: {"lut4": 20, "ff": 4},
+    "decoder": lambda geometry: {2: {"lut4": 2270, "ff": 1320}, 4: {"lut4": 2990, "ff": 2000}}[geometry.decoder_lanes]}
 
 
 def _sum(weights: dict[str, float], geometry: Geometry, sdram: bool) -> int:
@@ -52,6 +57,7 @@ def block_rams(geometry: Geometry, storage_words: int | None) -> int:
         engine += BlockRam.tiles(depth=gather.line_memory(geometry), width=8 * gather.line_bytes(geometry))
     around = (
         BlockRam.tiles(depth=PIXELS, width=entry_layout().size)
+        + ("decoder" in geometry.options) * (geometry.decoder_lanes + 1 + BlockRam.tiles(depth=CODED_WORDS, width=16))
         + len(QUEUES) * BlockRam.tiles(depth=control.QUEUE_WORDS, width=instruction_word_layout().size)
         + BlockRam.tiles(depth=control.PROGRAM_WORDS, width=16)
         + BlockRam.tiles(depth=2 * FRAME_WORDS, width=16))                              # two frames from the host
@@ -66,6 +72,6 @@ def resources(geometry: Geometry, die: str, storage_words: int | None) -> dict[s
             "block_ram": block_rams(geometry, storage_words), "multipliers": geometry.multipliers}
     units = queued_units(geometry)
     for option in geometry.options:
-        for name, cells in (OPTIONS.get(option) or units[option].cells(geometry)).items():
+        for name, cells in (OPTIONS[option](geometry) if option in OPTIONS else units[option].cells(geometry)).items():
             used[name] += cells
     return {name: {"used": used[name], "available": available} for name, available in AVAILABLE[die].items()}

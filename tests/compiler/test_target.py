@@ -64,7 +64,7 @@ def test_a_network_that_does_not_fit_is_told_how_to_go_on(tmp_path, capsys):
 LENET = ["--model", "lenet5:size=28", "--board", "versa-ecp5"]
 
 
-def test_every_optional_unit_is_somebody_s_need():
+def test_of_every_optional_unit_is_known_whose_need_it_is():
     assert tuple(NEEDS) == OPTIONAL
 
 
