@@ -4,7 +4,7 @@ Storage, the memories on the chip and what the units keep between commands are a
 instructions, values from `golden.units`. Waits are not looked at: `golden.hazards` proves that they leave no other result.
 """
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +80,8 @@ class Machine:
         self.weights = np.zeros((geometry.weight_words, geometry.input_lanes, 2), np.int8)
         self.parameters, self.sums = units.Parameters(geometry.parameter_words), units.Sums(geometry)
         self.queued, self.gather = units.queued(geometry), units.Gather(geometry)
-        self.table: weight_stream.Table | None = None   # of compressed weights
+        self.table: np.ndarray | None = None    # of compressed weights, as words of storage
+        self.foreseen: dict[tuple[bytes, bytes], np.ndarray] = {}
         self.pixels: deque[np.ndarray] = deque()        # rows (width, channels) that the gather has not taken
         self.region = range(0)
 
@@ -137,13 +138,39 @@ class Machine:
         words = self.storage[self._inside(places.STORED, stored)]
         try:
             if len(chip):
-                eights = len(chip) * self.geometry.input_lanes // 4
-                found, = weight_stream.decode([words], self.table, [eights])
-                self.weights[chip] = found.reshape(-1, self.geometry.input_lanes, 2)
+                self.weights[chip] = self._decoded(words, len(chip) * self.geometry.input_lanes // 4)
             else:
-                self.table = weight_stream.decode_table(words)
+                weight_stream.decode_table(words)
+                self.table = words
         except weight_stream.StreamError as error:
             raise units.UnitError(str(error)) from None
+
+    def _decoded(self, words: np.ndarray, eights: int) -> np.ndarray:
+        """So many weights of a block, (words on the chip, PI, 2)."""
+        found = None if self.table is None else self.foreseen.get((self.table.tobytes(), words.tobytes()))
+        if found is None or len(found) != 8 * eights:
+            table = None if self.table is None else weight_stream.decode_table(self.table)
+            found, = weight_stream.decode([words], table, [eights])
+        return found.reshape(-1, self.geometry.input_lanes, 2)
+
+    def foresee(self, instructions: Sequence[Instruction]) -> None:
+        """Decodes the blocks of compressed weights that instructions load, all of a table at once, which takes a small part of
+        the time: what a block holds depends on nothing but its words and its table's. Damaged ones wait for their load."""
+        blocks: dict[bytes, dict[bytes, np.ndarray]] = {}
+        found: dict[bytes, np.ndarray] = {}
+        for body in (one.body for one in instructions if one.opcode is Opcode.LOAD_CODED):
+            words = self.storage[body.storage:body.storage + body.words]
+            if not body.chip_words:
+                found = blocks.setdefault(words.tobytes(), {})
+            elif len(words) == body.words:
+                found[words.tobytes()] = words
+        for table, found in blocks.items():
+            try:
+                ready = weight_stream.decode_table(np.frombuffer(table, np.uint16))
+                weights = weight_stream.decode(list(found.values()), ready)
+            except weight_stream.StreamError:
+                continue
+            self.foreseen |= {(table, block): one for block, one in zip(found, weights, strict=True)}
 
     def _load_pixels(self, transfer: PixelTransfer):
         words = self.storage[self._inside(places.STORED, places.pixel_places(transfer))]
@@ -180,6 +207,7 @@ def execute(program: Program, q: np.ndarray, *, on_write: OnWrite | None = None,
     put_tensor(program.geometry, storage, program.input, q)
     machine, written = after.machine if after else Machine(program.geometry, storage), []
     machine.storage = storage
+    machine.foresee(program.instructions)
     for index, instruction in enumerate(program.instructions):
         try:
             vectors = machine.step(instruction)

@@ -12,6 +12,7 @@ from nets.int8.network import (
     QChannelShuffle,
     QClamp,
     QConcat,
+    QConv,
     QFlatten,
     QGlobalAvgPool,
     QInput,
@@ -29,7 +30,7 @@ from nets.moves import Pad
 from nets.preprocess import InputSpec
 from tests.hw.engine.layers import ZERO_POINTS, conv_of, windows
 
-__all__ = ["STEPS_OF_UNITS", "averaged", "describe", "networks", "single_conv"]
+__all__ = ["STEPS_OF_UNITS", "averaged", "describe", "networks", "single_conv", "thinned"]
 
 THREE_BY_THREE = Window(kernel=(3, 3), padding=(1, 1, 1, 1))
 
@@ -265,7 +266,8 @@ STEPS = ("conv", "conv", "fire", "pooled_conv", "pooled_fire", "pool", "concat",
 
 
 # Of the optional units that an engine has.
-STEPS_OF_UNITS = {"carry": ("wide_conv", "wide_conv"), "lrn": ("lrn", "normalised_conv", "normalised_conv", "normalised_pool"),
+STEPS_OF_UNITS = {"carry": ("wide_conv", "wide_conv"), "decoder": (),
+                  "lrn": ("lrn", "normalised_conv", "normalised_conv", "normalised_pool"),
                   "depthwise": ("depthwise", "filtered_conv", "filtered_conv", "filtered_conv", "filtered_sum"),
                   "table": ("table", "mapped_conv", "mapped_conv", "pooled_mapped_conv", "mapped_sum")}
 
@@ -291,7 +293,19 @@ def networks(draw, *, layers: int = 12, side: int = 21, macs: int = 400_000, uni
         used.add(output)
     network = QNetwork(name="random", layers=tuple(layer for layer in maker.layers if layer.name in used), tensors=tensors,
                        output=output, spec=InputSpec(size=shape[1:]))
+    if "decoder" in units:
+        network = thinned(network, draw(st.sampled_from([0.1, 0.5, 1])), maker.rng)
     return network, maker.rng.integers(0, 256, shape, np.uint8)
+
+
+def thinned(network: QNetwork, density: float, rng: np.random.Generator) -> QNetwork:
+    """The network with weights of which a share is not 0, of another distribution in each layer: they can be compressed."""
+    def of(layer: QLayer) -> QLayer:
+        if not isinstance(layer, QConv):
+            return layer
+        there = rng.random(layer.weight.shape) < density
+        return replace(layer, weight=np.where(there, layer.weight // int(rng.integers(1, 9)), 0).astype(np.int8))
+    return replace(network, layers=tuple(map(of, network.layers)))
 
 
 def _with_fraction(layers: list[QLayer], tensors: dict[str, TensorType], output: str, *, flatten: bool) -> str:

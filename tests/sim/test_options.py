@@ -20,7 +20,7 @@ from tests.compiler import test_lrn
 from tests.compiler.test_build import random_input
 from tests.compiler.test_depthwise import blocks
 from tests.compiler.test_tables import GEOMETRY, every_place, many_tables
-from tests.sim.networks import networks, single_conv
+from tests.sim.networks import networks, single_conv, thinned
 from tests.sim.test_random_networks import check_on_the_machine, compiled
 
 BOARD = find("ulx3s")
@@ -90,6 +90,14 @@ def test_a_weight_of_another_network_is_noticed(bench):
     weight[3, 0, 1, 1] = -weight[3, 0, 1, 1] if abs(int(weight[3, 0, 1, 1])) > 64 else 127
     with pytest.raises(AssertionError):
         check_on_the_machine(bench, network, program, random_input(network))
+
+
+def test_compressed_weights_on_the_machine(bench):
+    """Those of a stage that come again for each band, more than the memory holds."""
+    network = thinned(single_conv(16, 64, (14, 14), Window(kernel=(3, 3))), 0.3, np.random.default_rng(1))
+    program = compile_network(network, bench.bench.geometry).program
+    assert sum(one.opcode is Opcode.LOAD_CODED for one in program.instructions) > 10
+    check_on_the_machine(bench, network, program, random_input(network))
 
 
 @pytest.mark.parametrize("channels, size, window", [

@@ -15,24 +15,12 @@ from compiler.figures import figures
 from compiler.stages import NetworkError
 from golden.weight_stream import decode, decode_table
 from nets.graph import Window
-from nets.int8.network import QConv, QNetwork
+from nets.int8.network import QConv
 from tests.compiler.test_build import check_values, network_of, random_input
-from tests.sim.networks import describe, networks, single_conv
+from tests.sim.networks import describe, networks, single_conv, thinned
 
 SMALL = [Geometry(input_lanes=lanes, output_lanes=4, activation_words=2048, weight_words=512, band_pixels=64).with_options(
     ["decoder"]) for lanes in (4, 8)]
-
-
-def sparse(network: QNetwork, density: float, seed: int = 1) -> QNetwork:
-    """The network with weights of which most are 0, of a distribution of its own in each layer."""
-    rng = np.random.default_rng(seed)
-
-    def thinned(layer):
-        if not isinstance(layer, QConv):
-            return layer
-        there = rng.random(layer.weight.shape) < density
-        return replace(layer, weight=np.where(there, layer.weight // int(rng.integers(1, 9)), 0).astype(np.int8))
-    return replace(network, layers=tuple(map(thinned, network.layers)))
 
 
 def loads(program, opcode) -> list:
@@ -42,8 +30,7 @@ def loads(program, opcode) -> list:
 @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_random_networks(data):
-    network, q = data.draw(networks())
-    network = sparse(network, data.draw(st.sampled_from([0.1, 0.5, 1])))
+    network, q = data.draw(networks(units=("decoder",)))
     geometry = data.draw(st.sampled_from(SMALL))
     note(f"{describe(network)} on {geometry}")
     try:
@@ -72,7 +59,7 @@ def test_digits_are_shorter_and_no_slower(preset, monkeypatch):
 
 def test_a_stage_whose_loads_overlap_is_cut_where_they_end():
     """Bands that each load all weights anew, at other places of a memory that does not hold them."""
-    network = sparse(single_conv(16, 64, (12, 12), Window(kernel=(3, 3))), 0.3)
+    network = thinned(single_conv(16, 64, (12, 12), Window(kernel=(3, 3))), 0.3, np.random.default_rng(1))
     compiled = compile_network(network, SMALL[0])
     check_values(network, compiled, random_input(network))
     blocks = [body for body in loads(compiled.program, Opcode.LOAD_CODED) if body.chip_words]
