@@ -1,6 +1,6 @@
 """Jobs in their order with their addresses: a program's instructions, and where everything lies in storage."""
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,7 +27,9 @@ class Frame:
     def copy(self) -> "Frame":
         """The same of copies."""
         jobs = self.jobs.but()
-        return Frame(jobs, {copy: self.spans[job] for job, copy in zip(self.jobs.jobs, jobs.jobs, strict=True)})
+        copies = dict(zip(self.jobs.jobs, jobs.jobs, strict=True))
+        spans = {job: replace(span, behind=copies.get(span.behind)) for job, span in self.spans.items()}
+        return Frame(jobs, {copies[job]: span for job, span in spans.items()})
 
 
 @dataclass(frozen=True, eq=False)
