@@ -294,7 +294,7 @@ def networks(draw, *, layers: int = 12, side: int = 21, macs: int = 400_000, uni
     network = QNetwork(name="random", layers=tuple(layer for layer in maker.layers if layer.name in used), tensors=tensors,
                        output=output, spec=InputSpec(size=shape[1:]))
     if "decoder" in units:
-        network = thinned(network, draw(st.sampled_from([0.1, 0.5, 1])), maker.rng)
+        network = thinned(network, float(maker.rng.choice([0.1, 0.5, 1])), maker.rng)
     return network, maker.rng.integers(0, 256, shape, np.uint8)
 
 

@@ -38,7 +38,7 @@ def bench():
         yield bench
 
 
-@settings(max_examples=24, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(networks(units=OPTIONAL))
 def test_programs_compute_what_the_network_says(drawn):
     network, q = drawn
