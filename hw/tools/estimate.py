@@ -30,7 +30,7 @@ FF = {"lane": 146, "lut_lane": 0, "requantise": 764, "lut_requantise": 0, "input
 # symbols a cycle.
 OPTIONS: dict[str, Callable[[Geometry], dict[str, int]]] = {
     "carry": lambda geometry: {"lut4": 20, "ff": 4},
-    "decoder": lambda geometry: {2: {"lut4": 2270, "ff": 1320}, 4: {"lut4": 2990, "ff": 2000}}[geometry.decoder_lanes]}
+    "decoder": lambda geometry: {2: {"lut4": 2354, "ff": 1189}, 4: {"lut4": 3073, "ff": 1722}}[geometry.decoder_lanes]}
 
 
 def _sum(weights: dict[str, float], geometry: Geometry, sdram: bool) -> int:
