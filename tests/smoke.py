@@ -83,6 +83,7 @@ RUNS = (
         words=f"--only lenet5 --only squeezenet1_1 --board {BOARD} --page zoo.md --plot zoo.png --json zoo.json"),
     Run(module="bench.metaparameters", words="--only 0.125,0.5 --page m.md --plot m.png --json m.json", says="80.3 %"),
     Run(module="bench.weights.compare", words="--page weights.md --json weights.json", says="digits"),
+    Run(module="bench.weights.pruned", words="--seed -1", says="must be 0 or more", code=2),
     Run(module="bench.engine", words="--model {model} --image {image} --preset 25f --layers conv1 --json engine.json",
         says="conv1", slow=True),
     Run(module="bench.fmax", words="--preset 25f --core array --stop-after 0.01 --build fmax", says="found no end", code=1,
