@@ -21,7 +21,6 @@ MOST_BYTES = 1 << 24            # of flash: what three bytes of address reach
 FACTORY = 0
 SLOT_NAMES = ("factory", "A", "B")
 _LEAST = {3: 1 << 20, 2: 512 << 10, 1: BLOCK_BYTES}     # bytes of a slot, for so many slots
-_MEGABYTE = 1 << 20
 
 HEADER_MAGIC = 0x31534C46       # "FLS1"
 # What the chip looks at, from the first word on: magic, digest, security counter, words, program; self-test: output from and

@@ -1,10 +1,6 @@
 """host.update through a port: a bundle comes to run, confirmed or not, and what must not be written is refused, all at once."""
-from contextlib import contextmanager
 from dataclasses import replace
 import json
-import os
-from threading import Event, Thread
-import tty
 from zlib import crc32
 
 import pytest
@@ -17,35 +13,12 @@ from host.slot.signing import private_key, sign
 from host.slots import Slots, told
 from host.update import problems, slots_of
 from sim.models.updated_board import KEY, THREE, TWO, Board, model
+from tests.fireline.test_connection import served
 
 
-@contextmanager
 def serving(board: Board):
     """A port behind which the board is."""
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    os.set_blocking(master, False)
-    over = Event()
-
-    def serve() -> None:
-        back = b""
-        while not over.is_set():
-            try:
-                back += board.device.feed(os.read(master, 4096))
-            except BlockingIOError:
-                over.wait(0.0005)
-            if back:
-                try:
-                    back = back[os.write(master, back):]
-                except BlockingIOError:
-                    pass
-    thread = Thread(target=serve)
-    thread.start()
-    yield os.ttyname(slave)
-    over.set()
-    thread.join()
-    os.close(master)
-    os.close(slave)
+    return served(board.device)
 
 
 @pytest.fixture
