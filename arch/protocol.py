@@ -7,10 +7,10 @@ from arch.instruction import QUEUES
 from arch.record import STORAGE
 from arch.slots import Layout, layout
 
-__all__ = ["COUNTERS", "DATA_WORDS", "ESCAPE", "FLAG", "FLIP", "FRAME_WORDS", "INFO_WORDS",
+__all__ = ["COUNTERS", "DATA_WORDS", "ESCAPE", "FLAG", "FLIP", "FRAME_WORDS", "INFO_WORDS", "LINE_COUNTS", "LINE_MOST",
            "Identity", "Kind", "NAME_WORDS", "Refusal", "REPLY", "REFUSED", "STATUS_WORDS", "State", "VERSION", "arguments"]
 
-VERSION = 2
+VERSION = 3
 
 # A frame lies between flags; a flag or an escape in it is sent as ESCAPE and the byte with FLIP turned over (RFC 1662).
 FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
@@ -33,6 +33,7 @@ class Kind(IntEnum):
     EXCHANGE = 9
     BOOT = 10
     SCAN = 11
+    LINE = 14
 
 
 REPLY = 0x80
@@ -55,7 +56,7 @@ def arguments(kind: Kind) -> tuple[int, int]:
     """Least and greatest number of words behind the header."""
     return {Kind.INFO: (2, 2), Kind.WRITE: (3, 2 + DATA_WORDS), Kind.READ: (3, 3), Kind.CHECKSUM: (4, 4), Kind.START: (2, 2),
             Kind.STATUS: (0, 0), Kind.COUNTERS: (0, 0), Kind.CLEAR: (0, 0), Kind.EXCHANGE: (1, DATA_WORDS),
-            Kind.BOOT: (0, 0), Kind.SCAN: (2, 2)}[kind]
+            Kind.BOOT: (0, 0), Kind.SCAN: (2, 2), Kind.LINE: (0, 0)}[kind]
 
 
 class State(IntEnum):
@@ -74,6 +75,9 @@ class State(IntEnum):
 NAME_WORDS = 8
 INFO_WORDS = 14 + NAME_WORDS
 STATUS_WORDS = 11
+# LINE: what the board's receiver heard since its reset, up to LINE_MOST of each: undamaged frames, damaged ones, undamaged ones
+# with another number than the awaited one, and bytes that were lost or whose stop bit was low.
+LINE_COUNTS, LINE_MOST = ("sound", "damaged", "unawaited", "lost"), 0xFFFF
 # Of 32 bits each: cycles in which a command of the queue ran, in which its head waited for tokens, and for its unit.
 COUNTERS = tuple(f"{queue}_{what}" for queue in QUEUES for what in ("busy", "waiting", "stalls"))
 

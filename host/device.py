@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from arch.flash import SECTOR_BYTES
-from arch.protocol import COUNTERS, DATA_WORDS, REFUSED, REPLY, Identity, Kind, Refusal, arguments
+from arch.protocol import COUNTERS, DATA_WORDS, LINE_COUNTS, LINE_MOST, REFUSED, REPLY, Identity, Kind, Refusal, arguments
 from arch.slots import MOST_BYTES
 from host.protocol import Deframer, Message, Status, checksum, number, pair
 
@@ -37,6 +37,7 @@ class Device:
     def reset(self) -> None:
         """As the button does: storage stays, everything else begins anew."""
         self._deframer, self._connected, self._awaited, self._last = Deframer(), False, 0, 0
+        self.line = dict.fromkeys(LINE_COUNTS, 0)           # "lost" counts what bytes alone do not tell: whoever drops some adds
         self._begin()
 
     def _begin(self) -> None:
@@ -55,6 +56,8 @@ class Device:
     def answer(self, message: Message | None) -> Message:
         """Obeys a message, or refuses it; None is a damaged one."""
         reason = self._refusal(message)
+        self.line["damaged" if message is None else "sound"] += 1
+        self.line["unawaited"] += reason == Refusal.SEQUENCE
         if reason is not None:
             return Message.of(REFUSED, message.sequence if message else 0, [reason, self._awaited])
         kind, words = Kind(message.kind), message.words
@@ -118,6 +121,8 @@ class Device:
                 return self.status.words()
             case Kind.COUNTERS:
                 return [word for counter in self.counters for word in pair(counter)]
+            case Kind.LINE:
+                return [min(count, LINE_MOST) for count in self.line.values()]
             case Kind.CLEAR if not again:
                 self.status = self._idle
             case Kind.BOOT if not again:

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from arch.protocol import DATA_WORDS, FLAG, REFUSED, REPLY, VERSION, Kind, Refusal
+from arch.protocol import DATA_WORDS, FLAG, LINE_COUNTS, REFUSED, REPLY, VERSION, Kind, Refusal
 from host.link import Link, LinkError
 from host.protocol import OTHER_VERSION, Deframer, Info, Message, ProtocolError, Status, checksum, counters, number, pair
 
@@ -56,7 +56,7 @@ class Session:
         self.link, self.patience_s, self._clock, self._numbers = link, patience_s, clock, numbers or random.SystemRandom()
         self.info: Info | None = None
         self.held: object = None
-        self.sent_again = 0                         # frames, for whoever wants to know how good the line is
+        self.sent_again = self.damaged = 0          # frames, for whoever wants to know how good the line is; damaged replies
         self._deframer, self._next = Deframer(), self._numbers.randrange(256)
 
     def now(self) -> float:
@@ -143,6 +143,11 @@ class Session:
         """Counters of the last run by name."""
         return counters(self._ask(Kind.COUNTERS))
 
+    def line(self) -> dict[str, int]:
+        """What the board's receiver heard since its reset, by the names in `arch.protocol.LINE_COUNTS`; this request counts."""
+        words = self._ask(Kind.LINE, accept=lambda words: len(words) == len(LINE_COUNTS))
+        return dict(zip(LINE_COUNTS, map(int, words), strict=True))
+
     def clear(self) -> None:
         """Ends a program that runs, and forgets its end and fault."""
         self._ask(Kind.CLEAR)
@@ -169,6 +174,7 @@ class Session:
             back, before = None, done
             for message in self._receive(deadline):
                 if message is None:
+                    self.damaged += 1
                     continue                        # the deadline decides: it may have been any reply
                 if message.kind == REFUSED and len(message.words) == 2:
                     ahead = self._refused(kind, message, first, done, sent)

@@ -3,11 +3,12 @@ from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from arch.protocol import COUNTERS, REFUSED, REPLY, Identity, Refusal
+from arch.protocol import COUNTERS, LINE_COUNTS, REFUSED, REPLY, Identity, Refusal
 from arch.record import bits_of_storage
 from hw.link.check import HEAD_WORDS, FrameCheck
 from hw.link.checksum import LinkChecksum
 from hw.link.exchange import LinkExchange
+from hw.link.line import LineCounts
 from hw.link.read import LinkRead
 from hw.link.receive import LinkReceiver
 from hw.link.reply import Body, LinkReply
@@ -62,8 +63,8 @@ class Link(wiring.Component):
     status : ``In(status_layout())``
     index, counter : ``Out(range(len(COUNTERS)))``, ``In(32)``
         The count of `index`, a cycle later.
-    heard : ``Out(1)``
-        For a cycle, for each undamaged frame.
+    heard, spoilt : ``Out(1)``
+        For a cycle, for each undamaged and each damaged frame.
     idle : ``Out(1)``
         No whole frame waits or is obeyed, and no byte waits to be sent.
     """
@@ -79,7 +80,7 @@ class Link(wiring.Component):
             "tx": Out(stream.Signature(8)), "request": Out(stream.Signature(request_layout(bits))),
             "w": Out(stream.Signature(16)), "r": In(word_layout()), "start": Out(1), "program": Out(bits), "clear": Out(1),
             "status": In(status_layout()), "index": Out(range(len(COUNTERS))), "counter": In(32), "heard": Out(1),
-            "idle": Out(1)})
+            "spoilt": Out(1), "idle": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -91,6 +92,7 @@ class Link(wiring.Component):
         m.submodules.read = read = LinkRead(self.storage_bits)
         m.submodules.checksum = checksum = LinkChecksum()
         m.submodules.reply = reply = LinkReply()
+        m.submodules.line = LineCounts()
         connect(m, flipped(self.rx), receiver.i)
         connect(m, reply.o, slot.i)
         connect(m, slot.o, sender.i)
@@ -144,7 +146,7 @@ class Link(wiring.Component):
         m.d.comb += [
             self.index.eq(reply.place[1:]), words.which.eq(reply.table), words.place.eq(reply.place), reply.word.eq(words.word),
             words.awaited.eq(check.awaited), words.crc.eq(checksum.crc), words.nonce.eq(nonce), words.status.eq(self.status),
-            words.counter.eq(self.counter)]
+            words.counter.eq(self.counter), words.line.eq(m.submodules.line.counts)]
         if self.flash:
             m.d.comb += words.scanned.eq(self.scan_crc)
 
@@ -153,6 +155,11 @@ class Link(wiring.Component):
         names = list(LENGTHS)
         parts = m.submodules
         receiver, check, reply = parts.receiver, parts.check, parts.reply
+        events, unawaited = parts.line.events, Signal()
+        byte = self.rx
+        m.d.comb += [events[LINE_COUNTS.index(name)].eq(event) for name, event in (
+            ("sound", self.heard), ("damaged", self.spoilt), ("unawaited", unawaited),
+            ("lost", byte.valid & byte.ready & byte.payload.error))]
         kind, damaged = check.kind, receiver.o.payload.damaged
         step, table = Signal(range(HEAD_WORDS + _WORD)), Signal.like(reply.table, reset_less=True)
         jump, target, on = Signal(), Signal(2, reset_less=True), Signal()       # to a word of the frame; to the next one
@@ -162,7 +169,7 @@ class Link(wiring.Component):
             m.d.sync += receiver.word.eq(receiver.word + 1)
         m.d.comb += reply.table.eq(table)
         m.d.sync += [jump.eq(0), on.eq(next_), step.eq(step + 1), self.start.eq(0), self.clear.eq(0), self.heard.eq(0),
-                     parts.read.start.eq(0)]
+                     self.spoilt.eq(0), unawaited.eq(0), parts.read.start.eq(0)]
         if self.flash:
             m.d.sync += [self.boot.eq(0), self.scan.eq(0)]
         with States(m, _STATES) as states:
@@ -175,7 +182,7 @@ class Link(wiring.Component):
             with states.at("HEAD"):
                 m.d.sync += [head.eq(Cat(head[16:], receiver.data)), on.eq(1)]
                 with m.If(step == HEAD_WORDS + _WORD - 1):
-                    m.d.sync += [step.eq(0), self.heard.eq(~damaged)]
+                    m.d.sync += [step.eq(0), self.heard.eq(~damaged), self.spoilt.eq(damaged)]
                     states.go("CHECK")
             with states.at("CHECK"):
                 with m.If(damaged):
@@ -184,7 +191,8 @@ class Link(wiring.Component):
                 with m.Elif(step == FrameCheck.LATENCY):
                     states.go("DECIDE")
             with states.at("DECIDE"):
-                m.d.sync += [parts.words.reason.eq(check.refusal), body.eq(Body.TABLE)]
+                m.d.sync += [parts.words.reason.eq(check.refusal), body.eq(Body.TABLE),
+                             unawaited.eq(check.refusal == Refusal.SEQUENCE)]
                 states.go("OBEY")
                 with m.If(check.refused):
                     states.go("REFUSE")

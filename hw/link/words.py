@@ -7,14 +7,14 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch import protocol
-from arch.protocol import COUNTERS, Identity, State
+from arch.protocol import COUNTERS, LINE_COUNTS, Identity, State
 from hw.primitives import Copy
 
 __all__ = ["LENGTHS", "LinkWords", "status_layout"]
 
 # Words of each kind of reply behind its header.
 LENGTHS = {"NOTHING": 0, "COUNTERS": 2 * len(COUNTERS), "REFUSED": 2, "CHECKSUM": 2, "INFO": protocol.INFO_WORDS,
-           "STATUS": protocol.STATUS_WORDS, "SCAN": 2}
+           "STATUS": protocol.STATUS_WORDS, "SCAN": 2, "LINE": len(LINE_COUNTS)}
 
 
 def status_layout() -> data.StructLayout:
@@ -40,6 +40,7 @@ class LinkWords(wiring.Component):
     status : ``In(status_layout())``
     counter : ``In(32)``
         That of half the place, up to a cycle after `place`.
+    line : ``In(data.ArrayLayout(16, len(LINE_COUNTS)))``
     word : ``Out(16)``
     """
 
@@ -50,7 +51,7 @@ class LinkWords(wiring.Component):
         super().__init__({
             "which": In(range(len(LENGTHS))), "place": In(range(max(LENGTHS.values()))), "reason": In(4), "awaited": In(8),
             "crc": In(32), "scanned": In(32), "nonce": In(32), "status": In(status_layout()), "counter": In(32),
-            "word": Out(16)})
+            "line": In(data.ArrayLayout(16, len(LINE_COUNTS))), "word": Out(16)})
 
     def elaborate(self, platform):
         m = Module()
@@ -62,7 +63,7 @@ class LinkWords(wiring.Component):
         tables = {
             "COUNTERS": [self.counter[:16], self.counter[16:]], "REFUSED": [self.reason, self.awaited],
             "CHECKSUM": [self.crc[:16], self.crc[16:]], "SCAN": [self.scanned[:16], self.scanned[16:]],
-            "INFO": [self.nonce[:16], self.nonce[16:]],
+            "INFO": [self.nonce[:16], self.nonce[16:]], "LINE": list(self.line),
             "STATUS": [state, Cat(status.fault, status.queue, status.opcode),
                        *(part for number in numbers for part in (number[:16], number[16:])), status.outcome]}
         assert len(tables["INFO"]) + len(fixed) == LENGTHS["INFO"] and len(tables["STATUS"]) == LENGTHS["STATUS"]

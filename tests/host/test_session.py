@@ -122,7 +122,7 @@ def test_silent_board():
 def test_other_version():
     device, _, session = pair()
     device.identity = type("Other", (), {"words": lambda self, counters: [1, 0]})()
-    with pytest.raises(ProtocolError, match="must be version 2, not 1: build its bitstream"):
+    with pytest.raises(ProtocolError, match="must be version 3, not 1: build its bitstream"):
         session.connect()
 
 

@@ -56,7 +56,7 @@ def test_every_request(board):
             session.scan(sector)
 
 
-@pytest.mark.parametrize("kind", [*Kind, 0, 12, 0x80, 0xFF])
+@pytest.mark.parametrize("kind", [*Kind, 0, 15, 0x80, 0xFF])
 def test_refusals_are_the_references(board, kind):
     """All kinds with all numbers of arguments, at the limits of storage; `feed` compares."""
     rng = random.Random(kind)
@@ -129,6 +129,25 @@ def test_a_lost_byte_is_damage(board):
         board.sim.step(1500)
         back = board.sim.beats("tx").payload[:, 0].tobytes()
         assert back == Message.of(0xFF, 0, [2, 0]).to_bytes()
+    board._sent = (len(frame) - 1) * len(back)
+    board.twin.line |= {"damaged": len(frame) - 1, "lost": len(frame) - 1}
+    _, session = session_on(board)
+    session.connect()
+    assert session.line() == board.twin.line == {"sound": 2, "damaged": len(frame) - 1, "unawaited": 0, "lost": len(frame) - 1}
+
+
+def test_the_line_is_counted(board):
+    """Each kind of event apart; a reset forgets."""
+    _, session = session_on(board)
+    for _ in range(2):
+        session.connect()
+        assert session.line() == dict(sound=2, damaged=0, unawaited=0, lost=0)
+        board.feed(b"\x7e\x11\x22\x7e")
+        session.status()
+        board.feed(Message.of(Kind.STATUS, session._next + 7).to_bytes())
+        board.feed(Message.of(0, session._next).to_bytes())             # refused, but for its kind
+        assert session.line() == dict(sound=6, damaged=1, unawaited=1, lost=0)
+        board.reset()
 
 
 def test_slow_reader(board):
