@@ -56,8 +56,8 @@ class Timing:
     last written word to precharge, `mrd` mode register to anything. `interval` between refreshes at most; `power_up` before
     the first command; `refreshes` before the mode register is set.
 
-    Of the board: `pin_registers` that each pin has beside the controller's own, outputs and inputs, at most 2; `late` is 1
-    if the phase of the chip's clock brings its words to our pins a clock later than with one clock for both.
+    Of the board: `pin_registers` that each pin has beside the controller's own, at most 2; inputs have one more, with which a
+    word is taken `cas` + `late` of our clocks after its command left the pin; `late` is 0 or 1.
 
     Raises ValueError for figures out of range, or when too little time is left between refreshes.
     """

@@ -14,11 +14,11 @@ from hw.accelerator import Accelerator
 from hw.family.device import LATER
 from hw.link.uart import UartReceiver, UartTransmitter
 from hw.parts.reset import own_reset
-from hw.primitives import ConfigClock, Copy, device_of
+from hw.primitives import ConfigClock, device_of
+from hw.storage.sdram_pads import PIN_REGISTERS, add_pads
 
 __all__ = ["Chip"]
 
-PIN_REGISTERS = 2               # of the SDRAM: one beside the pin, one on the way there
 _SHOWN_BITS = 23                # cycles for which a frame lights its LED: about 60 ms
 
 
@@ -26,9 +26,9 @@ class Chip(Elaboratable):
     """Top of a board's design; ports are those that it requests from the platform.
 
     `leds`: resources that show link, busy, error, booted from flash and on trial, as "resource.number" or
-    "resource.number.part". With a `timing`, the platform must have the resource `sdram`, each of whose pins gets two registers
-    (its `pin_registers`). `slots`: where model slots lie in the flash, the platform's `spi_flash` or `spi_flash_1x`; None without
-    one. `rests`: balls that are driven, each with its level.
+    "resource.number.part". With a `timing`, the platform must have the resource `sdram`, whose pins get registers
+    (`hw.storage.sdram_pads`). `slots`: where model slots lie in the flash, the platform's `spi_flash` or `spi_flash_1x`; None
+    without one. `rests`: balls that are driven, each with its level.
     """
 
     def __init__(self, geometry: Geometry, *, name: str, pll: Pll, timing: Timing | None, storage_words: int, baud: float,
@@ -66,32 +66,16 @@ class Chip(Elaboratable):
             receiver.o.ready.eq(accelerator.rx.ready), transmitter.i.payload.eq(accelerator.tx.payload),
             transmitter.i.valid.eq(accelerator.tx.valid), accelerator.tx.ready.eq(transmitter.i.ready)]
         if self.timing is not None:
-            self._sdram(m, platform.request("sdram", 0, dir="-"))
+            port = platform.request("sdram", 0, dir="-")
+            add_pads(m, self.accelerator.pins, port, self.timing)
+            # The SDRAM's clock has the register that the others have in their buffers, so that it is delayed like them.
+            m.submodules.sdram_clk = clock = io.DDRBuffer("o", port.clk, o_domain=LATER)
+            m.d.comb += [clock.o[0].eq(1), clock.o[1].eq(0)]
         if self.identity.slots is not None:
             self._flash(m, platform)
         self._lights(m, platform)
         self._rest(m, platform)
         return m
-
-    def _sdram(self, m, port):
-        """Every pin behind registers: they lie along a whole edge of the chip. The SDRAM's clock has the one that the others have
-        in their buffers, so that it is delayed like them."""
-        pins = self.accelerator.pins
-        # Ports of pins that are active when low are inverted, as are our names for them.
-        outputs = {"clk_en": pins.cke, "cs": ~pins.cs_n, "ras": ~pins.ras_n, "cas": ~pins.cas_n, "we": ~pins.we_n, "ba": pins.ba,
-                   "a": pins.a, "dqm": pins.dqm}
-        for name, value in outputs.items():
-            m.submodules[f"sdram_{name}"] = buffer = io.FFBuffer("o", getattr(port, name))
-            m.d.sync += (stage := Signal(len(value), name=f"sdram_{name}_stage", reset_less=True)).eq(value)
-            m.d.comb += buffer.o.eq(stage)
-        # Each data pin has an enable of its own, inverted where there is a lookup table, not at the pin.
-        for n in range(len(port.dq)):
-            m.submodules[f"sdram_dq{n}"], m.submodules[f"sdram_off{n}"] = dq, off = io.FFBuffer("io", port.dq[n]), Copy()
-            out, in_ = (Signal(name=f"sdram_dq{n}_{way}", reset_less=True) for way in ("out", "in"))
-            m.d.sync += [out.eq(pins.dq_o[n]), in_.eq(dq.i)]
-            m.d.comb += [dq.o.eq(out), pins.dq_i[n].eq(in_), off.d.eq(~pins.dq_oe), dq.oe.eq(~off.q)]
-        m.submodules.sdram_clk = clock = io.DDRBuffer("o", port.clk, o_domain=LATER)
-        m.d.comb += [clock.o[0].eq(1), clock.o[1].eq(0)]
 
     def _flash(self, m, platform):
         """Registers as near to the pins as they come; the clock's pin is reached through the configuration logic."""
