@@ -15,9 +15,9 @@ KERNEL = 3              # rows and columns
 # each of the two channels, row by row, eight as biases and the ninth as the first multiplier.
 PLANES, PAIR_WORDS = 3, 512
 
-# Cycles of a step that completes a window: a row of the kernel in each.
+# Cycles of a step that completes a window: a column of the kernel in each.
 WINDOW = KERNEL
-# Step that completes a window -> result offered: byte, line memory (2), window, operands, product (3), sum (2), its rows (3),
+# Step that completes a window -> result offered: byte, line memory (2), window, operands, product (3), sum (2), its columns (3),
 # the half of the channels that is requantised first, requantiser (11), its halves side by side, choice, queue.
 LATENCY = 28
 # Vector taken -> offered, when it passes.
@@ -31,8 +31,8 @@ LEAST_COLUMNS = 3
 
 
 def load_cycles(geometry: Geometry) -> int:
-    """Cycles in which a block's first step waits for its constants, a pair in each."""
-    return geometry.pairs + 1
+    """Cycles in which a block's first step waits for its constants: weights of a pair and a column of the kernel in each."""
+    return KERNEL * geometry.pairs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 usage guide, FPGA-TN-02039; family data sheet, FPGA-DS-02012, slice modes)."""
 from amaranth import ClockSignal, Const, Instance, Module, ResetSignal, Signal, Value
 
-__all__ = ["TILES", "block_ram", "config_clock", "copy", "gated_add", "gated_subtract", "multiplier"]
+__all__ = ["TILES", "block_ram", "chosen_add", "config_clock", "copy", "gated_add", "gated_difference", "gated_subtract",
+           "multiplier"]
 
 # Depth and width of one DP16KD, and the number of its 14 address pins that lie below the address.
 TILES = ((512, 36, 5), (1024, 18, 4), (2048, 9, 3), (4096, 4, 2), (8192, 2, 1), (16384, 1, 0))
@@ -108,3 +109,15 @@ def gated_subtract(m: Module, adder) -> None:
     # D = 1 keeps the LUT4's half apart from the LUT2, which is A.
     _chain(m, [(adder.a[n], adder.b[n], adder.gate_b, Const(1)) for n in range(adder.width)], adder.o,
            _init(lambda a, b, c, d: a ^ 1 ^ (b & c) if d else a), Const(1, 1))
+
+
+def gated_difference(m: Module, adder) -> None:
+    # What is subtracted is A and B, so that their LUT2 is its complement.
+    _chain(m, [(adder.b[n], adder.gate_b, adder.a[n], adder.gate_a) for n in range(adder.width)], adder.o,
+           _init(lambda a, b, c, d: (a & b) ^ 1 ^ (c & d)), Const(1, 1))
+
+
+def chosen_add(m: Module, adder) -> None:
+    # With C = D = 0 the sum is A, whatever is chosen.
+    _chain(m, [(adder.a[n], adder.choose, adder.b[n], adder.c[n]) for n in range(adder.width)], adder.o,
+           _init(lambda a, b, c, d: a ^ (c if b else d)), Const(0, 1))

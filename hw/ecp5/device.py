@@ -8,4 +8,4 @@ __all__ = ["ECP5"]
 ECP5 = Device(
     name="ecp5", tiles=tuple((rows, width) for rows, width, _ in cells.TILES), block_ram=cells.block_ram,
     multiplier=cells.multiplier, copy=cells.copy, gated_add=cells.gated_add, gated_subtract=cells.gated_subtract,
-    config_clock=cells.config_clock, clocks=Clocks)
+    gated_difference=cells.gated_difference, chosen_add=cells.chosen_add, config_clock=cells.config_clock, clocks=Clocks)

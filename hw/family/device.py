@@ -30,6 +30,8 @@ class Device:
     # Sums and differences whose operands are gated inside the carry chain.
     gated_add: Callable[[Module, Elaboratable], None]
     gated_subtract: Callable[[Module, Elaboratable], None]
+    gated_difference: Callable[[Module, Elaboratable], None]
+    chosen_add: Callable[[Module, Elaboratable], None]
     # The clock pin of the flash that configures the chip.
     config_clock: Callable[[Module, Elaboratable], None]
     # Drives the domains `sync`, in reset until the clock is steady, and `LATER` from the platform's clock.

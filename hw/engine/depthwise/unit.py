@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from arch.geometry import Geometry
 from arch.unit import depthwise
 from arch.unit.depthwise import KERNEL, PAIR_WORDS, PLANES, DepthwiseConfig
-from hw.engine.depthwise.lane import ACC, BIAS, LINES, WINDOW, DepthwiseLane
+from hw.engine.depthwise.lane import ACC, BIAS, COLUMNS, LINES, WINDOW, DepthwiseLane
 from hw.engine.depthwise.steps import DepthwiseSteps
 from hw.engine.memory_ports import constants_write
 from hw.engine.requantise_lane import RequantiseLane
@@ -21,6 +21,8 @@ from hw.primitives import BlockRam, Copy
 __all__ = ["Depthwise", "DepthwiseConstants", "UNIT"]
 
 LANES_PER_COPY = 2          # lanes served by one copy of a control line
+LANES_PER_PADDING = 4       # by one of the padding
+LINE_BITS = 72              # of the line memory, served by one copy of its addresses: whole tiles, whatever their shape
 SUM = ACC + 1               # stage of the sums of the first half of the lanes at the requantisers; of the others a cycle later
 SCALES, SHIFTS = SUM - 1, SUM + 2       # of their multipliers and shifts, before registers that choose a half's
 RESULT = SUM + RequantiseLane.LATENCY + 1       # both halves side by side
@@ -28,15 +30,27 @@ RESULT = SUM + RequantiseLane.LATENCY + 1       # both halves side by side
 
 PORT_BITS = bias_layout().size + scale_layout().size
 WEIGHT_BITS = 8 * KERNEL * KERNEL
-# Ways of constants, and bits of a pair's word that go each: weights of two channels, biases, multipliers, shifts.
-WAYS = {"weights": 2 * WEIGHT_BITS, "bias": bias_layout().size, "multiplier": 16, "shift": 12}
+# Ways of constants beside the weights, and bits of a pair's word that go each: biases, multipliers, shifts.
+WAYS = {"bias": bias_layout().size, "multiplier": 16, "shift": 12}
+
+
+def copied(m, value, name):
+    """Copies of all bits, a cycle later."""
+    bits = []
+    for n, bit in enumerate(value):
+        m.submodules[f"{name}_{n}"] = copy = Copy()
+        m.d.comb += copy.d.eq(bit)
+        bits.append(copy.q)
+    return Cat(bits)
 
 
 class DepthwiseConstants(wiring.Component):
-    """A word of each way's memory for each column pair; those of a block shift into registers, the last pair's first.
+    """A word of each way's memory for each column pair; those of a block shift into registers, the last pair's first. Weights
+    shift three times, a column of the kernel each time, and each channel puts them into memory of its own.
 
-    With ``start`` in cycle t the block's words begin at `word`. Registers of a way whose constants are used from stage s on are
-    complete `load_cycles` + s cycles later, and as they were before until s + 1 cycles later.
+    With ``start`` in cycle t the block's words begin at `word`, which stays for `load_cycles`. Registers of a way whose constants
+    are used from stage s on are complete `load_cycles` + s cycles later, and as they were before until s + 1 cycles later; so are
+    the places of the kernel's first column, and those of the next ones a cycle later each.
 
     Parameters
     ----------
@@ -48,27 +62,36 @@ class DepthwiseConstants(wiring.Component):
     constants : ``In(constants_write("depthwise", PORT_BITS))``
     start : ``In(1)``
     word : ``In(range(PAIR_WORDS))``
-    weights, bias, multiplier, shift : ``Out``, array of lanes
+    bias, multiplier, shift : ``Out``, array of lanes
+    weights : ``Out``, array of lanes
+        Three of a column of the kernel, from the uppermost row on.
+    put, place : ``Out``, array of pairs
+        Where these are to be put; the column.
     """
 
     def __init__(self, geometry: Geometry, stages: dict[str, int]):
         self.pairs, self.stages = geometry.pairs, stages
         super().__init__({"constants": In(constants_write("depthwise", PORT_BITS)), "start": In(1),
-                          "word": In(range(PAIR_WORDS)), **{name: Out(bits * self.pairs) for name, bits in WAYS.items()}})
+                          "word": In(range(PAIR_WORDS)), **{name: Out(bits * self.pairs) for name, bits in WAYS.items()},
+                          "weights": Out(2 * 8 * KERNEL * self.pairs), "put": Out(self.pairs), "place": Out(2 * self.pairs)})
 
     @staticmethod
     def block_rams() -> int:
         """Block RAMs that it takes."""
-        return sum(BlockRam.tiles(depth=PAIR_WORDS, width=bits) for bits in (WAYS["weights"], WAYS["bias"], scale_layout().size))
+        return sum(BlockRam.tiles(depth=PAIR_WORDS, width=bits) for bits in (2 * WEIGHT_BITS, WAYS["bias"], scale_layout().size))
 
     def elaborate(self, platform):
         m = Module()
         given, word = self.constants, Signal(len(self.word), reset_less=True)
-        run, left = Signal(), Signal(range(self.pairs + 1))
+        # The block's words pass once for each column of the kernel; all but weights move the first time.
+        run, left, column, last = Signal(), Signal(range(self.pairs + 1)), Signal(2, reset_less=True), Signal()
+        m.d.comb += last.eq(left == 1)
         with m.If(self.start):
-            m.d.sync += [word.eq(self.word), run.eq(1), left.eq(self.pairs)]
+            m.d.sync += [word.eq(self.word), run.eq(1), left.eq(self.pairs), column.eq(0)]
+        with m.Elif(last):
+            m.d.sync += [word.eq(self.word), run.eq(run & (column != KERNEL - 1)), left.eq(self.pairs), column.eq(column + 1)]
         with m.Else():
-            m.d.sync += [word.eq(word + 1), run.eq(run & (left != 1)), left.eq(left - 1)]
+            m.d.sync += [word.eq(word + 1), left.eq(left - 1)]
         plane, address = delayed(m, given.addr[len(word):], 1, "plane"), delayed(m, given.addr[:len(word)], 1, "address")
         data = delayed(m, given.data, 1, "data")
         writes = [Signal(name=f"writes{n}") for n in range(PLANES)]
@@ -86,11 +109,12 @@ class DepthwiseConstants(wiring.Component):
             found[name] = ram.r_data
         scale = found["scale"]
         after = self.stages["shift"] - self.stages["multiplier"]
-        rows = {"weights": Cat(found["weights0"], found["weights1"]), "bias": found["bias"], "multiplier": scale[:16],
-                "shift": delayed(m, scale[16:], after, "shift")}
+        self._weights(m, [found["weights0"], found["weights1"]], column, run & last)
+        rows = {"bias": found["bias"], "multiplier": scale[:16], "shift": delayed(m, scale[16:], after, "shift")}
+        first = run & (column == 0)
         for way, row in rows.items():
             # Copies one cycle before the row is there.
-            moves = delayed(m, run, self._late(way) + BlockRam.LATENCY - 1, f"moves_{way}", reset=True)
+            moves = delayed(m, first, self._late(way) + BlockRam.LATENCY - 1, f"moves_{way}", reset=True)
             out = getattr(self, way)
             for pair in range(self.pairs):
                 m.submodules[f"move_{way}{pair}"] = move = Copy()
@@ -102,6 +126,27 @@ class DepthwiseConstants(wiring.Component):
                 row = own
         return m
 
+    def _weights(self, m, channels, column, full):
+        """The weights of one column of the kernel go from pair to pair. When the last pair's have come all pairs put theirs in
+        their places. `channels`: words of the memories; `column` of the words addressed, `full`: they are the last of it."""
+        late = self._late("weights") + BlockRam.LATENCY
+        column = delayed(m, column, late - 1, "column")
+        chosen = []
+        for n, word in enumerate(channels):
+            for row in range(KERNEL):
+                now = copied(m, column, f"column{n}_{row}")
+                first, second, third = (word.word_select(KERNEL * row + k, 8) for k in range(KERNEL))
+                chosen.append(Mux(now[1], third, Mux(now[0], second, first)))
+        row = Cat(chosen)
+        put, place = delayed(m, full, late, "full", reset=True), delayed(m, column, 1, "place")
+        for pair in range(self.pairs):
+            own = Signal(len(row), name=f"weights{pair}", reset_less=True)
+            m.d.sync += own.eq(row)
+            m.d.comb += [self.weights[pair * len(row):(pair + 1) * len(row)].eq(own),
+                         self.put[pair].eq(copied(m, put, f"put{pair}")),
+                         self.place.word_select(pair, 2).eq(copied(m, place, f"place{pair}"))]
+            row = own
+
     def _late(self, way: str) -> int:
         """Cycles from the address of a block's first word to that of this way."""
         return self.stages[way] - BlockRam.LATENCY
@@ -110,9 +155,9 @@ class DepthwiseConstants(wiring.Component):
 class Depthwise(wiring.Component):
     """Convolves a stream of vectors as `DepthwiseConfig` says; exactly golden's values. Without `enable` vectors pass.
 
-    A window takes three cycles, a row of the kernel in each, and half the lanes are requantised in one of them, the others in the
-    next, by the same requantisers. What completes a window in cycle t is offered from cycle t + `LATENCY` on, what passes from
-    t + `PASS` on. A credit is taken for each and comes back `BACK` cycles after it left. So ``i.ready`` depends on registers
+    A window takes three cycles, a column of the kernel in each, and half the lanes are requantised in one of them, the others in
+    the next, by the same requantisers. What completes a window in cycle t is offered from cycle t + `LATENCY` on, what passes
+    from t + `PASS` on. A credit is taken for each and comes back `BACK` cycles after it left. So ``i.ready`` depends on registers
     only, ``o.valid`` is a register and ``o.payload`` stable until taken. After reset nothing is under way; constants stay.
 
     Of each output block and column the last two rows are kept in the line memory between rows, bands and commands; other commands
@@ -152,7 +197,7 @@ class Depthwise(wiring.Component):
     def cells(geometry: Geometry) -> dict[str, int]:
         """Lookup tables and registers that an engine has more with it, nearly: of the unit synthesised alone."""
         lanes = geometry.output_lanes
-        return {"lut4": 690 + 752 * lanes, "ff": 960 + 914 * lanes}
+        return {"lut4": 810 + 649 * lanes, "ff": 990 + 793 * lanes}
 
     def elaborate(self, platform):
         m = Module()
@@ -197,36 +242,64 @@ class Depthwise(wiring.Component):
 
     def _convolve(self, m, step, made, window, words):
         """The sums of all lanes, in stage `ACC`."""
-        m.submodules.lines = lines = BlockRam(depth=self.geometry.depthwise_words, width=16 * self.lanes)
-        place = [step.place]
-        for n in range(LINES):
-            place.append(Signal(len(step.place), name=f"place{n + 1}", reset_less=True))
-            m.d.sync += place[-1].eq(place[-2])
-        m.d.comb += [lines.r_addr.eq(place[LINES - BlockRam.LATENCY]), lines.w_addr.eq(place[LINES]),
-                     lines.w_en.eq(delayed(m, made & step.column & ~step.passes, LINES, "store", reset=True))]
-        padding = delayed(m, step.rule.padding, LINES, "padding")
-        inside = delayed(m, Cat(step.real, step.above & step.column.replicate(2)), LINES - 1, "inside")
-        moves, first = delayed(m, made, LINES - 1, "moves"), delayed(m, step.first, LINES - 1, "first")
-        controls = {"step": moves, "inside": inside, "first": first, "row": Cat(window[WINDOW], window[WINDOW + 1]),
-                    "begin": window[BIAS - 1]}     # `row`: the second one, the third one
-        sums = []
+        above, kept = self._lines(m, step, made)
+        shared = self._columns(m, step, made, window)
+        padding, sums = delayed(m, step.rule.padding, LINES, "padding"), []
         for n in range(self.lanes):
             if n % LANES_PER_COPY == 0:
-                own = {}
-                for name, value in controls.items():
-                    for bit in range(len(value)):
-                        m.submodules[f"{name}{bit}_{n}"] = copy = Copy()
-                        m.d.comb += copy.d.eq(value[bit])
-                        own.setdefault(name, []).append(copy.q)
+                own = {name: copied(m, value, f"{name}_{n}") for name, value in shared.items()}
+            if n % LANES_PER_PADDING == 0:
+                own_padding = Signal(8, name=f"padding_{n}", reset_less=True)
+                with m.If(own["put"]):
+                    m.d.sync += own_padding.eq(padding)
             m.submodules[f"lane{n}"] = lane = DepthwiseLane()
             m.d.comb += [
-                lane.byte.eq(delayed(m, self.i.payload[n], 1, f"byte{n}_")), lane.padding.eq(padding),
-                lane.above.eq(lines.r_data.word_select(n, 16)), lines.w_data.word_select(n, 16).eq(lane.lines),
-                lane.weights.eq(words.weights.word_select(n, 8 * KERNEL * KERNEL)),
+                lane.byte.eq(delayed(m, self.i.payload[n], 1, f"byte{n}_")), lane.padding.eq(own_padding),
+                lane.above.eq(above.word_select(n, 16)), kept.word_select(n, 16).eq(lane.lines),
+                lane.weights.eq(words.weights.word_select(n, 8 * KERNEL)), lane.weights_put.eq(words.put[n // 2]),
+                lane.weights_place.eq(words.place.word_select(n // 2, 2)),
                 lane.bias.eq(words.bias.word_select(n, 32).as_signed()),
-                *(getattr(lane, name).eq(Cat(bits)) for name, bits in own.items())]
+                lane.begin.eq(copied(m, window[BIAS - 1], f"begin_{n}")),
+                *(getattr(lane, name).eq(value) for name, value in own.items())]
             sums.append(lane.acc)
         return sums
+
+    def _lines(self, m, step, made):
+        """The line memory: the bytes above, in stage `LINES`, and those that it keeps in that stage. The tiles of each slice have
+        addresses of their own."""
+        place = delayed(m, step.place, LINES - 1, "place")
+        store = delayed(m, made & step.column & ~step.passes, LINES - 1, "store", reset=True)
+        above, kept = Signal(16 * self.lanes), Signal(16 * self.lanes)
+        for low in range(0, len(kept), LINE_BITS):
+            span = slice(low, min(low + LINE_BITS, len(kept)))
+            m.submodules[f"lines{low}"] = lines = BlockRam(depth=self.geometry.depthwise_words, width=span.stop - low)
+            m.d.comb += [lines.r_addr.eq(copied(m, step.place, f"from_{low}")), above[span].eq(lines.r_data),
+                         lines.w_addr.eq(copied(m, place, f"to_{low}")), lines.w_data.eq(kept[span]),
+                         lines.w_en.eq(copied(m, store, f"store_{low}"))]
+        assert BlockRam.LATENCY == LINES - 1
+        return above, kept
+
+    def _columns(self, m, step, made, window):
+        """Where each column goes and which one is next: what lanes are given, a cycle ahead."""
+        now = Signal(range(COLUMNS), reset_less=True)
+        m.d.sync += now.eq(now + made)
+        before = delayed(m, now, LINES - 1, "before")       # LINES - 1 cycles ago
+        put = delayed(m, made, LINES - 1, "put")
+        # In which rows the last columns lie outside the map, the newest one first, the uppermost row in bit 0.
+        inside = delayed(m, Cat(step.real, step.above & step.column.replicate(2)), LINES - 1, "inside")
+        first = delayed(m, step.first, LINES - 1, "first")
+        outside = [Signal(KERNEL, name=f"outside{n}", reset_less=True) for n in range(KERNEL)]
+        with m.If(put):
+            m.d.sync += outside[0].eq(Cat(~bit for bit in reversed(inside)))
+            for one, newer in zip(outside[1:], outside, strict=False):
+                m.d.sync += one.eq(newer | first.replicate(KERNEL))
+        # A step has been counted in the cycles of a window's second and third column.
+        column = (delayed(m, before, 1, "since") + COLUMNS - 2 + window[WINDOW + 1])[:len(now)]
+        turn = Cat(window[WINDOW], window[WINDOW + 1])
+        rows = Mux(turn[1], outside[0], Mux(turn[0], outside[1], outside[2]))
+        return {"put": put, "place": before, "column": column, "turn": turn,
+                "outside": Cat(rows[:-1], delayed(m, rows[-1], 1, "late_outside")),
+                "late_column": delayed(m, column, 1, "late_column"), "late_turn": delayed(m, turn, 1, "late_turn")}
 
     def _requantise(self, m, sums, window, steps, words):
         """All lanes' results side by side."""

@@ -6,12 +6,12 @@ from amaranth.back import rtlil
 import pytest
 
 from hw.primitives import Ecp5
-from hw.primitives.gated_add import GatedAdd, GatedSubtract
+from hw.primitives.gated_add import ChosenAdd, GatedAdd, GatedDifference, GatedSubtract
 
 VENDOR = Ecp5()             # the component then builds instances
 
 
-@pytest.mark.parametrize("component", [GatedAdd, GatedSubtract])
+@pytest.mark.parametrize("component", [GatedAdd, GatedSubtract, GatedDifference, ChosenAdd])
 @pytest.mark.parametrize("width", [1, 2, 7, 12])
 def test_vendor_and_twin_are_equal(component, width):
     twin = rtlil.convert(component(width), name="twin", emit_src=False)
