@@ -1,10 +1,11 @@
 """What a frame costs on the serial line: bytes in each direction, and the time that they take beside the chip's."""
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from arch.protocol import DATA_WORDS, STATUS_WORDS
 
-__all__ = ["Exchange", "frame_exchange", "message_bytes"]
+__all__ = ["Exchange", "frame_exchange", "input_bytes", "message_bytes"]
 
 BYTE_BITS = 10                  # with start and stop bit
 ESCAPED = 2 / 256               # of bytes at random: those that are a flag or an escape take two on the line
@@ -27,14 +28,16 @@ def message_bytes(words: int, escaped: float = ESCAPED) -> float:
     return 2 + (2 + 2 * words + 4) * (1 + escaped)
 
 
-def frame_exchange(input_words: int, output_words: int, *, baud: int, chip_s: float, escaped: float = ESCAPED) -> Exchange:
+def frame_exchange(input_words: int, output_words: int, *, baud: int, chip_s: float, escaped: float = ESCAPED,
+                   packed: Sequence[int] | None = None) -> Exchange:
     """A frame as `host.runner` has it done, on a line that loses nothing and a PC that answers at once.
 
-    WRITEs of the input one after the other, their replies meanwhile; START; STATUS again and again until the chip is through,
-    which takes it `chip_s` seconds; READs of the output, each after the reply to the last.
+    WRITEs of the input, or PACKED frames with `packed` words of arguments each, one after the other, their replies meanwhile;
+    START; STATUS again and again until the chip is through, which takes it `chip_s` seconds; READs of the output, each after the
+    reply to the last.
     """
     byte_s, ask, answer = BYTE_BITS / baud, message_bytes(0, escaped), message_bytes(STATUS_WORDS, escaped)
-    writes = [message_bytes(2 + count, escaped) for count in _parts(input_words)]
+    writes = _inputs(input_words, escaped, packed)
     reads = [message_bytes(count, escaped) for count in _parts(output_words)]
     start, read = message_bytes(2, escaped), message_bytes(3, escaped)
     # From the end of START: its reply and the first STATUS, then reply and STATUS in turn.
@@ -45,6 +48,16 @@ def frame_exchange(input_words: int, output_words: int, *, baud: int, chip_s: fl
     return Exchange(sent=sum(writes) + start + polls * ask + len(reads) * read,
                     received=len(writes) * ask + ask + polls * answer + sum(reads), polls=polls,
                     seconds=(upload + start + waited + download) * byte_s - chip_s)
+
+
+def input_bytes(input_words: int, *, escaped: float = ESCAPED, packed: Sequence[int] | None = None) -> float:
+    """Bytes on the line of the messages that bring the input, as `frame_exchange` has them."""
+    return sum(_inputs(input_words, escaped, packed))
+
+
+def _inputs(words: int, escaped: float, packed: Sequence[int] | None) -> list[float]:
+    parts = [2 + count for count in _parts(words)] if packed is None else packed
+    return [message_bytes(count, escaped) for count in parts]
 
 
 def _parts(words: int) -> list[int]:

@@ -8,7 +8,8 @@ from arch.record import STORAGE
 from arch.slots import Layout, layout
 
 __all__ = ["COUNTERS", "DATA_WORDS", "ESCAPE", "FLAG", "FLIP", "FRAME_WORDS", "INFO_WORDS", "LINE_COUNTS", "LINE_MOST",
-           "Identity", "Kind", "NAME_WORDS", "Refusal", "REPLY", "REFUSED", "STATUS_WORDS", "State", "VERSION", "arguments"]
+           "Identity", "Kind", "NAME_WORDS", "PACKED_HEAD", "PACKING", "Refusal", "REPLY", "REFUSED", "STATUS_WORDS", "State",
+           "VERSION", "arguments"]
 
 VERSION = 3
 
@@ -17,6 +18,7 @@ FLAG, ESCAPE, FLIP = 0x7E, 0x7D, 0x20
 # Words of 16 bits in a frame at most, CRC included; and of data in it, behind header and address.
 FRAME_WORDS = 512
 DATA_WORDS = 504
+PACKED_HEAD = 5                 # of a packed frame's arguments in front of what is packed (`arch.packing`)
 
 
 class Kind(IntEnum):
@@ -33,6 +35,7 @@ class Kind(IntEnum):
     EXCHANGE = 9
     BOOT = 10
     SCAN = 11
+    PACKED = 13
     LINE = 14
 
 
@@ -46,17 +49,18 @@ class Refusal(IntEnum):
     DAMAGED = 1                 # wrong CRC, odd or too long, or a byte was lost on the line
     UNCONNECTED = 2             # no INFO since the board's reset
     SEQUENCE = 3                # not the number that was awaited
-    UNKNOWN = 4                 # no such kind, or no flash
+    UNKNOWN = 4                 # no such kind, or no flash, or nothing that unpacks
     LENGTH = 5                  # wrong number of words for the kind
     RANGE = 6                   # outside storage
     BUSY = 7                    # not while a program runs, nor while one is copied from flash
+    CODED = 9                   # packed words that make no sense
 
 
 def arguments(kind: Kind) -> tuple[int, int]:
     """Least and greatest number of words behind the header."""
     return {Kind.INFO: (2, 2), Kind.WRITE: (3, 2 + DATA_WORDS), Kind.READ: (3, 3), Kind.CHECKSUM: (4, 4), Kind.START: (2, 2),
             Kind.STATUS: (0, 0), Kind.COUNTERS: (0, 0), Kind.CLEAR: (0, 0), Kind.EXCHANGE: (1, DATA_WORDS),
-            Kind.BOOT: (0, 0), Kind.SCAN: (2, 2), Kind.LINE: (0, 0)}[kind]
+            Kind.BOOT: (0, 0), Kind.SCAN: (2, 2), Kind.PACKED: (PACKED_HEAD + 1, 2 + DATA_WORDS), Kind.LINE: (0, 0)}[kind]
 
 
 class State(IntEnum):
@@ -69,10 +73,12 @@ class State(IntEnum):
     BOOTED = 16
 
 
-# Words of replies. INFO: nonce 2, version, number of counters, geometry digest 4, storage words 2, clock in kHz 2, offset of the
-# slots in flash and bytes of flash, both in blocks of 64 KB, name. STATUS: state, fault (code low, then 4 bits each of queue and
-# opcode), index 2, word 2, cycles 2, program 2, outcome of the boot (`arch.slots.Outcome`). Of two words the low one comes first.
+# Words of replies. INFO: nonce 2, version, number of counters (with PACKING), geometry digest 4, storage words 2, clock in kHz 2,
+# offset of the slots in flash and bytes of flash, both in blocks of 64 KB, name. STATUS: state, fault (code low, then 4 bits each
+# of queue and opcode), index 2, word 2, cycles 2, program 2, outcome of the boot (`arch.slots.Outcome`). Of two words the low one
+# comes first.
 NAME_WORDS = 8
+PACKING = 0x100                 # beside the number of counters: PACKED is understood
 INFO_WORDS = 14 + NAME_WORDS
 STATUS_WORDS = 11
 # LINE: what the board's receiver heard since its reset, up to LINE_MOST of each: undamaged frames, damaged ones, undamaged ones
@@ -85,7 +91,7 @@ COUNTERS = tuple(f"{queue}_{what}" for queue in QUEUES for what in ("busy", "wai
 @dataclass(frozen=True, kw_only=True)
 class Identity:
     """What a chip tells about itself: digest of the geometry, words of storage, clock in kHz, name of the board (ASCII), and
-    where in its flash the model slots begin, of how many bytes; 0 without a flash."""
+    where in its flash the model slots begin, of how many bytes; 0 without a flash. `packing`: it unpacks PACKED frames."""
 
     digest: int
     storage_words: int
@@ -93,6 +99,7 @@ class Identity:
     name: str
     flash_offset: int = 0
     flash_bytes: int = 0
+    packing: bool = False
 
     def __post_init__(self):
         if not 0 <= self.digest < 1 << 64:
@@ -114,7 +121,7 @@ class Identity:
     def words(self, counters: int) -> list[int]:
         """What follows the nonce in the reply to INFO."""
         name = self.name.encode().ljust(2 * NAME_WORDS, b"\0")
-        return [VERSION, counters, *(self.digest >> 16 * n & 0xFFFF for n in range(4)),
+        return [VERSION, counters | PACKING * self.packing, *(self.digest >> 16 * n & 0xFFFF for n in range(4)),
                 self.storage_words & 0xFFFF, self.storage_words >> 16, self.clock_khz & 0xFFFF, self.clock_khz >> 16,
                 self.flash_offset // BLOCK_BYTES, self.flash_bytes // BLOCK_BYTES,
                 *(name[n] | name[n + 1] << 8 for n in range(0, len(name), 2))]

@@ -22,12 +22,15 @@ class Device:
     `storage` is uint16 of the identity's size. `run`, if given, is called with the program's address at START and returns the
     status that follows; otherwise a program is over at once. `flash`, if there is one, has `exchange` and `scan`, as
     `sim.models.flash.FlashChip`. `boot`, if given, is called with the device at each reset and at BOOT, and returns what
-    `golden.boot.Booted` has; `sim.models.booting.booting` is one.
+    `golden.boot.Booted` has; `sim.models.booting.booting` is one. `unpack` is `golden.packing.unpack` where the identity has
+    `packing`.
     """
 
     def __init__(self, identity: Identity, run: Callable[[int], Status] | None = None, flash=None,
-                 boot: Callable[["Device"], Any] | None = None):
-        self.identity, self.flash, self._boot = identity, flash, boot
+                 boot: Callable[["Device"], Any] | None = None, unpack: Callable[[list[int]], Any] | None = None):
+        if identity.packing != (unpack is not None):
+            raise ValueError("unpack must be given if the identity has packing, and only then")
+        self.identity, self.flash, self._boot, self._unpack = identity, flash, boot, unpack
         self.storage = np.zeros(identity.storage_words, "<u2")
         self.starts: list[int] = []
         self.counters = [0] * len(COUNTERS)
@@ -77,18 +80,28 @@ class Device:
             again = message.sequence == (self._awaited - 1) % 256 and kind == self._last
             if message.sequence != self._awaited and not again:
                 return Refusal.SEQUENCE
-        if kind not in list(Kind) or kind in _OF_FLASH and self.flash is None:
+        unable = kind in _OF_FLASH and self.flash is None or kind == Kind.PACKED and not self.identity.packing
+        if kind not in list(Kind) or unable:
             return Refusal.UNKNOWN
         low, high = arguments(Kind(kind))
         if not low <= len(words) <= high:
             return Refusal.LENGTH
-        if kind in (Kind.WRITE, Kind.READ, Kind.CHECKSUM, Kind.START, *_OF_FLASH):
+        if kind in (Kind.WRITE, Kind.PACKED, Kind.READ, Kind.CHECKSUM, Kind.START, *_OF_FLASH):
             again = kind in (Kind.START, Kind.BOOT) and message.sequence != self._awaited
             if (self.status.running or self.status.booting) and not again:
                 return Refusal.BUSY
             if not self._inside(Kind(kind), words):
                 return Refusal.RANGE
+        if kind == Kind.PACKED and not self._unpacked(words):
+            return Refusal.CODED
         return None
+
+    def _unpacked(self, words: np.ndarray) -> bool:
+        """Writes what comes out of packed words; whether all of it makes sense."""
+        unpacked = self._unpack(words.tolist())
+        for address, row in unpacked.rows:
+            self.storage[address:address + len(row)] = row
+        return not unpacked.wrong
 
     def _inside(self, kind: Kind, words: np.ndarray) -> bool:
         if kind == Kind.SCAN:
@@ -97,7 +110,7 @@ class Device:
             return True
         count = {Kind.WRITE: len(words) - 2, Kind.START: 1}.get(kind)
         if count is None:
-            count = number(words[2:])
+            count = int(words[2]) if kind == Kind.PACKED else number(words[2:])
             if not count or kind == Kind.READ and count > DATA_WORDS:
                 return False
         return number(words[:2]) + count <= len(self.storage)

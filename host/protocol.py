@@ -5,7 +5,19 @@ from zlib import crc32
 import numpy as np
 
 from arch.flash import BLOCK_BYTES
-from arch.protocol import COUNTERS, ESCAPE, FLAG, FLIP, FRAME_WORDS, INFO_WORDS, NAME_WORDS, STATUS_WORDS, Identity, State
+from arch.protocol import (
+    COUNTERS,
+    ESCAPE,
+    FLAG,
+    FLIP,
+    FRAME_WORDS,
+    INFO_WORDS,
+    NAME_WORDS,
+    PACKING,
+    STATUS_WORDS,
+    Identity,
+    State,
+)
 from arch.slots import Outcome
 from cli import WorkError
 
@@ -120,10 +132,10 @@ class Info:
         try:
             identity = Identity(digest=number(words[4:8]), storage_words=number(words[8:10]), clock_khz=number(words[10:12]),
                                 flash_offset=BLOCK_BYTES * int(words[12]), flash_bytes=BLOCK_BYTES * int(words[13]),
-                                name=name.decode("ascii"))
+                                name=name.decode("ascii"), packing=bool(words[3] & PACKING))
         except ValueError as error:
             raise ProtocolError(f"Reply to INFO makes no sense, {error}: {OTHER_VERSION}") from None
-        return cls(nonce=number(words[:2]), version=int(words[2]), counters=int(words[3]), identity=identity)
+        return cls(nonce=number(words[:2]), version=int(words[2]), counters=int(words[3]) % PACKING, identity=identity)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,12 @@ import numpy as np
 
 from arch.control import NO_QUEUE, Fault
 from arch.instruction import QUEUES, Opcode
-from arch.line import frame_exchange
+from arch.line import frame_exchange, input_bytes
 from arch.program import Program
 from arch.weight_stream import Fault as BlockFault
 from host.engine import engine_of
 from host.link import LinkError
+from host.packing import packed_frames
 from host.protocol import Status
 from host.session import Session
 from host.tensors import output_of, words_of
@@ -105,6 +106,19 @@ class Runner:
             raise LinkError("Storage does not hold what was written: its chip or the phase of its clock is at fault, "
                             "see docs/boards.md")
 
+    def _send(self, q: np.ndarray) -> list[int] | None:
+        """Brings an input tensor to storage; words of each frame's arguments if they were packed, which is done where the chip
+        unpacks and they are less."""
+        program, session = self.program, self.session
+        words = words_of(program.input, q, program.geometry.input_lanes)
+        frames = packed_frames(program.input, words) if session.info.identity.packing else None
+        sizes = frames and [len(frame) for frame in frames]
+        if not sizes or input_bytes(len(words), packed=sizes) >= input_bytes(len(words)):
+            session.write(program.input.address, words)
+            return None
+        session.write_packed(frames)
+        return sizes
+
     def run(self, q: np.ndarray) -> Frame:
         """One frame: input tensor (uint8) in, output tensor out; behind another frame of the program, constants that the chip's
         memories hold all are not loaded again. Raises MachineError if the machine stops.
@@ -113,8 +127,7 @@ class Runner:
         """
         program, session = self.program, self.session
         begun = session.now()
-        lanes = program.geometry.input_lanes
-        session.write(program.input.address, words_of(program.input, q, lanes))
+        packed = self._send(q)
         kept = session.held is program and program.again is not None
         session.start((program.again if kept else program).program)
         status = session.wait(_LONGEST_S)
@@ -126,7 +139,8 @@ class Runner:
         words = session.read(output.address, output.words)
         chip_s = status.cycles / (1000 * session.info.identity.clock_khz)
         if self.simulated:
-            line_s = frame_exchange(program.input.words, output.words, baud=session.link.baud, chip_s=chip_s).seconds
+            line_s = frame_exchange(program.input.words, output.words, baud=session.link.baud, chip_s=chip_s,
+                                    packed=packed).seconds
         else:
             line_s = max(0.0, session.now() - begun - chip_s)
         return Frame(output=output_of(program, words), cycles=status.cycles, chip_s=chip_s, line_s=line_s, kept=kept)

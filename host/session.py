@@ -1,6 +1,6 @@
 """A conversation with a board: every request answered or an error, whatever the line does in between."""
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import random
 import time
 
@@ -83,6 +83,10 @@ class Session:
             part = words[start:start + DATA_WORDS]
             frames.append((np.concatenate([pair(address + start), part]).astype("<u2"), len(part)))
         self._send(Kind.WRITE, frames, progress)
+
+    def write_packed(self, frames: Sequence[np.ndarray]) -> None:
+        """Writes storage by frames of `host.packing`, on a board that unpacks them."""
+        self._send(Kind.PACKED, [(words, 0) for words in frames])
 
     def read(self, address: int, count: int) -> np.ndarray:
         """Words of storage, uint16."""
@@ -181,7 +185,7 @@ class Session:
                     if ahead is None:
                         continue
                     # A single request whose number is taken is asked again for its reply.
-                    done = max(done, min(ahead, len(frames) - (kind is not Kind.WRITE)))
+                    done = max(done, min(ahead, len(frames) - (kind not in (Kind.WRITE, Kind.PACKED))))
                     if sent > done != went_back:
                         back = done
                 elif message.kind == kind | REPLY:

@@ -78,7 +78,8 @@ class FrameCheck(wiring.Component):
                      turn.eq(sequence == awaited)]
 
         is_ = Signal(kinds_layout(), reset_less=True)
-        kinds = [one for one in Kind if self.flash or one not in (Kind.EXCHANGE, Kind.BOOT, Kind.SCAN)]
+        missing = {Kind.PACKED} | (set() if self.flash else {Kind.EXCHANGE, Kind.BOOT, Kind.SCAN})
+        kinds = [one for one in Kind if one not in missing]
         m.d.sync += [is_[one.name.lower()].eq(kind == one) for one in kinds]
         names = list(LENGTHS)
         reply = Signal.like(self.reply, reset_less=True)

@@ -1,0 +1,1 @@
+"""Images on the serial line, packed and not."""
