@@ -44,6 +44,7 @@ GROUPS: dict[str, tuple[Command, ...]] = {
     ),
     "On the board": (
         Command("info", "host.info", "show what answers on a serial port: board, engine, clock"),
+        Command("selftest", "host.selftest.__main__", "test a board's line, memory, flash and engine, and say what to try"),
         Command("load", "host.load", "put a network into the board's storage or flash"),
         Command("update", "host.update", "replace the model on a board by a bundle, over any line"),
         Command("classify", "host.classify", "classify images on the board"),

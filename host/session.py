@@ -13,6 +13,7 @@ from host.protocol import OTHER_VERSION, Deframer, Info, Message, ProtocolError,
 __all__ = ["BoardReset", "Refused", "Session"]
 
 _WINDOW = 16                    # writes on their way
+_SINGLE = 64                    # of a word each
 _SCAN_S = 0.01                  # that a board takes for a sector of its flash, at most
 _TRIES = 8                      # without any progress
 
@@ -94,6 +95,19 @@ class Session:
                  for start in range(address, address + count, DATA_WORDS)]
         return np.concatenate(parts) if parts else np.zeros(0, "<u2")
 
+    def write_each(self, addresses: Sequence[int], words: Sequence[int]) -> None:
+        """Writes a word to each address, in this order."""
+        frames = [([*pair(int(address)), int(word)], 1) for address, word in zip(addresses, words, strict=True)]
+        self._send(Kind.WRITE, frames, window=_SINGLE)
+
+    def read_each(self, addresses: Sequence[int]) -> np.ndarray:
+        """The word at each address, uint16, read in this order."""
+        frames = [([*pair(int(address)), 1], 1) for address in addresses]
+        replies = self._send(Kind.READ, frames, accept=lambda words: len(words) == 1, window=_SINGLE)
+        # Where a reply was lost, later ones say only that it was sent.
+        return np.array([words[0] if len(words) else self.read(int(address), 1)[0]
+                         for words, address in zip(replies, addresses, strict=True)], "<u2")
+
     def checksum(self, address: int, count: int) -> int:
         """CRC-32 of words of storage, computed by the board."""
         # Ten cycles for each word, at a slow clock, are no silence.
@@ -110,6 +124,10 @@ class Session:
 
     def status(self) -> Status:
         return Status.of(self._ask(Kind.STATUS))
+
+    def status_each(self, count: int) -> None:
+        """Asks so many times for the status, many requests on their way at a time: for those who test the line."""
+        self._send(Kind.STATUS, [((), 0)] * count, window=_SINGLE)
 
     def wait(self, timeout_s: float) -> Status:
         """Status once no program runs. Raises LinkError if one still does after `timeout_s` seconds."""
@@ -162,8 +180,9 @@ class Session:
         return replies[0]
 
     def _send(self, kind: Kind, frames: list, progress: Callable[[int], None] = lambda words: None,
-              accept: Callable[[np.ndarray], bool] = lambda words: True, extra_s: float = 0) -> list[np.ndarray]:
-        """Sends requests of one kind, a window of them on their way, until all are answered; returns the replies' words (of the
+              accept: Callable[[np.ndarray], bool] = lambda words: True, extra_s: float = 0,
+              window: int = _WINDOW) -> list[np.ndarray]:
+        """Sends requests of one kind, a `window` of them on their way, until all are answered; returns the replies' words (of the
         last one only, where a later reply answers for earlier ones)."""
         first = self._next
         encoded = [Message.of(kind, (first + n) % 256, words).to_bytes() for n, (words, _) in enumerate(frames)]
@@ -171,7 +190,7 @@ class Session:
         went_back, tries, replies = -1, 0, {}
         deadline = 0.0
         while done < len(frames):
-            while sent < min(done + _WINDOW, len(frames)):
+            while sent < min(done + window, len(frames)):
                 self.link.write(encoded[sent])
                 sent += 1
                 deadline = self._deadline(encoded[done:sent], extra_s)

@@ -98,6 +98,7 @@ RUNS = (
 )
 ON_A_BOARD = (          # with {port}, where sim.board serves
     Run(module="host.info", words="--port {port} --json info.json", says="Versa"),
+    Run(module="host.selftest", words="--port {port} --seconds 1 --json selftest.json", says="digits equal the reference"),
     Run(module="host.load", words="--port {port} --model {model} --json load.json", says="verified"),
     Run(module="host.update", words="--port {port} --confirm", says="no way to its flash", code=1),
     Run(module="host.classify", words="--port {port} --model {model} --json classify.json {image}", says="on the chip"),

@@ -16,7 +16,7 @@ __all__ = ["ADDRESS_BITS", "FlashChip", "SpiFlash", "with_flash"]
 
 ADDRESS_BITS = 24               # 16 MB
 _MODEL = Path(__file__).with_suffix(".v")
-_IDENTITY = bytes([0xEF, 0x40, 0x16])
+_IDENTITY = bytes([0xEF, 0x40, 0x18])
 
 
 class SpiFlash(wiring.Component):

@@ -56,7 +56,7 @@ module fireline_flash #(
                 case (command)
                     READ: out = count >= 32 ? bytes[address] : 8'hFF;
                     STATUS: out = {6'd0, enabled, busy != 0};
-                    IDENTIFY: out = count == 8 ? 8'hEF : count == 16 ? 8'h40 : 8'h16;
+                    IDENTIFY: out = count == 8 ? 8'hEF : count == 16 ? 8'h40 : 8'h18;
                     default: out = 8'hFF;
                 endcase
         end
