@@ -1,9 +1,9 @@
 """Ctrl-C at any moment of a command, and a start where nothing is installed: one line on stderr each.
 
 A command lives through three times. While its modules are imported, and when its work is done, there is nothing to put away:
-Ctrl-C ends it at once, and is ignored while Python itself ends. In between, Ctrl-C raises KeyboardInterrupt, so that half-written
-files are removed and tools stopped; a second one ends it at once. This module is imported before everything else and imports
-little.
+Ctrl-C ends it at once, and is ignored while Python itself ends. In between, Ctrl-C raises KeyboardInterrupt, as does SIGTERM, so
+that half-written files are removed and tools stopped; a second one ends it at once. This module is imported before everything
+else and imports little.
 """
 import atexit
 from collections.abc import Iterator
@@ -69,18 +69,23 @@ def silence() -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """While it lasts, Ctrl-C raises KeyboardInterrupt; a second one ends the process."""
-    if not _started or signal.getsignal(signal.SIGINT) is not _leave:
-        yield
-        return
+    """While it lasts, Ctrl-C and the end that `kill` asks for raise KeyboardInterrupt; a second one ends the process."""
+    # A process in the background ignores Ctrl-C, and can be ended by `kill` all the same.
+    outside = {signal.SIGINT: _leave, signal.SIGTERM: signal.SIG_DFL}
+    ours = [one for one, handler in outside.items() if _started and signal.getsignal(one) is handler]
+
+    def leave() -> None:
+        for one in ours:
+            signal.signal(one, outside[one])
 
     def stop(signum: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, _leave)
+        leave()
         silence()
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, stop)
+    for one in ours:
+        signal.signal(one, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, _leave)
+        leave()

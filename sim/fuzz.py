@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from arch.protocol import Identity
-from cli import Parser, WorkError, run_command, write_json
+from cli import Parser, WorkError, counting, run_command, write_json
 from host.device import Device
 from host.link import LinkError
 from host.protocol import checksum
@@ -119,7 +119,8 @@ def _run(args: argparse.Namespace) -> int | None:
         print("error: --frames must be at least 1 and --rate above 0, at most 0.5", file=sys.stderr)
         return 2
     start = time.monotonic()
-    record = fuzz(rtl=args.rtl, frames=args.frames, rate=args.rate, seed=args.seed)
+    with counting("damaged frames", args.frames) as shown:
+        record = fuzz(rtl=args.rtl, frames=args.frames, rate=args.rate, seed=args.seed, progress=shown)
     faults = ", ".join(f"{name} {count}" for name, count in sorted(record["by_fault"].items()))
     print(f"{record['damaged']} damaged of {record['frames']} frames ({faults}) in {time.monotonic() - start:.0f} s: nothing "
           f"wrong accepted, nothing hung; {record['reconnects']} times connected again")

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment of a command: one line, exit code 130, whatever it was doing."""
+"""Ctrl-C, or `kill`, at any moment of a command: one line, exit code 130, whatever it was doing."""
 from pathlib import Path
 import random
 import signal
@@ -34,6 +34,23 @@ def test_one_line_and_130(command, moment, tmp_path):
     assert said.splitlines()[-1:] == ["interrupted"] and "Traceback" not in said and "UnusedElaboratable" not in said, \
         f"{where}: {said}"
     assert not list(tmp_path.iterdir())
+
+
+def test_kill_ends_a_command_in_the_background_as_ctrl_c_does(tmp_path):
+    """What it wrote is gone; a tool that it runs would be, too."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sim.fuzz", "--frames", "1000000", "--json", str(tmp_path / "fuzz.json")], cwd=ROOT, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
+    with process:
+        assert process.stderr.readline()                # it says how far it is
+        process.send_signal(signal.SIGINT)
+        process.terminate()
+        try:
+            said = process.communicate(timeout=60)[1]
+        finally:
+            process.kill()
+    assert process.returncode == 130 and said.splitlines()[-1] == "interrupted" and not list(tmp_path.iterdir())
 
 
 def test_imports_are_interrupted_at_each_module():
