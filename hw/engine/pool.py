@@ -66,7 +66,7 @@ class Pool(wiring.Component):
         m.submodules.room = room = Credits(self.places, self.places)
         connect(m, flipped(self.command), steps.command)
         m.d.comb += [steps.vector.valid.eq(self.i.valid), self.i.ready.eq(steps.vector.ready), steps.room.eq(room.any),
-                     room.take.eq(steps.result), room.give.eq(self.o.valid & self.o.ready)]
+                     room.take.eq(steps.result)]
 
         delayed = {}
 
@@ -113,7 +113,8 @@ class Pool(wiring.Component):
             m.d.comb += [queue.w_en.eq(put), queue.o.ready.eq(self.o.ready),
                          Cat(self.o.payload[n] for n in range(first, end)).eq(queue.o.payload.as_value())]
             if first == 0:
-                m.d.comb += self.o.valid.eq(queue.o.valid & ~reset)
+                # In reset, which the room left a cycle before, nothing comes back; who takes a vector then is in reset, or idle.
+                m.d.comb += [self.o.valid.eq(queue.o.valid), room.give.eq(queue.o.valid & self.o.ready & ~reset)]
             present = copy(at(1, real, "real"), f"present_{first}")
             maximum = Cat(copy(at(2 * n, ~step.average & (real if n == 0 else 1), f"maximum{n}_"), f"maximum{n}_{first}")
                           for n in range(4))
