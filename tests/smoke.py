@@ -66,6 +66,7 @@ RUNS = (
     Run(module="sim.run", words=f"--model {{model}} --board {BOARD} --image {{image}} --plot queues.png --json sim.json",
         says="every element of every layer equals golden", slow=True),
     Run(module="sim.weights", words="--count 12 --lanes 2 --json weights_fuzz.json", says="nothing hung", slow=True),
+    Run(module="sim.netlist", words="--frames 3 --json netlist.json", says="equal golden", slow=True),
     Run(module="sim.update_costs", words="net.flu net.flu --json costs.json", says="nothing"),
     Run(module="sim.updates", words="--cuts 20 --faults 2 --json updates.json", says="0 boards without a model"),
     Run(module="sim.fuzz", words="--frames 100 --json fuzz.json", says="nothing wrong accepted"),

@@ -11,7 +11,7 @@ from threading import Event
 from hw.tools import toolchain
 from hw.tools.toolchain import ToolError
 
-__all__ = ["OPTIONS", "Part", "Resource", "Routed", "pack", "place_and_route", "read_report", "synthesise"]
+__all__ = ["OPTIONS", "Part", "Resource", "Routed", "pack", "pack_cells", "place_and_route", "read_report", "synthesise"]
 
 # With nextpnr's own weight of 10 the placer leaves wires of 5 ns where units meet; a whole chip on an 85F has a third of the slow
 # wires with 100 that it has with 30. And it would search for hours for a place that
@@ -111,6 +111,15 @@ def place_and_route(netlist: Path, part: Part, *, freq_mhz: float, seed: int = 1
         "--seed", str(seed), "--router", router, "--timing-allow-fail", "--report", report.name, "--textcfg", f"{stem}.config",
         *where, *options], log=folder / f"{stem}.log", stop_after=stop_after, stop=stop)
     return read_report(report, seed)
+
+
+def pack_cells(netlist: Path, part: Part, packed: Path, *, constraints: Path | None = None) -> None:
+    """Writes `packed`, a netlist of the cells that nextpnr makes of those of `netlist`, before it places them. Raises
+    ToolError."""
+    where = ["--lpf", constraints.name] if constraints else ["--lpf-allow-unconstrained"]
+    toolchain.run("nextpnr-ecp5", [
+        part.option, "--package", part.package, "--speed", part.speed, "--json", netlist.name, "--pack-only", "--write",
+        packed.name, *where], log=packed.with_suffix(".log"))
 
 
 def pack(config: Path, bitstream: Path, room: int | None = None) -> None:
