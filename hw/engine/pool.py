@@ -27,7 +27,8 @@ class Pool(wiring.Component):
     One step a cycle (see `PoolSteps`), and what completes a window in cycle t is offered from cycle t + ``LATENCY`` on. The
     lanes cannot wait: a step that completes a window takes a credit, which comes back when the result is taken; there are as many
     as places in the queue behind the lanes, just enough for a result every cycle. So ``i.ready`` depends on registers only,
-    ``o.valid`` comes from registers, and ``o.payload`` is stable until taken. After reset nothing is under way.
+    ``o.valid`` is a register, and ``o.payload`` stable until taken. After reset nothing is under way; in the cycle after it
+    ``o.valid`` may still be high, and who follows must be in reset too, or take nothing yet.
 
     Of each output block and pooled column the last two rows' results are kept in the line memory between rows, bands and
     commands; other commands may pass between two bands of a map if they use other places.
