@@ -76,11 +76,11 @@ class SdramCycles:
 
     `request` returns as soon as it is known when the request's last part is taken. The words before are then decided, later
     ones depend on the next request; `finish` decides them all, and must not be followed by a request that was offered before
-    the last of them.
+    the last of them. With `renews` the mode register is set after each refresh.
     """
 
-    def __init__(self, timing: Timing):
-        self.timing = timing
+    def __init__(self, timing: Timing, *, renews: bool = False):
+        self.timing, self.renews = timing, renews
         self.free = 0                                   # the next request may be taken in this cycle
         # The row unit next waits for a segment in cycle `now`, and work stops for a refresh in cycle `hold`.
         self.now, self.hold = timing.ready, timing.first_refresh
@@ -132,7 +132,7 @@ class SdramCycles:
         timing = self.timing
         busy = self._busy_after(self.hold)
         precharge = max(self.hold + 2, *(self._closable(bank) for bank in range(BANKS)))
-        free = precharge + timing.rp + max(timing.rfc, 2)
+        free = precharge + timing.rp + (timing.rfc + timing.mrd + 1 if self.renews else max(timing.rfc, 2))
         self.open = [None] * BANKS
         resume = free + 1
         if busy:

@@ -49,9 +49,13 @@ class Sdram(wiring.Component):
     ----------
     timing : Timing
         With `pin_registers` if each pin has a register of its own beside those of this component (`io.FFBuffer`).
+    renews : bool
+        Whether there is `renew`.
 
     Members
     -------
+    renew : ``In(1)``
+        While it is high the chip's mode register is set after each refresh: a clock of a wrong phase may have changed it.
     request : ``In(stream.Signature(request_layout(timing.address_bits)))``
     take, w : ``Out(1)``, ``In(16)``
     r : ``Out(word_layout())``
@@ -60,17 +64,19 @@ class Sdram(wiring.Component):
         Registers; inputs go to a register first.
     """
 
-    def __init__(self, timing: Timing):
-        self.timing = timing
+    def __init__(self, timing: Timing, *, renews: bool = False):
+        self.timing, self.renews = timing, renews
         super().__init__({"request": In(stream.Signature(request_layout(timing.address_bits))), "take": Out(1), "w": In(16),
-                          "r": Out(word_layout()), "pins": Out(SdramPins())})
+                          "r": Out(word_layout()), "pins": Out(SdramPins()), **({"renew": In(1)} if renews else {})})
 
     def elaborate(self, platform):
         m = Module()
         timing, pins = self.timing, self.pins
         m.submodules.segments = segments = SdramSegments(timing)
         m.submodules.rows = rows = SdramRows(timing)
-        m.submodules.upkeep = upkeep = SdramUpkeep(timing)
+        m.submodules.upkeep = upkeep = SdramUpkeep(timing, renews=self.renews)
+        if self.renews:
+            m.d.comb += upkeep.renew.eq(self.renew)
         m.submodules.turn = turn = Pause(timing.turnaround)             # column read -> column write
         connect(m, flipped(self.request), segments.i)
         connect(m, segments.o, rows.i)

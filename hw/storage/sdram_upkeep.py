@@ -25,8 +25,16 @@ class SdramUpkeep(wiring.Component):
     After reset: power-up wait, precharge, refreshes, mode register (words one by one, `cas` of the timing). Then a refresh
     each `period` clocks, whatever the load. ``starting`` is high until the chip can be used.
 
+    Parameters
+    ----------
+    timing : Timing
+    renews : bool
+        Whether there is ``renew``.
+
     Members
     -------
+    renew : ``In(1)``
+        While it is high the mode register is set after each refresh.
     hold, holds : ``Out(1, init=1)``, ``Out(1)``
         `holds` is that of the next cycle, for registers of others.
     held : ``In(1)``
@@ -35,10 +43,10 @@ class SdramUpkeep(wiring.Component):
         Combinational, from registers and ``held``.
     """
 
-    def __init__(self, timing: Timing):
-        self.timing = timing
+    def __init__(self, timing: Timing, *, renews: bool = False):
+        self.timing, self.renews = timing, renews
         super().__init__({"hold": Out(1, init=1), "holds": Out(1), "held": In(1), "starting": Out(1, init=1),
-                          "command": Out(command_layout())})
+                          "command": Out(command_layout()), **({"renew": In(1)} if renews else {})})
 
     def elaborate(self, platform):
         m = Module()
@@ -48,6 +56,7 @@ class SdramUpkeep(wiring.Component):
         over = clocks[-1]
         left = Signal(range(timing.refreshes), init=timing.refreshes - 1)
         stop, release = Signal(init=1), Signal()
+        sets = self.starting | self.renew if self.renews else self.starting
         m.d.comb += self.holds.eq(stop & ~release)
         m.d.sync += self.hold.eq(self.holds)                # a register without a choice behind it, for it goes far
 
@@ -73,12 +82,12 @@ class SdramUpkeep(wiring.Component):
             with states.at("REFRESH"):
                 with m.If(pause.ok):
                     # Of the last one's clocks, one goes by until the first row can be opened.
-                    give(REFRESH, 0, Mux(self.starting, timing.rfc, max(timing.rfc - 1, 1)))
+                    give(REFRESH, 0, Mux(sets, timing.rfc, max(timing.rfc - 1, 1)))
                     m.d.sync += left.eq(left - 1)
                     with m.If(left == 0):
                         m.d.sync += left.eq(0)
                         states.go("RELEASE")
-                        with m.If(self.starting):
+                        with m.If(sets):
                             states.go("MODE")
             with states.at("MODE"):
                 with m.If(pause.ok):

@@ -13,6 +13,7 @@ module fireline_sdram #(
     input [1:0] dqm,
     input [15:0] dq_i,                  // driven by the controller while dq_oe
     input dq_oe,
+    input lost, garbled,                // at a wrong phase of its clock: nothing is understood; words that come are not right
     output reg [15:0] dq_o,             // of no meaning while the chip does not drive
     input [31:0] t_cas, t_rcd, t_rp, t_ras, t_rc, t_rfc, t_rrd, t_wr, t_mrd, t_interval, t_retention, t_power_up, t_refreshes,
     input load,
@@ -76,7 +77,9 @@ module fireline_sdram #(
         dqm_2 = dqm_1;
         dqm_1 = dqm;
 
-        if (!cke) begin                 // power-down: the start begins anew
+        if (lost) begin                 // what it does then is not known, nor in which mode it is
+            open = 0; mode_known = 0; watched = 0; reading = 0;
+        end else if (!cke) begin        // power-down: the start begins anew
             powered = now;
             open = 0; closed_once = 0; refreshes = 0; mode_known = 0; watched = 0; reading = 0;
         end else if (!cs_n && {ras_n, cas_n, we_n} != 3'b111) begin
@@ -144,12 +147,13 @@ module fireline_sdram #(
         end
         if (mode_known && refreshes >= t_refreshes) watched = 1;
         need(!watched || now - refreshed <= $signed({32'd0, t_interval}), "refresh interval");
-        need(!dq_oe || !(drives || drove), "data pins driven by both");
+        need(lost || !dq_oe || !(drives || drove), "data pins driven by both");
 
         // Word of a read that is due in the next clock.
         drove = drives;
         drives = reading[0];
         out = reading[0] ? word[0] : 16'hDEAD ^ now[15:0];
+        if (garbled) out = out ^ (now[0] ? 16'h0401 : 16'h0080);
         if (dqm_2[0]) out[7:0] = ~now[7:0];
         if (dqm_2[1]) out[15:8] = ~now[15:8];
         dq_o <= out;
