@@ -6,6 +6,7 @@ from re import fullmatch
 
 from arch.flash import BLOCK_BYTES, BOOT_OFFSET
 from arch.geometry import Geometry
+from arch.lights import LIGHTS
 from arch.pll import Pll, solve
 from arch.record import STORAGE
 from arch.sdram import CHIPS, MOST_WORDS, Chip, Timing
@@ -33,8 +34,7 @@ class Board:
     - `rests`: balls that must be driven for the board to stay as it is, each with its level, 0 or 1.
     - `baud` of the UART, 9600..3000000.
     - `usb`: vendor and product of the serial adapter on it, by which the host finds it.
-    - `leds`: what shows link, busy and error, and with a flash, that a slot was booted and that it is on trial, as
-      "resource.number" or "resource.number.part"; as many as there are.
+    - `leds`: what shows the first ones of `arch.lights.LIGHTS`, as "resource.number" or "resource.number.part".
     - `flash`: whether models are booted from slots in the SPI flash, of which the platform has pins; `flash_bytes` of it, and
       `flash_offset` of the slots, behind the bitstream, multiples of 65536. `public_key`: 64 hexadecimal digits of the Ed25519
       key by which `host.update` knows its bundles, if it is given no other; empty for none.
@@ -79,8 +79,9 @@ class Board:
         layout(self.flash_bytes, self.flash_offset)
         if self.public_key and not fullmatch("[0-9a-f]{64}", self.public_key):
             raise ValueError(f"public_key must be 64 hexadecimal digits, not {self.public_key!r}")
-        if len(self.leds) > 5:
-            raise ValueError(f"leds must be at most 5: link, busy, error, booted, on trial, not {len(self.leds)}")
+        if len(self.leds) > len(LIGHTS):
+            names = ", ".join(light.name for light in LIGHTS)
+            raise ValueError(f"leds must be at most {len(LIGHTS)}: {names}, not {len(self.leds)}")
 
     def with_storage(self, megabytes: int) -> "Board":
         """The board as if it had so many MB of storage: in an SDRAM like its own, with longer rows if need be; in a usual one if

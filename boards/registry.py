@@ -24,6 +24,8 @@ __all__ = ["ALIASES", "BOARDS", "find"]
 
 _FT231X, _FT2232H = (0x0403, 0x6015), (0x0403, 0x6010)
 
+_EIGHT = tuple(f"led.{n}" for n in range(8))
+
 _ULX3S = Board(
     # Of an SDRAM of 64 MB the first half of each row is used.
     name="ulx3s-85f", title="Radiona ULX3S 85F", source="amaranth_boards.ulx3s:ULX3S_85F_Platform", geometry=PRESETS["85f"],
@@ -31,18 +33,17 @@ _ULX3S = Board(
     chips=("as4c16m16sa-7", "as4c16m16sa-6", "is42s16160g-7", "mt48lc16m16a2-6a", "m12l2561616a-6t", "w9825g6kh-6",
            "as4c32m16sb-7", "as4c32m16sb-6"),
     # GPIO0 of the ESP32: low tells its firmware to take the FPGA over. Pins that nobody drives are pulled down.
-    rests=(("L2", 1),), usb=(_FT231X,), leds=("led.0", "led.1", "led.2", "led.3", "led.4"),
-    program=("-b", "ulx3s"))
+    rests=(("L2", 1),), usb=(_FT231X,), leds=_EIGHT, program=("-b", "ulx3s"))
 
 _EVN = Board(
     name="ecp5-5g-evn", title="Lattice ECP5-5G Evaluation Board", source="amaranth_boards.ecp5_5g_evn:ECP55GEVNPlatform",
     geometry=PRESETS["45f"], clock_mhz=100, network="digits", storage_words=64 << 10, usb=(_FT2232H,),
-    leds=("led.0", "led.1", "led.2", "led.3", "led.4"), program=("-b", "ecp5_evn"))
+    leds=_EIGHT, program=("-b", "ecp5_evn"))
 
 _VERSA = Board(
     name="versa-ecp5", title="Lattice ECP5 Versa", source="amaranth_boards.versa_ecp5:VersaECP5Platform", geometry=PRESETS["12f"],
     clock_mhz=100, network="digits", storage_words=32 << 10, usb=(_FT2232H,),
-    leds=("led.0", "led.1", "led.2"), flash=False)
+    leds=_EIGHT[:6], flash=False)
 
 _ECPIX = Board(
     name="ecpix5-85f", title="LambdaConcept ECPIX-5 85F", source="amaranth_boards.ecpix5:ECPIX585Platform",

@@ -43,8 +43,10 @@ class Accelerator(wiring.Component):
         If there is one.
     booted, trial : ``Out(1)``
         A slot in flash was booted since the reset, and it is on trial.
-    heard, busy, failed : ``Out(1)``
-        A frame came; a program runs; it stopped with an error.
+    spoilt, busy, failed : ``Out(1)``
+        A damaged frame came, for a cycle; a program runs; it stopped with an error.
+    ready : ``Out(1)``
+        Storage has offered to take something since the reset.
     idle : ``Out(1)``
         No program runs, and the link has nothing to do.
     """
@@ -59,8 +61,8 @@ class Accelerator(wiring.Component):
         self.machine = Machine(geometry, address_bits=bits, storage_words=identity.storage_words)
         pins = {} if timing is None else {"pins": Out(SdramPins())}
         pins |= {} if self.boot is None else {"flash": Out(SpiPins()), "booted": Out(1), "trial": Out(1)}
-        super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "heard": Out(1),
-                          "busy": Out(1), "failed": Out(1), "idle": Out(1)})
+        super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "spoilt": Out(1),
+                          "busy": Out(1), "failed": Out(1), "ready": Out(1), "idle": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -77,6 +79,8 @@ class Accelerator(wiring.Component):
         if isinstance(storage, Sdram):
             connect(m, storage.pins, flipped(self.pins))
         m.d.comb += [machine.r.eq(storage.r), machine.take.eq(storage.take), storage.w.eq(machine.w), link.r.eq(machine.host_r)]
+        with m.If(storage.request.ready):
+            m.d.sync += self.ready.eq(1)
         running, status = Signal(), link.status
         starts, clears, program = link.start, link.clear, link.program
         if self.boot is None:
@@ -107,7 +111,7 @@ class Accelerator(wiring.Component):
             status.running.eq(shown[0]), status.finished.eq(shown[1]), status.failed.eq(shown[2]),
             status.fault.eq(error.code), status.queue.eq(error.queue), status.opcode.eq(error.opcode),
             status.index.eq(error.index), status.word.eq(error.word), status.cycles.eq(machine.cycles),
-            machine.index.eq(link.index), link.counter.eq(machine.counter), self.heard.eq(link.heard), self.busy.eq(running),
+            machine.index.eq(link.index), link.counter.eq(machine.counter), self.spoilt.eq(link.spoilt), self.busy.eq(running),
             self.failed.eq(status.failed), self.idle.eq(link.idle & ~running & ~status.booting)]
         return m
 

@@ -6,6 +6,7 @@ from amaranth.build import Attrs, Pins, Resource
 from amaranth.lib import io
 
 from arch.geometry import Geometry
+from arch.lights import LIGHTS
 from arch.pll import Pll
 from arch.protocol import Identity
 from arch.sdram import Timing
@@ -13,19 +14,19 @@ from arch.slots import Layout
 from hw.accelerator import Accelerator
 from hw.family.device import LATER
 from hw.link.uart import UartReceiver, UartTransmitter
+from hw.parts.lights import Lights
 from hw.parts.reset import own_reset
 from hw.primitives import ConfigClock, device_of
 from hw.storage.sdram_pads import PIN_REGISTERS, add_pads
 
 __all__ = ["Chip"]
 
-_SHOWN_BITS = 23                # cycles for which a frame lights its LED: about 60 ms
 
 
 class Chip(Elaboratable):
     """Top of a board's design; ports are those that it requests from the platform.
 
-    `leds`: resources that show link, busy, error, booted from flash and on trial, as "resource.number" or
+    `leds`: resources that show what `arch.lights.LIGHTS` says, as "resource.number" or
     "resource.number.part". With a `timing`, the platform must have the resource `sdram`, whose pins get registers
     (`hw.storage.sdram_pads`). `slots`: where model slots lie in the flash, the platform's `spi_flash` or `spi_flash_1x`; None
     without one. `rests`: balls that are driven, each with its level.
@@ -50,7 +51,7 @@ class Chip(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         m.domains += [ClockDomain("sync"), ClockDomain(LATER, reset_less=True)]
-        m.submodules.clocks = device_of(platform).clocks(self.pll)
+        m.submodules.clocks = clocks = device_of(platform).clocks(self.pll)
         accelerator = self.accelerator
         own_reset(m, "accelerator", accelerator)
         clock_hz = float(self.pll.clock_mhz) * 1e6
@@ -73,7 +74,7 @@ class Chip(Elaboratable):
             m.d.comb += [clock.o[0].eq(1), clock.o[1].eq(0)]
         if self.identity.slots is not None:
             self._flash(m, platform)
-        self._lights(m, platform)
+        self._lights(m, platform, receiver.o.valid, clocks.alive)
         self._rest(m, platform)
         return m
 
@@ -93,25 +94,27 @@ class Chip(Elaboratable):
                 m.submodules[f"flash_{part}"] = buffer = io.Buffer("o", getattr(port, part))
                 m.d.comb += buffer.o.eq(value)
 
-    def _lights(self, m, platform):
-        accelerator, shown = self.accelerator, Signal(_SHOWN_BITS + 1)
-        with m.If(accelerator.heard):
-            m.d.sync += shown.eq(1 << _SHOWN_BITS)
-        with m.Elif(shown[-1]):
-            m.d.sync += shown.eq(shown + 1)                 # until it overflows
+    def _lights(self, m, platform, received, alive):
+        """A light for each of `arch.lights.LIGHTS`, as far as there are LEDs."""
+        accelerator, with_flash = self.accelerator, self.identity.slots is not None
+        m.submodules.lights = lights = Lights(2)
+        m.d.comb += lights.events.eq(Cat(received, accelerator.spoilt))
+        values = {"received": lights.on[0], "failed": accelerator.failed, "busy": accelerator.busy, "damaged": lights.on[1],
+                  "ready": accelerator.ready}
+        if with_flash:
+            values |= {"booted": accelerator.booted, "trial": accelerator.trial}
         resources = {}
-        values = [shown[-1], accelerator.busy, accelerator.failed]
-        if self.identity.slots is not None:
-            values += [accelerator.booted, accelerator.trial]
-        for led, value in zip(self.leds, values, strict=False):
+        for led, light in zip(self.leds, (light for light in LIGHTS if with_flash or not light.flash), strict=False):
             name, number, *part = led.split(".")
             if (name, number) not in resources:
                 resources[name, number] = platform.request(name, int(number), dir="-")
             port = resources[name, number]
-            registered = Signal(name=f"{name}{number}_value")
-            m.d.sync += registered.eq(value)
+            shown = alive                               # from another clock, which goes on without the PLL
+            if light.name != "alive":
+                shown = Signal(name=f"{name}{number}_value")
+                m.d.sync += shown.eq(values[light.name])
             m.submodules[led.replace(".", "_")] = buffer = io.Buffer("o", getattr(port, part[0]) if part else port)
-            m.d.comb += buffer.o.eq(Cat(registered))
+            m.d.comb += buffer.o.eq(Cat(shown))
 
     def _rest(self, m, platform):
         """Pins that nobody drives are pulled down, which some boards take for an order."""

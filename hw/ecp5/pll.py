@@ -1,9 +1,11 @@
 """The clocks of a chip: the PLL of an ECP5, and the reset that lasts until it has locked."""
-from amaranth import ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth import ClockDomain, ClockSignal, Const, Elaboratable, Instance, Module, Signal
+from amaranth.hdl import DomainRenamer
 from amaranth.lib import cdc, io
 
 from arch.pll import Pll
 from hw.family.device import LATER
+from hw.family.heartbeat import Heartbeat
 
 __all__ = ["Clocks"]
 
@@ -11,11 +13,12 @@ __all__ = ["Clocks"]
 class Clocks(Elaboratable):
     """Drives the domains `sync` and `LATER`, which its parent declares, from the platform's clock.
 
-    `sync` is in reset until the PLL has locked, and while the platform's reset button is pressed if it has one.
+    `sync` is in reset until the PLL has locked, and while the platform's reset button is pressed if it has one. `alive` blinks,
+    faster once it has, as `Heartbeat` says: by the platform's clock.
     """
 
     def __init__(self, pll: Pll):
-        self.pll = pll
+        self.pll, self.alive = pll, Signal()
 
     def elaborate(self, platform):
         m = Module()
@@ -29,6 +32,9 @@ class Clocks(Elaboratable):
             a_FREQUENCY_PIN_CLKOS=str(float(self.pll.clock_mhz)),
             i_CLKI=source.i, i_RST=Const(0), i_STDBY=Const(0), o_CLKOP=clock, o_CLKOS=ClockSignal(LATER), o_LOCK=locked)
         m.d.comb += ClockSignal().eq(clock)
+        m.domains += (beats := ClockDomain("source", local=True, reset_less=True))
+        m.submodules.heartbeat = heartbeat = DomainRenamer("source")(Heartbeat(float(self.pll.input_mhz) * 1e6))
+        m.d.comb += [beats.clk.eq(source.i), heartbeat.steady.eq(locked), self.alive.eq(heartbeat.alive)]
         if platform.default_rst is not None:
             m.submodules.button = button = io.Buffer("i", platform.request(platform.default_rst, dir="-"))
             pressed = button.i

@@ -34,5 +34,6 @@ class Device:
     chosen_add: Callable[[Module, Elaboratable], None]
     # The clock pin of the flash that configures the chip.
     config_clock: Callable[[Module, Elaboratable], None]
-    # Drives the domains `sync`, in reset until the clock is steady, and `LATER` from the platform's clock.
+    # Drives the domains `sync`, in reset until the clock is steady, and `LATER` from the platform's clock; its attribute `alive`
+    # blinks by that one.
     clocks: Callable[[Pll], Elaboratable]

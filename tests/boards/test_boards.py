@@ -68,7 +68,7 @@ def test_aliases():
     ({"flash_offset": 100}, "flash_offset must be a multiple of 65536 below 16777216, not 100"),
     ({"flash_bytes": 100}, "flash_bytes must be a multiple of 65536 up to 16777216, not 100"),
     ({"flash_bytes": 2 << 20}, "Flash of 2,097,152 bytes must reach 131,072 beyond its offset 2,097,152 for a slot, but 0"),
-    ({"leds": ("led.0",) * 6}, "leds must be at most 5: link, busy, error, booted, on trial, not 6"),
+    ({"leds": ("led.0",) * 9}, "leds must be at most 8: alive, received, failed, busy, damaged, ready, booted, trial, not 9"),
 ])
 def test_records_out_of_range(change, message):
     with pytest.raises(ValueError, match=message):

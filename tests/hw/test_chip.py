@@ -24,8 +24,8 @@ class Hollow(wiring.Component):
     def __init__(self, geometry, identity, timing):
         pins = {} if timing is None else {"pins": Out(SdramPins())}
         pins |= {} if identity.slots is None else {"flash": Out(SpiPins()), "booted": Out(1), "trial": Out(1)}
-        super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "heard": Out(1),
-                          "busy": Out(1), "failed": Out(1), "idle": Out(1)})
+        super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "spoilt": Out(1),
+                          "busy": Out(1), "failed": Out(1), "ready": Out(1), "idle": Out(1)})
 
     def elaborate(self, platform):
         return Module()
