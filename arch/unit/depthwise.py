@@ -17,8 +17,8 @@ PLANES, PAIR_WORDS = 3, 512
 
 # Cycles of a step that completes a window: a column of the kernel in each.
 WINDOW = KERNEL
-# Step that completes a window -> result offered: byte, line memory (2), window, operands, product (3), sum (2), its columns (3),
-# the half of the channels that is requantised first, requantiser (11), its halves side by side, choice, queue.
+# Step that completes a window -> result offered: byte, line memory (2), operands, product (3), sum (2), its columns (3),
+# the third of the channels that is requantised first, requantiser (11), its thirds side by side (2), choice, queue.
 LATENCY = 28
 # Vector taken -> offered, when it passes.
 PASS = 5

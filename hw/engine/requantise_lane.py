@@ -10,9 +10,9 @@ from hw.primitives.gated_add import GatedAdd
 __all__ = ["RequantiseLane"]
 
 
-def _product(m: Module, name: str, acc: Value, factor: Value) -> Value:
+def _product(m: Module, name: str, acc: Value, factor: Value, rows_per_copy: int) -> Value:
     """acc (any shape) times the 8-bit factor by gated adds, exact, 4 cycles later. Carry chains are hard to place: each has
-    operands of its own in front of it."""
+    operands of its own in front of it, or so many of the four share them."""
     signedness = acc.shape().signed
     late_factor = Signal(8, name=f"{name}_factor", reset_less=True)
     m.d.sync += late_factor.eq(factor)
@@ -21,11 +21,12 @@ def _product(m: Module, name: str, acc: Value, factor: Value) -> Value:
     for n in range(0, 8, 2):
         width = len(acc) + 2
         m.submodules[f"{name}_row{n}"] = row = GatedAdd(width)
-        own = []
-        for k, bit in enumerate(acc):
-            m.submodules[f"{name}_acc{n}_{k}"] = copy = Copy()
-            m.d.comb += copy.d.eq(bit)
-            own.append(copy.q)
+        if n // 2 % rows_per_copy == 0:
+            own = []
+            for k, bit in enumerate(acc):
+                m.submodules[f"{name}_acc{n}_{k}"] = copy = Copy()
+                m.d.comb += copy.d.eq(bit)
+                own.append(copy.q)
         wide = Cat(own).as_signed() if signedness else Cat(own)
         product = Signal(Shape(width, signedness), name=f"{name}{n}", reset_less=True)
         extended = Signal(Shape(width, signedness), name=f"{name}{n}_extended")
@@ -63,6 +64,8 @@ class RequantiseLane(wiring.Component):
     ----------
     multiplier : bool
         Use a hardware multiplier.
+    rows_per_copy : int
+        How many of the four gated adds of a product share a copy of the sum.
 
     Members
     -------
@@ -89,8 +92,8 @@ class RequantiseLane(wiring.Component):
     fraction: In(1)
     q: Out(8)
 
-    def __init__(self, *, multiplier: bool = True):
-        self.multiplier = bool(multiplier)
+    def __init__(self, *, multiplier: bool = True, rows_per_copy: int = 1):
+        self.multiplier, self.rows_per_copy = bool(multiplier), rows_per_copy
         super().__init__()
 
     def elaborate(self, platform):
@@ -100,10 +103,10 @@ class RequantiseLane(wiring.Component):
             m.submodules.mult = mult = Multiplier(pipeline=True)
             assert mult.latency == 3
             m.d.comb += [mult.a.eq(self.acc[14:].as_signed()), mult.b.eq(self.factor)]
-            low, high = _product(m, "low", self.acc[:14], self.factor), Signal(signed(26), reset_less=True)
+            low, high = _product(m, "low", self.acc[:14], self.factor, self.rows_per_copy), Signal(signed(26), reset_less=True)
             m.d.sync += [high.eq(mult.p[:26].as_signed()), product.eq(Cat(low[:14], high + low[14:]))]
         else:
-            m.d.sync += product.eq(_product(m, "whole", self.acc, self.factor))
+            m.d.sync += product.eq(_product(m, "whole", self.acc, self.factor, self.rows_per_copy))
 
         def shifted(value, over, select, amounts, width, name):
             """value >> amounts[select] in `width` bits, of which the last stays the sign; whether any were lost that differ from

@@ -60,7 +60,7 @@ def issue_steps(m: Module, platform, unit, queue: Queue, space: Credits, *, rest
                  unit.result.eq(result & ~held_back if late else result)]
     if platform is None:
         # Steps prepared and not yet made, wherever they are: proofs that go on from any state need to know.
-        under_way = queue.held.number + queue.w_en + spare + waiting
+        under_way = queue.held.number + queue.w_en[0] + spare + waiting
         m.d.comb += Assert(ResetSignal() | (space.number + under_way == unit.places) & (waiting | ~(spare | due))
                            & (due == dues[1]) & (due == dues[2])
                            & (unit.result == (go & step.emit)), "steps got lost")

@@ -11,9 +11,9 @@ __all__ = ["ACC", "BIAS", "BYTE", "COLUMNS", "LINES", "WINDOW", "DepthwiseLane"]
 # Stages, counted from the cycle in which a step is made; `Depthwise` gives each port's value in its stage.
 BYTE = 1                    # the byte of a step
 LINES = 3                   # the bytes of the two rows above it
-WINDOW = 4                  # the window's first column, and the weights that meet it
-BIAS = 10                   # the sum of its first column
-ACC = 13                    # the sum of all
+WINDOW = 3                  # the window's first column, and the weights that meet it
+BIAS = 9                    # the sum of its first column
+ACC = 12                    # the sum of all
 
 COLUMNS = 4                 # places for columns
 
@@ -60,25 +60,25 @@ class DepthwiseLane(wiring.Component):
     put, place : ``In(1)``, ``In(range(COLUMNS))``
         Stage 3: a step is made, and where its column goes.
     column : ``In(range(COLUMNS))``
-        Stages 4 to 6: where the column is that is next.
+        Stages 3 to 5: where the column is that is next.
     turn : ``In(2)``
-        Stages 4 to 6: the kernel's column that it meets.
+        Stages 3 to 5: the kernel's column that it meets.
     outside : ``In(3)``
-        Stages 4 to 6: in which of the window's rows it lies outside the map, the uppermost one in bit 0; bit 2 a cycle later.
+        Stages 3 to 5: in which of the window's rows it lies outside the map, the uppermost one in bit 0; bit 2 a cycle later.
     late_column, late_turn : ``In(range(COLUMNS))``, ``In(2)``
         The same a cycle later, for the lowest row.
     padding : ``In(8)``
-        Stages 4 to 7.
+        Stages 3 to 6.
     weights : ``In(24)``
         Three of a column of the kernel, the uppermost row's first.
     weights_put, weights_place : ``In(1)``, ``In(2)``
         In any cycle: they are the kernel's from now on; its column.
     bias : ``In(signed(32))``
-        Stage 10.
+        Stage 9.
     begin : ``In(1)``
-        Stage 10: the sum is that of a window's first column.
+        Stage 9: the sum is that of a window's first column.
     acc : ``Out(signed(32))``
-        Stage 13, for a cycle.
+        Stage 12, for a cycle.
     """
 
     byte: In(8)
@@ -127,7 +127,8 @@ class DepthwiseLane(wiring.Component):
         m.d.comb += [wide.eq(total), add.a.eq(wide), add.b.eq(self.bias), add.c.eq(acc), add.choose.eq(self.begin),
                      self.acc.eq(acc)]
         m.d.sync += acc.eq(add.o)
-        assert (WINDOW, BIAS, ACC) == (LINES + 1, WINDOW + 1 + 3 + 2, BIAS + KERNEL)
+        # The newest column is put in stage `LINES` and read in that of the kernel's last one.
+        assert LINES < WINDOW + KERNEL - 1 and (BIAS, ACC) == (WINDOW + 1 + 3 + 2, BIAS + KERNEL)
         return m
 
     @staticmethod

@@ -9,6 +9,7 @@ from hw.parts.countdown import Countdown
 from hw.parts.credits import Credits
 from hw.parts.delay import delayed
 from hw.parts.issue import issue_steps
+from hw.parts.latch import SLICE_BITS, taken_while_idle
 from hw.parts.layout import record_layout
 from hw.parts.queue import Queue
 from hw.primitives import Copy
@@ -70,14 +71,15 @@ class DepthwiseSteps(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.queue = queue = Queue(step_layout(), places=self.places)
+        m.submodules.queue = queue = Queue(step_layout(), places=self.places, slice_bits=SLICE_BITS)
         m.submodules.space = space = Credits(self.places, self.places)
         issue_steps(m, platform, self, queue, space, rests="window", late=lambda go, due: self._late(m, self.step, go, due))
 
-        config, new = Signal(record_layout(DepthwiseConfig), reset_less=True), self.command.payload
         lead = Signal(11, reset_less=True)          # rows to the first one that completes a window, itself included
         all_rows = Signal(11, reset_less=True)      # of the map and virtual ones
         idle, taken, run, tick, end = Signal(init=1), Signal(), Signal(), Signal(), Signal()
+        new = self.command.payload
+        config = taken_while_idle(m, new, end | idle & ~self.command.valid)
         m.d.sync += taken.eq(0)
         loads = []
         for name in ("columns", "rows"):
@@ -85,7 +87,7 @@ class DepthwiseSteps(wiring.Component):
             m.d.comb += copy.d.eq(taken & ~ResetSignal())
             loads.append(copy.q)
         with m.If(idle & self.command.valid):
-            m.d.sync += [config.eq(new), idle.eq(0), taken.eq(1), lead.eq(new.lead + 1),
+            m.d.sync += [idle.eq(0), taken.eq(1), lead.eq(new.lead + 1),
                          all_rows.eq(new.rows + Mux(new.enable, new.overhang_rows, 0))]
         with m.If(loads[0]):
             m.d.sync += run.eq(1)
@@ -97,7 +99,10 @@ class DepthwiseSteps(wiring.Component):
         m.d.comb += [made.eq(tick & column.valid), space.take.eq(made)]
         next_step, last = self._rows(m, config, lead, all_rows, loads[1], tick, made, column)
         prepared = Signal(step_layout(), reset_less=True)
-        m.d.sync += [prepared.eq(next_step), queue.w_en.eq(made)]
+        m.d.sync += prepared.eq(next_step)
+        for n, put in enumerate(queue.w_en):
+            m.submodules[f"put{n}"] = copy = Copy()
+            m.d.comb += [copy.d.eq(made & ~ResetSignal()), put.eq(copy.q)]
         m.d.comb += [queue.w_data.eq(prepared), end.eq(made & last)]
         return m
 

@@ -23,9 +23,10 @@ __all__ = ["Depthwise", "DepthwiseConstants", "UNIT"]
 LANES_PER_COPY = 2          # lanes served by one copy of a control line
 LANES_PER_PADDING = 4       # by one of the padding
 LINE_BITS = 72              # of the line memory, served by one copy of its addresses: whole tiles, whatever their shape
-SUM = ACC + 1               # stage of the sums of the first half of the lanes at the requantisers; of the others a cycle later
-SCALES, SHIFTS = SUM - 1, SUM + 2       # of their multipliers and shifts, before registers that choose a half's
-RESULT = SUM + RequantiseLane.LATENCY + 1       # both halves side by side
+SHARE = depthwise.WINDOW    # lanes that share a requantiser
+SUM = ACC + 1               # stage of the sums of the first ones at the requantisers; of the next ones a cycle later each
+SCALES, SHIFTS = SUM - 1, SUM + 2       # of their multipliers and shifts, before registers that choose a lane's
+RESULT = SUM + RequantiseLane.LATENCY + SHARE - 1       # all lanes' side by side
 
 
 PORT_BITS = bias_layout().size + scale_layout().size
@@ -155,9 +156,9 @@ class DepthwiseConstants(wiring.Component):
 class Depthwise(wiring.Component):
     """Convolves a stream of vectors as `DepthwiseConfig` says; exactly golden's values. Without `enable` vectors pass.
 
-    A window takes three cycles, a column of the kernel in each, and half the lanes are requantised in one of them, the others in
-    the next, by the same requantisers. What completes a window in cycle t is offered from cycle t + `LATENCY` on, what passes
-    from t + `PASS` on. A credit is taken for each and comes back `BACK` cycles after it left. So ``i.ready`` depends on registers
+    A window takes three cycles, a column of the kernel in each, and a third of the lanes is requantised in each of them, by the
+    same requantisers. What completes a window in cycle t is offered from cycle t + `LATENCY` on, what passes from
+    t + `PASS` on. A credit is taken for each and comes back `BACK` cycles after it left. So ``i.ready`` depends on registers
     only, ``o.valid`` is a register and ``o.payload`` stable until taken. After reset nothing is under way; constants stay.
 
     Of each output block and column the last two rows are kept in the line memory between rows, bands and commands; other commands
@@ -197,7 +198,7 @@ class Depthwise(wiring.Component):
     def cells(geometry: Geometry) -> dict[str, int]:
         """Lookup tables and registers that an engine has more with it, nearly: of the unit synthesised alone."""
         lanes = geometry.output_lanes
-        return {"lut4": 810 + 649 * lanes, "ff": 990 + 793 * lanes}
+        return {"lut4": 1090 + 582 * lanes, "ff": 1305 + 689 * lanes}
 
     def elaborate(self, platform):
         m = Module()
@@ -244,13 +245,14 @@ class Depthwise(wiring.Component):
         """The sums of all lanes, in stage `ACC`."""
         above, kept = self._lines(m, step, made)
         shared = self._columns(m, step, made, window)
-        padding, sums = delayed(m, step.rule.padding, LINES, "padding"), []
+        soon, padding = delayed(m, made, WINDOW - 2, "soon"), delayed(m, step.rule.padding, WINDOW - 1, "padding")
+        sums = []
         for n in range(self.lanes):
             if n % LANES_PER_COPY == 0:
                 own = {name: copied(m, value, f"{name}_{n}") for name, value in shared.items()}
             if n % LANES_PER_PADDING == 0:
                 own_padding = Signal(8, name=f"padding_{n}", reset_less=True)
-                with m.If(own["put"]):
+                with m.If(copied(m, soon, f"takes_padding_{n}")):
                     m.d.sync += own_padding.eq(padding)
             m.submodules[f"lane{n}"] = lane = DepthwiseLane()
             m.d.comb += [
@@ -281,20 +283,20 @@ class Depthwise(wiring.Component):
 
     def _columns(self, m, step, made, window):
         """Where each column goes and which one is next: what lanes are given, a cycle ahead."""
-        now = Signal(range(COLUMNS), reset_less=True)
-        m.d.sync += now.eq(now + made)
-        before = delayed(m, now, LINES - 1, "before")       # LINES - 1 cycles ago
-        put = delayed(m, made, LINES - 1, "put")
+        now = Signal(range(COLUMNS), reset_less=True)       # in stage 1
+        m.d.sync += now.eq(now + delayed(m, made, 1, "counts"))
+        before = delayed(m, now, LINES - 2, "before")
+        put, seen = delayed(m, made, LINES - 1, "put"), delayed(m, made, WINDOW - 2, "seen")
         # In which rows the last columns lie outside the map, the newest one first, the uppermost row in bit 0.
-        inside = delayed(m, Cat(step.real, step.above & step.column.replicate(2)), LINES - 1, "inside")
-        first = delayed(m, step.first, LINES - 1, "first")
+        inside = delayed(m, Cat(step.real, step.above & step.column.replicate(2)), WINDOW - 2, "inside")
+        first = delayed(m, step.first, WINDOW - 2, "first")
         outside = [Signal(KERNEL, name=f"outside{n}", reset_less=True) for n in range(KERNEL)]
-        with m.If(put):
+        with m.If(seen):
             m.d.sync += outside[0].eq(Cat(~bit for bit in reversed(inside)))
             for one, newer in zip(outside[1:], outside, strict=False):
                 m.d.sync += one.eq(newer | first.replicate(KERNEL))
         # A step has been counted in the cycles of a window's second and third column.
-        column = (delayed(m, before, 1, "since") + COLUMNS - 2 + window[WINDOW + 1])[:len(now)]
+        column = (delayed(m, now, WINDOW - 2, "since") + COLUMNS - 2 + window[WINDOW + 1])[:len(now)]
         turn = Cat(window[WINDOW], window[WINDOW + 1])
         rows = Mux(turn[1], outside[0], Mux(turn[0], outside[1], outside[2]))
         return {"put": put, "place": before, "column": column, "turn": turn,
@@ -311,37 +313,42 @@ class Depthwise(wiring.Component):
         # Zero point and limits of a block wait until the results before it are through.
         m.submodules.rules = rules = Queue(24, places=8)
         rule, lead = steps.step.rule, RequantiseLane.LEAD
-        follows = delayed(m, steps.start, SUM + lead["zero_point"] - 1, "follows", reset=True)
+        follows = delayed(m, steps.start, SUM + lead["zero_point"] - 2, "follows", reset=True)
         zero_point, limits = Signal(8, reset_less=True), Signal(16, reset_less=True)
         m.d.comb += [rules.w_en.eq(steps.start), rules.w_data.eq(Cat(rule.zero_point, rule.low, rule.high)),
                      rules.o.ready.eq(follows)]
         with m.If(follows):
             m.d.sync += [zero_point.eq(rules.o.payload[:8]), limits.eq(rules.o.payload[8:])]
-        low, high = (register(limits[8 * n:8 * n + 8], name) for n, name in enumerate(("low", "high")))
-
-        half, results = self.lanes // 2, []
-        for n in range(half):
+        limits = register(limits, "late_limits")
+        count, results = -(-self.lanes // SHARE), [None] * self.lanes
+        for n in range(count):
+            if n % LANES_PER_COPY == 0:
+                near, (low, high) = copied(m, zero_point, f"zero_point{n}"), (
+                    copied(m, limits[at:at + 8], f"{name}{n}") for at, name in ((0, "low"), (8, "high")))
             # Of lookup tables: the multipliers that the array leaves stand among its lanes, where wires are scarce.
-            m.submodules[f"requantise{n}"] = lane = RequantiseLane(multiplier=False)
+            m.submodules[f"requantise{n}"] = lane = RequantiseLane(multiplier=False, rows_per_copy=2)
+            own = range(n, self.lanes, count)
             now = {}
             for name, stage, bits in (("multiplier", SCALES, 8), ("shift", SHIFTS, 6)):
-                m.submodules[f"{name}_half{n}"] = first = Copy()
-                m.d.comb += first.d.eq(window[stage - 1])
-                one, other = (getattr(words, name).word_select(k, bits) for k in (n, n + half))
-                now[name] = register(Mux(first.q, one, other), f"{name}{n}")
-            m.submodules[f"half{n}"] = first = Copy()
-            m.d.comb += first.d.eq(window[ACC - 1])
+                *others, last = (getattr(words, name).word_select(k, bits) for k in own)
+                for turn, value in reversed(list(enumerate(others))):
+                    last = Mux(copied(m, window[stage - 1 + turn], f"{name}{n}_{turn}"), value, last)
+                now[name] = register(last, f"{name}{n}")
             right = register((now["shift"] - 1)[:6], f"right{n}")
             middle = register(right[:3], f"right{n}_middle")
+            # Sums of the others wait in a row.
+            acc = register(sums[own[-1]], f"acc{own[-1]}")
+            for k in reversed(own[:-1]):
+                acc = register(Mux(copied(m, window[ACC - 1], f"sums{k}"), sums[k], acc).as_signed(), f"acc{k}")
             m.d.comb += [
-                lane.acc.eq(register(Mux(first.q, sums[n], register(sums[n + half], f"held{n}")).as_signed(), f"acc{n}")),
-                lane.factor.eq(now["multiplier"]),
+                lane.acc.eq(acc), lane.factor.eq(now["multiplier"]),
                 lane.right.eq(Cat(register(middle[:2], f"right{n}_low"), middle[2], right[3:])),
-                lane.zero_point.eq(zero_point), lane.low.eq(low), lane.high.eq(high), lane.fraction.eq(0)]
-            results.append(lane.q)
+                lane.zero_point.eq(near), lane.low.eq(low), lane.high.eq(high), lane.fraction.eq(0)]
+            for turn, k in enumerate(own):
+                results[k] = delayed(m, lane.q, SHARE - 1 - turn, f"result{k}_")
         assert SHIFTS + 2 == SUM + lead["right3"] and lead["right0"] == lead["right2"] + 1 == lead["right3"] + 2
         assert lead["low"] == lead["high"] == lead["zero_point"] + 1
-        return Cat(*(register(q, f"first_half{n}") for n, q in enumerate(results)), *results)
+        return Cat(results)
 
 
 UNIT = Depthwise        # as `hw.engine.engine` finds it
