@@ -13,11 +13,13 @@ __all__ = ["Unpacked", "parameter", "predicted", "unpack"]
 @dataclass
 class Unpacked:
     """What came out of a frame: `rows`, each with its address and the words that were whole before something was `wrong`, if
-    anything was. `codes`: ones and further bits of each byte's code, those of the last one as far as they came."""
+    anything was. `codes`: ones and further bits of each byte's code, those of the last one as far as they came if the stream
+    `ended` in front of it or in it."""
 
     rows: list[tuple[int, list[int]]] = field(default_factory=list)
     codes: list[tuple[int, int]] = field(default_factory=list)
     wrong: bool = False
+    ended: bool = False
 
 
 class _Ended(Exception):
@@ -114,6 +116,6 @@ def unpack(arguments: Sequence[int]) -> Unpacked:
                 return unpacked
             left -= head.skip                               # negative, or too little for a row: wrong
     except _Ended:
-        pass
+        unpacked.ended = True
     unpacked.wrong = True
     return unpacked

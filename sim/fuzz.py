@@ -16,8 +16,10 @@ import numpy as np
 
 from arch.protocol import Identity
 from cli import Parser, WorkError, counting, run_command, write_json
+from golden.packing import unpack
 from host.device import Device
 from host.link import LinkError
+from host.packing import pack
 from host.protocol import checksum
 from host.session import Session
 from sim.link import IDENTITY, LinkBoard, Mirror
@@ -46,7 +48,7 @@ def _round(device: Device, line: FaultyLine, seed: int) -> int:
                 connected, starts = True, len(device.starts)
             count = int(rng.choice([1, 2, 9, 60, 1100]))
             address, image = int(rng.integers(words - count)), rng.integers(0, 1 << 16, count, dtype=np.uint16)
-            match rng.integers(8):
+            match rng.integers(9):
                 case 0 | 1 | 2:
                     session.write(address, image)
                     expected[address:address + count] = image
@@ -65,6 +67,10 @@ def _round(device: Device, line: FaultyLine, seed: int) -> int:
                     sent = rng.bytes(min(count, 60))
                     if session.exchange(sent) != device.flash.exchange(sent):
                         raise FuzzError(f"seed {seed}: wrong bytes came from the flash")
+                case 8:
+                    rows = image[:60].reshape(-1, len(image[:60]) // (3 if count >= 9 else 1))
+                    session.write_packed(pack(rows, address, int(rng.choice([1, 3]))))
+                    expected[address:address + rows.size] = rows.ravel()
                 case 7:
                     sector = int(rng.integers(1 << 12)) << 12
                     if session.scan(sector) != device.flash.scan(sector):
@@ -88,8 +94,8 @@ def _round(device: Device, line: FaultyLine, seed: int) -> int:
 def fuzz(*, rtl: bool, frames: int, rate: float, seed: int, progress: Callable[[int], None] = lambda damaged: None) -> dict:
     """Figures of a run until so many frames were damaged. Raises FuzzError, and SimulationError where gateware and reference
     differ or nothing comes."""
-    board = LinkBoard() if rtl else Device(Identity(digest=1, storage_words=4000, clock_khz=140_000, name="reference"),
-                                          flash=Mirror())
+    board = LinkBoard() if rtl else Device(Identity(digest=1, storage_words=4000, clock_khz=140_000, name="reference",
+                                                   packing=True), flash=Mirror(), unpack=unpack)
     damaged, sent, reconnects, rounds = Counter(), 0, 0, 0
     while damaged.total() < frames:
         line = FaultyLine(board, seed=seed + rounds, rate=rate, faults=FAULTS)

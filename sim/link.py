@@ -6,6 +6,7 @@ import numpy as np
 
 from arch.protocol import COUNTERS, Identity
 from arch.slots import Outcome
+from golden.packing import unpack
 from host.device import Device
 from host.protocol import Status
 from hw.link.link import Link, status_layout
@@ -19,8 +20,9 @@ __all__ = ["IDENTITY", "LinkBoard", "LinkTop", "Mirror", "STORAGE"]
 
 STORAGE = 4096
 FLIPPED, LAST, SCANNED = 0x5A, 0xA5, 0xC3
+_LONGEST = 300_000              # cycles of a request; a packed frame of noise takes most
 IDENTITY = Identity(digest=0xFEDCBA9876543210, storage_words=STORAGE - 96, clock_khz=140_000, name="bench",
-                    flash_offset=1 << 20, flash_bytes=1 << 24)
+                    flash_offset=1 << 20, flash_bytes=1 << 24, packing=True)
 _STATUS = Status(running=False, finished=True, failed=True, fault=8, queue=3, opcode=9, index=123_456, word=654_321,
                  cycles=0xDEADBEEF, booted=True, program=0xABCDEF,
                  outcome=Outcome.of(0xD792))
@@ -87,7 +89,7 @@ class LinkBoard:
         if LinkBoard.design is None:
             LinkBoard.design = Design(LinkTop())
         self.sim = LinkBoard.design.simulate()
-        self.twin = Device(IDENTITY, flash=Mirror())
+        self.twin = Device(IDENTITY, flash=Mirror(), unpack=unpack)
         self.twin.status, self.twin.counters = _STATUS, [0x01234567 * n + 0x7E7D for n in range(len(COUNTERS))]
         self.twin.run = lambda address: self.twin.status
         self._show(_STATUS)
@@ -115,8 +117,8 @@ class LinkBoard:
         self.sim.feed("rx", np.stack([np.frombuffer(sent, np.uint8), np.zeros(len(sent), np.uint8)], 1))
         self._sent += len(expected)
         if expected:
-            self.sim.run_until(beats=("tx", self._sent), deadline=100_000)
-        self.sim.run_until(drained="rx", deadline=100_000)
+            self.sim.run_until(beats=("tx", self._sent), deadline=_LONGEST)
+        self.sim.run_until(drained="rx", deadline=_LONGEST)
         self.sim.step(60)
         back = self.sim.beats("tx").payload[:, 0].tobytes()
         if back != expected:

@@ -78,7 +78,8 @@ class FrameCheck(wiring.Component):
                      turn.eq(sequence == awaited)]
 
         is_ = Signal(kinds_layout(), reset_less=True)
-        missing = {Kind.PACKED} | (set() if self.flash else {Kind.EXCHANGE, Kind.BOOT, Kind.SCAN})
+        missing = (set() if self.identity.packing else {Kind.PACKED}) | (
+            set() if self.flash else {Kind.EXCHANGE, Kind.BOOT, Kind.SCAN})
         kinds = [one for one in Kind if one not in missing]
         m.d.sync += [is_[one.name.lower()].eq(kind == one) for one in kinds]
         names = list(LENGTHS)
@@ -89,7 +90,8 @@ class FrameCheck(wiring.Component):
         known, busy = Signal(reset_less=True), Signal(reset_less=True)
         storage = Signal(reset_less=True)
         m.d.sync += [known.eq(is_.as_value().any()),
-                     storage.eq(is_.write | is_.read | is_.checksum | is_.start | is_.exchange | is_.boot | is_.scan),
+                     storage.eq(is_.write | is_.packed | is_.read | is_.checksum | is_.start | is_.exchange | is_.boot
+                                | is_.scan),
                      busy.eq(self.busy & storage & ~((is_.start | is_.boot) & again))]
         fits, count = self._length(m, is_, kinds)
         inside = self._inside(m, is_, count)
@@ -118,7 +120,8 @@ class FrameCheck(wiring.Component):
             m.d.sync += right.eq(((words == low) if low == high else (words >= low) & (words <= high)) & is_[one.name.lower()])
             lengths.append(right)
         m.d.sync += fits.eq(Cat(lengths).any())
-        for bit, value in ((is_.write, image), (is_.read, second[:16]), (is_.checksum, second), (is_.exchange, words)):
+        for bit, value in ((is_.write, image), (is_.packed, second[:16]), (is_.read, second[:16]), (is_.checksum, second),
+                           (is_.exchange, words)):
             with m.If(bit):
                 m.d.sync += count.eq(value)
         return fits, count
@@ -135,6 +138,7 @@ class FrameCheck(wiring.Component):
         m.d.sync += [
             beyond.eq(first[:bits + 1] + count),
             sane.eq((count != 0) & ~(is_.checksum & second[bits + 1:].any())
+                    & ~((is_.read | is_.packed) & second[min(bits + 1, 16):16].any())
                     & ~(is_.read & (count[9:].any() | (count[:9] > DATA_WORDS)))),
             inside.eq((stored & sane & ~first[bits:].any()) & ~is_.scan | is_.exchange | is_.boot
                       | is_.scan & sector)]

@@ -15,6 +15,7 @@ from hw.link.reply import Body, LinkReply
 from hw.link.send import LinkSender
 from hw.link.spi import answer_layout, exchange_layout
 from hw.link.uart import byte_layout
+from hw.link.unpack import LinkUnpack
 from hw.link.words import LENGTHS, LinkWords, status_layout
 from hw.link.write import LinkWrite
 from hw.parts.slot import Slot
@@ -26,6 +27,7 @@ __all__ = ["Link", "status_layout"]
 
 _WORD = BlockRam.LATENCY + 1            # cycles from the decision for a word of the frame to the word
 _STATES = ("IDLE", "HEAD", "CHECK", "DECIDE", "OBEY", "REFUSE", "WRITE", "CHECKSUM", "SCAN", "BEGIN", "REPLY")
+_SHAPE = 5                              # word of a packed frame from which on it is the unpacker's
 
 
 class Link(wiring.Component):
@@ -37,6 +39,7 @@ class Link(wiring.Component):
     Parameters
     ----------
     identity : Identity
+        If it has `packing`, packed frames are unpacked.
     flash : bool
         Whether there is one.
 
@@ -116,23 +119,36 @@ class Link(wiring.Component):
                          self.sector.eq(first)]
         # Nothing of a frame is needed any more when its reply has begun, but for the bytes of an exchange.
         m.d.comb += receiver.o.ready.eq(Mux(body == Body.EXCHANGE, reply.done, reply.begun))
-        self._storage(m, receiver, write, read, check.kind.write)
+        if self.identity.packing:
+            m.submodules.unpack = unpack = LinkUnpack(self.storage_bits, _WORD)
+            next_ = next_ | unpack.next
+            m.d.comb += [unpack.address.eq(first), unpack.span.eq(head[48:64]), unpack.skip.eq(head[64:80]),
+                         unpack.words.eq(receiver.o.payload.words), unpack.data.eq(receiver.data)]
+        self._storage(m, receiver, write, read, check.kind)
         self._stream(m, read, checksum, reply)
         self._table(m, check, checksum, reply, first)
         self._states(m, head, body, next_)
         return m
 
-    def _storage(self, m, receiver, write, read, writes):
+    def _storage(self, m, receiver, write, read, kind):
         """Requests of reads and writes, never both at once. A frame's word goes on from a register, which stands still while it
         is not taken: it follows the RAM, whose address does not change before."""
         free = Signal()                         # a cycle late: storage is far away, and nothing is given twice so soon
         reads = Signal(reset_less=True)
-        m.d.sync += [self.w.payload.eq(receiver.data), write.room.eq(self.w.ready), free.eq(self.request.ready),
-                     reads.eq(~writes)]
+        word, give, asks, writes = receiver.data, write.give, write.request.valid, write.request.payload
+        if self.identity.packing:
+            unpack = m.submodules.unpack
+            packed = Signal(reset_less=True)
+            m.d.sync += [packed.eq(kind.packed), unpack.room.eq(self.w.ready)]
+            m.d.comb += unpack.request.ready.eq(free)
+            word, writes = Mux(packed, unpack.word, word), Mux(packed, unpack.request.payload, writes)
+            give, asks = give | unpack.give, asks | unpack.request.valid
+        m.d.sync += [self.w.payload.eq(word), write.room.eq(self.w.ready), free.eq(self.request.ready),
+                     reads.eq(~(kind.write | kind.packed))]
         m.d.comb += [
-            self.w.valid.eq(write.give), read.r.eq(self.r), read.request.ready.eq(free), write.request.ready.eq(free),
-            self.request.valid.eq((read.request.valid | write.request.valid) & free),
-            self.request.payload.eq(Mux(reads, read.request.payload, write.request.payload))]
+            self.w.valid.eq(give), read.r.eq(self.r), read.request.ready.eq(free), write.request.ready.eq(free),
+            self.request.valid.eq((read.request.valid | asks) & free),
+            self.request.payload.eq(Mux(reads, read.request.payload, writes))]
 
     def _stream(self, m, read, checksum, reply):
         """Words that are read go to the checksum or into the reply: whichever was started takes them."""
@@ -160,9 +176,9 @@ class Link(wiring.Component):
         m.d.comb += [events[LINE_COUNTS.index(name)].eq(event) for name, event in (
             ("sound", self.heard), ("damaged", self.spoilt), ("unawaited", unawaited),
             ("lost", byte.valid & byte.ready & byte.payload.error))]
-        kind, damaged = check.kind, receiver.o.payload.damaged
+        damaged = receiver.o.payload.damaged
         step, table = Signal(range(HEAD_WORDS + _WORD)), Signal.like(reply.table, reset_less=True)
-        jump, target, on = Signal(), Signal(2, reset_less=True), Signal()       # to a word of the frame; to the next one
+        jump, target, on = Signal(), Signal(2 + self.identity.packing, reset_less=True), Signal()    # to a word; to the next one
         with m.If(jump):
             m.d.sync += receiver.word.eq(target)
         with m.Elif(on):
@@ -172,7 +188,7 @@ class Link(wiring.Component):
                      self.spoilt.eq(0), unawaited.eq(0), parts.read.start.eq(0)]
         if self.flash:
             m.d.sync += [self.boot.eq(0), self.scan.eq(0)]
-        with States(m, _STATES) as states:
+        with States(m, (*_STATES, *("UNPACK",) * self.identity.packing)) as states:
             with states.at("IDLE"):
                 m.d.comb += self.idle.eq(~receiver.o.valid & ~parts.slot.o.valid & parts.sender.idle)
                 m.d.sync += [step.eq(0), jump.eq(1), target.eq(0),
@@ -196,26 +212,9 @@ class Link(wiring.Component):
                 states.go("OBEY")
                 with m.If(check.refused):
                     states.go("REFUSE")
-            with states.at("OBEY"):
-                m.d.comb += check.obey.eq(1)
-                m.d.sync += [table.eq(check.reply), jump.eq(1), target.eq(Mux(kind.exchange, 1, 3)),
-                             self.start.eq(kind.start & ~check.again), self.clear.eq((kind.clear | kind.boot) & ~check.again),
-                             parts.read.start.eq(kind.read | kind.checksum)]
-                states.go("BEGIN")
-                if self.flash:
-                    m.d.sync += [self.boot.eq(kind.boot & ~check.again), self.scan.eq(kind.scan)]
-                    with m.If(kind.scan):
-                        states.go("SCAN")
-                with m.If(kind.read):
-                    m.d.sync += body.eq(Body.READ)
-                with m.If(kind.exchange):
-                    m.d.sync += body.eq(Body.EXCHANGE)
-                with m.If(kind.write):
-                    m.d.comb += parts.write.start.eq(1)
-                    states.go("WRITE")
-                with m.If(kind.checksum):
-                    m.d.comb += parts.checksum.start.eq(1)
-                    states.go("CHECKSUM")
+            self._obey(m, states, table, body, jump, target)
+            if self.identity.packing:
+                self._unpacked(m, states, parts)
             with states.at("SCAN"):
                 if self.flash:
                     with m.If(self.scanned):
@@ -230,3 +229,44 @@ class Link(wiring.Component):
             with states.at("BEGIN"):
                 m.d.comb += reply.start.eq(1)
                 states.go("REPLY")
+
+    def _obey(self, m, states, table, body, jump, target):
+        """What an undamaged frame asks for, in its turn."""
+        parts = m.submodules
+        check, kind = parts.check, parts.check.kind
+        with states.at("OBEY"):
+            m.d.comb += check.obey.eq(~kind.packed)         # of that nobody knows yet
+            m.d.sync += [table.eq(check.reply), jump.eq(1),
+                         target.eq(Mux(kind.exchange, 1, Mux(kind.packed, _SHAPE, 3))),
+                         self.start.eq(kind.start & ~check.again), self.clear.eq((kind.clear | kind.boot) & ~check.again),
+                         parts.read.start.eq(kind.read | kind.checksum)]
+            states.go("BEGIN")
+            if self.flash:
+                m.d.sync += [self.boot.eq(kind.boot & ~check.again), self.scan.eq(kind.scan)]
+                with m.If(kind.scan):
+                    states.go("SCAN")
+            with m.If(kind.read):
+                m.d.sync += body.eq(Body.READ)
+            with m.If(kind.exchange):
+                m.d.sync += body.eq(Body.EXCHANGE)
+            with m.If(kind.write):
+                m.d.comb += parts.write.start.eq(1)
+                states.go("WRITE")
+            with m.If(kind.checksum):
+                m.d.comb += parts.checksum.start.eq(1)
+                states.go("CHECKSUM")
+            if self.identity.packing:
+                with m.If(kind.packed):
+                    m.d.comb += parts.unpack.start.eq(1)
+                    states.go("UNPACK")
+
+    def _unpacked(self, m, states, parts):
+        """A packed frame is obeyed once all of it has made sense."""
+        unpack, check = parts.unpack, parts.check
+        with states.at("UNPACK"):
+            with m.If(unpack.done):
+                m.d.comb += check.obey.eq(~unpack.wrong)
+                m.d.sync += parts.words.reason.eq(Refusal.CODED)
+                states.go("BEGIN")
+                with m.If(unpack.wrong):
+                    states.go("REFUSE")

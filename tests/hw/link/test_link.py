@@ -6,12 +6,15 @@ import random
 import numpy as np
 import pytest
 
-from arch.protocol import DATA_WORDS, FLAG, REFUSED, REPLY, Kind
+from arch.protocol import DATA_WORDS, FLAG, REFUSED, REPLY, Kind, Refusal
+from host.packing import pack
 from host.protocol import Message, checksum, pair
 from host.session import Refused, Session
 from sim.fuzz import fuzz
 from sim.link import IDENTITY, LinkBoard
 from sim.models.line import FAULTS, FaultyLine
+
+PICTURE = (np.cumsum(np.random.default_rng(4).integers(-6, 7, (20, 90)), 1) + 120).astype(np.uint8).view("<u2")
 
 
 @pytest.fixture
@@ -87,7 +90,7 @@ def test_busy(board):
     board.running(True)
     for ask in (lambda: session.write(0, words(1)), lambda: session.read(0, 1), lambda: session.checksum(0, 1),
                 lambda: session.start(0), lambda: session.exchange(b"x"), lambda: session.reboot(1),
-                lambda: session.scan(0)):
+                lambda: session.scan(0), lambda: session.write_packed(pack(PICTURE, 0, 1))):
         with pytest.raises(Refused, match="BUSY"):
             ask()
     assert session.status().running and board.sim.get("starts") == 1
@@ -95,6 +98,24 @@ def test_busy(board):
     board._show(replace(board.twin.status, running=False, booting=True))
     with pytest.raises(Refused, match="BUSY"):
         session.write(0, words(1))
+
+
+def test_packed_words(board):
+    """Pictures, and again what came last; frames that make no sense leave what the reference leaves."""
+    _, session = session_on(board)
+    session.connect()
+    for channels, address in ((1, 100), (3, 3900 - PICTURE.size)):
+        session.write_packed(pack(PICTURE, address, channels))
+        assert session.verify(address, PICTURE.ravel())
+    frame, next_ = pack(PICTURE, 100, 3)[0], board.twin._awaited
+    sent = Message.of(Kind.PACKED, next_, frame).to_bytes()
+    assert board.feed(sent)[1] == board.feed(sent)[1] == Kind.PACKED | REPLY
+    for sequence in (next_ + 1, next_):                         # neither is obeyed, so the last good one may come again
+        assert board.feed(Message.of(Kind.PACKED, sequence, [7, *frame[1:]]).to_bytes()) is not None
+        assert board.feed(Message.of(Kind.PACKED, next_ + 1, [*frame, 1]).to_bytes())[3:4] == bytes([Refusal.CODED])
+        assert board.feed(Message.of(Kind.PACKED, next_ + 1, frame[:-1]).to_bytes())[3:4] == bytes([Refusal.CODED])
+    session.connect()
+    assert session.verify(0, board.twin.storage)
 
 
 def test_repeated_requests_are_obeyed_once(board):
