@@ -25,6 +25,7 @@ from compiler.schedule.refusals import too_little_memory
 from compiler.schedule.search import Scheduler
 from compiler.stages import NetworkError, Stages
 from compiler.storage import Layout, constants, lay_out
+from nets.compress.size import weight_bytes
 from nets.graph import Problem
 from nets.int8.network import QNetwork
 from nets.scores import classifies
@@ -82,7 +83,7 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
     codes = "decoder" in geometry.options           # then weights may be shorter
     fit = [(groups, layout) for groups, layout in zip(found, unmoved, strict=False) if layout.end <= room or codes]
     if not fit and (least := min(unmoved, key=lambda layout: layout.end)).end > room:
-        problems.append(_too_little_storage(network, least, room, PROGRAM_ROOM))
+        problems.append(_too_little_storage(network, least, room, codes, PROGRAM_ROOM))
     if problems:
         raise NetworkError(problems)
     plan = _fastest(_Plan.of(stages, groups, geometry, layout) for groups, layout in fit)
@@ -92,7 +93,7 @@ def compile_network(network: QNetwork, geometry: Geometry, *, storage_words: int
     else:
         found = Emission.of(plan.frames, stages, groups, geometry, plan.layout, room)
     if not found.codes:
-        raise NetworkError([_too_little_storage(network, found.layout, room)])
+        raise NetworkError([_too_little_storage(network, found.layout, room, codes)])
     return Compiled(_program(network, stages, geometry, found), stages, groups, found.layout, found.jobs)
 
 
@@ -134,11 +135,14 @@ def _as_scheduled(stages: Stages, groups: Sequence[Group]) -> Stages:
     return replace(stages, stages=[stage for group in groups for stage in group.stages] or stages.stages)
 
 
-def _too_little_storage(network: QNetwork, layout: Layout, room: int, spare: int = 0) -> Problem:
-    """What to do is to find `spare` words more, for what is not yet known."""
+def _too_little_storage(network: QNetwork, layout: Layout, room: int, codes: bool, spare: int = 0) -> Problem:
+    """What to do is to find `spare` words more, for what is not yet known; or a chip that `codes`, if this one does not."""
     parts = ", ".join(f"{name} {2 * words:,}" for name, words in layout.sizes.items() if words)
     wanted = -(-(layout.end + spare) // MEGABYTE)
     more = f"; --storage-mb {wanted} goes on as if it had" if wanted * MEGABYTE <= MOST_WORDS else ""
+    shorter = 2 * layout.sizes["weights"] - costs.CODED_BYTES * weight_bytes(network)
+    if not codes and shorter >= 2 * (layout.end - room):
+        more = f"; compressed, its weights are about {shorter:,.0f} bytes shorter, which may be enough (--units decoder){more}"
     return Problem(network.name, "network", f"storage must have at least {2 * layout.end:,} bytes, not {2 * room:,}: "
                                             f"{2 * (layout.end - room):,} are missing ({parts}){more}")
 

@@ -54,6 +54,7 @@ TABLE_WORDS = 200           # of storage that stages' weights become longer by a
 BLOCK_WORDS = 21            # of storage that a block has beside its weights' bits
 BLOCK_CYCLES = 25           # of the decoder for a block, beside its rounds
 CODED_GAIN = 0.05           # of the cycles: by so much a frame with compressed weights must seem faster to be taken unseen
+CODED_BYTES = 1.06          # times the order-0 entropy of weights: what they take compressed, at most (docs/weight_stream.md)
 CODED_TRIES = 8             # with fewer and fewer stages compressed, until a frame takes no longer than with plain weights
 STREAM_WORDS = 1024         # that wait for the decoder at most
 

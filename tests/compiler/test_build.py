@@ -1,4 +1,5 @@
 """Whole networks: every command writes what golden says, no wait is missing, nothing leaves the chip that need not."""
+from copy import deepcopy
 from dataclasses import replace
 import math
 from pathlib import Path
@@ -22,7 +23,7 @@ from golden.consistency import check_program
 from golden.machine import execute
 from host.tensors import words_of
 from nets.graph import AvgPool, Concat, Conv, Flatten, GlobalAvgPool, Graph, Input, Linear, MaxPool, Relu, Window
-from nets.int8.network import QFlatten, QInput, QNetwork
+from nets.int8.network import QConv, QFlatten, QInput, QNetwork
 from nets.load import load_model
 from nets.model import Model
 from nets.moves import Pad, Select
@@ -197,6 +198,19 @@ def test_program_lies_in_storage_word_for_word(digits):
 def test_storage_that_is_too_small_is_named_with_what_is_missing(digits):
     with pytest.raises(NetworkError, match=r"storage must have at least [\d,]+ bytes, not 2,000: [\d,]+ are missing"):
         compile_network(digits, PRESETS["85f"], storage_words=1000)
+
+
+def test_storage_in_which_compressed_weights_have_room_is_worth_a_word(digits):
+    """Only where that is enough, and the chip has no decoder yet."""
+    sparse = deepcopy(digits)
+    max((layer.weight for layer in sparse.layers if isinstance(layer, QConv)), key=lambda weight: weight.size)[:] = 0
+    enough = 2 * compile_network(sparse, PRESETS["85f"]).layout.end
+    coding = replace(PRESETS["85f"], options=("decoder",))
+    most = enough * 9 // 10
+    for geometry, missing, told in ((PRESETS["85f"], 8000, True), (PRESETS["85f"], most, False), (coding, most, False)):
+        with pytest.raises(NetworkError, match="are missing") as caught:
+            compile_network(sparse, geometry, storage_words=(enough - missing) // 2)
+        assert ("compressed, its weights are about" in str(caught.value)) == told, missing
 
 
 def test_memories_that_are_too_small_are_all_named_with_what_is_missing(digits):
