@@ -80,7 +80,8 @@ class Device:
             again = message.sequence == (self._awaited - 1) % 256 and kind == self._last
             if message.sequence != self._awaited and not again:
                 return Refusal.SEQUENCE
-        unable = kind in _OF_FLASH and self.flash is None or kind == Kind.PACKED and not self.identity.packing
+        unable = (kind in _OF_FLASH and self.flash is None or kind == Kind.PACKED and not self.identity.packing
+                  or kind == Kind.START and not self.identity.digest)
         if kind not in list(Kind) or unable:
             return Refusal.UNKNOWN
         low, high = arguments(Kind(kind))

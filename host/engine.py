@@ -19,7 +19,11 @@ def _engines() -> dict[int, Geometry]:
 
 
 def engine_of(digest: int) -> Geometry:
-    """The engine of a digest, among those of boards and presets with any optional units. Raises LinkError for another one."""
+    """The engine of a digest, among those of boards and presets with any optional units. Raises LinkError for another one, and
+    for 0, which says that there is none."""
+    if not digest:
+        raise LinkError("The board holds the self-test's chip, which has no engine and runs no network: load its own "
+                        "(python -m hw.build --program)")
     if digest not in _engines():
         raise LinkError(f"The board's engine is of no board or preset here (digest {digest:016x}): compile with the --geometry "
                         "that it was built with, and give the file to --program")

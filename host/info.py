@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
         lanes = f"{geometry.input_lanes}x{geometry.output_lanes}"
         engine = ", ".join([lanes, f"{geometry.macs} MACs a cycle", *geometry.options])
     except LinkError:
-        engine = "of its own"
+        engine = "of its own" if identity.digest else "none, this is the self-test's chip"
     table = Table(show_header=False, box=None, pad_edge=False)
     board = BOARDS.get(identity.name)
     state = ("running" if status.running else f"stopped with {Fault(status.fault).name}" if status.failed else

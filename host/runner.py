@@ -76,6 +76,8 @@ class Runner:
 
     def __init__(self, session: Session, program: Program):
         identity = session.info.identity
+        if not identity.digest:
+            engine_of(identity.digest)                      # says why not
         if program.geometry.digest != identity.digest:
             _refuse_without(program, identity.digest)
             raise LinkError(f"The program is for engine {program.geometry.digest:016x}, the board holds {identity.digest:016x}: "

@@ -12,6 +12,7 @@ from hw.link.link import Link
 from hw.link.spi import SpiPins
 from hw.link.uart import byte_layout
 from hw.machine import Machine
+from hw.no_machine import NoMachine
 from hw.parts.reset import own_reset
 from hw.parts.slot import Slot
 from hw.primitives import Copy
@@ -26,10 +27,11 @@ class Accelerator(wiring.Component):
 
     Parameters
     ----------
-    geometry : Geometry
+    geometry : Geometry or None
+        Without one there is no engine, and nothing that runs programs: what tests a board is left.
     identity : Identity
-        Its digest must be the geometry's; its words of storage are those of the SDRAM that are used, or those of block RAM. If it
-        has slots in flash, there are pins to a flash.
+        Its digest must be the geometry's, 0 without one; its words of storage are those of the SDRAM that are used, or those of
+        block RAM. If it has slots in flash, there are pins to a flash.
     timing : Timing or None
         Of the SDRAM; without one storage is block RAM.
 
@@ -51,14 +53,16 @@ class Accelerator(wiring.Component):
         No program runs, and the link has nothing to do.
     """
 
-    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None):
-        if identity.digest != geometry.digest:
-            raise ValueError(f"digest must be the geometry's, {geometry.digest:#x}, not {identity.digest:#x}")
+    def __init__(self, geometry: Geometry | None, identity: Identity, timing: Timing | None):
+        digest = geometry.digest if geometry else 0
+        if identity.digest != digest:
+            raise ValueError(f"digest must be the geometry's, {digest:#x}, not {identity.digest:#x}")
         self.link = Link(identity, flash=identity.slots is not None)
         self.boot = None if identity.slots is None else Boot(identity, identity.slots)
         self.storage = StorageRam(identity.storage_words) if timing is None else Sdram(timing)
         bits = self.storage.address_bits if timing is None else timing.address_bits
-        self.machine = Machine(geometry, address_bits=bits, storage_words=identity.storage_words)
+        sizes = {"address_bits": bits, "storage_words": identity.storage_words}
+        self.machine = Machine(geometry, **sizes) if geometry else NoMachine(**sizes)
         pins = {} if timing is None else {"pins": Out(SdramPins())}
         pins |= {} if self.boot is None else {"flash": Out(SpiPins()), "booted": Out(1), "trial": Out(1)}
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "spoilt": Out(1),

@@ -135,8 +135,8 @@ def _table(record: dict) -> Table:
     geometry = record["geometry"]
     table = Table(title=f"{record['model']} on {record['board']}", show_header=False)
     table.add_row("engine", f"{geometry['input_lanes']}x{geometry['output_lanes']}, {geometry['activation_words']} activation, "
-                            f"{geometry['weight_words']} weight words")
-    if "options" in geometry:
+                            f"{geometry['weight_words']} weight words" if geometry else "none: this chip tests the board")
+    if geometry and "options" in geometry:
         table.add_row("optional units", ", ".join(geometry["options"]))
     for key in RESOURCES:
         used = record["resources"][key]
@@ -145,6 +145,8 @@ def _table(record: dict) -> Table:
     table.add_row("clock", f"{record['clock_mhz']:g} MHz" + (" wanted" if record.get("estimate") else f", seed {record['seed']}"))
     if sdram := record["sdram"]:
         table.add_row("SDRAM's clock", f"{sdram['phase_degrees']:g} degrees later, words safe by {sdram['margin_ns']:.2f} ns")
+    if geometry is None:
+        return table
     if "decoder" in geometry.get("options", ()):
         share = record["stored_weight_bytes"] / record["weight_bytes"]
         table.add_row("weights", f"{record['weight_bytes']:,} bytes, stored in {record['stored_weight_bytes']:,} ({share:.0%})")
@@ -192,6 +194,8 @@ def get_parser() -> argparse.ArgumentParser:
         if action.dest == "model":
             action.default, action.help = None, f"{action.help.split(' (')[0]} (the board's own: squeezenet1_1, or digits)"
     parser.add_argument("--list-boards", action="store_true", help="list the boards and end")
+    parser.add_argument("--selftest", action="store_true",
+                        help="build the small chip without an engine that tests a board, for host.selftest, into BOARD-selftest")
     parser.add_argument("--estimate", action="store_true", help="print what would be built, and how fast, without building it")
     add_storage_argument(parser)
     add_units_argument(parser)
@@ -227,6 +231,8 @@ def run(args: argparse.Namespace) -> int:
         board = board.with_storage(args.storage_mb)
     if args.program and args.estimate:
         raise ValueError("--program must not go with --estimate, which builds nothing")
+    if args.selftest and (args.estimate or args.model or args.units):
+        raise ValueError("--selftest must not go with --estimate, --model and --units: its chip has no engine")
     loader = _loader(board) if args.program else []         # now, not after half an hour
     if args.freq is not None:
         board = replace(board, clock_mhz=args.freq)
@@ -236,14 +242,14 @@ def run(args: argparse.Namespace) -> int:
         board = board.with_flash(args.flash_mb)
     _ = board.pll                                           # a clock that there is not, or at which the SDRAM is not safe
     args.model = args.model or board.network
-    folder = args.build / board.name
+    folder = args.build / (f"{board.name}-selftest" if args.selftest else board.name)
     with meter(transient=args.estimate) as progress:
         watch = Shown(progress)
         if args.estimate:
             progress.add_task("estimate", total=None)
             record = _estimate(board, args)
         else:
-            record = _built(board, args, folder, watch)
+            record = (_built_selftest if args.selftest else _built)(board, args, folder, watch)
     terminal().print(_table(record))
     if args.json:
         write_json(args.json, record)
@@ -252,7 +258,7 @@ def run(args: argparse.Namespace) -> int:
     if record["clock_met"] is False:
         print(f"error: {record['error']}", file=sys.stderr)
         return 1
-    print(folder / bitstream.BITSTREAM, folder / "report.html", sep="\n")
+    print(folder / bitstream.BITSTREAM, folder / ("report.json" if args.selftest else "report.html"), sep="\n")
     if args.program:
         _load_board(loader, folder / bitstream.BITSTREAM)
     return 0
@@ -272,11 +278,29 @@ def _built(board: Board, args: argparse.Namespace, folder: Path, watch: Watch) -
     """Runs all stages and writes the report, also when the clock was missed."""
     stages, (board, _) = Stages(folder), _serving(board, args)
     _, data = _program(stages, args, board, watch)
-    depends = {"board": str(board), "sources": digest_of_sources(*CHIP_SOURCES)}
+    clock, resources, routed = _routed(board, args, stages, watch, engine=True)
+    record = _record(board, data, clock, resources, _command(args), **routed)
+    _write(folder, record)
+    return record
+
+
+def _built_selftest(board: Board, args: argparse.Namespace, folder: Path, watch: Watch) -> dict:
+    """The same for a chip without an engine, of which there is less to report."""
+    clock, resources, routed = _routed(board, args, Stages(folder), watch, engine=False)
+    record = {"board": board.name, "model": "self-test", "geometry": None, "clock_mhz": clock,
+              "clock_wanted_mhz": board.clock_mhz, "resources": resources, "sdram": boards_list.sdram(board),
+              "command": _command(args), **routed}
+    write_json(folder / "report.json", record)
+    return record
+
+
+def _routed(board: Board, args: argparse.Namespace, stages: Stages, watch: Watch, *, engine: bool) -> tuple[float, dict, dict]:
+    """The clock that the board's chip keeps, what it takes, and what else a report says of its routes."""
+    depends = {"board": str(board), "sources": digest_of_sources(*CHIP_SOURCES)} | ({} if engine else {"engine": False})
     clock = float(board.pll.clock_mhz)
     further: dict = {"clock_met": True}
     try:
-        done = build_bitstream(stages, board.platform(), lambda: Chip.of(board), depends=depends, clock_mhz=clock,
+        done = build_bitstream(stages, board.platform(), lambda: Chip.of(board, engine=engine), depends=depends, clock_mhz=clock,
                                seeds=args.seeds, jobs=args.jobs, watch=watch,
                                room=board.flash_offset if board.flash else None)
         best, routed = done.best, done.routed
@@ -284,12 +308,10 @@ def _built(board: Board, args: argparse.Namespace, folder: Path, watch: Watch) -
         best, routed = missed.best, missed.routed
         further = {"clock_met": False, "error": str(missed)}
         clock = best.clock_mhz
-    shown = best.to_json()
-    record = _record(board, data, clock, shown["resources"], _command(args), seed=best.seed, routed_mhz=best.clock_mhz,
-                     critical_path=best.path, seeds=[{"seed": one.seed, "clock_mhz": one.clock_mhz} for one in routed],
-                     tools={name: toolchain.version(name) for name in bitstream.TOOLS}, **further)
-    _write(folder, record)
-    return record
+    return clock, best.to_json()["resources"], {
+        "seed": best.seed, "routed_mhz": best.clock_mhz, "critical_path": best.path,
+        "seeds": [{"seed": one.seed, "clock_mhz": one.clock_mhz} for one in routed],
+        "tools": {name: toolchain.version(name) for name in bitstream.TOOLS}, **further}
 
 
 def main(argv: list[str] | None = None, parser: argparse.ArgumentParser | None = None) -> int:

@@ -22,7 +22,6 @@ from hw.storage.sdram_pads import PIN_REGISTERS, add_pads
 __all__ = ["Chip"]
 
 
-
 class Chip(Elaboratable):
     """Top of a board's design; ports are those that it requests from the platform.
 
@@ -32,21 +31,22 @@ class Chip(Elaboratable):
     without one. `rests`: balls that are driven, each with its level.
     """
 
-    def __init__(self, geometry: Geometry, *, name: str, pll: Pll, timing: Timing | None, storage_words: int, baud: float,
+    def __init__(self, geometry: Geometry | None, *, name: str, pll: Pll, timing: Timing | None, storage_words: int, baud: float,
                  leds: Sequence[str] = (), slots: Layout | None = None, rests: Sequence[tuple[str, int]] = ()):
         if timing is not None and timing.pin_registers != PIN_REGISTERS:
             raise ValueError(f"pin_registers must be {PIN_REGISTERS}, not {timing.pin_registers}")
         self.pll, self.timing, self.baud, self.leds, self.rests = pll, timing, baud, tuple(leds), tuple(rests)
         flash = {} if slots is None else {"flash_offset": slots.offset, "flash_bytes": slots.flash_bytes}
-        self.identity = Identity(digest=geometry.digest, storage_words=storage_words, clock_khz=round(pll.clock_mhz * 1000),
-                                 name=name, **flash)
+        digest = geometry.digest if geometry else 0
+        self.identity = Identity(digest=digest, storage_words=storage_words, clock_khz=round(pll.clock_mhz * 1000), name=name,
+                                 **flash)
         self.accelerator = Accelerator(geometry, self.identity, timing)
 
     @classmethod
-    def of(cls, board) -> "Chip":
-        """The chip of a `boards.Board`."""
-        return cls(board.geometry, name=board.name, pll=board.pll, timing=board.timing, storage_words=board.storage_words,
-                   baud=board.baud, leds=board.leds, slots=board.slots, rests=board.rests)
+    def of(cls, board, *, engine: bool = True) -> "Chip":
+        """The chip of a `boards.Board`; without an engine it is the self-test's."""
+        return cls(board.geometry if engine else None, name=board.name, pll=board.pll, timing=board.timing,
+                   storage_words=board.storage_words, baud=board.baud, leds=board.leds, slots=board.slots, rests=board.rests)
 
     def elaborate(self, platform):
         m = Module()

@@ -38,7 +38,7 @@ class BoardTop(wiring.Component):
     """Accelerator and, with a `timing`, the SDRAM chip, with slots in the identity a flash. Members: `rx`, `tx`, `idle`, `busy`
     as `Accelerator` has them."""
 
-    def __init__(self, geometry: Geometry, identity: Identity, timing: Timing | None):
+    def __init__(self, geometry: Geometry | None, identity: Identity, timing: Timing | None):
         self.timing, self.flash = timing, None if identity.slots is None else SpiFlash()
         self.accelerator = Accelerator(geometry, identity, timing)
         self.chip = None if timing is None else SdramChip(timing)
@@ -71,14 +71,15 @@ class BoardDesign(SdramDesign):
 
 
 class VirtualBoard:
-    """A simulated board; `sim.models.line.Board`. `geometry` stands in for the board's own."""
+    """A simulated board; `sim.models.line.Board`. `geometry` stands in for the board's own; without an `engine` its chip is the
+    self-test's."""
 
-    def __init__(self, board: Board, geometry: Geometry | None = None):
+    def __init__(self, board: Board, geometry: Geometry | None = None, *, engine: bool = True):
         self.board = board
-        geometry = geometry or board.geometry
+        geometry = geometry or board.geometry if engine else None
         self.timing = board.timing
         flash = {"flash_offset": board.flash_offset, "flash_bytes": board.flash_bytes} if board.flash else {}
-        identity = Identity(digest=geometry.digest, storage_words=board.storage_words, name=board.name,
+        identity = Identity(digest=geometry.digest if geometry else 0, storage_words=board.storage_words, name=board.name,
                             clock_khz=round(board.pll.clock_mhz * 1000), **flash)
         parameters = geometry, identity, self.timing
         self.sim = BoardDesign.of(kept(repr(parameters), lambda: convert(BoardTop(*parameters)))).simulate()
@@ -181,6 +182,7 @@ def get_parser() -> argparse.ArgumentParser:
     parser.add_argument("--board", default="ulx3s", metavar="B", help=f"{', '.join([*ALIASES, *BOARDS])} (%(default)s)")
     parser.add_argument("--engine", choices=PRESETS, help="another engine than the board's, to simulate faster")
     add_units_argument(parser, "optional units of the engine")
+    parser.add_argument("--selftest", action="store_true", help="the chip of hw.build --selftest, without an engine")
     parser.add_argument("--flash-mb", type=positive, metavar="N", help="size of its flash, instead of the board's")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write board and port as JSON, once the port is there")
     return parser
@@ -193,7 +195,7 @@ def _run(args: argparse.Namespace) -> None:
     print(f"building the simulation of {board.title} ...", file=sys.stderr)
     with waiting(f"building the simulation of {board.title}"):
         geometry = PRESETS[args.engine] if args.engine else board.geometry
-        virtual = VirtualBoard(board, geometry.with_options(args.units))
+        virtual = VirtualBoard(board, geometry.with_options(args.units), engine=not args.selftest)
     server = PtyServer(virtual)
     if args.json:
         write_json(args.json, {"board": board.name, "port": server.path})

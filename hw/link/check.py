@@ -30,6 +30,7 @@ class FrameCheck(wiring.Component):
     Parameters
     ----------
     identity : Identity
+        With a digest of 0 there is no engine: starts are unknown.
     flash : bool
         Whether there is one: otherwise exchanges, boots and scans are unknown.
 
@@ -79,7 +80,7 @@ class FrameCheck(wiring.Component):
 
         is_ = Signal(kinds_layout(), reset_less=True)
         missing = (set() if self.identity.packing else {Kind.PACKED}) | (
-            set() if self.flash else {Kind.EXCHANGE, Kind.BOOT, Kind.SCAN})
+            set() if self.flash else {Kind.EXCHANGE, Kind.BOOT, Kind.SCAN}) | (set() if self.identity.digest else {Kind.START})
         kinds = [one for one in Kind if one not in missing]
         m.d.sync += [is_[one.name.lower()].eq(kind == one) for one in kinds]
         names = list(LENGTHS)

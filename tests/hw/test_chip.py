@@ -54,6 +54,14 @@ def test_prepares(board, monkeypatch):
         assert lpf.count(f'COMP "{led.split(".")[0]}_{led.split(".")[1]}__') >= 1
 
 
+def test_the_chip_that_tests_a_board_has_no_engine(monkeypatch):
+    monkeypatch.setattr("hw.chip.Accelerator", Hollow)
+    board = boards.find("ulx3s")
+    chip = Chip.of(board, engine=False)
+    assert chip.identity.digest == 0 and chip.identity.storage_words == board.storage_words
+    assert board.platform().prepare(chip, "top", emit_src=False).files["top.lpf"].count("FREQUENCY PORT") == 1
+
+
 def test_registers_at_the_pins_are_required():
     board = boards.find("ulx3s")
     with pytest.raises(ValueError, match="pin_registers must be 2, not 0"):

@@ -40,9 +40,9 @@ def random_frame(rng: random.Random, size: int, awaited: int) -> Message:
     return Message.of(kind, sequence, arguments)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_refusals_are_the_references(size, seed=29):
-    identity = Identity(digest=1, storage_words=size, clock_khz=100_000, name="bench", packing=True)
+@pytest.mark.parametrize("size, digest", [(SIZES[0], 1), (SIZES[1], 1), (SIZES[1], 0)])
+def test_refusals_are_the_references(size, digest, seed=29):
+    identity = Identity(digest=digest, storage_words=size, clock_khz=100_000, name="bench", packing=True)
     dut, rng, twin = FrameCheck(identity, flash=True), random.Random(seed), Device(identity, flash=Mirror(), unpack=Flat)
     twin.status = idle = Status(running=False, finished=False, failed=False)
     twin.run = lambda address: idle

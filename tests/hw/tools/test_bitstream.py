@@ -152,7 +152,7 @@ def test_parts():
 @pytest.fixture
 def small(monkeypatch):
     """hw.build with the chip of one register, so that what is tested are the stages around it."""
-    monkeypatch.setattr(build.Chip, "of", staticmethod(lambda board: Blink()))
+    monkeypatch.setattr(build.Chip, "of", staticmethod(lambda board, **options: Blink()))
 
 
 def test_command_builds_and_reports(tools, small, tmp_path, capsys):
@@ -173,6 +173,20 @@ def test_command_says_that_the_clock_was_missed(tools, small, tmp_path, capsys):
     assert "the clock must be 125 MHz and is 95.5 MHz at best" in capsys.readouterr().err
     folder = tmp_path / "b" / "versa-ecp5"
     assert not (folder / "top.bit").exists() and "clock was missed" in (folder / "report.html").read_text()
+
+
+def test_the_selftests_chip_has_a_folder_of_its_own(tools, tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(build.Chip, "of", staticmethod(lambda board, *, engine=True: asked.append(engine) or Blink()))
+    folder = tmp_path / "b"
+    assert build.main(["--board", "versa-ecp5", "--freq", "80", "--selftest", "--build", str(folder)]) == 0
+    record = json.loads((folder / "versa-ecp5-selftest" / "report.json").read_text())
+    assert asked == [False] and record["model"] == "self-test" and record["geometry"] is None and record["clock_met"]
+    assert "none: this chip tests the board" in capsys.readouterr().out
+    assert (folder / "versa-ecp5-selftest" / "top.bit").exists() and not (folder / "versa-ecp5").exists()
+    for more in (["--estimate"], ["--model", "digits"], ["--units", "table"]):
+        assert build.main(["--board", "versa-ecp5", "--selftest", "--build", str(folder), *more]) == 2
+    assert "--selftest must not go with --estimate, --model and --units" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments, said", [(["--board", "nothing"], "board must be one of ulx3s"), (["--freq", "999"], "MHz"),
