@@ -1,8 +1,9 @@
-"""From a chip to its bitstream, in stages: elaborate, synthesise, check, floorplan, a route for each seed, pack."""
+"""From a chip to its bitstream, in stages: elaborate, synthesise, check, floorplan, a route for each seed, pack, read back."""
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 import json
 from pathlib import Path
 from threading import Event
@@ -16,6 +17,7 @@ from hw.tools import flow, toolchain
 from hw.tools.cache import Stages, digest_of_sources
 from hw.tools.flow import Part, Routed
 from hw.tools.toolchain import Stopped, ToolError
+from hw.tools.unpacked import check_bitstream
 
 __all__ = ["BITSTREAM", "Bitstream", "ClockMissed", "Watch", "build_bitstream", "part_of", "told"]
 
@@ -125,10 +127,18 @@ def build_bitstream(stages: Stages, platform: LatticeECP5Platform, chip: Callabl
     try:
         stage("bitstream", lambda folder: flow.pack(folder / config, folder / BITSTREAM, room), (config,), tool=tools["ecppack"],
               room=room, source=digest_of_sources("hw/tools/flow"))
+        stage("read back", lambda folder: check_bitstream(
+            folder / config, folder / BITSTREAM, device=platform.device, clock_mhz=clock_mhz, input_mhz=_input_mhz(platform)),
+            (config, BITSTREAM), tool=tools["ecppack"], clock_mhz=clock_mhz, source=digest_of_sources("hw/tools/unpacked"))
     except ToolError:
-        stages.forget("bitstream")          # that of an earlier build
+        stages.forget("bitstream")          # that of an earlier build, or a wrong one
         raise
     return Bitstream(path=stages.folder / BITSTREAM, routed=routed, tools=tools)
+
+
+def _input_mhz(platform: LatticeECP5Platform) -> Fraction:
+    """Of the oscillator that a platform names."""
+    return Fraction(round(platform.lookup(platform.default_clk).clock.frequency), 1_000_000)
 
 
 def _route(stages: Stages, part: Part, clock_mhz: float, seeds: int, jobs: int, watch: Watch, options: tuple[str, ...],

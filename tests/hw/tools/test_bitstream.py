@@ -9,6 +9,7 @@ import pytest
 from arch.units import OPTIONAL
 from boards import BOARDS, find
 from hw import build
+from hw.tools import bitstream
 from hw.tools.bitstream import ClockMissed, Watch, build_bitstream, part_of
 from hw.tools.cache import Stages
 from hw.tools.toolchain import ToolError
@@ -52,6 +53,15 @@ echo '{json.dumps(report)}' | sed s/'"achieved": 0'/'"achieved": '$mhz/ > $repor
         (folder / name).write_text(f'{start}{script}\n')
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+    def check(config, bitstream, *, device, clock_mhz, input_mhz):
+        assert config.read_text() == bitstream.read_text() and device.startswith("LFE5U") and 10 < input_mhz <= clock_mhz
+        with open(calls, "a") as file:
+            file.write("check_bitstream\n")
+        if "spoilt" in config.read_text():
+            raise ToolError("the bitstream does not hold what was routed")
+
+    monkeypatch.setattr(bitstream, "check_bitstream", check)
     return calls
 
 
@@ -76,7 +86,7 @@ def test_seeds_until_the_clock_is_met_and_nothing_twice(tools, tmp_path):
     assert done.path.read_text() == "config 3\n" and done.best.clock_mhz == 101.25 and len(done.routed) == 3
     assert said["synthesis"] == "done" and said["seed2"] == "95.5 MHz"
     calls = tools.read_text().split()
-    assert calls == ["yosys", *["nextpnr-ecp5"] * 3, "ecppack"]
+    assert calls == ["yosys", *["nextpnr-ecp5"] * 3, "ecppack", "check_bitstream"]
     again, said = blink(tmp_path / "b")
     assert again.best == done.best and tools.read_text().split() == calls
     assert said["elaboration"] == said["synthesis"] == said["bitstream"] == "reused" and said["seed3"] == "101.25 MHz, reused"
@@ -92,6 +102,17 @@ def test_a_bitstream_that_reaches_what_follows_it_in_flash_is_refused(tools, tmp
     with pytest.raises(ToolError, match="begins at byte 8"):
         blink(tmp_path / "b", room=8)
     assert not list((tmp_path / "b").glob("top.bit"))
+
+
+def test_a_bitstream_that_reads_back_otherwise_is_not_left(tools, tmp_path):
+    """Neither this one, nor that of an earlier build."""
+    blink(tmp_path / "b")
+    nextpnr = tmp_path / "bin" / "nextpnr-ecp5"
+    nextpnr.write_text(nextpnr.read_text().replace("echo config", "echo spoilt"))
+    for _ in range(2):
+        with pytest.raises(ToolError, match="does not hold what was routed"):
+            blink(tmp_path / "b", clock_mhz=99)
+        assert not list((tmp_path / "b").glob("top.bit"))
 
 
 def test_what_changed_is_made_again(tools, tmp_path):
