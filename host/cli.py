@@ -2,6 +2,7 @@
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 import sys
 
@@ -20,8 +21,8 @@ from host.runner import Runner
 from host.session import Session
 from nets.network import add_network_arguments, network_from_arguments
 
-__all__ = ["BOOT_S", "add_port_arguments", "add_program_arguments", "board_session", "main_of", "program_of", "slot_meter",
-           "upload"]
+__all__ = ["BOOT_S", "add_port_arguments", "add_program_arguments", "board_session", "main_of", "port_of", "program_of",
+           "slot_meter", "upload"]
 
 AUTO = "the board's"            # network
 BOOT_S = 60                    # to copy 32 MB from flash; simulated boards are slow
@@ -43,13 +44,19 @@ def add_program_arguments(parser: ArgumentParser) -> None:
     add_network_arguments(parser, default=AUTO)
 
 
+def port_of(args: Namespace) -> Found:
+    """The port that the arguments name, or the only one, and its rate. Raises LinkError."""
+    found = Found(port=args.port, baud=BAUD, name="") if args.port else find_port()
+    return replace(found, baud=args.baud or found.baud)
+
+
 @contextmanager
 def board_session(args: Namespace) -> Iterator[Session]:
     """A session, connected. Raises LinkError."""
-    found = Found(port=args.port, baud=BAUD, name="") if args.port else find_port()
+    found = port_of(args)
     if not args.port:
         print(f"on {found.port}: {found.name}", file=sys.stderr)
-    link = SerialLink(found.port, args.baud or found.baud)
+    link = SerialLink(found.port, found.baud)
     try:
         link.drain()
         session = Session(link, patience_s=link.patience_s, slowness=link.slowness)

@@ -10,9 +10,11 @@ from arch.protocol import Identity
 from arch.slots import Outcome
 from boards import BOARDS
 from cli import Parser, terminal, write_json
-from host.cli import add_port_arguments, board_session, main_of
+from host.cli import add_port_arguments, board_session, main_of, port_of
 from host.engine import engine_of
-from host.link import LinkError
+from host.link import LinkError, SerialLink
+from host.selftest.silence import why_silent
+from host.session import Silent
 from host.slots import told
 
 __all__ = ["get_parser", "main"]
@@ -29,8 +31,12 @@ def _bytes(count: int) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    with board_session(args) as session:
-        identity, status = session.info.identity, session.status()
+    try:
+        with board_session(args) as session:
+            identity, status = session.info.identity, session.status()
+    except Silent:
+        found = port_of(args)
+        raise why_silent(lambda baud: SerialLink(found.port, baud), found.baud) from None
     try:
         geometry = engine_of(identity.digest)
         lanes = f"{geometry.input_lanes}x{geometry.output_lanes}"

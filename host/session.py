@@ -10,7 +10,7 @@ from arch.protocol import DATA_WORDS, FLAG, LINE_COUNTS, REFUSED, REPLY, VERSION
 from host.link import Link, LinkError
 from host.protocol import OTHER_VERSION, Deframer, Info, Message, ProtocolError, Status, checksum, counters, number, pair
 
-__all__ = ["BoardReset", "Refused", "Session"]
+__all__ = ["BoardReset", "Refused", "Session", "Silent"]
 
 _WINDOW = 16                    # writes on their way
 _SINGLE = 64                    # of a word each
@@ -36,6 +36,10 @@ class BoardReset(LinkError):
 
     def __init__(self):
         super().__init__("The board was reset meanwhile, and what it did is lost: start the command again")
+
+
+class Silent(LinkError):
+    """The board does not answer a request."""
 
 
 class Session:
@@ -224,7 +228,7 @@ class Session:
             elif done < len(frames) and self._clock() >= deadline:
                 tries += 1
                 if tries == _TRIES:
-                    raise LinkError(f"The board does not answer ({kind.name}): is this its port, is its bitstream loaded, and "
+                    raise Silent(f"The board does not answer ({kind.name}): is this its port, is its bitstream loaded, and "
                                     f"are {self.link.baud:,} baud its own (python -m boards.list shows them)?")
                 went_back, sent = -1, done
                 self.sent_again += 1
