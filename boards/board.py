@@ -39,6 +39,7 @@ class Board:
       `flash_offset` of the slots, behind the bitstream, multiples of 65536. `public_key`: 64 hexadecimal digits of the Ed25519
       key by which `host.update` knows its bundles, if it is given no other; empty for none.
     - `program`: arguments of openFPGALoader that choose the board, empty if it does not know it.
+    - `packing`: its chip unpacks images that the host packs for the line.
     - `imagined`: there is no such board, see `with_storage`.
 
     Raises ValueError for values out of range.
@@ -62,6 +63,7 @@ class Board:
     flash_bytes: int = 16 << 20
     public_key: str = ""
     program: tuple[str, ...] = ()
+    packing: bool = False
     imagined: bool = False
 
     def __post_init__(self):

@@ -74,7 +74,8 @@ class Program:
         from hw.tools.estimate import resources
         board = self.board
         data = figures(self.compiled, self.network, board.timing, board.storage_words)
-        used = resources(board.geometry, part_of(board.platform()).die, None if board.chips else board.storage_words)
+        used = resources(board.geometry, part_of(board.platform()).die, None if board.chips else board.storage_words,
+                         packing=board.packing)
         clock_mhz, cycles = float(board.pll.clock_mhz), data["cycles"]
         first_s, chip_s = cycles / (clock_mhz * 1e6), data["cycles_again"] / (clock_mhz * 1e6)
         line_s = frame_exchange(data["input_words"], data["output_words"], baud=board.baud, chip_s=chip_s).seconds

@@ -83,7 +83,8 @@ def _record(image: Path, folder: Path, program: Program, frame: Frame, result: R
     labels, classes = tuple(program.meta["labels"]), frame.output.size if result.top5 else 0
     right = class_of(image, folder, labels, program.meta.get("first_class", 0))
     return {"image": str(image), **result.record, "right_class": right if right is not None and right < classes else None,
-            "cycles": frame.cycles, "latency_ms": 1000 * frame.chip_s, "line_ms": 1000 * frame.line_s,
+            "cycles": frame.cycles, "packed_bytes": frame.packed_bytes,
+            "latency_ms": 1000 * frame.chip_s, "line_ms": 1000 * frame.line_s,
             "frames_per_s": 1 / frame.chip_s, "frames_per_s_line": 1 / (frame.chip_s + frame.line_s)}
 
 

@@ -50,15 +50,15 @@ def run(args: argparse.Namespace) -> None:
     for name, value in (("board", board.title if board else identity.name), ("clock", f"{identity.clock_khz / 1000:g} MHz"),
                         ("engine", f"{engine} (digest {identity.digest:016x})"),
                         ("storage", _bytes(2 * identity.storage_words)),
-                        ("protocol", f"version {session.info.version}"), ("state", state),
+                        ("protocol", f"version {session.info.version}{', unpacks images' * identity.packing}"), ("state", state),
                         ("flash", told(status.outcome, identity.slots))):
         table.add_row(name, value)
     terminal().print(table)
     if args.json:
         write_json(args.json, {
             "board": identity.name, "clock_mhz": identity.clock_khz / 1000, "digest": f"{identity.digest:016x}",
-            "storage_words": identity.storage_words, "version": session.info.version, "slots": _slots(status.outcome, identity),
-            "status": asdict(status)})
+            "storage_words": identity.storage_words, "version": session.info.version, "packing": identity.packing,
+            "slots": _slots(status.outcome, identity), "status": asdict(status)})
 
 
 def _slots(outcome: Outcome, identity: Identity) -> dict | None:

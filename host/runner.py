@@ -59,13 +59,15 @@ def _refuse_without(program: Program, digest: int) -> None:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
     """What a run left: the output tensor (uint8), the cycles that the chip took, and seconds: those of these cycles, and all
-    others until the result was here, which are the line's."""
+    others until the result was here, which are the line's. `packed_bytes`: of the frames that brought the input, None if it went
+    as it is."""
 
     output: np.ndarray
     cycles: int
     chip_s: float
     line_s: float
     kept: bool
+    packed_bytes: int | None = None
 
 
 class Runner:
@@ -145,4 +147,5 @@ class Runner:
                                     packed=packed).seconds
         else:
             line_s = max(0.0, session.now() - begun - chip_s)
-        return Frame(output=output_of(program, words), cycles=status.cycles, chip_s=chip_s, line_s=line_s, kept=kept)
+        return Frame(output=output_of(program, words), cycles=status.cycles, chip_s=chip_s, line_s=line_s, kept=kept,
+                     packed_bytes=packed and 2 * sum(packed))

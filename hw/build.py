@@ -123,7 +123,8 @@ def _estimate(board: Board, args: argparse.Namespace) -> dict:
     board, network = _serving(board, args)
     compiled = compile_network(network, board.geometry, storage_words=board.storage_words, timing=board.timing)
     data = figures(compiled, network, board.timing, board.storage_words)
-    used = estimate.resources(board.geometry, part_of(board.platform()).die, None if board.chips else board.storage_words)
+    used = estimate.resources(board.geometry, part_of(board.platform()).die, None if board.chips else board.storage_words,
+                              packing=board.packing)
     return _record(board, data, float(board.pll.clock_mhz), used, _command(args), estimate=True)
 
 
@@ -201,6 +202,8 @@ def get_parser() -> argparse.ArgumentParser:
     add_units_argument(parser)
     parser.add_argument("--sdram", metavar="NAME", help="the SDRAM on your board, where batches differ (any that its record has)")
     parser.add_argument("--flash-mb", type=positive, metavar="N", help="size of the flash on your board, where batches differ")
+    parser.add_argument("--packing", action="store_true",
+                        help="a chip that unpacks images, which the host then packs for the line (docs/packing.md)")
     parser.add_argument("--freq", type=_megahertz, metavar="MHZ", help="clock, instead of the board's")
     parser.add_argument("--seeds", type=positive, default=8, metavar="N", help="try placement seeds 1..N (%(default)s)")
     parser.add_argument("--jobs", type=positive, default=1, metavar="N", help="seeds routed at a time (%(default)s)")
@@ -231,8 +234,8 @@ def run(args: argparse.Namespace) -> int:
         board = board.with_storage(args.storage_mb)
     if args.program and args.estimate:
         raise ValueError("--program must not go with --estimate, which builds nothing")
-    if args.selftest and (args.estimate or args.model or args.units):
-        raise ValueError("--selftest must not go with --estimate, --model and --units: its chip has no engine")
+    if args.selftest and (args.estimate or args.model or args.units or args.packing):
+        raise ValueError("--selftest must not go with --estimate, --model, --units and --packing: its chip has no engine")
     loader = _loader(board) if args.program else []         # now, not after half an hour
     if args.freq is not None:
         board = replace(board, clock_mhz=args.freq)
@@ -240,6 +243,8 @@ def run(args: argparse.Namespace) -> int:
         board = board.with_chip(args.sdram.lower())
     if args.flash_mb is not None:
         board = board.with_flash(args.flash_mb)
+    if args.packing:
+        board = replace(board, packing=True)
     _ = board.pll                                           # a clock that there is not, or at which the SDRAM is not safe
     args.model = args.model or board.network
     folder = args.build / (f"{board.name}-selftest" if args.selftest else board.name)

@@ -28,25 +28,27 @@ class Chip(Elaboratable):
     `leds`: resources that show what `arch.lights.LIGHTS` says, as "resource.number" or
     "resource.number.part". With a `timing`, the platform must have the resource `sdram`, whose pins get registers
     (`hw.storage.sdram_pads`). `slots`: where model slots lie in the flash, the platform's `spi_flash` or `spi_flash_1x`; None
-    without one. `rests`: balls that are driven, each with its level.
+    without one. `rests`: balls that are driven, each with its level. `packing`: PACKED frames are unpacked.
     """
 
     def __init__(self, geometry: Geometry | None, *, name: str, pll: Pll, timing: Timing | None, storage_words: int, baud: float,
-                 leds: Sequence[str] = (), slots: Layout | None = None, rests: Sequence[tuple[str, int]] = ()):
+                 leds: Sequence[str] = (), slots: Layout | None = None, rests: Sequence[tuple[str, int]] = (),
+                 packing: bool = False):
         if timing is not None and timing.pin_registers != PIN_REGISTERS:
             raise ValueError(f"pin_registers must be {PIN_REGISTERS}, not {timing.pin_registers}")
         self.pll, self.timing, self.baud, self.leds, self.rests = pll, timing, baud, tuple(leds), tuple(rests)
         flash = {} if slots is None else {"flash_offset": slots.offset, "flash_bytes": slots.flash_bytes}
         digest = geometry.digest if geometry else 0
         self.identity = Identity(digest=digest, storage_words=storage_words, clock_khz=round(pll.clock_mhz * 1000), name=name,
-                                 **flash)
+                                 packing=packing, **flash)
         self.accelerator = Accelerator(geometry, self.identity, timing)
 
     @classmethod
     def of(cls, board, *, engine: bool = True) -> "Chip":
         """The chip of a `boards.Board`; without an engine it is the self-test's."""
         return cls(board.geometry if engine else None, name=board.name, pll=board.pll, timing=board.timing,
-                   storage_words=board.storage_words, baud=board.baud, leds=board.leds, slots=board.slots, rests=board.rests)
+                   storage_words=board.storage_words, baud=board.baud, leds=board.leds, slots=board.slots, rests=board.rests,
+                   packing=board.packing and engine)
 
     def elaborate(self, platform):
         m = Module()

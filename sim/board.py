@@ -4,6 +4,7 @@ Link, machine, storage controller and SDRAM chip are simulated cycle by cycle. T
 frame layer's door, as fast as the chip takes them, so that an upload takes seconds. Time stands still while nothing happens.
 """
 import argparse
+from dataclasses import replace
 import os
 from pathlib import Path
 import select
@@ -80,7 +81,7 @@ class VirtualBoard:
         self.timing = board.timing
         flash = {"flash_offset": board.flash_offset, "flash_bytes": board.flash_bytes} if board.flash else {}
         identity = Identity(digest=geometry.digest if geometry else 0, storage_words=board.storage_words, name=board.name,
-                            clock_khz=round(board.pll.clock_mhz * 1000), **flash)
+                            clock_khz=round(board.pll.clock_mhz * 1000), packing=board.packing and engine, **flash)
         parameters = geometry, identity, self.timing
         self.sim = BoardDesign.of(kept(repr(parameters), lambda: convert(BoardTop(*parameters)))).simulate()
         if self.timing is not None:
@@ -184,6 +185,7 @@ def get_parser() -> argparse.ArgumentParser:
     add_units_argument(parser, "optional units of the engine")
     parser.add_argument("--selftest", action="store_true", help="the chip of hw.build --selftest, without an engine")
     parser.add_argument("--flash-mb", type=positive, metavar="N", help="size of its flash, instead of the board's")
+    parser.add_argument("--packing", action="store_true", help="a chip that unpacks images which the host packs for the line")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write board and port as JSON, once the port is there")
     return parser
 
@@ -192,6 +194,8 @@ def _run(args: argparse.Namespace) -> None:
     board = find(args.board)
     if args.flash_mb is not None:
         board = board.with_flash(args.flash_mb)
+    if args.packing:
+        board = replace(board, packing=True)
     print(f"building the simulation of {board.title} ...", file=sys.stderr)
     with waiting(f"building the simulation of {board.title}"):
         geometry = PRESETS[args.engine] if args.engine else board.geometry

@@ -32,6 +32,9 @@ OPTIONS: dict[str, Callable[[Geometry], dict[str, int]]] = {
     "carry": lambda geometry: {"lut4": 20, "ff": 4},
     "decoder": lambda geometry: {2: {"lut4": 2354, "ff": 1189}, 4: {"lut4": 3073, "ff": 1722}}[geometry.decoder_lanes]}
 
+# What unpacks images, in the link.
+PACKING = {"lut4": 689, "ff": 376}
+
 
 def _sum(weights: dict[str, float], geometry: Geometry, sdram: bool) -> int:
     """Cells of a whole chip, within some percent."""
@@ -65,11 +68,13 @@ def block_rams(geometry: Geometry, storage_words: int | None) -> int:
     return engine + around + storage
 
 
-def resources(geometry: Geometry, die: str, storage_words: int | None) -> dict[str, dict[str, int]]:
+def resources(geometry: Geometry, die: str, storage_words: int | None, *, packing: bool = False) -> dict[str, dict[str, int]]:
     """Used and available of each resource for the chip of an engine on a die of `AVAILABLE`; storage as in `block_rams`."""
     sdram = storage_words is None
     used = {"lut4": _sum(LUT4, geometry, sdram), "ff": _sum(FF, geometry, sdram),
             "block_ram": block_rams(geometry, storage_words), "multipliers": geometry.multipliers}
+    for name, cells in (PACKING if packing else {}).items():
+        used[name] += cells
     units = queued_units(geometry)
     for option in geometry.options:
         for name, cells in (OPTIONS[option](geometry) if option in OPTIONS else units[option].cells(geometry)).items():

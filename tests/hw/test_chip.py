@@ -34,7 +34,9 @@ class Hollow(wiring.Component):
 @pytest.mark.parametrize("board", boards.BOARDS.values(), ids=lambda board: board.name)
 def test_prepares(board, monkeypatch):
     monkeypatch.setattr("hw.chip.Accelerator", Hollow)
-    chip = Chip.of(board)
+    packing = board.name == "ulx3s-12f"
+    chip = Chip.of(replace(board, packing=packing))
+    assert chip.identity.packing == packing
     assert chip.identity.digest == board.geometry.digest and chip.identity.clock_khz == board.pll.clock_mhz * 1000
     plan = board.platform().prepare(chip, "top", emit_src=False)
     lpf, rtlil = plan.files["top.lpf"], plan.files["top.il"]

@@ -29,7 +29,7 @@ from nets.quantise import quantise_with
 from sim.board import PtyServer, VirtualBoard
 from tests.hw.test_machine import GEOMETRY, layer  # a small engine, so that little must be compiled
 
-BOARD = find("ulx3s-12f")
+BOARD = replace(find("ulx3s-12f"), packing=True)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,8 @@ def test_commands(port, program, tmp_path, capsys):
     out, flp = tmp_path / "out.json", tmp_path / "digits.flp"
     save(program, flp)
     assert info.main(["--port", port, "--json", str(out)]) == 0
-    assert json.loads(out.read_text())["board"] == "ulx3s-12f" and "ULX3S 12F" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert json.loads(out.read_text())["board"] == "ulx3s-12f" and "ULX3S 12F" in shown and "unpacks images" in shown
     assert load.main(["--port", port, "--program", str(flp), "--json", str(out)]) == 0
     assert json.loads(out.read_text())["uploaded"] is True
     image = sorted(digits.IMAGES.glob("7_*.png"))[0]
@@ -84,6 +85,7 @@ def test_commands(port, program, tmp_path, capsys):
     found = json.loads(out.read_text())
     assert golden_run.main(["--model", "digits", "--image", str(image), "--json", str(out)]) == 0
     assert found["top5"] == json.loads(out.read_text())["top5"] and found["cycles"] > 1000
+    assert found["packed_bytes"] < 600                          # of 784
     capsys.readouterr()
     assert bench.main(["--port", port, "--program", str(flp), "--frames", "2", "--json", str(out)]) == 0
     record = json.loads(out.read_text())

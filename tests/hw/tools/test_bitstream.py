@@ -207,7 +207,7 @@ def test_the_selftests_chip_has_a_folder_of_its_own(tools, tmp_path, monkeypatch
     assert (folder / "versa-ecp5-selftest" / "top.bit").exists() and not (folder / "versa-ecp5").exists()
     for more in (["--estimate"], ["--model", "digits"], ["--units", "table"]):
         assert build.main(["--board", "versa-ecp5", "--selftest", "--build", str(folder), *more]) == 2
-    assert "--selftest must not go with --estimate, --model and --units" in capsys.readouterr().err
+    assert "--selftest must not go with --estimate, --model, --units and --packing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments, said", [(["--board", "nothing"], "board must be one of ulx3s"), (["--freq", "999"], "MHz"),
@@ -284,6 +284,15 @@ def test_units_are_estimated(tmp_path, capsys, words, units, noted):
     assert found["with"]["geometry"].get("options", []) == units
     used = [{what: one["used"] for what, one in record["resources"].items()} for record in found.values()]
     assert all((used[1][what] > used[0][what]) == bool(units) for what in ("lut4", "ff", "block_ram"))
+
+
+def test_an_unpacker_is_estimated(tmp_path):
+    found = []
+    words = ["--board", "versa-ecp5", "--estimate", "--model", "digits", "--json", str(tmp_path / "e.json")]
+    for more in ([], ["--packing"]):
+        assert build.main([*words, *more]) == 0
+        found.append(json.loads((tmp_path / "e.json").read_text())["resources"])
+    assert {what for what in found[0] if found[0][what] != found[1][what]} == {"lut4", "ff"}
 
 
 def test_a_storage_that_is_not_there_is_only_estimated(capsys):

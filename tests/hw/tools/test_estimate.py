@@ -67,6 +67,8 @@ def test_an_option_that_is_no_unit_takes_a_little():
     without, found = (resources(one, "85f", None) for one in (PRESETS["85f"], PRESETS["85f"].with_options(["carry"])))
     more = {name: found[name]["used"] - without[name]["used"] for name in found}
     assert 0 < more.pop("lut4") < 100 and 0 < more.pop("ff") < 100 and not any(more.values())
+    packing = resources(PRESETS["85f"], "85f", None, packing=True)
+    assert {name for name in packing if packing[name] != without[name]} == {"lut4", "ff"}
 
 
 # Lookup tables and registers of chips as nextpnr counted them (docs/boards.md).
