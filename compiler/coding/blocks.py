@@ -15,6 +15,7 @@ from compiler.coding.tables import Codes, fit, ideal_bits
 __all__ = ["Coded", "encode", "encode_blocks", "encode_table"]
 
 GROUP_UNITS = form.GROUP // form.UNIT
+MUCH_LESS = 0.8         # of the cycles without masks: worth the bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,23 +38,31 @@ def encode_table(values: Sequence[Entry], masks: Sequence[Entry] = ()) -> np.nda
     return _closed([first_word(Kind.TABLE, 0, bool(masks)), length, *(entry.word for entry in (*values, *masks))])
 
 
-def encode(blocks: Sequence[np.ndarray]) -> Coded:
+def encode(blocks: Sequence[np.ndarray], lanes: int | None = None) -> Coded:
     """Blocks of weights (int8, each of a multiple of 8, at most 8 * EIGHTS) with the table that suits them best.
 
-    Masks are used where they save bits, unless their rounds would take longer than those of the units that they leave out.
+    Masks are used where they save bits, or, for a decoder of so many `lanes`, a fifth of its cycles: each takes 16 bits at most,
+    and `lanes` symbols. Zeros at random places take a few bits more with masks, but far fewer rounds; for less it is not worth
+    that the first weights of each block come later. Never are masks used where their rounds would take longer than those of the
+    units that they leave out.
     """
+    def cycles(bits: float, rounds: int) -> float:
+        return max(bits / 16, rounds * form.LANES / lanes) if lanes else 0.0
+
     whole = np.concatenate([np.ascontiguousarray(block).reshape(-1) for block in blocks])
     units = whole.reshape(-1, form.UNIT)
     there, masks = units.any(axis=1), np.concatenate([_masks(block).reshape(-1) for block in blocks])
     counts = np.bincount(whole.view(np.uint8), minlength=form.VALUES)
     plain = fit(counts)
-    best, cost = (plain, []), ideal_bits(counts, plain) + 16 * len(plain)
+    best, plain_bits = (plain, []), ideal_bits(counts, plain) + 16 * len(plain)
     if np.count_nonzero(~there) * form.GROUP >= len(there):
         counts = np.bincount(units[there].reshape(-1).view(np.uint8), minlength=form.VALUES)
         counts[0] += not there.any()            # a table has symbols
         mask_counts = np.bincount(masks, minlength=form.MASKS)
         sparse = fit(counts), fit(mask_counts)
-        if sum(ideal_bits(*one) + 16 * len(one[1]) for one in zip((counts, mask_counts), sparse, strict=True)) < cost:
+        bits = sum(ideal_bits(*one) + 16 * len(one[1]) for one in zip((counts, mask_counts), sparse, strict=True))
+        fewer = cycles(bits, np.count_nonzero(there) + len(masks) // form.LANES) < MUCH_LESS * cycles(plain_bits, len(units))
+        if bits < plain_bits or fewer:
             best = sparse
     coded = encode_blocks(blocks, *best)
     return Coded(encode_table(*best), [words if 2 * len(words) < block.size else None

@@ -30,7 +30,8 @@ def compressed(frames: Sequence[Frame], stages: Stages, groups: Sequence[Group],
     """As `Emission.of`, with those weights compressed that frames do not become slower for, or all if plain ones have no room."""
     first, *others = frames
     pieces = pieces_of(geometry, first.jobs, layout.weights)
-    found = shares(pieces[job] for job in sorted(pieces, key=lambda job: first.spans[job].start))
+    loaded = (pieces[job] for job in sorted(pieces, key=lambda job: first.spans[job].start))
+    found = shares(loaded, geometry.decoder_lanes)
 
     def attempt(plain: Collection[Stage], like: Layout | None = None) -> Emission:
         jobs, coded = coded_loads(geometry, first.jobs, pieces, _shorter(found, plain))

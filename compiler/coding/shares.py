@@ -43,10 +43,10 @@ class Share:
     blocks: dict[Piece, np.ndarray | None]
 
     @classmethod
-    def of(cls, stages: Sequence[Stage], loaded: Mapping[Stage, Collection[Piece]]) -> "Share":
+    def of(cls, stages: Sequence[Stage], loaded: Mapping[Stage, Collection[Piece]], lanes: int | None = None) -> "Share":
         parts = {piece: own for stage in stages for piece, own in _parts(stage, loaded[stage]).items()}
         pieces = list(dict.fromkeys(part for own in parts.values() for part in own))
-        coded = encode([piece.weights for piece in pieces])
+        coded = encode([piece.weights for piece in pieces], lanes)
         return cls(tuple(stages), coded.table, parts, dict(zip(pieces, coded.blocks, strict=True)))
 
     @property
@@ -66,8 +66,9 @@ class Share:
         return weight_words(piece.weights) if block is None else block
 
 
-def shares(loaded: Iterable[Piece]) -> list[Share]:
-    """The stages of pieces, given in the order in which they are loaded, perhaps again and again."""
+def shares(loaded: Iterable[Piece], lanes: int | None = None) -> list[Share]:
+    """The stages of pieces, given in the order in which they are loaded, perhaps again and again; for a decoder of so many
+    lanes as `encode` has it."""
     first: dict[Stage, int] = {}
     last: dict[Stage, int] = {}
     pieces: dict[Stage, dict[Piece, None]] = {}
@@ -82,7 +83,7 @@ def shares(loaded: Iterable[Piece]) -> list[Share]:
             together.append([])
         together[-1].append(stage)
         end = max(end, last[stage])
-    return [Share.of(found, pieces) for found in _neighbours(together)]
+    return [Share.of(found, pieces, lanes) for found in _neighbours(together)]
 
 
 def _parts(stage: Stage, loaded: Collection[Piece]) -> dict[Piece, tuple[Piece, ...]]:

@@ -115,18 +115,25 @@ class DecoderCycles:
             begin = at + OPENED
             if isinstance(block, Trace):
                 self._block = weights = _Block(block, self, begin)
-                while not weights.advance():
+                at = None
+                while True:
+                    weights.advance()
+                    # The check word does not wait for words that have yet to leave.
+                    if at is None and weights.over_at is not None:
+                        at = self.take(weights.over_at + 1)
+                    if at is not None and weights.whole:
+                        break
                     yield
-                self._block, rounds, through = None, weights.over_at, found.given[-1] + 1
+                self._block, through = None, found.given[-1] + 1
             else:
                 for entry in block:
                     while (at := self.take(begin + 1)) is None:
                         yield
                     # A slot a cycle, and two before each symbol's.
                     begin = at + 2 + (entry.symbols * (entry.slots + 2) if entry.slots else 0)
-                rounds, through = begin + 1, 0
-            while (at := self.take(rounds + 1)) is None:
-                yield
+                through = 0
+                while (at := self.take(begin + 2)) is None:
+                    yield
             found.done.append(max(at + CLOSED, through) + 1)
             free = found.done[-1] + 1
 
@@ -149,6 +156,7 @@ class _Block:
         self.takes: list[int] = []          # of rounds' bits
         self.move = -1                      # of the last round's symbols
         self.over_at: int | None = None     # the cycle behind that of the last round's bits
+        self.whole = False                  # all is known
         padded = np.zeros(-(-len(block.there) // decoder.word_units) * decoder.word_units, bool)
         padded[:len(block.there)] = block.there
         self.out = _Out(self, decoder.word_units, padded.reshape(-1, decoder.word_units).sum(axis=1))
@@ -157,8 +165,8 @@ class _Block:
     def left(self) -> int:
         return max(len(self.needs) - len(self.takes), len(self.over) - len(self.puts), len(self.out.behind) - self.out.number)
 
-    def advance(self) -> bool:
-        """Whether all is known."""
+    def advance(self) -> None:
+        """Follows all that is known; `whole`, if that is all."""
         takes, needs, puts, over, out, first_unit = self.takes, self.needs, self.puts, self.over, self.out, self.first_unit
         move, number, pops = self.move, len(self.takes), self.out.pops
         while number < len(needs):
@@ -185,10 +193,9 @@ class _Block:
             if number == first_unit:
                 out.masks_known = move + form.MASKS_READ
         self.move = move
-        if number < len(needs) or not out.advance(number):
-            return False
-        self.over_at = max(takes[-1] + 1, move + 2 if len(needs) == first_unit else 0)
-        return True
+        if number == len(needs):
+            self.over_at = max(takes[-1] + 1, move + 2 if len(needs) == first_unit else 0)
+            self.whole = out.advance(number)
 
     def _put(self, rounds: int) -> None:
         """All words for which there is known to be room, when so many rounds have their bits."""
@@ -221,6 +228,8 @@ class _Out:
         self.number, self.given = 0, 0          # words that left, the last one in this cycle
         self.masks_known = 0
         self.row = 0
+        # Of the next word, while it is not known when it leaves: its beginning, its masks' and its last part's cycle.
+        self.full: tuple[int, int, int] | None = None
 
     def advance(self, rounds: int) -> bool:
         """Whether it is known when all words leave, so many rounds having their bits."""
@@ -232,7 +241,20 @@ class _Out:
         return True
 
     def _word(self) -> bool:
-        """The next word, if it is known when it leaves."""
+        """The next word, if it is known when it leaves. Its parts are known before: places of theirs are free for others."""
+        if self.full is None:
+            self.full = self._fill()
+        begin, row, step = self.full
+        leaves = int(self.block.decoder.ready.following(step + 1))
+        if leaves >= NEVER:
+            return False
+        self.begun, self.ended, self.row, self.full = begin, step, row, None
+        self.number, self.given = self.number + 1, leaves
+        self.block.decoder.cycles.given.append(leaves)
+        return True
+
+    def _fill(self) -> tuple[int, int, int]:
+        """Parts of the next word."""
         number, block, given = self.number, self.block, self.given
         begin, row = max(self.ended, block.begin + 1), self.row
         if block.block.masked:
@@ -243,13 +265,5 @@ class _Out:
         for at in block.takes[block.first_unit + len(self.pops):self.behind[number]]:
             step = max(step + 1, at + form.VALUES_THERE, given)
             pops.append(step)
-        if not pops:
-            step = max(step + 1, given)
-        leaves = int(block.decoder.ready.following(step + 1))
-        if leaves >= NEVER:
-            return False
         self.pops += pops
-        self.begun, self.ended, self.row = begin, step, row
-        self.number, self.given = number + 1, leaves
-        block.decoder.cycles.given.append(leaves)
-        return True
+        return begin, row, step if pops else max(step + 1, given)

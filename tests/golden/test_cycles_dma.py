@@ -9,11 +9,14 @@ import pytest
 from arch.geometry import PRESETS, Geometry
 from arch.instruction import CodedTransfer, Opcode, PixelTransfer, Transfer, storage_words
 from arch.sdram import CHIPS
-from arch.transfer import BURST_WORDS, LOADED, STORE_WORDS
+from arch.transfer import BURST_WORDS, CODED_WORD, LOADED, STORE_WORDS, WRITE
+from compiler.coding.blocks import encode
 from golden.cycles.coded import coded_blocks
 from golden.cycles.dma import SOURCES, DmaCycles, bursts
 from golden.cycles.storage import RamCycles, SdramStorage
-from golden.cycles.streams import Readiness, depart
+from golden.cycles.streams import NEVER, Readiness, depart
+from golden.cycles.weight_decoder import DecoderCycles, passed
+from golden.weight_stream import decode_table, traces
 from sim.damage import random_blocks
 
 SMALL = Geometry(input_lanes=8, output_lanes=4, activation_words=512, weight_words=512)
@@ -42,6 +45,36 @@ def coded(rng: np.random.Generator, count: int) -> list[tuple]:
         loads.append(CodedTransfer(storage=at, words=len(words), chip=0, chip_words=chip_words))
         at += len(words)
     return list(zip([Opcode.LOAD_CODED] * len(loads), loads, coded_blocks(loads, np.concatenate(stored)), strict=True))
+
+
+class _Taker:
+    """Weight memory, known up to a cycle."""
+
+    known = 0
+
+    def following(self, cycle: int) -> int:
+        return cycle if cycle < self.known else NEVER
+
+
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.6])
+def test_what_a_decoder_takes_is_known_as_soon_as_its_taker_is(density):
+    """Also behind a block's last round, while its words of zeros have yet to leave; others rely on that."""
+    rng = np.random.default_rng(3)
+    weights = np.clip(rng.laplace(0, 14, 4096), -127, 127).astype(np.int8)
+    weights[rng.random(weights.size) > density] = 0
+    encoded = encode(list(weights.reshape(2, -1)), 4)
+    blocks = traces(encoded.blocks, decode_table(encoded.table))
+    whole = passed(blocks, *[Readiness()] * 3, lanes=4, word_units=8)
+    taker = _Taker()
+    decoder = DecoderCycles(taker, lanes=4, word_units=8)
+    decoder.came += [0] * sum(block.words for block in blocks)
+    for block, offered in zip(blocks, whole.commands, strict=True):
+        decoder.give(block, offered)
+    for settled in range(whole.done[-1] + 10):
+        taker.known = settled + WRITE
+        decoder.advance()
+        assert len(decoder.cycles.words) >= np.searchsorted(whole.words, settled + CODED_WORD)
+    assert decoder.cycles == whole
 
 
 def offers(rng: np.random.Generator, count: int) -> list[int]:
