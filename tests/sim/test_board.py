@@ -85,7 +85,7 @@ def test_commands(port, program, tmp_path, capsys):
     found = json.loads(out.read_text())
     assert golden_run.main(["--model", "digits", "--image", str(image), "--json", str(out)]) == 0
     assert found["top5"] == json.loads(out.read_text())["top5"] and found["cycles"] > 1000
-    assert found["packed_bytes"] < 600                          # of 784
+    assert found["packed_bytes"] < 600                          # of 1,024
     capsys.readouterr()
     assert bench.main(["--port", port, "--program", str(flp), "--frames", "2", "--json", str(out)]) == 0
     record = json.loads(out.read_text())
