@@ -27,7 +27,7 @@ static inline Word chosen(const Word* of, Word a, Word b, Word c, Word d) {
     return pick(d, pick(c, m[3], m[2]), pick(c, m[1], m[0]));
 }
 
-struct Change { Word copies; uint32_t init; };         // another table in some copies
+struct Change { Word copies; uint32_t init; Word excited; };   // another table in some copies, and where it ever mattered
 
 enum { LUT, CARRY, RAM_READ };
 struct Node {
@@ -39,7 +39,7 @@ struct Node {
 enum { FF, RAM_WRITE, BLOCK_RAM, MULTIPLIER };
 struct Part { int32_t kind, index; bool waits; };
 
-struct Register { int32_t d, ce, lsr, q; bool set, async; Word no_ce, no_lsr, other_set, low, high, inverted; };
+struct Register { int32_t d, ce, lsr, q; bool set, async; Word no_ce, no_lsr, low, high, inverted, excited; };
 struct Ram { int32_t data, at[4], enable, reader; Word words[16]; };
 
 struct Block {                                          // 1024 rows of 18 bits
@@ -138,7 +138,11 @@ struct Chip {
         switch (n.kind) {
         case LUT: {
             Word o = read(n, n.init);
-            if (n.changes) for (auto& c : *n.changes) o = pick(c.copies, read(n, c.init), o);
+            if (n.changes) for (auto& c : *n.changes) {
+                Word other = pick(c.copies, read(n, c.init), o);
+                c.excited |= other ^ o;
+                o = other;
+            }
             drive(n.out, o);
             break;
         }
@@ -147,6 +151,7 @@ struct Chip {
             add(n, n.init, sum, carry);
             if (n.changes) for (auto& change : *n.changes) {
                 add(n, change.init, s, c);
+                change.excited |= ((s ^ sum) | (c ^ carry)) & change.copies;
                 sum = pick(change.copies, s, sum);
                 carry = pick(change.copies, c, carry);
             }
@@ -172,7 +177,8 @@ struct Chip {
             again = false;
             for (int32_t index : asyncs) {              // resets that do not wait for the clock
                 Register& r = registers[index];
-                Word set = (r.set ? ALL : 0) ^ r.other_set, q = pick(value[r.lsr] & ~r.no_lsr, set, value[r.q]);
+                Word q = pick(value[r.lsr] & ~r.no_lsr, r.set ? ALL : 0, value[r.q]);
+                q = (q & ~r.low) | r.high;
                 if (q != value[r.q]) {
                     drive(r.q, q);
                     again = true;
@@ -198,10 +204,14 @@ struct Chip {
     }
 
     void clock(Register& r) {
-        Word q = value[r.q], set = (r.set ? ALL : 0) ^ r.other_set;
-        Word to = pick(value[r.ce] | r.no_ce, value[r.d] ^ r.inverted, q);
-        to = pick(value[r.lsr] & ~r.no_lsr, set, to);
-        to = (to & ~r.low) | r.high;
+        Word q = value[r.q], set = r.set ? ALL : 0;
+        Word to = pick(value[r.lsr], set, pick(value[r.ce], value[r.d], q)), right = to;
+        if (r.no_ce | r.no_lsr | r.low | r.high | r.inverted) {
+            to = pick(value[r.ce] | r.no_ce, value[r.d] ^ r.inverted, q);
+            to = pick(value[r.lsr] & ~r.no_lsr, set, to);
+            to = (to & ~r.low) | r.high;
+            r.excited |= to ^ right;
+        }
         if (to != q) news.push_back({r.q, to});
     }
 
@@ -456,22 +466,29 @@ API Word nl_get(Chip* c, int32_t net) { c->settle(); return c->value[net]; }
 API void nl_change(Chip* c, int32_t node, Word copies, uint32_t init) {
     Node& n = c->nodes[node];
     if (!n.changes) c->owned.push_back(n.changes = new std::vector<Change>);
-    n.changes->push_back({copies, init});
+    n.changes->push_back({copies, init, 0});
     c->wait(node);
     c->settle();
 }
 
-// Copies in which a register is spoilt; `how`: 0 and 1 stuck, 2 input inverted, 3 enable ignored, 4 reset ignored, 5 other first
-// value.
+// Copies in which a register is spoilt; `how`: 0 and 1 stuck, 2 input inverted, 3 enable ignored, 4 reset ignored.
 API void nl_spoil(Chip* c, int32_t part, Word copies, int32_t how) {
     Register& r = c->registers[c->parts[part].index];
-    Word* masks[] = {&r.low, &r.high, &r.inverted, &r.no_ce, &r.no_lsr, &r.other_set};
+    Word* masks[] = {&r.low, &r.high, &r.inverted, &r.no_ce, &r.no_lsr};
     *masks[how] |= copies;
-    Word q = c->value[r.q];
-    if (how == 5) q ^= copies;
-    c->drive(r.q, (q & ~r.low) | r.high);
+    Word q = c->value[r.q], to = (q & ~r.low) | r.high;
+    r.excited |= q ^ to;
+    c->drive(r.q, to);
     c->wait_for_clock(part);
     c->settle();
+}
+
+// Copies in which what was changed or spoilt ever made a difference there.
+API Word nl_excited(Chip* c) {
+    Word found = 0;
+    for (auto* changes : c->owned) for (auto& change : *changes) found |= change.excited;
+    for (auto& r : c->registers) found |= r.excited;
+    return found;
 }
 
 // Counts from now on how often each net changes.

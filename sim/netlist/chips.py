@@ -1,4 +1,5 @@
 """Netlists of boards: from the chip to nextpnr's packed cells, as the build makes them."""
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hw.ecp5.floorplan import plan_netlist
 from hw.tools import flow, toolchain
 from hw.tools.bitstream import part_of
 from hw.tools.cache import Stages, digest_of_sources
+from sim.netlist.mutants import Mutant, put
 from sim.netlist.reader import NetlistError, Tables
 from sim.netlist.simulation import ALL, NetlistLink, PackedChip, clock_of_pll
 
@@ -77,9 +79,11 @@ def pins_of(tables: Tables) -> Pins:
     return Pins(rx=found["rx"].outside, tx=found["tx"].out, button=button)
 
 
-def started(tables: Tables) -> PackedChip:
-    """The chip in simulation, configured, with its PLL locked and its button up (boards' buttons pull to ground)."""
+def started(tables: Tables, mutants: Sequence[Mutant] = ()) -> PackedChip:
+    """The chip in simulation, configured, with its PLL locked and its button up (boards' buttons pull to ground). `mutants`: in
+    its copies, from copy 1 on."""
     chip, pins = PackedChip(tables), pins_of(tables)
+    put(chip, mutants)
     if pins.button is not None:
         chip.set(pins.button, ALL)
     chip.set(pins.rx, ALL)

@@ -12,13 +12,13 @@ from sim.netlist.reader import NetlistError, Tables
 from sim.verilog.export import SimulationError
 from sim.verilog.verilate import BUILD, cached, digest
 
-__all__ = ["ALL", "LOCK_CYCLES", "NetlistLink", "PackedChip", "clock_of_pll"]
+__all__ = ["ALL", "LOCK_CYCLES", "NetlistLink", "PackedChip", "SPOILT", "clock_of_pll"]
 
 ALL = (1 << 64) - 1                     # all copies
 LOCK_CYCLES = 200                       # until the PLL says that it has locked
 _SOURCE = Path(__file__).with_name("cells.cpp")
 _COMPILE = ("g++", "-std=c++20", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-o", "cells.so", "cells.cpp")
-_SPOILT = ("stuck at 0", "stuck at 1", "input inverted", "enable ignored", "reset ignored", "other first value")
+SPOILT = ("stuck at 0", "stuck at 1", "input inverted", "enable ignored", "reset ignored")     # ways, of a register
 
 
 @cache
@@ -40,7 +40,7 @@ def _library(build: Path) -> ctypes.CDLL:
             ("watch", None, [handle]), ("toggles", None, [handle, data]), ("line", None, [handle, i32, i32, ctypes.c_double]),
             ("send", None, [handle, ctypes.c_char_p, u64]), ("unsent", u64, [handle]), ("received", u64, [handle]),
             ("take", None, [handle, data]), ("edges", u64, [handle]), ("take_edges", None, [handle, data]),
-            ("run", None, [handle, u64, u64]), ("broken", u64, [handle])):
+            ("run", None, [handle, u64, u64]), ("broken", u64, [handle]), ("excited", u64, [handle])):
         function = getattr(lib, f"nl_{name}")
         function.restype, function.argtypes = result, arguments
     return lib
@@ -119,8 +119,12 @@ class PackedChip:
         self._lib.nl_change(self._handle, node, copies, init)
 
     def spoil_register(self, part: int, copies: int, how: str) -> None:
-        """A register is spoilt in these copies: one of `sim.netlist.simulation._SPOILT`."""
-        self._lib.nl_spoil(self._handle, part, copies, _SPOILT.index(how))
+        """A register is spoilt in these copies, `how` of `SPOILT`."""
+        self._lib.nl_spoil(self._handle, part, copies, SPOILT.index(how))
+
+    def excited(self) -> int:
+        """Copies in which a change or a spoilt register ever made a difference at its own output."""
+        return self._lib.nl_excited(self._handle)
 
     def watch(self) -> Callable[[], np.ndarray]:
         """Counts from now on how often nets change; the result says how often each did (uint64)."""

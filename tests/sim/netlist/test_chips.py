@@ -4,10 +4,11 @@ from fractions import Fraction
 
 import pytest
 
+from arch.instruction import Opcode
 from boards import BOARDS
 from cli import RequestError
 from sim.netlist.chips import SMALL, board_of
-from sim.netlist.frames import Difference, _check, small_program
+from sim.netlist.frames import Difference, _check, small_programs
 from sim.netlist.reader import NetlistError
 from sim.netlist.simulation import clock_of_pll
 
@@ -34,10 +35,13 @@ def test_boards_without_models_are_refused():
         board_of("ulx3s")
 
 
-def test_the_small_network_is_worth_running():
-    """About 2 KB of weights, and no two frames alike."""
-    program, images = small_program(board_of(SMALL).geometry, board_of(SMALL).storage_words, 3)
-    assert 1500 < 2 * len(program.storage) < 8000 and len({image.tobytes() for image in images}) == 3
+def test_the_small_networks_are_worth_running():
+    """Of about 2 KB of weights each, and no two frames alike; one of them gathers rows of its image."""
+    loads = small_programs(board_of(SMALL).geometry, board_of(SMALL).storage_words, 3)
+    assert all(1500 < 2 * len(load.program.storage) < 8000 for load in loads)
+    images = [image for load in loads for image in load.images]
+    assert len(images) == 5 == len({image.tobytes() for image in images})
+    assert any(one.opcode is Opcode.GATHER for one in loads[1].program.instructions)
 
 
 def test_differences_say_where():
