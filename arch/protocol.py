@@ -35,6 +35,7 @@ class Kind(IntEnum):
     EXCHANGE = 9
     BOOT = 10
     SCAN = 11
+    PHASE = 12
     PACKED = 13
     LINE = 14
 
@@ -52,7 +53,8 @@ class Refusal(IntEnum):
     UNKNOWN = 4                 # no such kind, or no flash, or nothing that unpacks
     LENGTH = 5                  # wrong number of words for the kind
     RANGE = 6                   # outside storage
-    BUSY = 7                    # not while a program runs, nor while one is copied from flash
+    BUSY = 7                    # not while a program runs, nor while one is copied from flash, nor while the SDRAM is calibrated
+    MEMORY = 8                  # no phase of the SDRAM's clock is safe
     CODED = 9                   # packed words that make no sense
 
 
@@ -60,7 +62,8 @@ def arguments(kind: Kind) -> tuple[int, int]:
     """Least and greatest number of words behind the header."""
     return {Kind.INFO: (2, 2), Kind.WRITE: (3, 2 + DATA_WORDS), Kind.READ: (3, 3), Kind.CHECKSUM: (4, 4), Kind.START: (2, 2),
             Kind.STATUS: (0, 0), Kind.COUNTERS: (0, 0), Kind.CLEAR: (0, 0), Kind.EXCHANGE: (1, DATA_WORDS),
-            Kind.BOOT: (0, 0), Kind.SCAN: (2, 2), Kind.PACKED: (PACKED_HEAD + 1, 2 + DATA_WORDS), Kind.LINE: (0, 0)}[kind]
+            Kind.BOOT: (0, 0), Kind.SCAN: (2, 2), Kind.PHASE: (0, 0), Kind.PACKED: (PACKED_HEAD + 1, 2 + DATA_WORDS),
+            Kind.LINE: (0, 0)}[kind]
 
 
 class State(IntEnum):
@@ -71,6 +74,8 @@ class State(IntEnum):
     FAILED = 4
     BOOTING = 8
     BOOTED = 16
+    CALIBRATING = 32            # the SDRAM's clock
+    NO_WINDOW = 64              # and no phase of it is safe
 
 
 # Words of replies. INFO: nonce 2, version, number of counters (with PACKING), geometry digest 4, storage words 2, clock in kHz 2,

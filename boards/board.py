@@ -7,6 +7,7 @@ from re import fullmatch
 from arch.flash import BLOCK_BYTES, BOOT_OFFSET
 from arch.geometry import Geometry
 from arch.lights import LIGHTS
+from arch.memory.calibration import Turn
 from arch.pll import Pll, solve
 from arch.record import STORAGE
 from arch.sdram import CHIPS, MOST_WORDS, Chip, Timing
@@ -31,6 +32,7 @@ class Board:
       no SDRAM. `storage_words`: capacity used, in words of 16 bits; without an SDRAM it is block RAM beside the engine, 1024
       words each.
     - `sdram_phase_degrees`: how much later than ours the SDRAM's clock rises; None: as `boards.phase` finds it for the clock.
+    - `calibrates`: whether a chip looks for that phase itself after each reset, from there on (docs/boards.md).
     - `rests`: balls that must be driven for the board to stay as it is, each with its level, 0 or 1.
     - `baud` of the UART, 9600..3000000.
     - `usb`: vendor and product of the serial adapter on it, by which the host finds it.
@@ -54,6 +56,7 @@ class Board:
     storage_words: int
     chips: tuple[str, ...] = ()
     sdram_phase_degrees: float | None = None
+    calibrates: bool = True
     rests: tuple[tuple[str, int], ...] = ()
     baud: int = 3_000_000
     usb: tuple[tuple[int, int], ...] = ()
@@ -146,6 +149,11 @@ class Board:
     def pll(self) -> Pll:
         """Dividers, exact clock and exact phase."""
         return replace(self._clock, phase_steps=self.phase.steps) if self.chips else self._clock
+
+    @property
+    def turn(self) -> Turn | None:
+        """Of the phase that the chip calibrates; None if it does not."""
+        return Turn.of(self.pll) if self.chips and self.calibrates else None
 
     @property
     def phase(self) -> Phase | None:

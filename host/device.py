@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from arch.flash import SECTOR_BYTES
+from arch.memory.calibration import Calibrated, Calibration
 from arch.protocol import COUNTERS, DATA_WORDS, LINE_COUNTS, LINE_MOST, REFUSED, REPLY, Identity, Kind, Refusal, arguments
 from arch.slots import MOST_BYTES
 from host.protocol import Deframer, Message, Status, checksum, number, pair
@@ -23,14 +24,16 @@ class Device:
     status that follows; otherwise a program is over at once. `flash`, if there is one, has `exchange` and `scan`, as
     `sim.models.flash.FlashChip`. `boot`, if given, is called with the device at each reset and at BOOT, and returns what
     `golden.boot.Booted` has; `sim.models.booting.booting` is one. `unpack` is `golden.packing.unpack` where the identity has
-    `packing`.
+    `packing`. `phase`: what the calibration of its SDRAM's clock found, if it has one.
     """
 
     def __init__(self, identity: Identity, run: Callable[[int], Status] | None = None, flash=None,
-                 boot: Callable[["Device"], Any] | None = None, unpack: Callable[[list[int]], Any] | None = None):
+                 boot: Callable[["Device"], Any] | None = None, unpack: Callable[[list[int]], Any] | None = None,
+                 phase: Calibrated | None = None):
         if identity.packing != (unpack is not None):
             raise ValueError("unpack must be given if the identity has packing, and only then")
         self.identity, self.flash, self._boot, self._unpack = identity, flash, boot, unpack
+        self.phase = phase or Calibrated(state=Calibration.NONE)
         self.storage = np.zeros(identity.storage_words, "<u2")
         self.starts: list[int] = []
         self.counters = [0] * len(COUNTERS)
@@ -45,8 +48,8 @@ class Device:
 
     def _begin(self) -> None:
         """What flash says is done."""
-        self.status = self._idle = _IDLE
-        if self._boot is not None:
+        self.status = self._idle = replace(_IDLE, no_window=self.phase.state is Calibration.NO_WINDOW)
+        if self._boot is not None and not self._idle.no_window:
             found = self._boot(self)
             self._idle = replace(_IDLE, booted=found.header is not None, program=found.header.program if found.header else 0,
                                  outcome=found.outcome)
@@ -91,6 +94,8 @@ class Device:
             again = kind in (Kind.START, Kind.BOOT) and message.sequence != self._awaited
             if (self.status.running or self.status.booting) and not again:
                 return Refusal.BUSY
+            if self.status.no_window and self.identity.digest and kind not in (Kind.EXCHANGE, Kind.SCAN):
+                return Refusal.MEMORY
             if not self._inside(Kind(kind), words):
                 return Refusal.RANGE
         if kind == Kind.PACKED and not self._unpacked(words):
@@ -135,6 +140,8 @@ class Device:
                 return self.status.words()
             case Kind.COUNTERS:
                 return [word for counter in self.counters for word in pair(counter)]
+            case Kind.PHASE:
+                return self.phase.words()
             case Kind.LINE:
                 return [min(count, LINE_MOST) for count in self.line.values()]
             case Kind.CLEAR if not again:

@@ -6,6 +6,7 @@ import sys
 from rich.table import Table
 
 from arch.control import Fault
+from arch.memory.calibration import Calibrated, Calibration
 from arch.protocol import Identity
 from arch.slots import Outcome
 from boards import BOARDS
@@ -33,7 +34,7 @@ def _bytes(count: int) -> str:
 def run(args: argparse.Namespace) -> None:
     try:
         with board_session(args) as session:
-            identity, status = session.info.identity, session.status()
+            identity, status, phase = session.info.identity, session.status(), session.phase()
     except Silent:
         found = port_of(args)
         raise why_silent(lambda baud: SerialLink(found.port, baud), found.baud) from None
@@ -45,20 +46,50 @@ def run(args: argparse.Namespace) -> None:
         engine = "of its own" if identity.digest else "none, this is the self-test's chip"
     table = Table(show_header=False, box=None, pad_edge=False)
     board = BOARDS.get(identity.name)
-    state = ("running" if status.running else f"stopped with {Fault(status.fault).name}" if status.failed else
+    state = ("without memory that works" if status.no_window else "running" if status.running else
+             f"stopped with {Fault(status.fault).name}" if status.failed else
              f"finished after {status.cycles} cycles" if status.finished else "ready")
     for name, value in (("board", board.title if board else identity.name), ("clock", f"{identity.clock_khz / 1000:g} MHz"),
                         ("engine", f"{engine} (digest {identity.digest:016x})"),
                         ("storage", _bytes(2 * identity.storage_words)),
                         ("protocol", f"version {session.info.version}{', unpacks images' * identity.packing}"), ("state", state),
+                        ("memory clock", told_phase(phase, identity.clock_khz)),
                         ("flash", told(status.outcome, identity.slots))):
-        table.add_row(name, value)
+        if value:
+            table.add_row(name, value)
     terminal().print(table)
     if args.json:
         write_json(args.json, {
             "board": identity.name, "clock_mhz": identity.clock_khz / 1000, "digest": f"{identity.digest:016x}",
             "storage_words": identity.storage_words, "version": session.info.version, "packing": identity.packing,
-            "slots": _slots(status.outcome, identity), "status": asdict(status)})
+            "slots": _slots(status.outcome, identity), "phase": _phase(phase), "status": asdict(status)})
+
+
+def told_phase(phase: Calibrated, clock_khz: int) -> str:
+    """What the calibration of the SDRAM's clock found, for people; empty without one."""
+    def at(step: int) -> str:
+        return f"{phase.degrees(step):.0f}"
+
+    def ns(steps: int) -> str:
+        return f"{1e6 / clock_khz * steps / phase.steps:.2f} ns"
+    match phase.state:
+        case Calibration.NONE:
+            return ""
+        case Calibration.RUNNING:
+            return "being calibrated"
+        case Calibration.NO_WINDOW if not phase.width:
+            return "no phase of it gives right words"
+    window = f"right words from {at(phase.first)} to {at(phase.last)} degrees, {ns(phase.width)}"
+    if phase.state is Calibration.NO_WINDOW:
+        return f"no safe phase: {window}"
+    return f"{at(phase.chosen)} degrees later, {ns(phase.chosen)}; {window}"
+
+
+def _phase(phase: Calibrated) -> dict | None:
+    """What `told_phase` says, as plain values; steps that pass as a string of 0 and 1, from 0 degrees on."""
+    return None if phase.state is Calibration.NONE else {
+        "state": phase.state.name.lower(), "steps": phase.steps, "chosen": phase.chosen, "first": phase.first, "last": phase.last,
+        "width": phase.width, "passing": "".join(str(phase.mask >> step & 1) for step in range(phase.steps))}
 
 
 def _slots(outcome: Outcome, identity: Identity) -> dict | None:

@@ -145,7 +145,8 @@ class Status:
     If it failed: `fault` is an `arch.control.Fault`; below DEADLOCK it is about word `word` of the program, in
     instruction `index`, which has `opcode`; otherwise about command `index` of `queue`. `booting`: the board tries
     the slots in its flash; `booted`: it has found one since its reset, whose program begins at word `program`. `outcome` says
-    which one, and why others were not booted.
+    which one, and why others were not booted. `calibrating`: the board looks for the phase of its SDRAM's clock; `no_window`: it
+    has found none, and its storage is of no use.
     """
 
     running: bool
@@ -161,6 +162,8 @@ class Status:
     booted: bool = False
     program: int = 0
     outcome: Outcome = field(default_factory=Outcome)
+    calibrating: bool = False
+    no_window: bool = False
 
     @classmethod
     def of(cls, words: np.ndarray) -> "Status":
@@ -176,12 +179,14 @@ class Status:
                    fault=int(words[1]) & 0xFF,
                    queue=int(words[1]) >> 8 & 15, opcode=int(words[1]) >> 12, index=number(words[2:4]), word=number(words[4:6]),
                    cycles=number(words[6:8]), program=number(words[8:10]), booting=bool(state & State.BOOTING),
-                   booted=bool(state & State.BOOTED), outcome=outcome)
+                   booted=bool(state & State.BOOTED), outcome=outcome,
+                   calibrating=bool(state & State.CALIBRATING), no_window=bool(state & State.NO_WINDOW))
 
     def words(self) -> list[int]:
         """Inverse of `of`."""
         state = (State.RUNNING * self.running | State.FINISHED * self.finished | State.FAILED * self.failed
-                 | State.BOOTING * self.booting | State.BOOTED * self.booted)
+                 | State.BOOTING * self.booting | State.BOOTED * self.booted
+                 | State.CALIBRATING * self.calibrating | State.NO_WINDOW * self.no_window)
         return [state, self.fault | self.queue << 8 | self.opcode << 12, *pair(self.index), *pair(self.word), *pair(self.cycles),
                 *pair(self.program), self.outcome.word]
 

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from arch.memory.calibration import PHASE_WORDS, Calibrated
 from arch.protocol import DATA_WORDS, FLAG, LINE_COUNTS, REFUSED, REPLY, VERSION, Kind, Refusal
 from host.link import Link, LinkError
 from host.protocol import OTHER_VERSION, Deframer, Info, Message, ProtocolError, Status, checksum, counters, number, pair
@@ -18,7 +19,9 @@ _SCAN_S = 0.01                  # that a board takes for a sector of its flash, 
 _TRIES = 8                      # without any progress
 
 
-_WHY = {Refusal.RANGE: "it has less storage than that: compile for this board (python -m host.info shows which it is)",
+_WHY = {Refusal.MEMORY: "no phase of its SDRAM's clock gives right words: python -m host.info shows what it found, "
+                        "docs/boards.md says what to try",
+        Refusal.RANGE: "it has less storage than that: compile for this board (python -m host.info shows which it is)",
         Refusal.BUSY: "it runs a program, or copies one from its flash: wait for it, or reset the board"}
 
 
@@ -164,6 +167,10 @@ class Session:
     def scan(self, address: int) -> int:
         """CRC-32 of a sector of flash, 4,096 bytes from an address on that is a multiple of that, computed by the board."""
         return number(self._ask(Kind.SCAN, pair(address), accept=lambda words: len(words) == 2, extra_s=self.slowness * _SCAN_S))
+
+    def phase(self) -> Calibrated:
+        """What the board's calibration of its SDRAM's clock has found."""
+        return Calibrated.of(self._ask(Kind.PHASE, accept=lambda words: len(words) == PHASE_WORDS))
 
     def counters(self) -> dict[str, int]:
         """Counters of the last run by name."""

@@ -7,6 +7,7 @@ from amaranth.lib import io
 
 from arch.geometry import Geometry
 from arch.lights import LIGHTS
+from arch.memory.calibration import Turn
 from arch.pll import Pll
 from arch.protocol import Identity
 from arch.sdram import Timing
@@ -32,8 +33,8 @@ class Chip(Elaboratable):
     """
 
     def __init__(self, geometry: Geometry | None, *, name: str, pll: Pll, timing: Timing | None, storage_words: int, baud: float,
-                 leds: Sequence[str] = (), slots: Layout | None = None, rests: Sequence[tuple[str, int]] = (),
-                 packing: bool = False):
+                 leds: Sequence[str] = (), calibrate: bool = True, slots: Layout | None = None,
+                 rests: Sequence[tuple[str, int]] = (), packing: bool = False):
         if timing is not None and timing.pin_registers != PIN_REGISTERS:
             raise ValueError(f"pin_registers must be {PIN_REGISTERS}, not {timing.pin_registers}")
         self.pll, self.timing, self.baud, self.leds, self.rests = pll, timing, baud, tuple(leds), tuple(rests)
@@ -41,19 +42,20 @@ class Chip(Elaboratable):
         digest = geometry.digest if geometry else 0
         self.identity = Identity(digest=digest, storage_words=storage_words, clock_khz=round(pll.clock_mhz * 1000), name=name,
                                  packing=packing, **flash)
-        self.accelerator = Accelerator(geometry, self.identity, timing)
+        self.turn = Turn.of(pll) if timing is not None and calibrate else None
+        self.accelerator = Accelerator(geometry, self.identity, timing, self.turn)
 
     @classmethod
     def of(cls, board, *, engine: bool = True) -> "Chip":
         """The chip of a `boards.Board`; without an engine it is the self-test's."""
         return cls(board.geometry if engine else None, name=board.name, pll=board.pll, timing=board.timing,
-                   storage_words=board.storage_words, baud=board.baud, leds=board.leds, slots=board.slots, rests=board.rests,
-                   packing=board.packing and engine)
+                   storage_words=board.storage_words, baud=board.baud, leds=board.leds, slots=board.slots,
+                   calibrate=board.calibrates, rests=board.rests, packing=board.packing and engine)
 
     def elaborate(self, platform):
         m = Module()
         m.domains += [ClockDomain("sync"), ClockDomain(LATER, reset_less=True)]
-        m.submodules.clocks = clocks = device_of(platform).clocks(self.pll)
+        m.submodules.clocks = clocks = device_of(platform).clocks(self.pll, self.turn is not None)
         accelerator = self.accelerator
         own_reset(m, "accelerator", accelerator)
         clock_hz = float(self.pll.clock_mhz) * 1e6
@@ -69,6 +71,8 @@ class Chip(Elaboratable):
             receiver.o.ready.eq(accelerator.rx.ready), transmitter.i.payload.eq(accelerator.tx.payload),
             transmitter.i.valid.eq(accelerator.tx.valid), accelerator.tx.ready.eq(transmitter.i.ready)]
         if self.timing is not None:
+            if self.turn is not None:
+                m.d.comb += clocks.step.eq(self.accelerator.step)
             port = platform.request("sdram", 0, dir="-")
             add_pads(m, self.accelerator.pins, port, self.timing)
             # The SDRAM's clock has the register that the others have in their buffers, so that it is delayed like them.

@@ -4,9 +4,11 @@ Link, machine, storage controller and SDRAM chip are simulated cycle by cycle. T
 frame layer's door, as fast as the chip takes them, so that an upload takes seconds. Time stands still while nothing happens.
 """
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 import os
 from pathlib import Path
+from random import Random
 import select
 import sys
 import tty
@@ -17,6 +19,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 import numpy as np
 
 from arch.geometry import PRESETS, Geometry
+from arch.memory.calibration import Turn
 from arch.protocol import Identity
 from arch.sdram import Timing
 from boards import ALIASES, BOARDS, Board, find
@@ -25,7 +28,8 @@ from compiler.target import add_units_argument
 from hw.accelerator import Accelerator
 from hw.link.uart import byte_layout
 from sim.models.flash import SpiFlash, with_flash
-from sim.models.sdram import ChipTiming, SdramChip, SdramDesign, chip_timing
+from sim.models.sdram import ChipTiming, SdramChip, SdramDesign, behaviour_bits, chip_timing
+from sim.models.sdram_delays import Behaviour, sampled
 from sim.verilog.cache import kept
 from sim.verilog.export import Rtl, convert
 
@@ -39,11 +43,13 @@ class BoardTop(wiring.Component):
     """Accelerator and, with a `timing`, the SDRAM chip, with slots in the identity a flash. Members: `rx`, `tx`, `idle`, `busy`
     as `Accelerator` has them."""
 
-    def __init__(self, geometry: Geometry | None, identity: Identity, timing: Timing | None):
+    def __init__(self, geometry: Geometry | None, identity: Identity, timing: Timing | None, turn: Turn | None = None):
+        self.turn = turn
         self.timing, self.flash = timing, None if identity.slots is None else SpiFlash()
-        self.accelerator = Accelerator(geometry, identity, timing)
-        self.chip = None if timing is None else SdramChip(timing)
+        self.accelerator = Accelerator(geometry, identity, timing, turn)
+        self.chip = None if timing is None else SdramChip(timing, turn)
         figures = {} if timing is None else {"chip_timing": In(ChipTiming)}
+        figures |= {} if turn is None else {"delays": In(self.chip.turn.shape())}
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), "idle": Out(1),
                           "busy": Out(1), **figures})
 
@@ -57,6 +63,8 @@ class BoardTop(wiring.Component):
             m.submodules.chip = self.chip
             connect(m, accelerator.pins, self.chip.pins)
             m.d.comb += [self.chip.timing.eq(self.chip_timing), self.chip.load.valid.eq(0)]
+            if self.turn is not None:
+                m.d.comb += [self.chip.turn.eq(self.delays), self.chip.step.eq(accelerator.step)]
         if self.flash is not None:
             m.submodules.flash = self.flash
             connect(m, accelerator.flash, self.flash.pins)
@@ -82,17 +90,25 @@ class VirtualBoard:
         flash = {"flash_offset": board.flash_offset, "flash_bytes": board.flash_bytes} if board.flash else {}
         identity = Identity(digest=geometry.digest if geometry else 0, storage_words=board.storage_words, name=board.name,
                             clock_khz=round(board.pll.clock_mhz * 1000), packing=board.packing and engine, **flash)
-        parameters = geometry, identity, self.timing
+        parameters = geometry, identity, self.timing, board.turn
         self.sim = BoardDesign.of(kept(repr(parameters), lambda: convert(BoardTop(*parameters)))).simulate()
         if self.timing is not None:
             self.sim.set("chip_timing", chip_timing(self.timing))
+        if board.turn is not None:
+            delays = sampled(Random(0), board.sdram, float(board.pll.clock_mhz), board.speed)
+            self.behave(delays.turn(board.pll, board.turn.steps))
         self.reset()
 
     def close(self) -> None:
         self.sim.close()
 
+    def behave(self, turn: Sequence[Behaviour]) -> None:
+        """What happens at each step of the SDRAM's clock, from now on."""
+        self.sim.set("delays", behaviour_bits(turn))
+        self.turn = turn
+
     def reset(self) -> None:
-        """Presses the button: storage stays, everything else begins anew; bytes on their way to the board are lost."""
+        """Presses the button: block RAM stays, everything else begins anew; bytes on their way to the board are lost."""
         self.sim.set("rst", 1)
         while self.sim.pending("rx"):
             self.sim.step(1)

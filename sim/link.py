@@ -4,6 +4,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 import numpy as np
 
+from arch.memory.calibration import PHASE_WORDS, Calibrated, Calibration
 from arch.protocol import COUNTERS, Identity
 from arch.slots import Outcome
 from golden.packing import unpack
@@ -26,6 +27,7 @@ IDENTITY = Identity(digest=0xFEDCBA9876543210, storage_words=STORAGE - 96, clock
 _STATUS = Status(running=False, finished=True, failed=True, fault=8, queue=3, opcode=9, index=123_456, word=654_321,
                  cycles=0xDEADBEEF, booted=True, program=0xABCDEF,
                  outcome=Outcome.of(0xD792))
+_PHASE = Calibrated(state=Calibration.DONE, steps=250, chosen=181, width=99, last=230, mask=int("0123456789ABCDEF" * 4, 16))
 
 
 class LinkTop(wiring.Component):
@@ -35,6 +37,7 @@ class LinkTop(wiring.Component):
         self.link, self.storage = Link(IDENTITY, flash=True), StorageRam(STORAGE)
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)),
                           "status": In(status_layout()), "counters": In(data.ArrayLayout(32, len(COUNTERS))),
+                          "phase": In(data.ArrayLayout(16, PHASE_WORDS)),
                           "program": Out(24), "starts": Out(16), "clears": Out(16), "boots": Out(16), "heard": Out(16)})
 
     def elaborate(self, platform):
@@ -48,7 +51,7 @@ class LinkTop(wiring.Component):
         m.d.comb += [storage.request.valid.eq(link.request.valid), link.request.ready.eq(storage.request.ready),
                      request.write.eq(asked.write), request.address.eq(asked.address), request.length.eq(asked.length),
                      words.take.eq(storage.take), storage.w.eq(words.word), link.r.eq(storage.r),
-                     link.status.eq(self.status)]
+                     link.status.eq(self.status), link.phase.eq(self.phase)]
         m.d.sync += link.counter.eq(self.counters[link.index])
         # In a flash's place, something that answers each byte some cycles later, and tells the last one apart.
         wait, sent = Signal(3), Signal.like(link.exchange.payload)
@@ -89,8 +92,9 @@ class LinkBoard:
         if LinkBoard.design is None:
             LinkBoard.design = Design(LinkTop())
         self.sim = LinkBoard.design.simulate()
-        self.twin = Device(IDENTITY, flash=Mirror(), unpack=unpack)
+        self.twin = Device(IDENTITY, flash=Mirror(), unpack=unpack, phase=_PHASE)
         self.twin.status, self.twin.counters = _STATUS, [0x01234567 * n + 0x7E7D for n in range(len(COUNTERS))]
+        self.sim.set("phase", sum(word << 16 * n for n, word in enumerate(_PHASE.words())))
         self.twin.run = lambda address: self.twin.status
         self._show(_STATUS)
         self.sim.set("counters", sum(value << 32 * n for n, value in enumerate(self.twin.counters)))

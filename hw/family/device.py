@@ -35,5 +35,5 @@ class Device:
     # The clock pin of the flash that configures the chip.
     config_clock: Callable[[Module, Elaboratable], None]
     # Drives the domains `sync`, in reset until the clock is steady, and `LATER` from the platform's clock; its attribute `alive`
-    # blinks by that one.
-    clocks: Callable[[Pll], Elaboratable]
+    # blinks by that one. If `LATER` is to be stepped, each falling edge of the attribute `step` makes it a step of the PLL later.
+    clocks: Callable[[Pll, bool], Elaboratable]

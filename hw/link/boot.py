@@ -54,6 +54,8 @@ class Boot(wiring.Component):
         Storage; only while `busy`.
     start, clear : ``Out(1)``
         Runs the machine, and ends what it does, for a cycle.
+    barred : ``In(1)``
+        At the end of the reset: storage holds nothing, so no slot is tried.
     running, failed : ``In(1)``
         Of the machine: from the tenth cycle after `start` on, and how it went; until `clear`.
     scan, sector : ``In(1)``, ``In(24)``
@@ -76,7 +78,7 @@ class Boot(wiring.Component):
         super().__init__({
             "exchange": In(stream.Signature(exchange_layout())), "exchanged": Out(answer_layout()),
             "request": Out(stream.Signature(request_layout(self.storage_bits))), "w": Out(stream.Signature(16)),
-            "r": In(word_layout()), "start": Out(1), "clear": Out(1), "running": In(1), "failed": In(1),
+            "r": In(word_layout()), "start": Out(1), "clear": Out(1), "barred": In(1), "running": In(1), "failed": In(1),
             "busy": Out(1, init=1), "booted": Out(1), "program": Out(24), "trial": Out(1), "outcome": Out(16),
             "scan": In(1), "sector": In(24), "scanned": Out(1), "scan_crc": Out(32), "pins": Out(SpiPins())})
 
@@ -221,6 +223,8 @@ class Boot(wiring.Component):
         with states.at("WAKE"):
             with m.If(self.flash.ended):
                 states.go("OPEN")
+                with m.If(self.barred):
+                    states.go("SHOW")
         with states.at("CLOSED"):
             with m.If(self.scanning):
                 m.d.comb += self.scanned.eq(1)

@@ -41,7 +41,9 @@ class FrameCheck(wiring.Component):
     words : ``In(range(FRAME_WORDS + 1))``
         Its length, CRC included.
     busy : ``In(1)``
-        Storage is the machine's, or that of the boot.
+        Storage is the machine's, or that of the boot, or of the calibration.
+    spoilt : ``In(1)``
+        Storage holds nothing: no phase of the SDRAM's clock is safe. Who tests boards, without an engine, may have it.
     obey : ``In(1)``
         For a cycle: the frame is obeyed, and the next one must follow it.
     connected, awaited : ``Out(1)``, ``Out(8)``
@@ -63,7 +65,7 @@ class FrameCheck(wiring.Component):
     def __init__(self, identity: Identity, *, flash: bool):
         self.identity, self.flash, self.storage_bits = identity, flash, bits_of_storage(identity.storage_words)
         super().__init__({
-            "head": In(16 * HEAD_WORDS), "words": In(range(FRAME_WORDS + 1)), "busy": In(1), "obey": In(1),
+            "head": In(16 * HEAD_WORDS), "words": In(range(FRAME_WORDS + 1)), "busy": In(1), "spoilt": In(1), "obey": In(1),
             "connected": Out(1), "awaited": Out(8), "kind": Out(kinds_layout()), "again": Out(1),
             "count": Out(self.storage_bits + 1), "reply": Out(range(len(LENGTHS))), "refusal": Out(4), "refused": Out(1)})
 
@@ -88,17 +90,18 @@ class FrameCheck(wiring.Component):
         m.d.sync += reply.eq(reduce(or_, (
             Mux(is_[name.lower()], names.index(name), 0) for name in names if name in Kind.__members__)))
 
-        known, busy = Signal(reset_less=True), Signal(reset_less=True)
+        known, busy, spoilt = Signal(reset_less=True), Signal(reset_less=True), Signal(reset_less=True)
         storage = Signal(reset_less=True)
         m.d.sync += [known.eq(is_.as_value().any()),
                      storage.eq(is_.write | is_.packed | is_.read | is_.checksum | is_.start | is_.exchange | is_.boot
                                 | is_.scan),
-                     busy.eq(self.busy & storage & ~((is_.start | is_.boot) & again))]
+                     busy.eq(self.busy & storage & ~((is_.start | is_.boot) & again)),
+                     spoilt.eq(self.spoilt & storage & ~(is_.exchange | is_.scan) if self.identity.digest else 0)]
         fits, count = self._length(m, is_, kinds)
         inside = self._inside(m, is_, count)
         refusal, refused = Signal(4, reset_less=True), Signal(reset_less=True)
         problems = ((~is_.info & ~connected, Refusal.UNCONNECTED), (~is_.info & ~turn & ~again, Refusal.SEQUENCE),
-                    (~known, Refusal.UNKNOWN), (~fits, Refusal.LENGTH), (busy, Refusal.BUSY),
+                    (~known, Refusal.UNKNOWN), (~fits, Refusal.LENGTH), (busy, Refusal.BUSY), (spoilt, Refusal.MEMORY),
                     (storage & ~inside, Refusal.RANGE))
         m.d.sync += [refusal.eq(0), refused.eq(refusal != 0)]
         for wrong, why in reversed(problems):           # the first one counts

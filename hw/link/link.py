@@ -1,8 +1,9 @@
 """The board's side of the host protocol (docs/protocol.md): frames in, commands to machine and storage, replies out."""
 from amaranth import Cat, Module, Mux, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
+from arch.memory.calibration import PHASE_WORDS
 from arch.protocol import COUNTERS, LINE_COUNTS, REFUSED, REPLY, Identity, Refusal
 from arch.record import bits_of_storage
 from hw.link.check import HEAD_WORDS, FrameCheck
@@ -48,8 +49,8 @@ class Link(wiring.Component):
     rx : ``In(stream.Signature(byte_layout()))``, tx : ``Out(stream.Signature(8))``
         The line. A receiver that cannot wait for `rx.ready` loses frames, which are sent again.
     request, w, r : ``Out(stream.Signature(request_layout(bits)))``, ``Out(stream.Signature(16))``, ``In(word_layout())``
-        Storage, as `hw.storage.share.StorageShare` has it for the host; nothing is requested while `status.running` or
-        `status.booting`. A `ready` that is high stays so until something is taken. Addresses have
+        Storage, as `hw.storage.share.StorageShare` has it for the host; nothing is requested while `status.running`,
+        `status.booting` or `status.calibrating`. A `ready` that is high stays so until something is taken. Addresses have
         `arch.record.bits_of_storage` of the identity's words.
     exchange, exchanged : ``Out(stream.Signature(exchange_layout()))``, ``In(answer_layout())``
         The flash, likewise; only if there is one.
@@ -64,6 +65,8 @@ class Link(wiring.Component):
     scanned, scan_crc : ``In(1)``, ``In(32)``
         For a cycle: the CRC of its bytes is there, and stays.
     status : ``In(status_layout())``
+    phase : ``In(data.ArrayLayout(16, PHASE_WORDS))``
+        What the calibration found, as `LinkWords` has it.
     index, counter : ``Out(range(len(COUNTERS)))``, ``In(32)``
         The count of `index`, a cycle later.
     heard, spoilt : ``Out(1)``
@@ -82,7 +85,8 @@ class Link(wiring.Component):
             **(members if flash else {}), "rx": In(stream.Signature(byte_layout())),
             "tx": Out(stream.Signature(8)), "request": Out(stream.Signature(request_layout(bits))),
             "w": Out(stream.Signature(16)), "r": In(word_layout()), "start": Out(1), "program": Out(bits), "clear": Out(1),
-            "status": In(status_layout()), "index": Out(range(len(COUNTERS))), "counter": In(32), "heard": Out(1),
+            "status": In(status_layout()), "phase": In(data.ArrayLayout(16, PHASE_WORDS)),
+            "index": Out(range(len(COUNTERS))), "counter": In(32), "heard": Out(1),
             "spoilt": Out(1), "idle": Out(1)})
 
     def elaborate(self, platform):
@@ -105,7 +109,8 @@ class Link(wiring.Component):
         first, body = head[16:48], Signal(Body, reset_less=True)
         m.d.comb += [
             check.head.eq(head), check.words.eq(receiver.o.payload.words),
-            check.busy.eq(self.status.running | self.status.booting), self.program.eq(first), read.address.eq(first),
+            check.busy.eq(self.status.running | self.status.booting | self.status.calibrating),
+            check.spoilt.eq(self.status.no_window), self.program.eq(first), read.address.eq(first),
             read.count.eq(check.count), write.address.eq(first), write.count.eq(check.count),
             reply.header.eq(head[:16] | REPLY), reply.body.eq(body)]
         next_ = write.next
@@ -162,7 +167,8 @@ class Link(wiring.Component):
         m.d.comb += [
             self.index.eq(reply.place[1:]), words.which.eq(reply.table), words.place.eq(reply.place), reply.word.eq(words.word),
             words.awaited.eq(check.awaited), words.crc.eq(checksum.crc), words.nonce.eq(nonce), words.status.eq(self.status),
-            words.counter.eq(self.counter), words.line.eq(m.submodules.line.counts)]
+            words.counter.eq(self.counter), words.line.eq(m.submodules.line.counts),
+            words.phase.eq(self.phase)]
         if self.flash:
             m.d.comb += words.scanned.eq(self.scan_crc)
 

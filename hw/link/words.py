@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from arch import protocol
+from arch.memory.calibration import PHASE_WORDS
 from arch.protocol import COUNTERS, LINE_COUNTS, Identity, State
 from hw.primitives import Copy
 
@@ -14,13 +15,14 @@ __all__ = ["LENGTHS", "LinkWords", "status_layout"]
 
 # Words of each kind of reply behind its header.
 LENGTHS = {"NOTHING": 0, "COUNTERS": 2 * len(COUNTERS), "REFUSED": 2, "CHECKSUM": 2, "INFO": protocol.INFO_WORDS,
-           "STATUS": protocol.STATUS_WORDS, "SCAN": 2, "LINE": len(LINE_COUNTS)}
+           "STATUS": protocol.STATUS_WORDS, "SCAN": 2, "LINE": len(LINE_COUNTS), "PHASE": PHASE_WORDS}
 
 
 def status_layout() -> data.StructLayout:
     """State of the machine, as `host.protocol.Status` tells it."""
     return data.StructLayout({"running": 1, "finished": 1, "failed": 1, "fault": 8, "queue": 4, "opcode": 4, "index": 24,
-                              "word": 24, "cycles": 32, "booting": 1, "booted": 1, "program": 24, "outcome": 16})
+                              "word": 24, "cycles": 32, "booting": 1, "booted": 1, "program": 24, "outcome": 16, "calibrating": 1,
+                              "no_window": 1})
 
 
 class LinkWords(wiring.Component):
@@ -41,6 +43,8 @@ class LinkWords(wiring.Component):
     counter : ``In(32)``
         That of half the place, up to a cycle after `place`.
     line : ``In(data.ArrayLayout(16, len(LINE_COUNTS)))``
+    phase : ``In(data.ArrayLayout(16, PHASE_WORDS))``
+        Words of an `arch.memory.calibration.Calibrated`.
     word : ``Out(16)``
     """
 
@@ -51,7 +55,7 @@ class LinkWords(wiring.Component):
         super().__init__({
             "which": In(range(len(LENGTHS))), "place": In(range(max(LENGTHS.values()))), "reason": In(4), "awaited": In(8),
             "crc": In(32), "scanned": In(32), "nonce": In(32), "status": In(status_layout()), "counter": In(32),
-            "line": In(data.ArrayLayout(16, len(LINE_COUNTS))), "word": Out(16)})
+            "line": In(data.ArrayLayout(16, len(LINE_COUNTS))), "phase": In(data.ArrayLayout(16, PHASE_WORDS)), "word": Out(16)})
 
     def elaborate(self, platform):
         m = Module()
@@ -64,6 +68,7 @@ class LinkWords(wiring.Component):
             "COUNTERS": [self.counter[:16], self.counter[16:]], "REFUSED": [self.reason, self.awaited],
             "CHECKSUM": [self.crc[:16], self.crc[16:]], "SCAN": [self.scanned[:16], self.scanned[16:]],
             "INFO": [self.nonce[:16], self.nonce[16:]], "LINE": list(self.line),
+            "PHASE": list(self.phase),
             "STATUS": [state, Cat(status.fault, status.queue, status.opcode),
                        *(part for number in numbers for part in (number[:16], number[16:])), status.outcome]}
         assert len(tables["INFO"]) + len(fixed) == LENGTHS["INFO"] and len(tables["STATUS"]) == LENGTHS["STATUS"]

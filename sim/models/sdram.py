@@ -1,6 +1,6 @@
 """A simulated SDRAM chip that keeps its datasheet's rules, and designs that hold one."""
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from amaranth import Array, ClockSignal, Const, Instance, Module, Mux, Signal
@@ -11,11 +11,12 @@ import numpy as np
 from arch.memory.calibration import Turn
 from arch.sdram import Timing
 from hw.storage.sdram import SdramPins
+from sim.models.sdram_delays import Behaviour
 from sim.verilog.export import Boundary, Rtl, convert
 from sim.verilog.native import Design
 from sim.verilog.verilate import BUILD
 
-__all__ = ["BEHAVIOUR", "LOAD_WORDS", "ChipTiming", "SdramChip", "SdramDesign", "blocks", "chip_timing"]
+__all__ = ["BEHAVIOUR", "LOAD_WORDS", "ChipTiming", "SdramChip", "SdramDesign", "behaviour_bits", "blocks", "chip_timing"]
 
 LOAD_WORDS = 32
 _MODEL = Path(__file__).with_suffix(".v")
@@ -25,6 +26,11 @@ _NAMES = ("cas", "rcd", "rp", "ras", "rc", "rfc", "rrd", "wr", "mrd", "interval"
 BEHAVIOUR = data.StructLayout({"lag": 1, "back": 2, "lost": 1, "garbled": 1})
 
 ChipTiming = data.StructLayout({name: 32 for name in _NAMES})
+
+
+def behaviour_bits(turn: Sequence[Behaviour]) -> int:
+    """Bits of `SdramChip.turn`."""
+    return data.ArrayLayout(BEHAVIOUR, len(turn)).const([asdict(one) for one in turn]).as_bits()
 
 
 def chip_timing(timing: Timing, **changes: int) -> int:

@@ -21,14 +21,18 @@ from hw.storage.sdram import SdramPins
 class Hollow(wiring.Component):
     """The ports of an accelerator."""
 
-    def __init__(self, geometry, identity, timing):
+    def __init__(self, geometry, identity, timing, turn=None):
         pins = {} if timing is None else {"pins": Out(SdramPins())}
+        pins |= {} if turn is None else {"step": Out(1)}
         pins |= {} if identity.slots is None else {"flash": Out(SpiPins()), "booted": Out(1), "trial": Out(1)}
         super().__init__({"rx": In(stream.Signature(byte_layout())), "tx": Out(stream.Signature(8)), **pins, "spoilt": Out(1),
                           "busy": Out(1), "failed": Out(1), "ready": Out(1), "idle": Out(1)})
 
     def elaborate(self, platform):
-        return Module()
+        m = Module()
+        if "step" in self.signature.members:
+            m.d.sync += self.step.eq(~self.step)
+        return m
 
 
 @pytest.mark.parametrize("board", boards.BOARDS.values(), ids=lambda board: board.name)
@@ -47,6 +51,10 @@ def test_prepares(board, monkeypatch):
     cells = Counter(re.findall(r"cell \\(\w+) ", rtlil))
     assert cells["OFS1P3DX"] == (2 * (16 + 22) + 1 if board.chips else 0) + 2
     assert cells["IFS1P3DX"] == (16 if board.chips else 0) + board.flash and cells["ODDRX1F"] == bool(board.chips)
+    # The output CLKOS is stepped, to later phases.
+    pll = dict(re.findall(r"\n\s+connect \\(PHASE\w+) (\S+)", rtlil))
+    assert pll.pop("PHASESTEP", "\\")[0] == "\\" and set(pll.values()) <= {"1'0"}         # a signal, and constants
+    assert len(pll) == (4 if board.chips else 0) and ("DPHASE_SOURCE" in rtlil) == bool(board.chips)
     assert cells["EHXPLLL"] == 1 and cells["USRMCLK"] == board.flash and lpf.count("__copi__io\" SITE") == board.flash
     assert re.findall(r"(\w+)_0__clk__io\" SITE", lpf) == ["sdram"] * bool(board.chips)
     assert re.findall(r'COMP "rest_\d__io" SITE "(\w+)"', lpf) == [ball for ball, _ in board.rests]

@@ -27,6 +27,7 @@ from nets import digits
 from nets.load import load_model
 from nets.quantise import quantise_with
 from sim.board import PtyServer, VirtualBoard
+from sim.models.sdram_delays import Behaviour
 from tests.hw.test_machine import GEOMETRY, layer  # a small engine, so that little must be compiled
 
 BOARD = replace(find("ulx3s-12f"), packing=True)
@@ -140,6 +141,39 @@ def test_boots_from_flash(virtual, tmp_path, capsys):
             else:
                 assert status["outcome"]["whys"] == [Why.PAYLOAD, Why.LATE, Why.MAGIC]
             link.close()
+
+
+def test_board_without_a_phase(virtual, tmp_path, capsys):
+    """Words are wrong at each phase, or right at too few: the board says so, and neither boots nor gives data. Its flash can be
+    reached. With good ones again a reset helps."""
+    good = virtual.turn
+    bad = [Behaviour(lag=0, back=2, lost=False, garbled=step not in (7, 8)) for step in range(BOARD.turn.steps)]
+    out = tmp_path / "out.json"
+    try:
+        virtual.behave(bad)
+        virtual.reset()
+        with served(virtual) as port:
+            assert info.main(["--port", port, "--json", str(out)]) == 0
+            said, record = capsys.readouterr().out, json.loads(out.read_text())
+            assert "without memory that works" in said and "no safe phase: right words from 52 to 60 degrees, 0.33 ns" in said
+            assert record["phase"]["state"] == "no_window" and record["phase"]["passing"].index("11") == 7
+            assert record["status"]["no_window"] and not record["status"]["booted"]
+            link = SerialLink(port, 3_000_000)
+            session = Session(link, patience_s=link.patience_s)
+            session.connect()
+            for ask in (lambda: session.read(0, 1), lambda: session.write(0, np.zeros(1, np.uint16)), lambda: session.start(0),
+                        lambda: session.checksum(0, 5), lambda: session.reboot(10)):
+                with pytest.raises(Refused, match="MEMORY: no phase of its SDRAM's clock gives right words"):
+                    ask()
+            assert Flash(session, BOARD.flash_offset).read(BOARD.slots.slot(0), 4)
+            link.close()
+    finally:
+        virtual.behave(good)
+    virtual.reset()
+    with served(virtual) as port:
+        assert info.main(["--port", port, "--json", str(out)]) == 0
+        phase = json.loads(out.read_text())["phase"]
+        assert phase["state"] == "done" and phase["width"] > 8 and "degrees later" in capsys.readouterr().out
 
 
 def test_errors_of_the_machine_and_resets(virtual, port, program):

@@ -18,7 +18,7 @@ from golden.calibration_cycles import calibration_cycles
 from hw.storage.calibrator import Calibrator, phase_layout
 from hw.storage.pulled_words import PulledWords
 from hw.storage.sdram import Sdram
-from sim.models.sdram import BEHAVIOUR, ChipTiming, SdramChip, SdramDesign, chip_timing
+from sim.models.sdram import BEHAVIOUR, ChipTiming, SdramChip, SdramDesign, behaviour_bits, chip_timing
 from sim.models.sdram_delays import Behaviour, sampled
 from sim.verilog.export import Boundary, SimulationError
 
@@ -65,16 +65,11 @@ def bench() -> SdramDesign:
     return SdramDesign(system, probes=system.probes)
 
 
-def bits(turn: list[Behaviour]) -> int:
-    return data.ArrayLayout(BEHAVIOUR, TURN.steps).const(
-        [{"lag": one.lag, "back": one.back, "lost": one.lost, "garbled": one.garbled} for one in turn]).as_bits()
-
-
 def started(bench, turn: list[Behaviour], renews: int = 1):
     sim = bench.simulate()
     sim.set("renews", renews)
     sim.set("timing", chip_timing(TIMING))
-    sim.set("turn", bits(turn))
+    sim.set("turn", behaviour_bits(turn))
     return sim
 
 
@@ -151,7 +146,7 @@ def test_words_that_go_wrong_afterwards(bench):
     with started(bench, turn) as sim:
         sim.run_until(beats=("steps", 40 + 40 - TURN.first), deadline=200_000)
         chosen = calibrate(TURN, lambda step, _: turn[step].right(TIMING.late)).chosen
-        sim.set("turn", bits([GARBLED if step == chosen else one for step, one in enumerate(turn)]))
+        sim.set("turn", behaviour_bits([GARBLED if step == chosen else one for step, one in enumerate(turn)]))
         while sim.get("busy"):
             sim.step(100)
         assert (found(sim).state, found(sim).chosen) == (Calibration.NO_WINDOW, chosen)
