@@ -14,7 +14,7 @@ from fireline.commands import COMMANDS, GROUPS, parser_of
 ROOT = Path(__file__).resolve().parents[2]
 USERS = ("nets", "golden", "compiler", "hw", "boards", "sim", "host")       # packages whose commands users need
 # Of these, what only developers run.
-OURS = {"nets.digits.train", "sim.fuzz", "sim.update_costs", "sim.updates", "sim.weights"}
+OURS = {"nets.digits.train", "sim.fuzz", "sim.netlist.__main__", "sim.update_costs", "sim.updates", "sim.weights"}
 
 
 def fireline(*argv: str, **given) -> subprocess.CompletedProcess:
