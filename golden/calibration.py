@@ -18,14 +18,15 @@ def longest(mask: int, steps: int) -> tuple[int, int]:
 
 
 def calibrate(turn: Turn, passes: Callable[[int, int], bool]) -> Calibrated:
-    """Sweeps a turn from step 0 on, with a test at each step; then goes to the middle of the longest window and tests again.
+    """Sweeps a turn from step 0 on, with a test at each step; then goes to the middle of the longest window and tests again. If
+    that is too narrow it goes to the turn's first step: there a board that is to be examined most likely works.
 
     `passes(step, number)` says whether test `number`, counted from 0, passes at a step.
     """
     mask = sum(passes(step, step) << step for step in range(turn.steps))
     width, last = longest(mask, turn.steps)
     if width < LEAST_WINDOW:
-        return Calibrated(state=Calibration.NO_WINDOW, steps=turn.steps, width=width, last=last, mask=mask)
+        return Calibrated(state=Calibration.NO_WINDOW, steps=turn.steps, chosen=turn.first, width=width, last=last, mask=mask)
     chosen = (last - width // 2) % turn.steps
     proved = all(passes(chosen, turn.steps + n) for n in range(PROOFS))
     return Calibrated(state=Calibration.DONE if proved else Calibration.NO_WINDOW, steps=turn.steps, chosen=chosen, width=width,

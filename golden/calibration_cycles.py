@@ -74,12 +74,12 @@ def calibration_cycles(turn: Turn, timing: Timing, found: Calibrated, *, bits: i
         times.steps.append(judged)
         cycle = judged + _STEP
     cycle += _LOOKED * turn.steps + 2
-    if found.width < LEAST_WINDOW:
-        times.over = cycle + 1
-        return times
     for _ in range(found.chosen):
         times.steps.append(cycle)
         cycle += _STEP
+    if found.width < LEAST_WINDOW:
+        times.over = cycle + 2
+        return times
     cycle += 1 + settling(timing)
     for _ in range(proofs):
         cycle = test(cycle) + 1

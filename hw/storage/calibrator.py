@@ -121,6 +121,8 @@ class Calibrator(wiring.Component):
             with m.If(self.left == 0):
                 m.d.comb += self.go.eq(0)
                 states.go("SETTLE")
+                with m.If(self.fails):
+                    states.go("OVER")
 
     def _on(self, m):
         m.d.comb += self.go.eq(1)
@@ -218,6 +220,5 @@ class Calibrator(wiring.Component):
         with states.at("CHOSEN"):
             m.d.sync += self.left.eq(Mux(middle[-1], middle + steps, middle))
             states.go("GO")
-            with m.If(~full):
-                m.d.sync += self.fails.eq(1)
-                states.go("OVER")
+            with m.If(~full):                   # where the board is most likely to work, for who tests it
+                m.d.sync += [self.fails.eq(1), self.left.eq(self.turn.first)]
