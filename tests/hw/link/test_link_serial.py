@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from arch.protocol import REPLY, Kind, Refusal
+from golden.packing import unpack
 from host.device import Device
 from host.protocol import Deframer, Message, pair
 from hw.link.link import status_layout
@@ -75,7 +76,7 @@ def test_frames_at_the_rate_of_the_line(design, off):
         frames.append(Message.of(Kind.WRITE, 10 + n, [*pair(500 * n), *rng.integers(0, 1 << 16, count)]))
     frames.append(Message.of(Kind.CHECKSUM, 16, [0, 0, 3000, 0]))
     data = b"".join(frame.to_bytes() for frame in frames)
-    assert answer(design, data, off) == Device(IDENTITY).feed(data)
+    assert answer(design, data, off) == Device(IDENTITY, unpack=unpack).feed(data)
 
 
 def test_too_many_frames(design):
