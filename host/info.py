@@ -14,6 +14,7 @@ from cli import Parser, terminal, write_json
 from host.cli import add_port_arguments, board_session, main_of, port_of
 from host.engine import engine_of
 from host.link import LinkError, SerialLink
+from host.selftest.phase import told_phase
 from host.selftest.silence import why_silent
 from host.session import Silent
 from host.slots import told
@@ -63,26 +64,6 @@ def run(args: argparse.Namespace) -> None:
             "board": identity.name, "clock_mhz": identity.clock_khz / 1000, "digest": f"{identity.digest:016x}",
             "storage_words": identity.storage_words, "version": session.info.version, "packing": identity.packing,
             "slots": _slots(status.outcome, identity), "phase": _phase(phase), "status": asdict(status)})
-
-
-def told_phase(phase: Calibrated, clock_khz: int) -> str:
-    """What the calibration of the SDRAM's clock found, for people; empty without one."""
-    def at(step: int) -> str:
-        return f"{phase.degrees(step):.0f}"
-
-    def ns(steps: int) -> str:
-        return f"{1e6 / clock_khz * steps / phase.steps:.2f} ns"
-    match phase.state:
-        case Calibration.NONE:
-            return ""
-        case Calibration.RUNNING:
-            return "being calibrated"
-        case Calibration.NO_WINDOW if not phase.width:
-            return "no phase of it gives right words"
-    window = f"right words from {at(phase.first)} to {at(phase.last)} degrees, {ns(phase.width)}"
-    if phase.state is Calibration.NO_WINDOW:
-        return f"no safe phase: {window}"
-    return f"{at(phase.chosen)} degrees later, {ns(phase.chosen)}; {window}"
 
 
 def _phase(phase: Calibrated) -> dict | None:

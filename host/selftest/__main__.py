@@ -3,6 +3,7 @@
 What the board's memory holds is lost; its flash is only read. The report is made to be pasted into an issue.
 """
 import argparse
+from collections.abc import Callable
 from importlib.metadata import version
 import platform
 import sys
@@ -17,6 +18,7 @@ from host.selftest.line import test_line
 from host.selftest.lines import Places
 from host.selftest.memory import test_memory
 from host.selftest.network import test_network
+from host.selftest.phase import test_phase, without_memory
 from host.session import Session
 
 __all__ = ["get_parser", "main"]
@@ -45,9 +47,14 @@ def _places(session: Session, sdram: str | None) -> Places | None:
 
 
 def _checks(session: Session, args: argparse.Namespace) -> list[Check]:
-    tests = (lambda: [test_line(session, seed=args.seed)],
-             lambda: test_memory(session, _places(session, args.sdram), seconds=args.seconds, seed=args.seed, whole=args.whole),
-             lambda: [test_flash(session)], lambda: [test_network(session)])
+    def of_memory(name: str, test: Callable[[], list[Check]]) -> list[Check]:
+        if without_memory(session):
+            return [Check(name=name, skipped="without a phase of its clock there is no memory")]
+        return test()
+    tests = (lambda: [test_line(session, seed=args.seed)], lambda: [test_phase(session)],
+             lambda: of_memory("memory", lambda: test_memory(session, _places(session, args.sdram), seconds=args.seconds,
+                                                             seed=args.seed, whole=args.whole)),
+             lambda: [test_flash(session)], lambda: of_memory("network", lambda: [test_network(session)]))
     return [check for test in progress(tests, "self-test") for check in test()]
 
 

@@ -3,6 +3,7 @@ import numpy as np
 
 from arch.protocol import DATA_WORDS, LINE_MOST
 from host.selftest.finding import Check, Finding
+from host.selftest.phase import without_memory
 from host.session import Session
 
 __all__ = ["test_line"]
@@ -12,17 +13,20 @@ _PORT = "a shorter USB cable, another hub or port, a lower --baud that the chip 
 
 
 def test_line(session: Session, *, seed: int = 1) -> Check:
-    """STATUS, WRITEs of a word, and WRITEs and READs of the greatest length, 1,000 together; what storage held is lost. Raises
-    LinkError as the session does."""
+    """STATUS, WRITEs of a word, and WRITEs and READs of the greatest length, 1,000 together; what storage held is lost. STATUS
+    alone where there is no memory to be had. Raises LinkError as the session does."""
     rng, words = np.random.default_rng(seed), session.info.identity.storage_words
     before, again, damaged, begun = session.line(), session.sent_again, session.damaged, session.now()
     session.status_each(_STATUS)
-    session.write_each(rng.integers(0, words, _SINGLE), rng.integers(0, 1 << 16, _SINGLE))
-    most = min(DATA_WORDS, words)
-    for _ in range(_WRITES):
-        session.write(0, rng.integers(0, 1 << 16, most, dtype=np.uint16))
-    for _ in range(_READS):
-        session.read(0, most)
+    if without_memory(session):
+        session.status_each(_SINGLE + _WRITES + _READS)
+    else:
+        session.write_each(rng.integers(0, words, _SINGLE), rng.integers(0, 1 << 16, _SINGLE))
+        most = min(DATA_WORDS, words)
+        for _ in range(_WRITES):
+            session.write(0, rng.integers(0, 1 << 16, most, dtype=np.uint16))
+        for _ in range(_READS):
+            session.read(0, most)
     seconds, after = session.now() - begun, session.line()
     there = {name: after[name] - before[name] for name in after}
     here = {"damaged": session.damaged - damaged, "again": session.sent_again - again}

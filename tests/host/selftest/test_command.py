@@ -7,6 +7,7 @@ import random
 import numpy as np
 import pytest
 
+from arch.memory.calibration import Calibrated, Calibration
 from arch.protocol import Identity
 from boards import find
 from golden.machine import execute, get_tensor
@@ -16,6 +17,8 @@ from host.selftest import __main__ as command
 from host.selftest import network
 from host.selftest.flash import test_flash as check_flash
 from host.selftest.line import test_line as check_line
+from host.selftest.phase import NARROW
+from host.selftest.phase import test_phase as check_phase
 from host.session import Session
 from sim.models.flash import FlashChip
 from sim.models.line import FaultyLine
@@ -48,7 +51,7 @@ def test_a_good_board(monkeypatch, tmp_path, capsys):
     assert run_on(session, monkeypatch, "--json", str(tmp_path / "out.json")) == 0
     said, record = capsys.readouterr().out, json.loads((tmp_path / "out.json").read_text())
     assert record["good"] and [check["name"] for check in record["checks"]] == [
-        "line", "data lines", "address lines", "words", "flash", "network"]
+        "line", "memory clock", "data lines", "address lines", "words", "flash", "network"]
     assert "Lattice ECP5 Versa" in said and "engine none: this is the self-test's chip" in said and "1,000 frames in" in said
     assert "network          skipped  this chip has no engine" in said and "FAILED" not in said
 
@@ -66,6 +69,30 @@ def test_a_bad_board_says_what_to_try(monkeypatch, capsys):
     said = capsys.readouterr()
     assert "data lines       FAILED" in said.out and "    fault  DQ10 stuck high\n" in said.out
     assert "    try    look at the" in said.out and said.err.endswith("error: data lines: see above for what to try\n")
+
+
+def test_a_board_without_a_phase_gives_no_memory(monkeypatch, capsys):
+    """That of the self-test does, so that its lines can be tested."""
+    session, *_ = session_on(flash=FlashChip(16 << 20), phase=Calibrated(state=Calibration.NO_WINDOW, steps=40))
+    assert run_on(session, monkeypatch) == 1
+    said = capsys.readouterr()
+    assert "memory clock     FAILED   no phase of it gives right words" in said.out and "--selftest" in said.out
+    assert said.out.count("skipped  without a phase of its clock there is no memory") == 2
+    assert said.err.endswith("error: memory clock: see above for what to try\n")
+    session, *_ = session_on(replace(IDENTITY, digest=0), flash=FlashChip(16 << 20),
+                             phase=Calibrated(state=Calibration.NO_WINDOW, steps=40))
+    assert run_on(session, monkeypatch) == 1
+    assert "data lines       ok" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("state, width, names", [
+    (Calibration.DONE, 9, []), (Calibration.DONE, NARROW, ["narrow window"]), (Calibration.NO_WINDOW, 2, ["no window"]),
+    (Calibration.RUNNING, 0, ["no end"])])
+def test_phase(state, width, names):
+    session, *_ = session_on(phase=Calibrated(state=state, steps=40, chosen=12, width=width, last=15))
+    check = check_phase(session)
+    assert [finding.names[0] for finding in check.findings] == names
+    assert state is not Calibration.DONE or check.covered.startswith("108 degrees later, 3.00 ns; right words from ")
 
 
 @pytest.mark.parametrize("faults, rate, names", [
