@@ -78,12 +78,6 @@ class Layout:
         """For people. Of two slots the first one is the factory's at first, and A later."""
         return SLOT_NAMES[number]
 
-    def check_bitstream(self, count: int) -> None:
-        """Raises ValueError if a bitstream of so many bytes, at the beginning of flash, reaches into the slots' part."""
-        if count > self.offset:
-            raise ValueError(f"Bitstream must end before byte {self.offset:,} of flash, where the model slots begin, and has "
-                             f"{count:,} bytes: {count - self.offset:,} too many")
-
 
 def layout(flash_bytes: int, offset: int) -> Layout:
     """The layout of a flash of so many bytes, with everything from `offset` on for slots: three of at least 1 MiB each, else two

@@ -43,13 +43,6 @@ def test_flash_without_room(flash_bytes, offset, message):
         layout(flash_bytes, offset)
 
 
-def test_bitstreams_end_before_the_slots():
-    made = layout(16 * MB, BOOT_OFFSET)
-    made.check_bitstream(BOOT_OFFSET)
-    with pytest.raises(ValueError, match="must end before byte 2,097,152 .*, and has 2,097,153 bytes: 1 too many"):
-        made.check_bitstream(BOOT_OFFSET + 1)
-
-
 def test_slot():
     made = slot()
     data = made.to_bytes()
