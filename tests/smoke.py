@@ -1,6 +1,6 @@
 """Every command that users are told of, with a short run of each; `.ci/run` starts them all in an environment of its own.
 
-    python tests/smoke.py --python .venv/bin/python [--once | --quick] [--extras bench,formal,test]
+    python tests/smoke.py --python .venv/bin/python [--once | --quick] [--slow 1 | 2] [--extras bench,formal,test]
 
 Runs on any Python: nothing of ours and nothing installed is imported here. The commands are those of the interpreter that is
 named, started in an empty folder, so that what they find is what was installed. Two passes: as they are, and with output that
@@ -36,7 +36,8 @@ class Run:
     """A command and what it must come to: the exit code, and in what it prints a match of `says`.
 
     `{model}`, `{image}` and `{images}` in `words` are a network, a picture and a folder of them. `needs`: the extra without which
-    the command ends with one line that names it. `slow`: compiles a model of the RTL, or routes.
+    the command ends with one line that names it. `slow`: compiles a model of the RTL, or routes; 1 or 2, the
+    half of these that it is of.
     """
 
     module: str
@@ -44,7 +45,7 @@ class Run:
     says: str = "."
     code: int = 0
     needs: str = ""
-    slow: bool = False
+    slow: int = 0
 
 
 RUNS = (
@@ -64,9 +65,9 @@ RUNS = (
     Run(module="boards.list", words="--json boards.json", says="ulx3s-85f"),
     Run(module="hw.build", words=f"--board {BOARD} --model {{model}} --estimate --json estimate.json", says="frames/s"),
     Run(module="sim.run", words=f"--model {{model}} --board {BOARD} --image {{image}} --plot queues.png --json sim.json",
-        says="every element of every layer equals golden", slow=True),
-    Run(module="sim.weights", words="--count 12 --lanes 2 --json weights_fuzz.json", says="nothing hung", slow=True),
-    Run(module="sim.netlist", words="--frames 3 --json netlist.json", says="equal golden", slow=True),
+        says="every element of every layer equals golden", slow=2),
+    Run(module="sim.weights", words="--count 12 --lanes 2 --json weights_fuzz.json", says="nothing hung", slow=2),
+    Run(module="sim.netlist", words="--frames 3 --json netlist.json", says="equal golden", slow=1),
     Run(module="sim.update_costs", words="net.flu net.flu --json costs.json", says="nothing"),
     Run(module="sim.updates", words="--cuts 20 --faults 2 --json updates.json", says="0 boards without a model"),
     Run(module="sim.fuzz", words="--frames 100 --json fuzz.json", says="nothing wrong accepted"),
@@ -88,13 +89,13 @@ RUNS = (
     Run(module="bench.weights.compare", words="--page weights.md --json weights.json", says="digits"),
     Run(module="bench.weights.pruned", words="--seed -1", says="must be 0 or more", code=2),
     Run(module="bench.engine", words="--model {model} --image {image} --preset 25f --layers conv1 --json engine.json",
-        says="conv1", slow=True),
+        says="conv1", slow=2),
     Run(module="bench.fmax", words="--preset 25f --core array --stop-after 0.01 --build fmax", says="found no end", code=1,
-        slow=True),
+        slow=2),
     Run(module="bench.cores", words="weight-stationary --lanes 2 --columns 4 --stop-after 9 --build cores --json cores.json",
-        says="weight-stationary", slow=True),
-    Run(module="bench.netlist_digest", words=f"--board {BOARD} --build digest", says=BOARD, slow=True),
-    Run(module="formal", words="--only results --depth 5 --json formal.json", says="yes", needs="formal", slow=True),
+        says="weight-stationary", slow=1),
+    Run(module="bench.netlist_digest", words=f"--board {BOARD} --build digest", says=BOARD, slow=2),
+    Run(module="formal", words="--only results --depth 5 --json formal.json", says="yes", needs="formal", slow=1),
     Run(module="nets.digits.train", words="--help", says="usage", needs="train"),
 )
 ON_A_BOARD = (          # with {port}, where sim.board serves
@@ -193,6 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--python", type=Path, required=True, metavar="FILE", help="interpreter whose commands are run")
     parser.add_argument("--quick", action="store_true", help=f"only {', '.join(QUICK)}")
     parser.add_argument("--once", action="store_true", help="leave the second pass out")
+    parser.add_argument("--slow", type=int, choices=(1, 2), help="of the slow runs only this half; all without")
     parser.add_argument("--models", type=Path, metavar="DIR", help="where simulated models are kept for other runs (nowhere)")
     parser.add_argument("--extras", default="", metavar="NAMES", help="extras that are installed there, with commas")
     args = parser.parse_args(argv)
@@ -210,16 +212,17 @@ def main(argv: list[str] | None = None) -> int:
                 if run.module in QUICK:
                     smoke.check(run)
         else:
-            _all(smoke, once=args.once)
+            _all(smoke, once=args.once, slow=args.slow)
     print(f"{smoke.failed} failed" if smoke.failed else "all as they must be")
     return int(smoke.failed > 0)
 
 
-def _all(smoke: Smoke, *, once: bool) -> None:
+def _all(smoke: Smoke, *, once: bool, slow: int | None) -> None:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(smoke.help, dict.fromkeys([*(run.module for run in (*RUNS, *ON_A_BOARD)), SERVER])))
     for run in (*FIRELINE, *RUNS):
-        smoke.check(run)
+        if not run.slow or slow in (None, run.slow):
+            smoke.check(run)
     with smoke.board():
         for run in ON_A_BOARD:
             smoke.check(run)
