@@ -93,7 +93,8 @@ def run(args: argparse.Namespace) -> None:
     most = max(rows, key=lambda row: row["line_packed"])
     print(f"{program.name}, {len(rows)} images of {2 * program.input.words:,} bytes, {len(checked)} of them unpacked again and "
           f"equal", f"packed: {mean['packed']:,.0f} bytes an image in {mean['frames']:.1f} frames, "
-          f"{mean['line_packed']:,.0f} on the line; at most {most['line_packed']:,} ({most['image']})",
+          f"{mean['line_packed']:,.0f} on the line",
+          f"at most: {most['line_packed']:,} bytes on the line ({most['image']})",
           f"as they are: {mean['line']:,.0f} bytes on the line",
           f"at {board.baud:,} baud, {1000 * chip_s:.2f} ms on the chip: {rate['line']:.2f} images/s, packed "
           f"{rate['line_packed']:.2f}", f"packing takes {1000 * np.median(seconds):.1f} ms of processor time an image", sep="\n")
