@@ -55,7 +55,8 @@ echo '{json.dumps(report)}' | sed s/'"achieved": 0'/'"achieved": '$mhz/ > $repor
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
 
     def check(config, bitstream, *, device, clock_mhz, input_mhz):
-        assert config.read_text() == bitstream.read_text() and device.startswith("LFE5U") and 10 < input_mhz <= clock_mhz
+        assert config.read_text() == bitstream.read_text() and device.startswith("LFE5U")
+        assert 10 < input_mhz < 400 and clock_mhz > 10
         with open(calls, "a") as file:
             file.write("check_bitstream\n")
         if "spoilt" in config.read_text():
