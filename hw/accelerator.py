@@ -54,7 +54,7 @@ class Accelerator(wiring.Component):
     spoilt, busy, failed : ``Out(1)``
         A damaged frame came, for a cycle; a program runs; it stopped with an error.
     ready : ``Out(1)``
-        Storage has offered to take something since the reset.
+        Storage serves: its clock is calibrated, or, where that is not done, it has offered to take something since the reset.
     idle : ``Out(1)``
         No program runs, and the link has nothing to do.
     """

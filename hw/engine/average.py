@@ -12,7 +12,7 @@ from hw.parts.credits import Credits
 from hw.parts.latch import SLICE_BITS, taken_while_idle
 from hw.parts.layout import record_layout, vector_layout
 from hw.parts.queue import Queue
-from hw.primitives import Copy
+from hw.primitives import Copy, copied
 from hw.primitives.gated_add import GatedAdd
 
 __all__ = ["GlobalAverage", "UNIT"]
@@ -153,26 +153,17 @@ class GlobalAverage(wiring.Component):
             m.d.sync += reading.eq(~turns.last)
         last = [Signal(name=f"last{n}") for n in range(2)]
         m.d.sync += [last[0].eq(reading & turns.last), last[1].eq(last[0])]
-
-        def copies(bits, name):
-            """These bits a cycle later, in registers of their own."""
-            own = []
-            for n, bit in enumerate(bits):
-                m.submodules[f"{name}_{n}"] = copy = Copy()
-                m.d.comb += copy.d.eq(bit)
-                own.append(copy.q)
-            return Cat(own)
         spans = [slice(low, low + SUM_BITS // 2) for low in range(0, SUM_BITS, SUM_BITS // 2)]
         groups = []
         for first in range(0, len(sums), 4):
             group = Signal(SUM_BITS, name=f"group{first}", reset_less=True)
             for n, span in enumerate(spans):
-                own = copies(following[:2], f"index{first}_{n}")
+                own = copied(m, following[:2], f"index{first}_{n}")
                 m.d.sync += group[span].eq(Array(part[span] for part in sums[first:first + 4])[own])
             groups.append(group)
         chosen = Signal(SUM_BITS, reset_less=True)
         for n, span in enumerate(spans):
-            own = copies(index[2:], f"late_index{n}")
+            own = copied(m, index[2:], f"late_index{n}")
             m.d.sync += chosen[span].eq(Array(group[span] for group in groups)[own] if len(groups) > 1 else groups[0][span])
         return chosen, last[1]
 

@@ -2,8 +2,8 @@
 
 from .block_ram import BlockRam
 from .config_clock import ConfigClock
-from .copy import Copy
+from .copy import Copy, copied
 from .multiplier import Multiplier
 from .platform import Ecp5, device_of
 
-__all__ = ["BlockRam", "ConfigClock", "Copy", "Ecp5", "Multiplier", "device_of"]
+__all__ = ["BlockRam", "ConfigClock", "Copy", "Ecp5", "Multiplier", "copied", "device_of"]

@@ -1,12 +1,12 @@
 """Registers that synthesis must not merge."""
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.primitives.platform import device_of
 
-__all__ = ["Copy"]
+__all__ = ["Copy", "copied"]
 
 
 class Copy(wiring.Component):
@@ -38,3 +38,13 @@ class Copy(wiring.Component):
         else:
             device_of(platform).copy(m, self)
         return m
+
+
+def copied(m: Module, value: Value, name: str) -> Value:
+    """All bits a cycle later, in registers of their own; adds those to `m`."""
+    bits = []
+    for n, bit in enumerate(value):
+        m.submodules[f"{name}_{n}"] = copy = Copy()
+        m.d.comb += copy.d.eq(bit)
+        bits.append(copy.q)
+    return Cat(bits)

@@ -8,7 +8,26 @@ from hw.primitives.platform import device_of
 __all__ = ["ChosenAdd", "GatedAdd", "GatedDifference", "GatedSubtract"]
 
 
-class GatedAdd(wiring.Component):
+class _Chain(wiring.Component):
+    """One carry chain of `width` bits, or its twin: `value` of `OPERANDS` of that width and `GATES` of a bit."""
+
+    OPERANDS: tuple[str, ...]
+    GATES: tuple[str, ...]
+
+    def __init__(self, width: int):
+        self.width = width
+        super().__init__(dict.fromkeys(self.OPERANDS, In(width)) | dict.fromkeys(self.GATES, In(1)) | {"o": Out(width)})
+
+    def elaborate(self, platform):
+        m = Module()
+        if platform is None:
+            m.d.comb += self.o.eq(self.value())
+        else:
+            self.cells(device_of(platform), m)
+        return m
+
+
+class GatedAdd(_Chain):
     """``o = (a if gate_a else 0) + (b if gate_b else 0)``, modulo ``2**width``. Combinational.
 
     One carry chain without LUTs for the gates, which Yosys would add: half the size of the usual shift-and-add product.
@@ -20,20 +39,16 @@ class GatedAdd(wiring.Component):
     o : ``Out(width)``
     """
 
-    def __init__(self, width: int):
-        self.width = width
-        super().__init__({"a": In(width), "b": In(width), "gate_a": In(1), "gate_b": In(1), "o": Out(width)})
+    OPERANDS, GATES = ("a", "b"), ("gate_a", "gate_b")
 
-    def elaborate(self, platform):
-        m = Module()
-        if platform is None:
-            m.d.comb += self.o.eq(Mux(self.gate_a, self.a, 0) + Mux(self.gate_b, self.b, 0))
-        else:
-            device_of(platform).gated_add(m, self)
-        return m
+    def value(self):
+        return Mux(self.gate_a, self.a, 0) + Mux(self.gate_b, self.b, 0)
+
+    def cells(self, device, m):
+        device.gated_add(m, self)
 
 
-class GatedSubtract(wiring.Component):
+class GatedSubtract(_Chain):
     """``o = a - (b if gate_b else 0)``, modulo ``2**width``. Combinational, one carry chain.
 
     Members
@@ -43,20 +58,16 @@ class GatedSubtract(wiring.Component):
     o : ``Out(width)``
     """
 
-    def __init__(self, width: int):
-        self.width = width
-        super().__init__({"a": In(width), "b": In(width), "gate_b": In(1), "o": Out(width)})
+    OPERANDS, GATES = ("a", "b"), ("gate_b",)
 
-    def elaborate(self, platform):
-        m = Module()
-        if platform is None:
-            m.d.comb += self.o.eq(self.a - Mux(self.gate_b, self.b, 0))
-        else:
-            device_of(platform).gated_subtract(m, self)
-        return m
+    def value(self):
+        return self.a - Mux(self.gate_b, self.b, 0)
+
+    def cells(self, device, m):
+        device.gated_subtract(m, self)
 
 
-class GatedDifference(wiring.Component):
+class GatedDifference(_Chain):
     """``o = (a if gate_a else 0) - (b if gate_b else 0)``, modulo ``2**width``. Combinational, one carry chain.
 
     Members
@@ -66,20 +77,16 @@ class GatedDifference(wiring.Component):
     o : ``Out(width)``
     """
 
-    def __init__(self, width: int):
-        self.width = width
-        super().__init__({"a": In(width), "b": In(width), "gate_a": In(1), "gate_b": In(1), "o": Out(width)})
+    OPERANDS, GATES = ("a", "b"), ("gate_a", "gate_b")
 
-    def elaborate(self, platform):
-        m = Module()
-        if platform is None:
-            m.d.comb += self.o.eq(Mux(self.gate_a, self.a, 0) - Mux(self.gate_b, self.b, 0))
-        else:
-            device_of(platform).gated_difference(m, self)
-        return m
+    def value(self):
+        return Mux(self.gate_a, self.a, 0) - Mux(self.gate_b, self.b, 0)
+
+    def cells(self, device, m):
+        device.gated_difference(m, self)
 
 
-class ChosenAdd(wiring.Component):
+class ChosenAdd(_Chain):
     """``o = a + (b if choose else c)``, modulo ``2**width``. Combinational, one carry chain.
 
     Members
@@ -89,14 +96,10 @@ class ChosenAdd(wiring.Component):
     o : ``Out(width)``
     """
 
-    def __init__(self, width: int):
-        self.width = width
-        super().__init__({"a": In(width), "b": In(width), "c": In(width), "choose": In(1), "o": Out(width)})
+    OPERANDS, GATES = ("a", "b", "c"), ("choose",)
 
-    def elaborate(self, platform):
-        m = Module()
-        if platform is None:
-            m.d.comb += self.o.eq(self.a + Mux(self.choose, self.b, self.c))
-        else:
-            device_of(platform).chosen_add(m, self)
-        return m
+    def value(self):
+        return self.a + Mux(self.choose, self.b, self.c)
+
+    def cells(self, device, m):
+        device.chosen_add(m, self)

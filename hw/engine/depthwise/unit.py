@@ -16,7 +16,7 @@ from hw.parts.delay import delayed
 from hw.parts.latch import SLICE_BITS
 from hw.parts.layout import record_layout, vector_layout
 from hw.parts.queue import Queue
-from hw.primitives import BlockRam, Copy
+from hw.primitives import BlockRam, Copy, copied
 
 __all__ = ["Depthwise", "DepthwiseConstants", "UNIT"]
 
@@ -33,16 +33,6 @@ PORT_BITS = bias_layout().size + scale_layout().size
 WEIGHT_BITS = 8 * KERNEL * KERNEL
 # Ways of constants beside the weights, and bits of a pair's word that go each: biases, multipliers, shifts.
 WAYS = {"bias": bias_layout().size, "multiplier": 16, "shift": 12}
-
-
-def copied(m, value, name):
-    """Copies of all bits, a cycle later."""
-    bits = []
-    for n, bit in enumerate(value):
-        m.submodules[f"{name}_{n}"] = copy = Copy()
-        m.d.comb += copy.d.eq(bit)
-        bits.append(copy.q)
-    return Cat(bits)
 
 
 class DepthwiseConstants(wiring.Component):
